@@ -1,0 +1,59 @@
+"""Every error that this package raises on purpose.
+
+Each message names the thing that is wrong, what was expected and what to do about it.  All of them derive
+from :class:`InternImageError`, so ``except internimage.errors.InternImageError`` catches what a user can mend
+and lets programming errors through.  The command line prints the message alone, without a stack trace.
+"""
+
+from __future__ import annotations
+
+
+class InternImageError(Exception):
+    """Base class of the package's errors."""
+
+
+class ConfigError(InternImageError, ValueError):
+    """An architecture was described with values that do not fit together."""
+
+
+class OperatorError(InternImageError, ValueError):
+    """An operator received tensors or geometry that contradict each other."""
+
+
+class InputSizeError(InternImageError, ValueError):
+    """A model received images of a size that it cannot process."""
+
+
+class UnknownModelError(InternImageError, KeyError):
+    """No recipe has this name."""
+
+    def __str__(self) -> str:  # KeyError would print the message in quotes
+        return str(self.args[0])
+
+
+class CheckpointError(InternImageError):
+    """A checkpoint cannot be used.  The subclasses say why."""
+
+
+class CheckpointReadError(CheckpointError):
+    """The file is missing, empty, truncated or not a checkpoint."""
+
+
+class UnsafeCheckpointError(CheckpointError):
+    """The file asks to run code or to build objects that are not weights.  Nothing of it was executed."""
+
+
+class CheckpointMismatchError(CheckpointError):
+    """The tensors of the checkpoint are not the tensors of the model."""
+
+
+class DownloadError(CheckpointError):
+    """Released weights could not be fetched."""
+
+
+class ImageReadError(InternImageError, ValueError):
+    """An image cannot be read, or is not safe to read."""
+
+
+class MissingExtraError(InternImageError, ImportError):
+    """A feature needs a package that is not installed."""
