@@ -1,0 +1,170 @@
+"""Names of the tensors: our own, those of the released ``.pth`` files and those of the Hugging Face models.
+
+One table says it all, and is read in both directions.  ``#`` stands for a number, a trailing ``*`` for the rest of the
+name (``weight``, ``bias``, ``running_mean`` ...); ``{norm}`` is the position of a convolution's norm in the
+released modules' ``Sequential``, where a LayerNorm comes after a permutation and a BatchNorm does not.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable
+from functools import cache
+from typing import Literal
+
+from internimage.backbones.internimage import InternImageConfig, NormLayer
+from internimage.errors import CheckpointMismatchError
+from internimage.models.classifier import ClassifierConfig
+
+Layout = Literal["ours", "official", "hf"]
+LAYOUTS: tuple[Layout, ...] = ("ours", "official", "hf")
+
+_BACKBONE = (
+    # ours, official
+    ("stem.conv1.*", "patch_embed.conv1.*"),
+    ("stem.norm1.*", "patch_embed.norm1.{norm}.*"),
+    ("stem.conv2.*", "patch_embed.conv2.*"),
+    ("stem.norm2.*", "patch_embed.norm2.{norm}.*"),
+    ("stages.#.blocks.#.norm1.*", "levels.#.blocks.#.norm1.0.*"),
+    ("stages.#.blocks.#.norm2.*", "levels.#.blocks.#.norm2.0.*"),
+    ("stages.#.blocks.#.res_post_norm1.*", "levels.#.blocks.#.res_post_norm1.0.*"),
+    ("stages.#.blocks.#.res_post_norm2.*", "levels.#.blocks.#.res_post_norm2.0.*"),
+    ("stages.#.blocks.#.layer_scale1", "levels.#.blocks.#.gamma1"),
+    ("stages.#.blocks.#.layer_scale2", "levels.#.blocks.#.gamma2"),
+    ("stages.#.blocks.#.dcn.center_scale_weight", "levels.#.blocks.#.dcn.center_feature_scale_proj_weight"),
+    ("stages.#.blocks.#.dcn.center_scale_bias", "levels.#.blocks.#.dcn.center_feature_scale_proj_bias"),
+    ("stages.#.blocks.#.dcn.depthwise.*", "levels.#.blocks.#.dcn.dw_conv.0.*"),
+    ("stages.#.blocks.#.dcn.depthwise_norm.*", "levels.#.blocks.#.dcn.dw_conv.1.{norm}.*"),
+    ("stages.#.blocks.#.dcn.offset.*", "levels.#.blocks.#.dcn.offset.*"),
+    ("stages.#.blocks.#.dcn.mask.*", "levels.#.blocks.#.dcn.mask.*"),
+    ("stages.#.blocks.#.dcn.input_proj.*", "levels.#.blocks.#.dcn.input_proj.*"),
+    ("stages.#.blocks.#.dcn.output_proj.*", "levels.#.blocks.#.dcn.output_proj.*"),
+    ("stages.#.blocks.#.mlp.*", "levels.#.blocks.#.mlp.*"),
+    ("stages.#.norm.*", "levels.#.norm.0.*"),
+    ("stages.#.post_norms.#.*", "levels.#.post_norms.#.0.*"),
+    ("stages.#.downsample.conv.*", "levels.#.downsample.conv.*"),
+    ("stages.#.downsample.norm.*", "levels.#.downsample.norm.{norm}.*"),
+)
+
+_CONV_HEAD = (
+    ("head.conv.*", "conv_head.0.*"),
+    ("head.norm.*", "conv_head.1.0.*"),
+    ("classifier.*", "head.*"),
+)
+
+_ATTENTION_POOL_HEAD = (
+    ("head.coarse.*", "dcnv3_head_x4.0.*"),
+    ("head.fine.*", "dcnv3_head_x3.*"),
+    ("head.pool.norm_query.*", "clip_projector.norm1_q.0.*"),
+    ("head.pool.norm_key.*", "clip_projector.norm1_k.0.*"),
+    ("head.pool.norm_value.*", "clip_projector.norm1_v.0.*"),
+    ("head.pool.attention.query_bias", "clip_projector.cross_dcn.q_bias"),
+    ("head.pool.attention.key_bias", "clip_projector.cross_dcn.k_bias"),
+    ("head.pool.attention.value_bias", "clip_projector.cross_dcn.v_bias"),
+    ("head.pool.attention.query.*", "clip_projector.cross_dcn.q.*"),
+    ("head.pool.attention.key.*", "clip_projector.cross_dcn.k.*"),
+    ("head.pool.attention.value.*", "clip_projector.cross_dcn.v.*"),
+    ("head.pool.attention.proj.*", "clip_projector.cross_dcn.proj.*"),
+    ("head.norm.*", "fc_norm.0.*"),
+    ("classifier.*", "head.*"),
+)
+
+_METADATA_HEAD = (
+    ("metadata_head.temporal.embed.*", "meta_head_1.0.*"),
+    ("metadata_head.temporal.norm.*", "meta_head_1.2.*"),
+    ("metadata_head.temporal.residual_norm1.*", "meta_head_1.3.norm_fn1.*"),
+    ("metadata_head.temporal.residual_norm2.*", "meta_head_1.3.norm_fn2.*"),
+    ("metadata_head.temporal.residual_fc1.*", "meta_head_1.3.w1.*"),
+    ("metadata_head.temporal.residual_fc2.*", "meta_head_1.3.w2.*"),
+    ("metadata_head.spatial.embed.*", "meta_head_2.0.*"),
+    ("metadata_head.spatial.norm.*", "meta_head_2.2.*"),
+    ("metadata_head.spatial.residual_norm1.*", "meta_head_2.3.norm_fn1.*"),
+    ("metadata_head.spatial.residual_norm2.*", "meta_head_2.3.norm_fn2.*"),
+    ("metadata_head.spatial.residual_fc1.*", "meta_head_2.3.w1.*"),
+    ("metadata_head.spatial.residual_fc2.*", "meta_head_2.3.w2.*"),
+    ("metadata_head.norm.*", "meta_norm.*"),
+    ("metadata_head.fc.*", "meta_head.*"),
+)
+
+_NORM_POSITION: dict[NormLayer, str] = {"layer": "1", "batch": "0"}
+_HF_PREFIX = "model."
+
+
+def layout_of(names: Iterable[str]) -> Layout:
+    """Recognise a layout by its names."""
+    roots = {name.split(".", 2)[0] for name in names}
+    if "patch_embed" in roots:
+        return "official"
+    if "model" in roots:
+        return "hf"
+    if roots & {"backbone", "stem"}:
+        return "ours"
+    raise CheckpointMismatchError(
+        "the checkpoint holds none of the names of an InternImage model in a known layout (official "
+        f"'patch_embed...', Hugging Face 'model.patch_embed...', ours 'backbone.stem...'); its tensors start with "
+        f"{', '.join(sorted(roots)[:8]) or 'nothing'}"
+    )
+
+
+def to_ours(names: Iterable[str], layout: Layout, config: ClassifierConfig | InternImageConfig) -> dict[str, str]:
+    """Map each given name of ``layout`` to ours; names that belong to no part of the model are left out."""
+    translate = _translator(_table(config), False)
+    mapped = {}
+    for name in names:
+        ours = name if layout == "ours" else translate(_without_hf(name) if layout == "hf" else name)
+        if ours is not None:
+            mapped[name] = ours
+    return mapped
+
+
+def from_ours(names: Iterable[str], layout: Layout, config: ClassifierConfig | InternImageConfig) -> dict[str, str]:
+    """Map our names to those of ``layout``, in the same order."""
+    if layout == "ours":
+        return {name: name for name in names}
+    translate = _translator(_table(config), True)
+    mapped = {}
+    for name in names:
+        official = translate(name)
+        if official is None:
+            raise CheckpointMismatchError(f"{name} has no name in the {layout} layout")
+        mapped[name] = official if layout == "official" else _with_hf(official)
+    return mapped
+
+
+def _table(config: ClassifierConfig | InternImageConfig) -> tuple[tuple[str, str], ...]:
+    if isinstance(config, InternImageConfig):
+        rows, norm = _BACKBONE, config.norm_layer
+    else:
+        norm = config.backbone.norm_layer
+        rows = tuple((f"backbone.{ours}", official) for ours, official in _BACKBONE)
+        rows += _METADATA_HEAD if config.metadata_channels else ()
+        rows += _CONV_HEAD if config.head == "conv" else _ATTENTION_POOL_HEAD
+    return tuple((ours, official.replace("{norm}", _NORM_POSITION[norm])) for ours, official in rows)
+
+
+@cache
+def _translator(table: tuple[tuple[str, str], ...], from_first: bool) -> Callable[[str], str | None]:
+    rules = []
+    for ours, official in table:
+        source, target = (ours, official) if from_first else (official, ours)
+        pattern = re.escape(source).replace(r"\#", r"(\d+)").replace(r"\*", r"(.+)")
+        groups = iter(range(1, 10))
+        rules.append((re.compile(pattern), re.sub(r"[#*]", lambda _, g=groups: rf"\{next(g)}", target)))
+
+    def translate(name: str) -> str | None:
+        for pattern, template in rules:
+            match = pattern.fullmatch(name)
+            if match:
+                return match.expand(template)
+        return None
+
+    return translate
+
+
+def _with_hf(official: str) -> str:
+    """transformers renames "gamma" on loading, hence the published models avoid the word."""
+    return _HF_PREFIX + re.sub(r"\bgamma([12])$", r"layer_scale\1", official)
+
+
+def _without_hf(name: str) -> str:
+    return re.sub(r"\blayer_scale([12])$", r"gamma\1", name.removeprefix(_HF_PREFIX))
