@@ -19,6 +19,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
+from internimage.description import ModelDescription
 from internimage.errors import ConfigError, InputSizeError
 from internimage.ops import dcnv3
 
@@ -220,7 +221,12 @@ class Block(nn.Module):
         return self._residual(x, self.mlp, self.norm2, self.res_post_norm2, self.layer_scale2)
 
     def _residual(
-        self, x: Tensor, branch: nn.Module, norm: nn.Module, res_post_norm: nn.Module | None, scale: Tensor | None
+        self,
+        x: Tensor,
+        branch: nn.Module,
+        norm: nn.Module,
+        res_post_norm: nn.Module | None,
+        scale: Tensor | None,
     ) -> Tensor:
         y = norm(branch(x)) if self.post_norm else branch(norm(x))
         if res_post_norm is not None:
@@ -266,9 +272,7 @@ class Stage(nn.Module):
         channels = config.stage_channels[index]
         self.post_norm_blocks = config.post_norm_blocks if index == 2 else ()
         self.gradient_checkpointing = False
-        self.blocks = nn.ModuleList(
-            Block(channels, config.groups[index], config) for _ in range(config.depths[index])
-        )
+        self.blocks = nn.ModuleList(Block(channels, config.groups[index], config) for _ in range(config.depths[index]))
         self.norm = layer_norm(channels) if config.has_stage_norm else None
         self.post_norms = nn.ModuleList(layer_norm(channels) for _ in self.post_norm_blocks)
         self.downsample = Downsample(channels, config) if index + 1 < len(config.depths) else None
@@ -294,6 +298,8 @@ class InternImage(nn.Module):
     The maps are taken before downsampling, after the stage's norm where it has one.  Any image size of at least 1x1
     works; sizes round up.  Images are RGB, normalised as the weights expect.
     """
+
+    description: ModelDescription | None = None
 
     def __init__(self, config: InternImageConfig, out_indices: Sequence[int] = (0, 1, 2, 3)) -> None:
         super().__init__()

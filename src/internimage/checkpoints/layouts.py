@@ -111,7 +111,11 @@ def to_ours(names: Iterable[str], layout: Layout, config: ClassifierConfig | Int
     translate = _translator(_table(config), False)
     mapped = {}
     for name in names:
-        ours = name if layout == "ours" else translate(_without_hf(name) if layout == "hf" else name)
+        if layout == "ours":
+            bare = isinstance(config, ClassifierConfig) and name.startswith(("stem.", "stages."))
+            ours: str | None = f"backbone.{name}" if bare else name
+        else:
+            ours = translate(_without_hf(name) if layout == "hf" else name)
         if ours is not None:
             mapped[name] = ours
     return mapped

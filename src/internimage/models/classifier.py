@@ -6,6 +6,7 @@ pooling over the last two maps (H, G), and the latter with a second, metadata br
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -21,6 +22,7 @@ from internimage.backbones.internimage import (
     InternImageConfig,
     layer_norm,
 )
+from internimage.description import ModelDescription
 from internimage.errors import ConfigError, InputSizeError
 
 _POOL_CHANNELS = 1024
@@ -185,13 +187,17 @@ class ImageClassifier(nn.Module):
         InputSizeError: not (N, 3, H, W), or a size that the attention-pool head cannot take.
     """
 
+    description: ModelDescription | None = None
+
     def __init__(self, config: ClassifierConfig) -> None:
         super().__init__()
         self.config = config
         self.backbone = InternImage(config.backbone)
         # registered before the head: the order of the released checkpoints, hence of their optimiser states
         self.metadata_head = (
-            MetadataHead(config.metadata_channels, config.num_classes) if config.metadata_channels else None
+            MetadataHead(config.metadata_channels, config.num_classes)
+            if config.metadata_channels and config.num_classes
+            else None
         )
         channels = config.backbone.stage_channels[-1]
         self.head: ConvHead | AttentionPoolHead
@@ -221,7 +227,7 @@ class ImageClassifier(nn.Module):
         maps = self.backbone(images)
         pooled = self.head(maps)
         logits = self.classifier(pooled)
-        if self.metadata_head is not None and self.num_classes:
+        if self.metadata_head is not None:
             if temporal is None:
                 temporal = images.new_zeros(images.shape[0], _TEMPORAL_FEATURES)
             if spatial is None:
@@ -230,7 +236,7 @@ class ImageClassifier(nn.Module):
         return ClassifierFeatures(maps, pooled, logits)
 
     def reset_classifier(self, num_classes: int) -> None:
-        """Replace the classifier by a freshly initialised one; 0 removes it."""
+        """Replace the classifier by a freshly initialised one; 0 removes it, and a metadata head with it."""
         old = next(self.head.parameters())
         where = {"device": old.device, "dtype": old.dtype}
         if num_classes:
@@ -241,6 +247,8 @@ class ImageClassifier(nn.Module):
                 _initialise_linear(self.metadata_head.fc)
         else:
             self.classifier = nn.Identity()
+            self.metadata_head = None
+        self.config = dataclasses.replace(self.config, num_classes=num_classes)
 
     def keep_classes(self, rows: Sequence[int]) -> None:
         """Reduce the classifier to the given ``rows``, in their order: a 21,841-way head to ImageNet-1K's."""
@@ -250,6 +258,7 @@ class ImageClassifier(nn.Module):
         weight, bias = self.classifier.weight.detach()[index], self.classifier.bias.detach()[index]
         self.classifier.weight, self.classifier.bias = nn.Parameter(weight), nn.Parameter(bias)
         self.classifier.out_features = len(rows)
+        self.config = dataclasses.replace(self.config, num_classes=len(rows))
 
     def freeze(self, stages: int) -> None:
         """Fix the stem and the first ``stages`` stages; see :meth:`InternImage.freeze`."""

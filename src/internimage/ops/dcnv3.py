@@ -181,9 +181,7 @@ _library.impl("dcnv3", _forward, "CompositeExplicitAutograd")
 _library.impl("dcnv3_backward", _backward, "CompositeExplicitAutograd")
 torch.library.register_fake("internimage::dcnv3", _fake_forward, lib=_library)
 torch.library.register_fake("internimage::dcnv3_backward", _fake_backward, lib=_library)
-torch.library.register_autograd(
-    "internimage::dcnv3", _autograd_backward, setup_context=_setup_context, lib=_library
-)
+torch.library.register_autograd("internimage::dcnv3", _autograd_backward, setup_context=_setup_context, lib=_library)
 for _device, _key in (("cpu", "AutocastCPU"), ("cuda", "AutocastCUDA")):
     _keys = torch._C.DispatchKeySet(getattr(torch._C.DispatchKey, _key))
     _library.impl("dcnv3", _autocast(_device, _keys), _key)

@@ -64,9 +64,7 @@ def _samples(input: Tensor, offset: Tensor, mask: Tensor, geometry: SamplingGeom
     rows = batch * padded_height * padded_width * groups
     index = torch.int32 if rows < 2**31 else torch.int64
     group = torch.arange(groups, dtype=index, device=device).view(1, -1, 1)
-    step = torch.tensor(
-        (0, groups, padded_width * groups, (padded_width + 1) * groups), dtype=index, device=device
-    )
+    step = torch.tensor((0, groups, padded_width * groups, (padded_width + 1) * groups), dtype=index, device=device)
     pixels = batch * size[0] * size[1]
     offset = offset.reshape(pixels, groups, points, 2)
     mask = mask.reshape(pixels, groups, points)

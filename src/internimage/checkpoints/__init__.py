@@ -1,0 +1,7 @@
+"""Checkpoints: reading tensors safely (files), their names in every layout (layouts), our own folders (folder), the hub."""
+
+from internimage.checkpoints.files import open_checkpoint
+from internimage.checkpoints.folder import read_description
+from internimage.checkpoints.hub import HubFile
+
+__all__ = ["HubFile", "open_checkpoint", "read_description"]

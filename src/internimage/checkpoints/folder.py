@@ -1,0 +1,125 @@
+"""A model on disk: ``model.safetensors`` and ``model.json``.
+
+The description carries everything that a checkpoint alone does not say, so that a folder is enough to predict.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import types
+import typing
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, TypeVar
+
+from torch import Tensor
+
+from internimage.description import ModelDescription
+from internimage.errors import CheckpointReadError, ConfigError
+
+SCHEMA_VERSION = 1
+WEIGHTS_FILE = "model.safetensors"
+DESCRIPTION_FILE = "model.json"
+
+T = TypeVar("T")
+
+
+def write_folder(folder: str | Path, tensors: Mapping[str, Tensor], description: ModelDescription) -> Path:
+    """Write both files, each aside first and then renamed, so that a failure leaves nothing half-written."""
+    folder = Path(folder).expanduser()
+    folder.mkdir(parents=True, exist_ok=True)
+    content = {"schema_version": SCHEMA_VERSION, **dataclasses.asdict(description)}
+    text = json.dumps(content, indent=2, ensure_ascii=False) + "\n"
+    with (
+        written_aside(folder / WEIGHTS_FILE) as weights,
+        written_aside(folder / DESCRIPTION_FILE) as json_file,
+    ):
+        write_safetensors(weights, tensors)
+        json_file.write_text(text, encoding="utf-8")
+    return folder
+
+
+def read_description(folder: str | Path) -> ModelDescription:
+    """Read ``model.json``; raise :class:`CheckpointReadError` if it is missing, damaged or from the future."""
+    path = Path(folder).expanduser() / DESCRIPTION_FILE
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise CheckpointReadError(
+            f"{path} does not exist; a model folder holds {WEIGHTS_FILE} and {DESCRIPTION_FILE}"
+        ) from None
+    except (OSError, ValueError) as error:
+        raise CheckpointReadError(f"{path} is not readable JSON: {error}") from error
+    version = content.pop("schema_version", None) if isinstance(content, dict) else None
+    if version != SCHEMA_VERSION:
+        raise CheckpointReadError(
+            f"{path} has schema version {version}; this installation reads version {SCHEMA_VERSION}: upgrade internimage"
+        )
+    try:
+        return from_plain(ModelDescription, content)
+    except ConfigError as error:
+        raise CheckpointReadError(f"{path}: {error}") from error
+
+
+def from_plain(kind: type[T], data: Any) -> T:
+    """Build a dataclass from plain JSON data; unknown, missing and mistyped fields raise :class:`ConfigError`."""
+    return typing.cast(T, _convert(kind, data, kind.__name__))
+
+
+def _convert(kind: Any, data: Any, where: str) -> Any:
+    origin, arguments = typing.get_origin(kind), typing.get_args(kind)
+    if kind is Any:
+        return data
+    if origin in (typing.Union, types.UnionType):
+        if data is None and type(None) in arguments:
+            return None
+        return _convert(next(a for a in arguments if a is not type(None)), data, where)
+    if origin is typing.Literal:
+        if data in arguments:
+            return data
+    elif origin is tuple and isinstance(data, list | tuple):
+        if arguments[-1] is Ellipsis:
+            return tuple(_convert(arguments[0], value, where) for value in data)
+        if len(data) == len(arguments):
+            return tuple(_convert(a, value, where) for a, value in zip(arguments, data, strict=True))
+    elif origin is dict and isinstance(data, dict):
+        return data
+    elif dataclasses.is_dataclass(kind) and isinstance(data, dict):
+        hints = typing.get_type_hints(kind)
+        unknown = sorted(set(data) - set(hints))
+        if unknown:
+            raise ConfigError(f"{where} has an unknown field {unknown[0]!r}; known: {', '.join(hints)}")
+        try:
+            return kind(**{name: _convert(hints[name], value, f"{where}.{name}") for name, value in data.items()})
+        except TypeError as error:
+            raise ConfigError(f"{where}: {error}") from error
+    elif kind is float and isinstance(data, int | float) and not isinstance(data, bool):
+        return float(data)
+    elif isinstance(kind, type) and isinstance(data, kind) and not (kind is int and isinstance(data, bool)):
+        return data
+    raise ConfigError(f"{where} is {data!r}; expected {kind}")
+
+
+@contextmanager
+def written_aside(target: Path) -> Iterator[Path]:
+    """A temporary path beside ``target`` that replaces it if the block succeeds, and vanishes if not."""
+    aside = target.with_name(f".{target.name}.{os.getpid()}.partial")
+    try:
+        yield aside
+        os.replace(aside, target)
+    finally:
+        aside.unlink(missing_ok=True)
+
+
+def write_safetensors(path: Path, tensors: Mapping[str, Tensor]) -> None:
+    """Write tensors as they are; non-contiguous ones are copied first."""
+    from safetensors.torch import save_file
+
+    save_file(
+        {name: tensor.detach().contiguous() for name, tensor in tensors.items()},
+        path,
+        metadata={"format": "pt"},
+    )

@@ -1,0 +1,70 @@
+"""Fetching released files from the Hugging Face hub, into its own cache."""
+
+from __future__ import annotations
+
+import re
+import socket
+import urllib.parse
+import urllib.request
+from dataclasses import dataclass
+from pathlib import Path
+
+from internimage.errors import DownloadError
+
+
+@dataclass(frozen=True)
+class HubFile:
+    """A file of a Hugging Face repository."""
+
+    repository: str
+    file: str
+
+    @property
+    def url(self) -> str:
+        return f"https://huggingface.co/{self.repository}/resolve/main/{self.file}"
+
+
+def download(weights: HubFile) -> Path:
+    """Path of the file in the hub's cache, fetched if it is not there; interrupted downloads resume.
+
+    ``HF_HUB_OFFLINE``, ``HF_HOME`` and ``HF_ENDPOINT`` act as they do everywhere.
+
+    Raises:
+        DownloadError: the file is neither cached nor reachable; the message says what to fetch and how to use it.
+    """
+    import huggingface_hub
+    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
+
+    cached = huggingface_hub.try_to_load_from_cache(weights.repository, weights.file)
+    if isinstance(cached, str):
+        return Path(cached)
+    advice = f"fetch {weights.url} where there is a network and pass the file as checkpoint= (--checkpoint)"
+    try:
+        if not hub_resolves():  # the hub's client would retry for half a minute
+            raise DownloadError(f"{weights.file} is not in the cache and there is no network; {advice}")
+        return Path(huggingface_hub.hf_hub_download(weights.repository, weights.file))
+    except (LocalEntryNotFoundError, HfHubHTTPError, OSError) as error:
+        reason = str(error).strip().split("\n")[0]
+        raise DownloadError(f"{weights.file} could not be downloaded ({reason}); {advice}") from error
+
+
+def hub_resolves() -> bool:
+    """Whether the hub's name can be resolved, or a proxy is to do it; False in the hub's offline mode."""
+    from huggingface_hub import constants
+
+    if constants.HF_HUB_OFFLINE:
+        return False
+    if urllib.request.getproxies():
+        return True
+    address = urllib.parse.urlsplit(constants.ENDPOINT)
+    try:
+        socket.getaddrinfo(address.hostname, address.port or address.scheme)
+    except OSError:
+        return False
+    return True
+
+
+def cached_sha256(path: Path) -> str | None:
+    """sha256 of a downloaded file: the hub's cache names large files by it.  None for other files."""
+    name = path.resolve().name
+    return name if re.fullmatch(r"[0-9a-f]{64}", name) else None

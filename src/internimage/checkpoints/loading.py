@@ -1,0 +1,112 @@
+"""Fitting the tensors of a file to a model: strict, with one message that says all that does not fit."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+
+import torch
+from torch import nn
+
+from internimage.backbones.internimage import InternImageConfig
+from internimage.checkpoints.files import TensorFile, TensorSpec, batches
+from internimage.checkpoints.layouts import layout_of, to_ours
+from internimage.errors import CheckpointMismatchError
+from internimage.models.classifier import ClassifierConfig
+
+_LISTED = 6
+CLASSIFIER_TENSORS = (
+    "classifier.weight",
+    "classifier.bias",
+    "metadata_head.fc.weight",
+    "metadata_head.fc.bias",
+)
+
+
+def model_specs(model: nn.Module) -> dict[str, TensorSpec]:
+    """Names, shapes and dtypes of a model's parameters and buffers; the model may be on the meta device."""
+    return {name: TensorSpec(tuple(t.shape), t.dtype) for name, t in model.state_dict().items()}
+
+
+def names_in(file: TensorFile, config: ClassifierConfig | InternImageConfig) -> dict[str, str]:
+    """Our name of every tensor of ``file`` that is part of such a model."""
+    return to_ours(file.specs, layout_of(file.specs), config)
+
+
+def match(
+    file: TensorFile,
+    mapping: Mapping[str, str],
+    expected: Mapping[str, TensorSpec],
+    *,
+    unused: Collection[str] = (),
+    absent: Collection[str] = (),
+) -> dict[str, str]:
+    """Select the tensors of ``file`` that fill a model.
+
+    Args:
+        file: the checkpoint.
+        mapping: its names to ours.
+        expected: what the model holds, by our names.
+        unused: names (ours) that the file may hold in vain: a head, for a model without it.
+        absent: names (ours) that the file need not hold: a classifier that starts anew.
+
+    Returns:
+        Name in the file -> our name, in the model's order.
+
+    Raises:
+        CheckpointMismatchError: a tensor is missing, left over or of another shape.
+    """
+    found = {ours: theirs for theirs, ours in mapping.items()}
+    missing = [name for name in expected if name not in found and name not in absent]
+    leftover = [name for name in file.specs if name not in mapping]
+    leftover += [theirs for ours, theirs in found.items() if ours not in expected and ours not in unused]
+    selected = {found[name]: name for name in expected if name in found and name not in absent}
+    reshaped = [
+        f"{theirs} is {file.specs[theirs].shape}, the model has {expected[ours].shape}"
+        for theirs, ours in selected.items()
+        if file.specs[theirs].shape != expected[ours].shape
+    ]
+    problems = [
+        f"{len(names)} {what}: {', '.join(names[:_LISTED])}{', ...' if len(names) > _LISTED else ''}"
+        for what, names in (
+            ("tensors of the model are missing from the file", missing),
+            ("tensors of the file are not part of the model", leftover),
+            ("tensors have another shape", reshaped),
+        )
+        if names
+    ]
+    if problems:
+        hint = "check that the name belongs to the file"
+        classes = _classes(file, mapping)
+        if classes and not missing and not leftover and any("classifier" in mapping[t] for t in selected):
+            only_head = all(mapping[t.split(" is ")[0]] in CLASSIFIER_TENSORS for t in reshaped)
+            hint = f"the file has {classes} classes: pass num_classes={classes}" if only_head else hint
+        raise CheckpointMismatchError(f"{file.path} does not fit the model: {'; '.join(problems)}; {hint}")
+    return selected
+
+
+def classes_in(file: TensorFile, config: ClassifierConfig) -> int:
+    """Outputs of the classifier in a file; 0 if it has none."""
+    return _classes(file, names_in(file, config))
+
+
+def _classes(file: TensorFile, mapping: Mapping[str, str]) -> int:
+    return next((file.specs[t].shape[0] for t, ours in mapping.items() if ours == "classifier.weight"), 0)
+
+
+def assign(
+    model: nn.Module,
+    file: TensorFile,
+    selected: Mapping[str, str],
+    device: torch.device,
+    dtype: torch.dtype,
+) -> None:
+    """Move the selected tensors into a model on the meta device, batch by batch.
+
+    Floating tensors become ``dtype``, others keep theirs.  At no time is more than the model and one batch resident.
+    """
+    for batch in batches(file, selected):
+        state = {
+            selected[name]: tensor.to(device, dtype if tensor.is_floating_point() else tensor.dtype, copy=True)
+            for name, tensor in file.read(batch)
+        }
+        model.load_state_dict(state, strict=False, assign=True)

@@ -1,0 +1,36 @@
+"""What belongs to a model beside its tensors."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from internimage.images.transforms import Preprocessing
+
+
+@dataclass(frozen=True)
+class ModelSource:
+    """Where weights came from: recipe, file and the file's sha256 (of downloaded files), None where unknown."""
+
+    recipe: str | None = None
+    file: str | None = None
+    sha256: str | None = None
+
+
+@dataclass(frozen=True)
+class ModelDescription:
+    """Attached to every model that the factory makes, and written to ``model.json``.
+
+    Attributes:
+        architecture: a name of ``internimage.factory.ARCHITECTURES``.
+        config: the architecture's configuration, as plain data; filled in when the model is written.
+        preprocessing: what an image goes through before the model; None for a bare backbone built by hand.
+        labels: names of the outputs, None if they have none.
+        source: where the weights came from.
+    """
+
+    architecture: str
+    config: dict[str, Any] = field(default_factory=dict)
+    preprocessing: Preprocessing | None = None
+    labels: tuple[str, ...] | None = None
+    source: ModelSource = ModelSource()

@@ -1,0 +1,266 @@
+"""From a name to a model, from a model to a folder: the only place where a recipe becomes a module."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import warnings
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, TypeVar
+
+import torch
+from torch import nn
+
+from internimage.backbones.internimage import InternImage, InternImageConfig
+from internimage.checkpoints import convert, files, folder, hub, layouts, loading
+from internimage.description import ModelDescription, ModelSource
+from internimage.errors import CheckpointMismatchError, ConfigError, DownloadError, UnknownModelError
+from internimage.labels import imagenet22k_to_1k, load_labels
+from internimage.models.classifier import ClassifierConfig, ImageClassifier
+from internimage.recipes import get_recipe
+
+M = TypeVar("M", bound=nn.Module)
+
+
+@dataclass(frozen=True)
+class Architecture:
+    """A kind of model: its configuration and the module built from it."""
+
+    config: type[Any]
+    model: Callable[[Any], nn.Module]
+
+
+ARCHITECTURES: dict[str, Architecture] = {
+    "image_classifier": Architecture(ClassifierConfig, ImageClassifier),
+    "internimage": Architecture(InternImageConfig, InternImage),
+}
+
+_BACKBONE_PREFIX = "backbone."
+
+
+def create_model(
+    name: str,
+    *,
+    pretrained: bool = False,
+    checkpoint: str | os.PathLike[str] | None = None,
+    num_classes: int | None = None,
+    labels: Literal["imagenet1k"] | None = None,
+    features_only: bool = False,
+    out_indices: Sequence[int] = (0, 1, 2, 3),
+    device: str | torch.device | None = None,
+    dtype: torch.dtype | None = None,
+) -> nn.Module:
+    """Build a model by name, in evaluation mode.
+
+    Args:
+        name: a name of :func:`internimage.list_models`.
+        pretrained: load the released weights, downloading them once.
+        checkpoint: a file or folder to load instead: official ``.pth``, Hugging Face, safetensors or a folder of ours.
+            Every tensor must be used and every parameter filled.
+        num_classes: another number of classes than the recipe's.  A checkpoint with that many is loaded whole; from any
+            other, the classifier is left out and starts anew, with a warning.  0 gives pooled features.
+        labels: "imagenet1k" reduces a 21,841-way classifier to the 1,000 classes of ImageNet-1K, as the original
+            evaluation does.
+        features_only: the backbone alone; ``model(images)`` is a list of NCHW maps, strides 4, 8, 16, 32.
+        out_indices: which of these maps.
+        device: where to put the model.  Large models go there tensor by tensor.
+        dtype: floating dtype of the parameters; float32 if None, whatever the file holds.
+
+    Returns:
+        An ``nn.Module`` whose attribute ``description`` tells architecture, preprocessing, labels and source.
+
+    Raises:
+        UnknownModelError: no such name.
+        CheckpointError: the weights cannot be read, fetched or fitted; the message lists the tensors.
+        ConfigError: options that contradict each other.
+    """
+    recipe = get_recipe(name)
+    if pretrained and checkpoint is not None:
+        raise ConfigError("pass either pretrained=True or checkpoint=, not both")
+    if features_only and (num_classes is not None or labels is not None):
+        raise ConfigError("features_only builds no classifier; leave num_classes and labels out")
+    if labels is not None and (labels != "imagenet1k" or num_classes is not None):
+        raise ConfigError("labels takes 'imagenet1k' alone and excludes num_classes")
+    if labels is not None and recipe.labels != "imagenet22k":
+        raise ConfigError(f"{name} has no 21,841-way classifier to reduce; leave labels out")
+    path: Path | None = None
+    if pretrained:
+        if recipe.weights is None:
+            raise DownloadError(f"no weights were published for {name}; pass checkpoint= or leave pretrained out")
+        path = hub.download(recipe.weights)
+    elif checkpoint is not None:
+        path = Path(checkpoint)
+    source = ModelSource(name, path.name, hub.cached_sha256(path)) if path else ModelSource(name)
+
+    if features_only:
+        backbone = _build_backbone(recipe.config, path, device, dtype, out_indices)
+        backbone.description = ModelDescription("internimage", preprocessing=recipe.preprocessing, source=source)
+        return backbone
+    classes = recipe.config.num_classes if num_classes is None else num_classes
+    config = dataclasses.replace(recipe.config, num_classes=classes)
+    model = _build_classifier(config, path, device, dtype, replace_classifier=num_classes is not None)
+    names = load_labels(recipe.labels) if recipe.labels and classes == recipe.config.num_classes else None
+    if labels is not None:
+        model.keep_classes(imagenet22k_to_1k())
+        names = load_labels(labels)
+    model.description = ModelDescription(
+        recipe.architecture, preprocessing=recipe.preprocessing, labels=names, source=source
+    )
+    return model
+
+
+def load_model(
+    path: str | os.PathLike[str],
+    *,
+    device: str | torch.device | None = None,
+    dtype: torch.dtype | None = None,
+) -> nn.Module:
+    """Load a folder written by :func:`save_model`, in evaluation mode; nothing but the folder is needed."""
+    path = Path(path).expanduser()
+    description = folder.read_description(path)
+    if description.architecture not in ARCHITECTURES:
+        raise CheckpointMismatchError(
+            f"{path} holds a {description.architecture!r}; this installation knows {', '.join(ARCHITECTURES)}"
+        )
+    architecture = ARCHITECTURES[description.architecture]
+    config = folder.from_plain(architecture.config, description.config)
+    file = files.open_checkpoint(path)
+    with torch.device("meta"):
+        model = architecture.model(config)
+    selected = loading.match(file, loading.names_in(file, config), loading.model_specs(model))
+    loading.assign(model, file, selected, _device(device), dtype or torch.float32)
+    model.description = description
+    return model.eval()
+
+
+def save_model(model: nn.Module, path: str | os.PathLike[str], *, labels: Sequence[str] | None = None) -> Path:
+    """Write ``model.safetensors`` and ``model.json`` into the folder ``path`` and return it.
+
+    ``labels`` names the outputs of a model whose classes are one's own.
+    """
+    kinds = [name for name, kind in ARCHITECTURES.items() if type(model) is kind.model]
+    if not kinds:
+        raise ConfigError(f"cannot save a {type(model).__name__}; expected a model made by create_model")
+    description = getattr(model, "description", None) or ModelDescription(kinds[0])
+    classes = model.num_classes if isinstance(model, ImageClassifier) else 0
+    if labels is not None and len(labels) != classes:
+        raise ConfigError(f"{len(labels)} labels for a model with {classes} outputs")
+    names = tuple(labels) if labels is not None else description.labels
+    names = names if names is not None and len(names) == classes else None
+    description = dataclasses.replace(description, config=dataclasses.asdict(model.config), labels=names)
+    return folder.write_folder(path, model.state_dict(), description)
+
+
+def convert_checkpoint(
+    source: str | os.PathLike[str],
+    target: str | os.PathLike[str],
+    layout: layouts.Layout,
+    *,
+    name: str | None = None,
+    ema: bool = False,
+) -> Path:
+    """Rewrite a checkpoint in another layout, values untouched, and return the path written.
+
+    Args:
+        source: a file or folder in any layout.
+        target: a ``.pth`` file for "official", a folder for "hf" and "ours".
+        layout: the layout to write.
+        name: the model the file belongs to; by default the stem of the file or what ``model.json`` says.
+        ema: take the moving average of a training checkpoint.
+    """
+    source = Path(source).expanduser()
+    file = files.open_checkpoint(source, ema=ema)
+    description, config = _identify(source, name)
+    config = dataclasses.replace(config, num_classes=loading.classes_in(file, config))
+    with torch.device("meta"):
+        expected = loading.model_specs(ImageClassifier(config))
+    selected = loading.match(file, loading.names_in(file, config), expected)
+    tensors = {selected[theirs]: tensor for theirs, tensor in file.read(selected)}
+    if description.labels is not None and len(description.labels) != config.num_classes:
+        description = dataclasses.replace(description, labels=None)
+    description = dataclasses.replace(description, config=dataclasses.asdict(config))
+    return convert.write_layout(
+        Path(target).expanduser(), layout, {name: tensors[name] for name in expected}, config, description
+    )
+
+
+def _identify(source: Path, name: str | None) -> tuple[ModelDescription, ClassifierConfig]:
+    """What model a file holds: by the name given, by its ``model.json``, or by its own name."""
+    place = source if source.is_dir() else source.parent
+    if name is None and (place / folder.DESCRIPTION_FILE).is_file():
+        description = folder.read_description(place)
+        if description.architecture != "image_classifier":
+            raise ConfigError(f"{source} holds a {description.architecture}; only classifiers have other layouts")
+        return description, folder.from_plain(ClassifierConfig, description.config)
+    name = name or (source.name if source.is_dir() else source.stem)
+    try:
+        recipe = get_recipe(name)
+    except UnknownModelError as error:
+        raise UnknownModelError(f"{error}. Name the model that {source} holds (name=, --model)") from None
+    labels = load_labels(recipe.labels) if recipe.labels else None
+    origin = ModelSource(name, source.name)
+    return ModelDescription(
+        recipe.architecture, preprocessing=recipe.preprocessing, labels=labels, source=origin
+    ), recipe.config
+
+
+def _build_classifier(
+    config: ClassifierConfig,
+    path: Path | None,
+    device: str | torch.device | None,
+    dtype: torch.dtype | None,
+    *,
+    replace_classifier: bool = False,
+) -> ImageClassifier:
+    if path is None:
+        return _on(ImageClassifier(config), device, dtype)
+    file = files.open_checkpoint(path)
+    mapping = loading.names_in(file, config)
+    classes = loading.classes_in(file, config)
+    anew = replace_classifier and classes != config.num_classes
+    with torch.device("meta"):
+        model = ImageClassifier(config)
+    head = loading.CLASSIFIER_TENSORS if anew else ()
+    unused = [ours for ours in mapping.values() if ours.startswith("metadata_head.")] if anew else ()
+    selected = loading.match(file, mapping, loading.model_specs(model), unused=(*head, *unused), absent=head)
+    loading.assign(model, file, selected, _device(device), dtype or torch.float32)
+    if anew and config.num_classes:
+        model.reset_classifier(config.num_classes)
+        warnings.warn(
+            f"{path.name} has {classes} classes, the model {config.num_classes}: the classifier starts anew",
+            UserWarning,
+            stacklevel=3,
+        )
+    return model.eval()
+
+
+def _build_backbone(
+    config: ClassifierConfig,
+    path: Path | None,
+    device: str | torch.device | None,
+    dtype: torch.dtype | None,
+    out_indices: Sequence[int],
+) -> InternImage:
+    """The backbone of a classifier, from a file of the whole classifier or of the backbone alone."""
+    if path is None:
+        return _on(InternImage(config.backbone, out_indices), device, dtype)
+    file = files.open_checkpoint(path)
+    mapping = loading.names_in(file, config)
+    head = [ours for ours in mapping.values() if not ours.startswith(_BACKBONE_PREFIX)]
+    with torch.device("meta"):
+        model = InternImage(config.backbone, out_indices)
+    expected = {_BACKBONE_PREFIX + name: spec for name, spec in loading.model_specs(model).items()}
+    selected = loading.match(file, mapping, expected, unused=head)
+    selected = {theirs: ours.removeprefix(_BACKBONE_PREFIX) for theirs, ours in selected.items()}
+    loading.assign(model, file, selected, _device(device), dtype or torch.float32)
+    return model.eval()
+
+
+def _on(model: M, device: str | torch.device | None, dtype: torch.dtype | None) -> M:
+    return model.to(device=_device(device), dtype=dtype or torch.float32).eval()
+
+
+def _device(device: str | torch.device | None) -> torch.device:
+    return torch.device(device) if device is not None else torch.get_default_device()

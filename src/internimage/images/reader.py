@@ -1,0 +1,303 @@
+"""The one reader: files, addresses, bytes, arrays and tensors become upright 8-bit RGB pictures."""
+
+from __future__ import annotations
+
+import glob
+import io
+import urllib.error
+import urllib.request
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, BinaryIO, TypeAlias
+
+import numpy as np
+from PIL import ExifTags, Image
+
+from internimage.errors import ImageReadError
+
+if TYPE_CHECKING:
+    import torch
+
+ImageInput: TypeAlias = "str | Path | bytes | Image.Image | np.ndarray[Any, Any] | torch.Tensor"
+ImageInputs: TypeAlias = "ImageInput | Sequence[ImageInputs]"
+
+IMAGE_SUFFIXES = (
+    *(".avif", ".bmp", ".gif", ".jfif", ".jp2", ".jpe", ".jpeg", ".jpg"),
+    *(".pbm", ".pgm", ".png", ".pnm", ".ppm", ".tif", ".tiff", ".webp"),
+)
+# A list of our own, because some of Pillow's other readers have no signature to recognise a file by, and the
+# one for EPS runs Ghostscript.
+_FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "PPM", "AVIF", "JPEG2000")
+
+_URL_TIMEOUT = 30  # seconds without an answer
+_URL_MAX_BYTES = 100 * 2**20
+
+_UPRIGHT = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+# Modes with a stop on the way to RGB: Pillow cannot convert La and warns about palettes with alpha.
+_VIA = {"La": "LA", "P": "RGBA"}
+
+
+def read_image(source: ImageInput) -> Image.Image:
+    """Read one picture as mode ``"RGB"``, 8 bits a channel, upright.
+
+    Args:
+        source: One of
+
+            - a path, or an ``http(s)`` URL as a string (at most 100 MB, 30 s without an answer);
+            - the bytes of an image file: JPEG, PNG, WebP, GIF, BMP, TIFF, PBM/PGM/PPM, AVIF or JPEG 2000;
+            - a PIL image of any mode but ``"F"``, which is left as it is;
+            - a uint8 array (H, W), (H, W, 1), (H, W, 3) or (H, W, 4) in **RGB** order (OpenCV's BGR arrays
+              need ``array[..., ::-1]``);
+            - a tensor (H, W), (1, H, W) or (3, H, W) in RGB order, uint8 or floating point in [0, 1].
+
+    The orientation that EXIF gives is applied, from files and from PIL images; broken EXIF is ignored.  Of an
+    animated file the first frame is read.  Alpha is dropped and transparent pixels keep the colour that the
+    file stores, as torchvision's ``ImageFolder`` and OpenCV do, so that numbers agree with published
+    evaluations.  16-bit pixels lose their low byte (Pillow's own conversion would clip them to white); mode
+    ``"I"`` counts as 16 bits.  Colour profiles are not applied.
+
+    Returns:
+        A new image that shares neither pixels nor an open file with ``source`` and carries no metadata.
+
+    Raises:
+        ImageReadError: The source is missing, broken, truncated, of a wrong type or shape, or has more pixels
+            than ``PIL.Image.MAX_IMAGE_PIXELS`` (checked before decoding).  The message starts with its name.
+    """
+    if isinstance(source, bytes):
+        name = "image from bytes"
+    elif isinstance(source, str | Path):
+        name = str(source)
+    else:
+        name = f"image from {type(source).__module__.partition('.')[0]} {type(source).__name__}"
+    return ImageSource(name, source).read()
+
+
+@dataclass(frozen=True, eq=False)
+class ImageSource:
+    """A picture that has not been read yet.
+
+    Attributes:
+        name: The path or URL, or ``"image 3"`` for the third of several pictures in memory.
+        value: What :func:`read_image` accepts.
+    """
+
+    name: str
+    value: ImageInput
+
+    def read(self) -> Image.Image:
+        """Read the picture; see :func:`read_image`."""
+        name = f"image from URL {self.name}" if _is_url(self.value) else self.name
+        try:
+            return _read(self.value)
+        except ImageReadError as error:
+            raise ImageReadError(f"{name}: {error}") from error.__cause__
+        except Image.DecompressionBombError as error:
+            raise ImageReadError(f"{name}: too large, {error}") from error
+        except Exception as error:  # on broken files Pillow raises about any type there is
+            reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
+            raise ImageReadError(f"{name}: cannot be read, {reason}") from error
+
+
+def list_images(source: ImageInputs) -> list[ImageSource]:
+    """List the pictures that ``source`` stands for, without reading them.
+
+    Args:
+        source: What :func:`read_image` accepts, or
+
+            - a folder: the files below it with one of ``IMAGE_SUFFIXES`` in any case, not hidden, sorted;
+            - a glob pattern as a string, ``**`` included: the files that match, of any suffix, sorted;
+            - a batch: a tensor (N, C, H, W) or an array (N, H, W, C) is N pictures;
+            - a list or tuple of any of these, in order.
+
+    A missing file is listed: reading it is what fails, so that a long run can report it and go on.
+
+    Raises:
+        ImageReadError: A folder holds no pictures, or nothing matches a pattern.
+    """
+    return [
+        ImageSource(str(value) if isinstance(value, str | Path) else f"image {number}", value)
+        for number, value in enumerate(_expand(source), start=1)
+    ]
+
+
+def exceeds_pixel_limit(width: int, height: int) -> bool:
+    """Whether a picture of this size is more than Pillow takes without a warning."""
+    limit = Image.MAX_IMAGE_PIXELS
+    return limit is not None and width * height > limit
+
+
+def _expand(source: ImageInputs) -> Iterator[ImageInput]:
+    if isinstance(source, list | tuple):
+        for item in source:
+            yield from _expand(item)
+    elif isinstance(source, str | Path) and not _is_url(source):
+        yield from _expand_path(source)
+    elif getattr(source, "ndim", 0) == 4:
+        yield from source  # type: ignore[misc]  # mypy does not see that only arrays and tensors get here
+    else:
+        yield source  # type: ignore[misc]
+
+
+def _expand_path(source: str | Path) -> Sequence[str | Path]:
+    path = Path(source)
+    try:
+        if path.is_dir():
+            images = sorted(p for p in path.rglob("*") if _is_listed(p, path))
+            if not images:
+                raise ImageReadError(f"{source}: no images in this folder ({' '.join(IMAGE_SUFFIXES)})")
+            return images
+        if isinstance(source, str) and any(c in source for c in "*?[") and not path.exists():
+            found = glob.glob(source, recursive=True)  # noqa: PTH207  Path.glob takes no absolute patterns
+            matches = sorted(p for p in map(Path, found) if not p.is_dir())
+            if not matches:
+                raise ImageReadError(f"{source}: no file matches this pattern")
+            return matches
+    except OSError:  # a name that no file can have: reading it says what is wrong
+        pass
+    return [source]
+
+
+def _is_listed(path: Path, folder: Path) -> bool:
+    hidden = any(part.startswith(".") for part in path.relative_to(folder).parts)
+    return not hidden and path.suffix.lower() in IMAGE_SUFFIXES and not path.is_dir()
+
+
+def _is_url(source: object) -> bool:
+    return isinstance(source, str) and source.lower().startswith(("http://", "https://"))
+
+
+def _read(source: ImageInput) -> Image.Image:
+    """``read_image`` with errors that do not yet say the name."""
+    if isinstance(source, Image.Image):
+        return _upright_rgb(source)
+    if isinstance(source, np.ndarray):
+        return _upright_rgb(_from_array(source))
+    if isinstance(source, str | Path | bytes):
+        with _open(source) as file:
+            return _upright_rgb(_identify(file))
+    import torch
+
+    if isinstance(source, torch.Tensor):
+        return _upright_rgb(_from_tensor(source))
+    raise ImageReadError(f"expected a path, URL, bytes, PIL image, array or tensor, got {type(source).__name__}")
+
+
+def _open(source: str | Path | bytes) -> BinaryIO:
+    if isinstance(source, bytes):
+        return io.BytesIO(source)
+    if isinstance(source, str) and _is_url(source):
+        return io.BytesIO(_download(source))
+    path = Path(source)
+    if path.is_dir():
+        raise ImageReadError("this is a folder, expected an image file")
+    if not path.exists():
+        raise ImageReadError("no such file")
+    if not path.is_file():  # opening a pipe would wait for ever
+        raise ImageReadError("not a regular file")
+    return path.open("rb")
+
+
+def _download(url: str) -> bytes:
+    try:
+        request = urllib.request.Request(url, headers={"User-Agent": "internimage"})
+        with urllib.request.urlopen(request, timeout=_URL_TIMEOUT) as response:
+            data: bytes = response.read(_URL_MAX_BYTES + 1)
+    except urllib.error.HTTPError as error:
+        error.close()
+        raise ImageReadError(f"cannot be downloaded, the server says {error.code} {error.reason}") from error
+    except Exception as error:  # OSError, http.client.HTTPException, ValueError from odd addresses
+        raise ImageReadError(f"cannot be downloaded, {getattr(error, 'reason', error)}") from error
+    if len(data) > _URL_MAX_BYTES:
+        raise ImageReadError(f"too large, more than {_URL_MAX_BYTES // 2**20} MB")
+    return data
+
+
+def _identify(file: BinaryIO) -> Image.Image:
+    """Read the header, as ``Image.open`` does.
+
+    ``Image.open`` checks the size as well, but answers with a warning that only a change to process-wide
+    filters could silence, hides the size in its error, and hides why a file is broken.
+    """
+    prefix = file.read(16)
+    if not prefix:
+        raise ImageReadError("empty, 0 bytes")
+    Image.init()
+    for name in _FORMATS:
+        factory, accept = Image.OPEN.get(name, (None, None))
+        if factory and accept and accept(prefix) is True:
+            file.seek(0)
+            return factory(file, "")
+    raise ImageReadError(f"not an image in a known format ({', '.join(_FORMATS)})")
+
+
+def _upright_rgb(image: Image.Image) -> Image.Image:
+    width, height = image.size
+    if exceeds_pixel_limit(width, height):
+        raise ImageReadError(f"too large, {width}x{height} pixels where Pillow's limit is {Image.MAX_IMAGE_PIXELS}")
+    if not width * height:
+        raise ImageReadError(f"no pixels, its size is {width}x{height}")
+    image.load()
+    transpose = _transpose_of(image)
+    if image.mode.startswith("I"):
+        image = _high_byte(image)
+    elif image.mode == "F":
+        raise ImageReadError("floating-point pixels of unknown range, expected 8 or 16 bits")
+    elif image.mode in _VIA:
+        image = image.convert(_VIA[image.mode])
+    image = image.convert("RGB")  # copies where the mode is RGB already
+    if transpose is not None:
+        image = image.transpose(transpose)
+    image.info = {}  # an EXIF orientation left here would be applied again by the next reader
+    return image
+
+
+def _transpose_of(image: Image.Image) -> Image.Transpose | None:
+    try:
+        return _UPRIGHT.get(image.getexif().get(ExifTags.Base.Orientation, 1))
+    except Exception:  # broken EXIF, any type: the pixels are good
+        return None
+
+
+def _high_byte(image: Image.Image) -> Image.Image:
+    values = np.asarray(image)
+    low, high = values.min(), values.max()
+    if low < 0 or high > 0xFFFF:
+        raise ImageReadError(f"pixel values from {low} to {high}, expected 8 or 16 bits")
+    return Image.fromarray((values >> 8).astype(np.uint8))
+
+
+def _from_array(array: np.ndarray[Any, Any]) -> Image.Image:
+    shaped = array.ndim == 2 or (array.ndim == 3 and array.shape[2] in (1, 3, 4))
+    if not shaped or not array.size or array.dtype != np.uint8:
+        raise ImageReadError(
+            "expected a uint8 array of shape (H, W), (H, W, 1), (H, W, 3) or (H, W, 4), "
+            f"got {array.dtype} {array.shape}"
+        )
+    return Image.fromarray(array[:, :, 0] if array.shape[2:] == (1,) else array)
+
+
+def _from_tensor(tensor: torch.Tensor) -> Image.Image:
+    import torch
+
+    shaped = tensor.ndim == 2 or (tensor.ndim == 3 and tensor.shape[0] in (1, 3))
+    if not shaped or not tensor.numel() or not (tensor.dtype == torch.uint8 or tensor.is_floating_point()):
+        raise ImageReadError(
+            "expected a uint8 or floating-point tensor of shape (H, W), (1, H, W) or (3, H, W), "
+            f"got {tensor.dtype} {tuple(tensor.shape)}"
+        )
+    tensor = tensor.detach().cpu()
+    if tensor.is_floating_point():
+        low, high = tensor.min().item(), tensor.max().item()
+        if not (low >= 0 and high <= 1):  # also true of NaN
+            raise ImageReadError(f"expected floating-point values in [0, 1], got {low:.4g} to {high:.4g}")
+        tensor = tensor.float().mul(255).round().to(torch.uint8)
+    return _from_array(tensor.reshape(-1, *tensor.shape[-2:]).permute(1, 2, 0).numpy())

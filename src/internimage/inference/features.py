@@ -1,0 +1,98 @@
+"""Features of images: pooled vectors, stage maps, single blocks."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from functools import partial
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from internimage.errors import ConfigError, ImageReadError
+from internimage.images import ImageSource, list_images
+from internimage.images.reader import ImageInputs
+from internimage.inference.predictor import ImageLoader
+from internimage.models.classifier import ClassifierFeatures, ImageClassifier
+
+
+def layer_names(model: ImageClassifier) -> list[str]:
+    """What :func:`extract_features` can give of a model, coarse to fine; stages and blocks count from 1."""
+    stages = model.config.backbone.depths
+    names = ["pooled", "logits", *(f"stage{stage + 1}" for stage in range(len(stages)))]
+    return names + [f"stage{s + 1}.block{b + 1}" for s, depth in enumerate(stages) for b in range(depth)]
+
+
+def extract_features(
+    model: nn.Module,
+    images: ImageInputs,
+    layers: Sequence[str] = ("pooled",),
+    *,
+    average: bool = False,
+    batch_size: int = 8,
+) -> Iterator[tuple[ImageSource, dict[str, np.ndarray[Any, Any]] | ImageReadError]]:
+    """Yield (source, features) for each image, or the error of an image that cannot be read.
+
+    Args:
+        model: a classifier made by :func:`internimage.create_model`.
+        images: anything that :func:`internimage.images.list_images` takes.
+        layers: "pooled" (F,), the vector that the classifier sees; "logits" (K,); "stage1" to "stage4" (C, H, W), the
+            maps of ``features_only``; "stage3.block5" (C, H, W), the output of one block.
+        average: average maps over space, to (C,).
+        batch_size: images a forward pass.
+
+    Raises:
+        ConfigError: a layer that the model does not have, or a model that is not a classifier.
+    """
+    if not isinstance(model, ImageClassifier):
+        raise ConfigError(f"features are extracted from a classifier, not from a {type(model).__name__}")
+    if model.description is None or model.description.preprocessing is None:
+        raise ConfigError("the model does not say how its images are prepared; build it with create_model")
+    unknown = sorted(set(layers) - set(layer_names(model)))
+    if unknown or not layers:
+        known = ", ".join(layer_names(model)[:6])
+        raise ConfigError(f"no layer is called {', '.join(unknown) or '(none given)'}; expected {known} or stageI.blockJ")
+    loader = ImageLoader(list_images(images), model.description.preprocessing, batch_size)
+    return _stream(model.eval(), loader, layers, average)
+
+
+def _stream(
+    model: ImageClassifier, loader: ImageLoader, layers: Sequence[str], average: bool
+) -> Iterator[tuple[ImageSource, dict[str, np.ndarray[Any, Any]] | ImageReadError]]:
+    weight = next(model.parameters())
+    for loaded in loader:
+        good = [tensor for _, tensor in loaded if isinstance(tensor, Tensor)]
+        rows: Iterator[dict[str, np.ndarray[Any, Any]]] = iter(())
+        if good:
+            features = _forward(model, torch.stack(good).to(weight.device, weight.dtype), layers)
+            arrays = {
+                name: (t.mean((2, 3)) if average and t.dim() == 4 else t).float().cpu().numpy()
+                for name, t in features.items()
+            }
+            rows = ({name: array[i] for name, array in arrays.items()} for i in range(len(good)))
+        for source, tensor in loaded:
+            yield source, tensor if isinstance(tensor, ImageReadError) else next(rows)
+
+
+@torch.inference_mode()
+def _forward(model: ImageClassifier, images: Tensor, layers: Sequence[str]) -> dict[str, Tensor]:
+    blocks: dict[str, Tensor] = {}
+    hooks = []
+    for name in layers:
+        found = re.fullmatch(r"stage(\d+)\.block(\d+)", name)
+        if found:
+            block = model.get_submodule(f"backbone.stages.{int(found[1]) - 1}.blocks.{int(found[2]) - 1}")
+            hooks.append(block.register_forward_hook(partial(_keep, blocks, name)))
+    try:
+        out: ClassifierFeatures = model.forward_intermediates(images)
+    finally:
+        for hook in hooks:
+            hook.remove()
+    named = {"pooled": out.pooled, "logits": out.logits, **{f"stage{i + 1}": m for i, m in enumerate(out.maps)}}
+    return {name: {**named, **blocks}[name] for name in layers}
+
+
+def _keep(into: dict[str, Tensor], name: str, module: nn.Module, inputs: Any, output: Tensor) -> None:
+    into[name] = output.permute(0, 3, 1, 2)

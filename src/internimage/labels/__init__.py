@@ -1,0 +1,59 @@
+"""Class names of the public data sets, as data files beside this one.
+
+``imagenet1k.csv`` is taken from timm (Apache-2.0, see ``LICENSE.timm-Apache-2.0``); the 22K tables are facts of the
+released InternImage code (MIT).
+"""
+
+from __future__ import annotations
+
+import csv
+from collections import Counter
+from functools import cache
+from importlib.resources import files
+
+from internimage.errors import ConfigError
+
+LABEL_SETS = ("imagenet1k", "imagenet22k")
+
+
+@cache
+def load_labels(name: str) -> tuple[str, ...]:
+    """Names of a label set, in the order of the released classifiers' outputs.
+
+    "imagenet1k" has 1,000 names; "imagenet22k" 21,841, of which those outside ImageNet-1K are WordNet ids.
+    """
+    if name == "imagenet1k":
+        return tuple(label for _, label in _imagenet1k())
+    if name == "imagenet22k":
+        known = dict(_imagenet1k())
+        return tuple(known.get(wnid, wnid) for wnid in _lines("imagenet22k_wnids.txt"))
+    raise ConfigError(f"unknown label set {name!r}; expected one of {', '.join(LABEL_SETS)}")
+
+
+@cache
+def imagenet22k_to_1k() -> tuple[int, ...]:
+    """Output of a 21,841-way classifier for each ImageNet-1K class.
+
+    Teddy bears have no class of their own in ImageNet-22K; the released table gives them the output of teapots.
+    """
+    return tuple(int(line) for line in _lines("imagenet22k_to_1k.txt"))
+
+
+def _imagenet1k() -> list[tuple[str, str]]:
+    """(wnid, label): the first synonym, or all of them where two classes share the first."""
+    rows = list(csv.DictReader(_lines("imagenet1k.csv")))
+    shared = Counter(row["names"].split(",")[0] for row in rows)
+    first = [(row["wnid"], row["names"].split(",")[0], row["names"]) for row in rows]
+    numbered: Counter[str] = Counter()
+    labels = []
+    for wnid, name, names in first:
+        label = name
+        if shared[name] > 1:
+            numbered[name] += 1
+            label = names if names != name else f"{name} ({numbered[name]})"
+        labels.append((wnid, label))
+    return labels
+
+
+def _lines(file: str) -> list[str]:
+    return files(__name__).joinpath(file).read_text(encoding="utf-8").splitlines()

@@ -1,0 +1,250 @@
+"""The released classification models, and two small architectures of ours."""
+
+from __future__ import annotations
+
+from internimage.backbones.internimage import InternImageConfig
+from internimage.checkpoints.hub import HubFile
+from internimage.images.transforms import Preprocessing
+from internimage.models.classifier import ClassifierConfig
+from internimage.recipes.recipe import PublishedScore, Recipe
+
+_ATTO = InternImageConfig(channels=32, depths=(2, 2, 4, 2), groups=(2, 4, 8, 16))
+_PICO = InternImageConfig(channels=48, depths=(2, 2, 6, 2), groups=(3, 6, 12, 24))
+_T = InternImageConfig(channels=64, depths=(4, 4, 18, 4), groups=(4, 8, 16, 32))
+_S = InternImageConfig(channels=80, depths=(4, 4, 21, 4), groups=(5, 10, 20, 40), post_norm=True, layer_scale=1e-5)
+_B = InternImageConfig(channels=112, depths=(4, 4, 21, 4), groups=(7, 14, 28, 56), post_norm=True, layer_scale=1e-5)
+_L = InternImageConfig(
+    channels=160,
+    depths=(5, 5, 22, 5),
+    groups=(10, 20, 40, 80),
+    post_norm=True,
+    layer_scale=1e-5,
+    offset_scale=2.0,
+)
+_XL = InternImageConfig(
+    channels=192,
+    depths=(5, 5, 24, 5),
+    groups=(12, 24, 48, 96),
+    post_norm=True,
+    layer_scale=1e-5,
+    offset_scale=2.0,
+)
+_H = InternImageConfig(
+    channels=320,
+    depths=(6, 6, 32, 6),
+    groups=(10, 20, 40, 80),
+    res_post_norm=True,
+    depthwise_kernel_size=5,
+    center_feature_scale=True,
+    post_norm_blocks=(5, 11, 17, 23, 29),
+)
+_G = InternImageConfig(
+    channels=512,
+    depths=(2, 2, 48, 4),
+    groups=(16, 32, 64, 128),
+    post_norm=True,
+    depthwise_kernel_size=5,
+    center_feature_scale=True,
+    post_norm_blocks=(5, 11, 17, 23, 29, 35, 41, 47),
+)
+
+_IMAGENET_1K = 1_000
+_IMAGENET_22K = 21_841
+_INATURALIST_18 = 8_142
+_ACCURACY = "ImageNet-1K top-1"
+_22K_NOTE = "21,841 classes; labels='imagenet1k' keeps the 1,000 of ImageNet-1K"
+
+
+def _recipe(
+    name: str,
+    backbone: InternImageConfig,
+    size: int,
+    parameters: int,
+    gmacs: float,
+    *,
+    num_classes: int = _IMAGENET_1K,
+    labels: str | None = "imagenet1k",
+    attention_pool: bool = False,
+    metadata_channels: int | None = None,
+    released: bool = True,
+    hub_name: str | None = None,
+    published: PublishedScore | None = None,
+    note: str = "",
+) -> Recipe:
+    return Recipe(
+        name=name,
+        task="classification",
+        architecture="image_classifier",
+        config=ClassifierConfig(
+            backbone,
+            num_classes,
+            head="attention_pool" if attention_pool else "conv",
+            metadata_channels=metadata_channels,
+        ),
+        preprocessing=Preprocessing(resize=size, crop=size),
+        parameters=parameters,
+        gmacs=gmacs,
+        labels=labels,
+        weights=HubFile("OpenGVLab/InternImage", f"{name}.pth") if released else None,
+        hub_name=hub_name,
+        published=published,
+        note=note,
+    )
+
+
+RECIPES = (
+    _recipe(
+        "internimage_atto",
+        _ATTO,
+        224,
+        3_325_740,
+        0.463,
+        labels=None,
+        released=False,
+        note="ours, for CPUs and quick fine-tuning",
+    ),
+    _recipe(
+        "internimage_pico",
+        _PICO,
+        224,
+        8_039_926,
+        1.195,
+        labels=None,
+        released=False,
+        note="ours, for CPUs and quick fine-tuning",
+    ),
+    _recipe(
+        "internimage_t_1k_224",
+        _T,
+        224,
+        29_918_424,
+        4.865,
+        hub_name="OpenGVLab/internimage_t_1k_224",
+        published=PublishedScore(_ACCURACY, 83.5, "5G"),
+    ),
+    _recipe(
+        "internimage_s_1k_224",
+        _S,
+        224,
+        50_079_880,
+        8.279,
+        hub_name="OpenGVLab/internimage_s_1k_224",
+        published=PublishedScore(_ACCURACY, 84.2, "8G"),
+    ),
+    _recipe(
+        "internimage_b_1k_224",
+        _B,
+        224,
+        97_461_832,
+        16.145,
+        hub_name="OpenGVLab/internimage_b_1k_224",
+        published=PublishedScore(_ACCURACY, 84.9, "16G"),
+    ),
+    _recipe(
+        "internimage_l_22k_192to384",
+        _L,
+        384,
+        263_370_371,
+        107.651,
+        num_classes=_IMAGENET_22K,
+        labels="imagenet22k",
+        hub_name="OpenGVLab/internimage_l_22k_384",
+        note=_22K_NOTE,
+    ),
+    _recipe(
+        "internimage_l_22kto1k_384",
+        _L,
+        384,
+        223_334_810,
+        107.611,
+        hub_name="OpenGVLab/internimage_l_22kto1k_384",
+        published=PublishedScore(_ACCURACY, 87.7, "108G"),
+    ),
+    _recipe(
+        "internimage_xl_22k_192to384",
+        _XL,
+        384,
+        382_858_285,
+        162.753,
+        num_classes=_IMAGENET_22K,
+        labels="imagenet22k",
+        hub_name="OpenGVLab/internimage_xl_22k_384",
+        note=_22K_NOTE,
+    ),
+    _recipe(
+        "internimage_xl_22kto1k_384",
+        _XL,
+        384,
+        334_819_780,
+        162.705,
+        hub_name="OpenGVLab/internimage_xl_22kto1k_384",
+        published=PublishedScore(_ACCURACY, 88.0, "163G"),
+    ),
+    _recipe(
+        "internimage_h_jointto22k_384",
+        _H,
+        384,
+        1_105_663_489,
+        536.979,
+        num_classes=_IMAGENET_22K,
+        labels="imagenet22k",
+        attention_pool=True,
+        hub_name="OpenGVLab/internimage_h_jointto22k_384",
+        note=_22K_NOTE,
+    ),
+    _recipe(
+        "internimage_h_22kto1k_384",
+        _H,
+        384,
+        1_089_636_760,
+        536.963,
+        attention_pool=True,
+        released=False,
+        note="a published configuration without a published file",
+    ),
+    _recipe(
+        "internimage_h_22kto1k_640",
+        _H,
+        640,
+        1_089_636_760,
+        1491.559,
+        attention_pool=True,
+        hub_name="OpenGVLab/internimage_h_22kto1k_640",
+        published=PublishedScore(_ACCURACY, 89.6, "1478G"),
+    ),
+    _recipe(
+        "internimage_h_22ktoinat18_384",
+        _H,
+        384,
+        1_096_197_516,
+        536.969,
+        num_classes=_INATURALIST_18,
+        labels=None,
+        attention_pool=True,
+        metadata_channels=64,
+        published=PublishedScore("iNaturalist 2018 top-1", 92.6),
+        note="also reads time and place of the photo (temporal, spatial); without them they count as unknown",
+    ),
+    _recipe(
+        "internimage_g_pretrainto22k_384",
+        _G,
+        384,
+        3_092_400_081,
+        1524.349,
+        num_classes=_IMAGENET_22K,
+        labels="imagenet22k",
+        attention_pool=True,
+        hub_name="OpenGVLab/internimage_g_jointto22k_384",
+        note=_22K_NOTE,
+    ),
+    _recipe(
+        "internimage_g_22kto1k_512",
+        _G,
+        512,
+        3_076_373_352,
+        2709.924,
+        attention_pool=True,
+        hub_name="OpenGVLab/internimage_g_22kto1k_512",
+        published=PublishedScore(_ACCURACY, 90.1, "2700G"),
+    ),
+)

@@ -1,0 +1,63 @@
+"""What an image classifier says about one image."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+from PIL import Image
+
+from internimage.drawing import with_bars
+from internimage.images import ImageSource
+
+
+class ScoredLabel(NamedTuple):
+    """One class and its probability."""
+
+    index: int
+    label: str
+    score: float
+
+
+@dataclass(frozen=True)
+class Classification:
+    """Probabilities of all classes for one image.
+
+    Attributes:
+        probabilities: (K,) float32, summing to one.
+        labels: K names; "class 7" where the model has no names.
+        source: the image, by name; it is read again when it is drawn, so that results stay small.
+    """
+
+    probabilities: np.ndarray
+    labels: tuple[str, ...]
+    source: ImageSource
+
+    @property
+    def label(self) -> str:
+        """Name of the most probable class."""
+        return self.top(1)[0].label
+
+    @property
+    def score(self) -> float:
+        """Probability of the most probable class."""
+        return self.top(1)[0].score
+
+    def top(self, k: int = 5) -> list[ScoredLabel]:
+        """The ``k`` most probable classes, best first."""
+        order = np.argsort(-self.probabilities, kind="stable")[:k]
+        return [ScoredLabel(int(i), self.labels[i], float(self.probabilities[i])) for i in order]
+
+    def to_dict(self, k: int = 5) -> dict[str, Any]:
+        """Plain data for JSON."""
+        return {"image": self.source.name, "predictions": [scored._asdict() for scored in self.top(k)]}
+
+    def draw(self, k: int = 5) -> Image.Image:
+        """The picture with the ``k`` most probable classes as bars below it."""
+        bars = [(scored.label, scored.score) for scored in self.top(k)]
+        return with_bars(self.source.read(), self.source.name, bars)
+
+    def __repr__(self) -> str:
+        best = ", ".join(f"{scored.label} {scored.score:.1%}" for scored in self.top(3))
+        return f"Classification({self.source.name}: {best})"

@@ -1,0 +1,1 @@
+"""Tasks: collate, losses, decode, metric, draw.  Nothing else knows a task."""
