@@ -29,7 +29,7 @@ class Architecture:
     """A kind of model: its configuration and the module built from it."""
 
     config: type[Any]
-    model: Callable[[Any], nn.Module]
+    model: Callable[[Any], ImageClassifier | InternImage]
 
 
 ARCHITECTURES: dict[str, Architecture] = {
@@ -143,7 +143,8 @@ def save_model(model: nn.Module, path: str | os.PathLike[str], *, labels: Sequen
     kinds = [name for name, kind in ARCHITECTURES.items() if type(model) is kind.model]
     if not kinds:
         raise ConfigError(f"cannot save a {type(model).__name__}; expected a model made by create_model")
-    description = getattr(model, "description", None) or ModelDescription(kinds[0])
+    assert isinstance(model, ImageClassifier | InternImage)
+    description = model.description or ModelDescription(kinds[0])
     classes = model.num_classes if isinstance(model, ImageClassifier) else 0
     if labels is not None and len(labels) != classes:
         raise ConfigError(f"{len(labels)} labels for a model with {classes} outputs")

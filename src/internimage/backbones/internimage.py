@@ -1,8 +1,9 @@
 """InternImage: a hierarchical backbone whose spatial operator is DCNv3.
 
 Paper: Wang et al., "InternImage: Exploring Large-Scale Vision Foundation Models with Deformable Convolutions",
-CVPR 2023, https://arxiv.org/abs/2211.05778: block and stem in section 3.2 and figure 3, scaling rules in section 3.3.  The
-switches of H and G (depthwise 5x5, centre feature scale, extra post-norms in stage 3) are those of the released models.
+CVPR 2023, https://arxiv.org/abs/2211.05778: block and stem in section 3.2 and figure 3, scaling rules in section 3.3.
+The switches of H and G (depthwise 5x5, centre feature scale, extra post-norms in stage 3) are those of the released
+models.
 
 Reading order: operator module, block, stage, network.  Tensors are channels last, (N, H, W, C), between the
 stem and the outputs; the outputs are NCHW views.
@@ -279,10 +280,8 @@ class Stage(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         for index, block in enumerate(self.blocks):
-            if self.gradient_checkpointing and self.training:
-                x = checkpoint(block, x, use_reentrant=False)
-            else:
-                x = block(x)
+            recompute = self.gradient_checkpointing and self.training
+            x = checkpoint(block, x, use_reentrant=False) if recompute else block(x)
             if index in self.post_norm_blocks:
                 x = self.post_norms[self.post_norm_blocks.index(index)](x)
         return x if self.norm is None else self.norm(x)
@@ -331,7 +330,7 @@ class InternImage(nn.Module):
             raise InputSizeError(f"images are {tuple(images.shape)}; expected (N, 3, H, W)")
         x = self.stem(images)
         maps = []
-        for index, stage in enumerate(self.stages[: self.out_indices[-1] + 1]):
+        for index, stage in enumerate(self._stages()[: self.out_indices[-1] + 1]):
             x = stage(x)
             if index in self.out_indices:
                 maps.append(x.permute(0, 3, 1, 2))
@@ -349,7 +348,7 @@ class InternImage(nn.Module):
 
     def set_gradient_checkpointing(self, enabled: bool = True) -> None:
         """Recompute each block in the backward pass instead of keeping its activations."""
-        for stage in self.stages:
+        for stage in self._stages():
             stage.gradient_checkpointing = enabled
 
     def freeze(self, stages: int) -> None:
@@ -365,12 +364,16 @@ class InternImage(nn.Module):
         for module in self._frozen():
             module.requires_grad_(False)
 
+    def _stages(self) -> list[Stage]:
+        """The stages under their own type."""
+        return [stage for stage in self.stages if isinstance(stage, Stage)]
+
     def _frozen(self) -> list[nn.Module]:
         if not self._frozen_stages:
             return []
         # A stage's downsampling layer belongs to the next stage: it is trained with the first stage that is.
         frozen: list[nn.Module] = [self.stem]
-        for index, stage in enumerate(self.stages[: self._frozen_stages]):
+        for index, stage in enumerate(self._stages()[: self._frozen_stages]):
             frozen += [child for name, child in stage.named_children() if name != "downsample"]
             if index + 1 < self._frozen_stages and stage.downsample is not None:
                 frozen.append(stage.downsample)

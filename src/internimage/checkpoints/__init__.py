@@ -1,4 +1,4 @@
-"""Checkpoints: reading tensors safely (files), their names in every layout (layouts), our own folders (folder), the hub."""
+"""Checkpoints: reading tensors safely (files), their names (layouts), model folders (folder), the hub (hub)."""
 
 from internimage.checkpoints.files import open_checkpoint
 from internimage.checkpoints.folder import read_description

@@ -31,8 +31,8 @@ def write_layout(
 ) -> Path:
     """Write tensors, given by our names, to ``target`` in ``layout``; return the path written.
 
-    "official" is a ``.pth`` file ``{"model": state_dict}``; "hf" a folder with ``model.safetensors``, ``config.json`` and
-    ``preprocessor_config.json``; "ours" a model folder.
+    "official" is a ``.pth`` file ``{"model": state_dict}``; "hf" a folder with ``model.safetensors``, ``config.json``
+    and ``preprocessor_config.json``; "ours" a model folder.
     """
     if layout == "official" and target.suffix != ".pth":
         raise ConfigError(f"the official layout is one .pth file; {target} does not end in .pth")

@@ -248,7 +248,7 @@ class _PlainMapping:
 
 # Training checkpoints of the original code pickle their yacs configuration, mmcv's its own.  The weights-only
 # unpickler would refuse the whole file; these names are bound to empty stand-ins instead, never to the real classes.
-_STAND_INS: list[tuple[Any, str]] = [
+_STAND_INS: list[Any] = [
     (_PlainMapping, "yacs.config.CfgNode"),
     (_PlainMapping, "mmcv.utils.config.ConfigDict"),
     (_Discarded, "argparse.Namespace"),

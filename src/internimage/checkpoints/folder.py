@@ -27,7 +27,7 @@ DESCRIPTION_FILE = "model.json"
 T = TypeVar("T")
 
 
-def write_folder(folder: str | Path, tensors: Mapping[str, Tensor], description: ModelDescription) -> Path:
+def write_folder(folder: str | os.PathLike[str], tensors: Mapping[str, Tensor], description: ModelDescription) -> Path:
     """Write both files, each aside first and then renamed, so that a failure leaves nothing half-written."""
     folder = Path(folder).expanduser()
     folder.mkdir(parents=True, exist_ok=True)
@@ -56,7 +56,7 @@ def read_description(folder: str | Path) -> ModelDescription:
     version = content.pop("schema_version", None) if isinstance(content, dict) else None
     if version != SCHEMA_VERSION:
         raise CheckpointReadError(
-            f"{path} has schema version {version}; this installation reads version {SCHEMA_VERSION}: upgrade internimage"
+            f"{path} has schema version {version}, this installation reads {SCHEMA_VERSION}; upgrade internimage"
         )
     try:
         return from_plain(ModelDescription, content)
@@ -93,7 +93,9 @@ def _convert(kind: Any, data: Any, where: str) -> Any:
         if unknown:
             raise ConfigError(f"{where} has an unknown field {unknown[0]!r}; known: {', '.join(hints)}")
         try:
-            return kind(**{name: _convert(hints[name], value, f"{where}.{name}") for name, value in data.items()})
+            return typing.cast(Any, kind)(
+                **{name: _convert(hints[name], value, f"{where}.{name}") for name, value in data.items()}
+            )
         except TypeError as error:
             raise ConfigError(f"{where}: {error}") from error
     elif kind is float and isinstance(data, int | float) and not isinstance(data, bool):
@@ -109,7 +111,7 @@ def written_aside(target: Path) -> Iterator[Path]:
     aside = target.with_name(f".{target.name}.{os.getpid()}.partial")
     try:
         yield aside
-        os.replace(aside, target)
+        aside.replace(target)
     finally:
         aside.unlink(missing_ok=True)
 

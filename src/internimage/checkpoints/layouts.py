@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable
 from functools import cache
+from itertools import count
 from typing import Literal
 
 from internimage.backbones.internimage import InternImageConfig, NormLayer
@@ -137,7 +138,8 @@ def from_ours(names: Iterable[str], layout: Layout, config: ClassifierConfig | I
 
 def _table(config: ClassifierConfig | InternImageConfig) -> tuple[tuple[str, str], ...]:
     if isinstance(config, InternImageConfig):
-        rows, norm = _BACKBONE, config.norm_layer
+        rows: tuple[tuple[str, str], ...] = _BACKBONE
+        norm = config.norm_layer
     else:
         norm = config.backbone.norm_layer
         rows = tuple((f"backbone.{ours}", official) for ours, official in _BACKBONE)
@@ -152,8 +154,7 @@ def _translator(table: tuple[tuple[str, str], ...], from_first: bool) -> Callabl
     for ours, official in table:
         source, target = (ours, official) if from_first else (official, ours)
         pattern = re.escape(source).replace(r"\#", r"(\d+)").replace(r"\*", r"(.+)")
-        groups = iter(range(1, 10))
-        rules.append((re.compile(pattern), re.sub(r"[#*]", lambda _, g=groups: rf"\{next(g)}", target)))
+        rules.append((re.compile(pattern), _numbered(target)))
 
     def translate(name: str) -> str | None:
         for pattern, template in rules:
@@ -163,6 +164,12 @@ def _translator(table: tuple[tuple[str, str], ...], from_first: bool) -> Callabl
         return None
 
     return translate
+
+
+def _numbered(template: str) -> str:
+    r"""``levels.#.norm.*`` -> ``levels.\1.norm.\2``."""
+    numbers = count(1)
+    return re.sub(r"[#*]", lambda _: f"\\{next(numbers)}", template)
 
 
 def _with_hf(official: str) -> str:

@@ -33,7 +33,7 @@ def feature_sheet() -> Image.Image:
         rows,
         headings=("photo", "stage 1", "stage 2", "stage 3", "stage 4"),
         title="InternImage-T: three principal components of each stage's features",
-        footer="The weights are random (untrained, fixed seed): this shows the network at work, not what it has learned.",
+        footer="Untrained: random weights from a fixed seed. This shows the network at work, not what it has learned.",
     )
 
 

@@ -66,7 +66,12 @@ def with_bars(image: Image.Image, title: str, bars: Sequence[tuple[str, float]],
 
 
 def grid(
-    rows: Sequence[Sequence[Image.Image]], *, headings: Sequence[str] = (), title: str = "", footer: str = "", cell: int = 220
+    rows: Sequence[Sequence[Image.Image]],
+    *,
+    headings: Sequence[str] = (),
+    title: str = "",
+    footer: str = "",
+    cell: int = 220,
 ) -> Image.Image:
     """A contact sheet: rows of pictures in square cells, a heading over each column, a title and a footer."""
     columns = max(len(row) for row in rows)
@@ -88,7 +93,5 @@ def grid(
             y = top + index * (cell + gap) + (cell - picture.height) // 2
             canvas.paste(picture, (x, y))
     if footer:
-        draw.text(
-            (margin, height - margin - 18), clip_text(footer, width - 2 * margin, 14), fill=MUTED, font=font(14)
-        )
+        draw.text((margin, height - margin - 18), clip_text(footer, width - 2 * margin, 14), fill=MUTED, font=font(14))
     return canvas

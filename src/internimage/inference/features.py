@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterator, Sequence
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from safetensors.numpy import save_file
 from torch import Tensor, nn
 
+from internimage.checkpoints.folder import written_aside
 from internimage.errors import ConfigError, ImageReadError
 from internimage.images import ImageSource, list_images
 from internimage.images.reader import ImageInputs
@@ -53,7 +57,9 @@ def extract_features(
     unknown = sorted(set(layers) - set(layer_names(model)))
     if unknown or not layers:
         known = ", ".join(layer_names(model)[:6])
-        raise ConfigError(f"no layer is called {', '.join(unknown) or '(none given)'}; expected {known} or stageI.blockJ")
+        raise ConfigError(
+            f"no layer is called {', '.join(unknown) or '(none given)'}; expected {known} or stageI.blockJ"
+        )
     loader = ImageLoader(list_images(images), model.description.preprocessing, batch_size)
     return _stream(model.eval(), loader, layers, average)
 
@@ -96,3 +102,36 @@ def _forward(model: ImageClassifier, images: Tensor, layers: Sequence[str]) -> d
 
 def _keep(into: dict[str, Tensor], name: str, module: nn.Module, inputs: Any, output: Tensor) -> None:
     into[name] = output.permute(0, 3, 1, 2)
+
+
+class FeatureFile:
+    """Collects the features of images and writes them to one file, ``.npz`` or ``.safetensors``.
+
+    One array a layer, (images, ...), and the images' names: as array ``images`` in an ``.npz``, as metadata ``images``
+    (a JSON list) in a ``.safetensors``.
+    """
+
+    def __init__(self, path: Path) -> None:
+        if path.suffix not in (".npz", ".safetensors"):
+            raise ConfigError(f"{path} has an unknown suffix; expected .npz or .safetensors")
+        self.path = path
+        self._names: list[str] = []
+        self._arrays: dict[str, list[np.ndarray[Any, Any]]] = {}
+
+    def add(self, name: str, features: dict[str, np.ndarray[Any, Any]]) -> None:
+        """Append the features of one image."""
+        self._names.append(name)
+        for layer, array in features.items():
+            self._arrays.setdefault(layer, []).append(array)
+
+    def write(self) -> dict[str, tuple[int, ...]]:
+        """Write the file and return the shape of each layer's array."""
+        arrays = {layer: np.stack(rows) for layer, rows in self._arrays.items()}
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        with written_aside(self.path) as aside:
+            if self.path.suffix == ".npz":
+                with aside.open("wb") as file:
+                    np.savez(file, **{"images": np.array(self._names), **arrays})  # type: ignore[arg-type]
+            else:
+                save_file(arrays, aside, metadata={"images": json.dumps(self._names)})
+        return {layer: array.shape for layer, array in arrays.items()}

@@ -22,10 +22,33 @@ from internimage.tasks import classification
 
 
 def choose_device(device: str | torch.device = "auto") -> torch.device:
-    """"auto" is the first CUDA device if there is one, else the CPU."""
+    """ "auto" is the first CUDA device if there is one, else the CPU."""
     if str(device) != "auto":
         return torch.device(device)
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
+def load_for_inference(
+    model: str | os.PathLike[str],
+    checkpoint: str | os.PathLike[str] | None,
+    labels: Literal["imagenet1k"] | None,
+    device: str | torch.device,
+    dtype: torch.dtype | None,
+) -> nn.Module:
+    """A model by name or folder, with the given or else the released weights, on ``device``."""
+    place = choose_device(device)
+    if (Path(model) / DESCRIPTION_FILE).is_file():
+        if checkpoint is not None or labels is not None:
+            raise ConfigError(f"{model} is a model folder; checkpoint and labels belong to a model given by name")
+        return load_model(model, device=place, dtype=dtype)
+    return create_model(
+        str(model),
+        pretrained=checkpoint is None,
+        checkpoint=checkpoint,
+        labels=labels,
+        device=place,
+        dtype=dtype,
+    )
 
 
 class ImageLoader:
@@ -88,24 +111,13 @@ class Predictor:
         dtype: torch.dtype | None = None,
         batch_size: int = 8,
     ) -> None:
-        place = choose_device(device)
         if isinstance(model, nn.Module):
             if checkpoint is not None or labels is not None:
                 raise ConfigError("checkpoint and labels belong to a model given by name")
-            built = model.to(device=place if str(device) != "auto" else None, dtype=dtype).eval()
-        elif checkpoint is None and (Path(model) / DESCRIPTION_FILE).is_file():
-            if labels is not None:
-                raise ConfigError("labels belongs to a model given by name")
-            built = load_model(model, device=place, dtype=dtype)
+            place = None if str(device) == "auto" else choose_device(device)
+            built = model.to(device=place, dtype=dtype).eval()
         else:
-            built = create_model(
-                str(model),
-                pretrained=checkpoint is None,
-                checkpoint=checkpoint,
-                labels=labels,
-                device=place,
-                dtype=dtype,
-            )
+            built = load_for_inference(model, checkpoint, labels, device, dtype)
         if not isinstance(built, ImageClassifier) or not built.num_classes:
             raise ConfigError(f"a {type(built).__name__} without a classifier cannot predict; use extract_features")
         if built.description is None or built.description.preprocessing is None:

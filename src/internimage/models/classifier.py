@@ -238,12 +238,11 @@ class ImageClassifier(nn.Module):
     def reset_classifier(self, num_classes: int) -> None:
         """Replace the classifier by a freshly initialised one; 0 removes it, and a metadata head with it."""
         old = next(self.head.parameters())
-        where = {"device": old.device, "dtype": old.dtype}
         if num_classes:
-            self.classifier = nn.Linear(self.head.out_features, num_classes, **where)
+            self.classifier = nn.Linear(self.head.out_features, num_classes).to(old)
             _initialise_linear(self.classifier)
             if self.metadata_head is not None:
-                self.metadata_head.fc = nn.Linear(self.metadata_head.fc.in_features, num_classes, **where)
+                self.metadata_head.fc = nn.Linear(self.metadata_head.fc.in_features, num_classes).to(old)
                 _initialise_linear(self.metadata_head.fc)
         else:
             self.classifier = nn.Identity()

@@ -1,5 +1,5 @@
 """Operators.  One public function each; the implementation is chosen by what the machine has."""
 
-from internimage.ops.dcnv3 import dcnv3
+from internimage.ops.dcnv3 import Implementation, dcnv3, implementation
 
-__all__ = ["dcnv3"]
+__all__ = ["Implementation", "dcnv3", "implementation"]

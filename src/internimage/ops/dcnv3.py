@@ -9,7 +9,7 @@ device's dispatch key and takes precedence there, without any change to callers.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -47,8 +47,9 @@ def dcnv3(
 
     For output pixel (oy, ox), group g and point p = i * kernel_h + j (column i, row j of the kernel)::
 
-        x = cx - pad_w + ox * stride_w + (i * dilation_w - cx + dx) * offset_scale,   cx = dilation_w * (kernel_w - 1) // 2
-        y = cy - pad_h + oy * stride_h + (j * dilation_h - cy + dy) * offset_scale,   cy = dilation_h * (kernel_h - 1) // 2
+        cx, cy = dilation_w * (kernel_w - 1) // 2, dilation_h * (kernel_h - 1) // 2
+        x = cx - pad_w + ox * stride_w + (i * dilation_w - cx + dx) * offset_scale
+        y = cy - pad_h + oy * stride_h + (j * dilation_h - cy + dy) * offset_scale
         output[oy, ox, g] = sum over p of mask[oy, ox, g, p] * bilinear(input[..., g], y, x)
 
     in input pixels whose centres are integers, with zeros outside the image.  P is
@@ -88,6 +89,19 @@ def dcnv3(
     return torch.ops.internimage.dcnv3(input, offset, mask, *_arguments(geometry))
 
 
+class Implementation(NamedTuple):
+    """Which code computes an operator on a device, and why."""
+
+    name: str
+    reason: str
+
+
+def implementation(device: str | torch.device) -> Implementation:
+    """What :func:`dcnv3` runs on a device."""
+    kind = torch.device(device).type
+    return Implementation("plain PyTorch", f"this version has no compiled kernel for {kind}; none is needed")
+
+
 def _arguments(geometry: SamplingGeometry) -> tuple[Any, ...]:
     return (
         geometry.kernel_size,
@@ -109,8 +123,8 @@ def _geometry(
     offset_scale: float,
     remove_center: bool,
 ) -> SamplingGeometry:
-    pairs = (as_pair((pair[0], pair[1]), "geometry") for pair in (kernel_size, stride, padding, dilation))
-    return SamplingGeometry(*pairs, groups, offset_scale, remove_center)
+    pairs = [(pair[0], pair[1]) for pair in (kernel_size, stride, padding, dilation)]
+    return SamplingGeometry(pairs[0], pairs[1], pairs[2], pairs[3], groups, offset_scale, remove_center)
 
 
 def _check(input: Tensor, offset: Tensor, mask: Tensor, geometry: SamplingGeometry) -> None:

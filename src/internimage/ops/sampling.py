@@ -55,4 +55,4 @@ def sample_positions(
         inside.append(after_start & (position < in_size[axis]) & (fraction >= 0))
         pixels.append(position)
         fractions.append(fraction)
-    return SamplePositions(*pixels, *fractions, inside[0] & inside[1])
+    return SamplePositions(pixels[0], pixels[1], fractions[0], fractions[1], inside[0] & inside[1])

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any, NamedTuple
+from dataclasses import asdict, dataclass
+from pathlib import PurePath
+from typing import Any
 
 import numpy as np
 from PIL import Image
@@ -12,7 +13,8 @@ from internimage.drawing import with_bars
 from internimage.images import ImageSource
 
 
-class ScoredLabel(NamedTuple):
+@dataclass(frozen=True)
+class ScoredLabel:
     """One class and its probability."""
 
     index: int
@@ -30,7 +32,7 @@ class Classification:
         source: the image, by name; it is read again when it is drawn, so that results stay small.
     """
 
-    probabilities: np.ndarray
+    probabilities: np.ndarray[Any, Any]
     labels: tuple[str, ...]
     source: ImageSource
 
@@ -51,12 +53,12 @@ class Classification:
 
     def to_dict(self, k: int = 5) -> dict[str, Any]:
         """Plain data for JSON."""
-        return {"image": self.source.name, "predictions": [scored._asdict() for scored in self.top(k)]}
+        return {"image": self.source.name, "predictions": [asdict(scored) for scored in self.top(k)]}
 
     def draw(self, k: int = 5) -> Image.Image:
         """The picture with the ``k`` most probable classes as bars below it."""
         bars = [(scored.label, scored.score) for scored in self.top(k)]
-        return with_bars(self.source.read(), self.source.name, bars)
+        return with_bars(self.source.read(), PurePath(self.source.name).name, bars)
 
     def __repr__(self) -> str:
         best = ", ".join(f"{scored.label} {scored.score:.1%}" for scored in self.top(3))

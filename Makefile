@@ -1,0 +1,31 @@
+# Everything happens in .venv beside this file; a machine needs Python >= 3.11 and make, and no compiler.
+PYTHON ?= python3
+BIN := .venv/bin
+UV := $(shell command -v uv 2>/dev/null || echo $(BIN)/uv)
+
+.PHONY: demo test test-full lint clean
+
+demo: .venv
+	@$(UV) pip install --quiet --python .venv -e .
+	$(BIN)/internimage demo
+
+test: lint
+	$(BIN)/pytest -m "not full"
+
+# Every golden and slow case; needs the shared folder beside the checkout, or INTERNIMAGE_SHARED.
+test-full: lint
+	$(BIN)/pytest
+
+lint: .venv
+	@$(UV) pip install --quiet --python .venv -e ".[test]"
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+.venv:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "internimage needs Python >= 3.11: make PYTHON=...")'
+	$(PYTHON) -m venv .venv
+	@test -x "$(UV)" || $(BIN)/python -m pip install --quiet uv
+
+clean:
+	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache

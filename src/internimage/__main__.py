@@ -1,0 +1,5 @@
+"""``python -m internimage`` is the command line."""
+
+from internimage.cli.main import main
+
+main()

@@ -1,0 +1,68 @@
+"""What several commands share: the model, how it is loaded, progress."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal, TypeVar
+
+from tyro.conf import Positional, arg
+
+if TYPE_CHECKING:
+    import torch
+
+T = TypeVar("T")
+
+Images = Annotated[
+    Positional[tuple[str, ...]],
+    arg(
+        metavar="IMAGE...",
+        help="Files, folders, URLs or quoted glob patterns such as 'photos/**/*.jpg'.",
+        help_behavior_hint="(required)",
+    ),
+]
+
+
+@dataclass(frozen=True)
+class ModelOptions:
+    """Which model, with which weights, and where it runs."""
+
+    name: Annotated[str, arg(name="model", metavar="NAME")] = "internimage_t_1k_224"
+    """Name (see `internimage models`) or a model folder."""
+    checkpoint: Annotated[Path | None, arg(metavar="FILE", help_behavior_hint="(default: released weights)")] = None
+    """Weights to use: official .pth, Hugging Face, safetensors or a model folder. Released weights are downloaded once
+    and cached."""
+    labels: Annotated[Literal["imagenet1k"] | None, arg(metavar="imagenet1k", help_behavior_hint="")] = None
+    """Reduce a 21,841-way classifier to the classes of ImageNet-1K."""
+    device: str = "auto"
+    """auto, cpu, cuda, cuda:1 ..."""
+    dtype: Literal["float32", "bfloat16", "float16"] = "float32"
+    """Precision of the weights; half precision needs half the memory."""
+    batch_size: int = 8
+    """Images a forward pass."""
+
+    def torch_dtype(self) -> torch.dtype:
+        import torch
+
+        return {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}[self.dtype]
+
+
+def progress(items: Iterable[T], total: int, what: str) -> Iterator[T]:
+    """Pass ``items`` on behind a progress bar on stderr, if a person is watching and there is more than one."""
+    if total < 2 or not sys.stderr.isatty():
+        yield from items
+        return
+    from rich.console import Console
+    from rich.progress import track
+
+    yield from track(items, total=total, description=what, console=Console(stderr=True), transient=True)
+
+
+def report_failures(failures: list[str], total: int) -> int:
+    """Tell on stderr how many images failed; the exit status."""
+    if not failures:
+        return 0
+    print(f"internimage: {len(failures)} of {total} images could not be read", file=sys.stderr)
+    return 1

@@ -1,0 +1,31 @@
+"""internimage doctor"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+
+from tyro.conf import FlagCreatePairsOff
+
+
+@dataclass(frozen=True)
+class Doctor:
+    """Say what this machine runs: versions, devices, operator implementation, cache, hub.
+
+    Paste its output into a bug report.
+    """
+
+    json: FlagCreatePairsOff[bool] = False
+    """Print one JSON object."""
+
+    def run(self) -> int:
+        from internimage.doctor import examine
+
+        findings = examine()
+        if self.json:
+            print(json.dumps(findings, indent=2))
+            return 0
+        width = max(len(name) for name in findings)
+        for name, value in findings.items():
+            print(f"{name:<{width}}  {value}")
+        return 0

@@ -1,0 +1,63 @@
+"""internimage features"""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from tyro.conf import FlagCreatePairsOff
+
+from internimage.cli.common import Images, ModelOptions, progress, report_failures
+
+
+@dataclass(frozen=True)
+class Features:
+    """Write features of images to one file.
+
+    Layers: pooled (the vector before the classifier), logits, stage1 ... stage4 (maps, strides 4 to 32) and single
+    blocks such as stage3.block5. The file holds one array a layer, images first, and `images`, their names.
+
+    $ internimage features photos/ --layers pooled stage3 --average --output photos.npz
+    """
+
+    images: Images
+    model: ModelOptions = field(default_factory=ModelOptions)
+    layers: tuple[str, ...] = ("pooled",)
+    """What to keep of each image."""
+    average: FlagCreatePairsOff[bool] = False
+    """Average maps over space to one vector."""
+    output: Path = Path("features.npz")
+    """File to write: .npz, or .safetensors (names of the images then in its metadata)."""
+
+    def run(self) -> int:
+        from internimage.errors import ConfigError, ImageReadError
+        from internimage.images import list_images
+        from internimage.inference.features import FeatureFile, extract_features
+        from internimage.inference.predictor import load_for_inference
+
+        if not self.images:
+            raise ConfigError("no image given; name files, folders, URLs or quoted patterns")
+        file = FeatureFile(self.output)
+        sources = list_images(list(self.images))
+        model = load_for_inference(
+            self.model.name, self.model.checkpoint, self.model.labels, self.model.device, self.model.torch_dtype()
+        )
+        failures: list[str] = []
+        stream = extract_features(
+            model,
+            [source.value for source in sources],
+            self.layers,
+            average=self.average,
+            batch_size=self.model.batch_size,
+        )
+        for source, features in progress(stream, len(sources), "extracting"):
+            if isinstance(features, ImageReadError):
+                failures.append(source.name)
+                print(f"internimage: {features}", file=sys.stderr)
+            else:
+                file.add(source.name, features)
+        if len(failures) < len(sources):
+            shapes = file.write()
+            print(f"{self.output}: " + ", ".join(f"{name} {shape}" for name, shape in shapes.items()))
+        return report_failures(failures, len(sources))

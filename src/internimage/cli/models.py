@@ -1,0 +1,52 @@
+"""internimage models"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass
+from typing import Annotated
+
+from tyro.conf import Positional, arg
+
+
+@dataclass(frozen=True)
+class Models:
+    """List the models: parameters, cost, published score, whether weights exist.
+
+    $ internimage models '*_1k_*'
+    """
+
+    pattern: Annotated[Positional[str], arg(metavar="PATTERN", help="Shell pattern, quoted.")] = "*"
+    json: bool = False
+    """Print one JSON object a line instead of a table."""
+
+    def run(self) -> int:
+        from rich.console import Console
+        from rich.table import Table
+
+        from internimage.errors import UnknownModelError
+        from internimage.recipes import get_recipe, list_models
+
+        recipes = [get_recipe(name) for name in list_models(self.pattern)]
+        if not recipes:
+            raise UnknownModelError(f"no model matches {self.pattern!r}; `internimage models` lists all")
+        if self.json:
+            for recipe in recipes:
+                print(json.dumps(asdict(recipe)))
+            return 0
+        table = Table(box=None, pad_edge=False, header_style="bold")
+        for heading in ("model", "params", "size", "GMACs", "weights", "published score"):
+            table.add_column(heading, justify="right" if heading in ("params", "size", "GMACs") else "left")
+        for recipe in recipes:
+            score = f"{recipe.published.value} {recipe.published.metric}" if recipe.published else "-"
+            table.add_row(
+                recipe.name,
+                f"{recipe.parameters / 1e6:.1f} M",
+                str(recipe.preprocessing.crop),
+                f"{recipe.gmacs:.1f}",
+                "released" if recipe.weights else "none",
+                score,
+            )
+        Console(width=None if Console().is_terminal else 120).print(table)
+        print("\nScores are the authors' own. GMACs: multiply-additions of one image of that size, counted here.")
+        return 0

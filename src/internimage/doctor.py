@@ -1,0 +1,48 @@
+"""What this machine has and what will run on it."""
+
+from __future__ import annotations
+
+import os
+import platform
+from importlib.metadata import PackageNotFoundError, version
+
+import torch
+
+from internimage import ops
+from internimage.checkpoints.hub import hub_resolves
+from internimage.inference.predictor import choose_device
+
+_PACKAGES = ("internimage", "torch", "torchvision", "numpy", "pillow", "safetensors", "huggingface_hub")
+
+
+def examine() -> dict[str, str]:
+    """Findings by name, in reading order.  Contacts nothing; the hub's name is looked up."""
+    from huggingface_hub import constants
+
+    findings = {"python": f"{platform.python_version()} on {platform.platform()}"}
+    findings |= {name: _version(name) for name in _PACKAGES}
+    findings["cpu"] = f"{os.cpu_count()} cores, {torch.get_num_threads()} threads, {_cpu_capability()}"
+    count = torch.cuda.device_count()
+    findings["cuda"] = ", ".join(torch.cuda.get_device_name(index) for index in range(count)) or "no device"
+    findings["device auto"] = str(choose_device())
+    for device in ("cpu", *(("cuda",) if count else ())):
+        chosen = ops.implementation(device)
+        findings[f"dcnv3 on {device}"] = f"{chosen.name}: {chosen.reason}"
+    findings["weights cache"] = constants.HF_HUB_CACHE
+    if constants.HF_HUB_OFFLINE:
+        findings["hub"] = "offline mode (HF_HUB_OFFLINE is set)"
+    else:
+        reached = "its name resolves" if hub_resolves() else "not reachable; use --checkpoint with local files"
+        findings["hub"] = f"{constants.ENDPOINT}: {reached}"
+    return findings
+
+
+def _version(package: str) -> str:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return "not installed"
+
+
+def _cpu_capability() -> str:
+    return torch.backends.cpu.get_cpu_capability()
