@@ -9,14 +9,14 @@ from importlib.metadata import PackageNotFoundError, version
 import torch
 
 from internimage import ops
-from internimage.checkpoints.hub import hub_resolves
+from internimage.checkpoints.hub import hub_answers
 from internimage.inference.predictor import choose_device
 
 _PACKAGES = ("internimage", "torch", "torchvision", "numpy", "pillow", "safetensors", "huggingface_hub")
 
 
 def examine() -> dict[str, str]:
-    """Findings by name, in reading order.  Contacts nothing; the hub's name is looked up."""
+    """Findings by name, in reading order.  The hub is asked for a sign of life, for three seconds at most."""
     from huggingface_hub import constants
 
     findings = {"python": f"{platform.python_version()} on {platform.platform()}"}
@@ -32,7 +32,7 @@ def examine() -> dict[str, str]:
     if constants.HF_HUB_OFFLINE:
         findings["hub"] = "offline mode (HF_HUB_OFFLINE is set)"
     else:
-        reached = "its name resolves" if hub_resolves() else "not reachable; use --checkpoint with local files"
+        reached = "answers" if hub_answers() else "not reachable; use --checkpoint with local files"
         findings["hub"] = f"{constants.ENDPOINT}: {reached}"
     return findings
 

@@ -91,7 +91,7 @@ def create_model(
             raise DownloadError(f"no weights were published for {name}; pass checkpoint= or leave pretrained out")
         path = hub.download(recipe.weights)
     elif checkpoint is not None:
-        path = Path(checkpoint)
+        path = Path(checkpoint).expanduser()
     source = ModelSource(name, path.name, hub.cached_sha256(path)) if path else ModelSource(name)
 
     if features_only:
@@ -102,6 +102,9 @@ def create_model(
     config = dataclasses.replace(recipe.config, num_classes=classes)
     model = _build_classifier(config, path, device, dtype, replace_classifier=num_classes is not None)
     names = load_labels(recipe.labels) if recipe.labels and classes == recipe.config.num_classes else None
+    if path is not None and (path / folder.DESCRIPTION_FILE).is_file():  # a folder knows its own classes
+        own = folder.read_description(path).labels
+        names = own if own is not None and len(own) == classes else names
     if labels is not None:
         model.keep_classes(imagenet22k_to_1k())
         names = load_labels(labels)

@@ -21,6 +21,10 @@ from internimage.description import ModelDescription
 from internimage.errors import ConfigError
 from internimage.models.classifier import ClassifierConfig
 
+# The repository whose modelling code transformers is to fetch; it is the same in all published ones.
+_HF_CODE = "OpenGVLab/internimage_t_1k_224"
+_HF_CLASS = "InternImageModelForImageClassification"
+
 
 def write_layout(
     target: Path,
@@ -68,11 +72,11 @@ def _hf_config(config: ClassifierConfig, description: ModelDescription) -> dict[
     backbone = config.backbone
     content: dict[str, Any] = {
         "model_type": "internimage",
-        "architectures": ["InternImageModelForImageClassification"],
+        "architectures": [_HF_CLASS],
         "auto_map": {
-            "AutoConfig": "configuration_internimage.InternImageConfig",
-            "AutoModel": "modeling_internimage.InternImageModel",
-            "AutoModelForImageClassification": "modeling_internimage.InternImageModelForImageClassification",
+            "AutoConfig": f"{_HF_CODE}--configuration_internimage.InternImageConfig",
+            "AutoModel": f"{_HF_CODE}--modeling_internimage.InternImageModel",
+            "AutoModelForImageClassification": f"{_HF_CODE}--modeling_internimage.{_HF_CLASS}",
         },
         "core_op": "DCNv3",
         "channels": backbone.channels,

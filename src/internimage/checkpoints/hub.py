@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import socket
+import urllib.error
 import urllib.parse
 import urllib.request
 from dataclasses import dataclass
@@ -59,6 +60,21 @@ def hub_resolves() -> bool:
     address = urllib.parse.urlsplit(constants.ENDPOINT)
     try:
         socket.getaddrinfo(address.hostname, address.port or address.scheme)
+    except OSError:
+        return False
+    return True
+
+
+def hub_answers(timeout: float = 3.0) -> bool:
+    """Whether the hub answers a request within ``timeout`` seconds."""
+    from huggingface_hub import constants
+
+    if constants.HF_HUB_OFFLINE or not hub_resolves():
+        return False
+    try:
+        urllib.request.urlopen(urllib.request.Request(constants.ENDPOINT, method="HEAD"), timeout=timeout).close()
+    except urllib.error.HTTPError:
+        return True  # an answer, if not a friendly one
     except OSError:
         return False
     return True

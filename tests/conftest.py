@@ -1,0 +1,106 @@
+"""Outputs of the released code ("goldens"), and models with the deterministic weights that they were computed with."""
+
+import gzip
+import json
+import os
+from functools import cache, cached_property
+from pathlib import Path
+from typing import Any
+
+import fill
+import numpy as np
+import pytest
+import torch
+
+from internimage.backbones import InternImageConfig
+from internimage.checkpoints.layouts import from_ours
+from internimage.models import ClassifierConfig, ImageClassifier
+from internimage.recipes import get_recipe
+
+SHARED = Path(os.environ.get("INTERNIMAGE_SHARED", Path(__file__).parents[2] / "shared"))
+GOLDENS = Path(__file__).parent / "goldens"
+
+
+class Golden:
+    """``name.json`` in ``info``, ``name.npz`` in ``arrays``; tensors by subscription."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+
+    @cached_property
+    def info(self) -> dict[str, Any]:
+        return json.loads((GOLDENS / f"{self.name}.json").read_text())
+
+    @cached_property
+    def arrays(self) -> dict[str, Any]:
+        with np.load(GOLDENS / f"{self.name}.npz", allow_pickle=False) as file:
+            return dict(file)
+
+    def __getitem__(self, key: str) -> torch.Tensor:
+        return torch.from_numpy(self.arrays[key])
+
+
+golden = cache(Golden)
+
+
+@cache
+def manifests() -> dict[str, dict[str, Any]]:
+    """Keys, shapes and dtypes of the thirteen checkpoints, by recipe name."""
+    entries = json.loads(gzip.decompress((GOLDENS / "manifests.json.gz").read_bytes()))
+    return {entry["checkpoint"].removesuffix(".pth"): entry for entry in entries}
+
+
+@pytest.fixture(scope="session")
+def shared() -> Path:
+    """The folder of all goldens and specifications; tests that need it fail without it."""
+    if not SHARED.is_dir():
+        pytest.fail(f"there is no {SHARED}: let INTERNIMAGE_SHARED name the shared folder, or leave out `-m full`")
+    return SHARED
+
+
+def config_from_official(options: dict[str, Any], metadata_channels: int | None = None) -> ClassifierConfig:
+    """Our configuration for the options of the released constructors."""
+    backbone = InternImageConfig(
+        channels=options["channels"],
+        depths=tuple(options["depths"]),
+        groups=tuple(options["groups"]),
+        mlp_ratio=options.get("mlp_ratio", 4.0),
+        norm_layer={"LN": "layer", "BN": "batch"}[options.get("norm_layer", "LN")],
+        activation=options.get("act_layer", "GELU").split()[0].lower(),
+        post_norm=options.get("post_norm", False),
+        res_post_norm=options.get("res_post_norm", False),
+        layer_scale=options.get("layer_scale"),
+        offset_scale=options.get("offset_scale", 1.0),
+        depthwise_kernel_size=options.get("dw_kernel_size", 3),
+        center_feature_scale=options.get("center_feature_scale", False),
+        remove_center=options.get("remove_center", False),
+        post_norm_blocks=tuple(options.get("level2_post_norm_block_ids") or ()),
+    )
+    head = "attention_pool" if options.get("use_clip_projector") else "conv"
+    expansion = options.get("cls_scale") or 1.5
+    return ClassifierConfig(backbone, options["num_classes"], head, expansion, metadata_channels)
+
+
+def official_names(model: ImageClassifier) -> dict[str, str]:
+    """Our names to the official ones, in the model's order."""
+    return from_ours(model.state_dict(), "official", model.config)
+
+
+def filled(model: str | ClassifierConfig, dtype: torch.dtype = torch.float32) -> ImageClassifier:
+    """A classifier with the goldens' weights, in evaluation mode; one copy of the weights is all it takes."""
+    config = get_recipe(model).config if isinstance(model, str) else model
+    with torch.device("meta"):
+        classifier = ImageClassifier(config).eval()
+    names = official_names(classifier)
+    state = {
+        ours: fill.tensor_for(names[ours], tensor.shape).to(dtype) if tensor.is_floating_point() else torch.tensor(0)
+        for ours, tensor in classifier.state_dict().items()
+    }
+    classifier.load_state_dict(state, assign=True)
+    return classifier
+
+
+def metadata(batch: int, config: ClassifierConfig, dtype: torch.dtype) -> tuple[torch.Tensor, ...]:
+    """Time and place as the goldens use them, for models that read them."""
+    parts = (("temporal", 4), ("spatial", 3)) if config.metadata_channels else ()
+    return tuple(fill.make_input((batch, width), 0, name).to(dtype) for name, width in parts)
