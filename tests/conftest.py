@@ -11,6 +11,7 @@ import fill
 import numpy as np
 import pytest
 import torch
+from torch import Tensor
 
 from internimage.backbones import InternImageConfig
 from internimage.checkpoints.layouts import from_ours
@@ -36,7 +37,7 @@ class Golden:
         with np.load(GOLDENS / f"{self.name}.npz", allow_pickle=False) as file:
             return dict(file)
 
-    def __getitem__(self, key: str) -> torch.Tensor:
+    def __getitem__(self, key: str) -> Tensor:
         return torch.from_numpy(self.arrays[key])
 
 
@@ -56,6 +57,11 @@ def shared() -> Path:
     if not SHARED.is_dir():
         pytest.fail(f"there is no {SHARED}: let INTERNIMAGE_SHARED name the shared folder, or leave out `-m full`")
     return SHARED
+
+
+def near(found: Tensor, expected: Tensor, atol: float, rtol: float = 0.0) -> None:
+    """Every element within tolerance, in whatever dtypes."""
+    torch.testing.assert_close(found.detach(), expected.detach(), rtol=rtol, atol=atol, check_dtype=False)
 
 
 def config_from_official(options: dict[str, Any], metadata_channels: int | None = None) -> ClassifierConfig:
@@ -100,7 +106,7 @@ def filled(model: str | ClassifierConfig, dtype: torch.dtype = torch.float32) ->
     return classifier
 
 
-def metadata(batch: int, config: ClassifierConfig, dtype: torch.dtype) -> tuple[torch.Tensor, ...]:
+def metadata(batch: int, config: ClassifierConfig, dtype: torch.dtype) -> tuple[Tensor, ...]:
     """Time and place as the goldens use them, for models that read them."""
     parts = (("temporal", 4), ("spatial", 3)) if config.metadata_channels else ()
     return tuple(fill.make_input((batch, width), 0, name).to(dtype) for name, width in parts)

@@ -57,3 +57,11 @@ class ImageReadError(InternImageError, ValueError):
 
 class MissingExtraError(InternImageError, ImportError):
     """A feature needs a package that is not installed."""
+
+
+class DataError(InternImageError, ValueError):
+    """A data set is missing, empty or contradicts itself."""
+
+
+class TrainingError(InternImageError):
+    """A training run cannot start or cannot go on.  What was saved before is intact."""

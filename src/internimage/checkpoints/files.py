@@ -176,7 +176,7 @@ class PickleFile:
                 yield name, state.pop(name)
 
     def _state(self) -> dict[str, Tensor]:
-        content = _load_weights_only(self.path)
+        content = load_weights_only(self.path)
         state = self._unwrap(content)
         tensors = {name: value for name, value in state.items() if isinstance(value, Tensor)}
         if not tensors:
@@ -258,7 +258,8 @@ _STAND_INS: list[Any] = [
 ]
 
 
-def _load_weights_only(path: Path) -> Any:
+def load_weights_only(path: Path) -> Any:
+    """``torch.load`` through the weights-only reader, memory mapped, with errors of ours."""
     try:
         with torch.serialization.safe_globals(_STAND_INS), warnings.catch_warnings():
             warnings.filterwarnings("ignore", message="Detected pickle protocol")

@@ -87,6 +87,8 @@ def _convert(kind: Any, data: Any, where: str) -> Any:
             return tuple(_convert(a, value, where) for a, value in zip(arguments, data, strict=True))
     elif origin is dict and isinstance(data, dict):
         return data
+    elif origin is list and isinstance(data, list):
+        return [_convert(arguments[0], value, where) for value in data]
     elif dataclasses.is_dataclass(kind) and isinstance(data, dict):
         hints = typing.get_type_hints(kind)
         unknown = sorted(set(data) - set(hints))

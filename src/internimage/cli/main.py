@@ -9,11 +9,14 @@ import tyro
 from tyro.conf import OmitArgPrefixes, OmitSubcommandPrefixes, subcommand
 
 from internimage.cli.convert import Convert
+from internimage.cli.data import Data
 from internimage.cli.demo import Demo
 from internimage.cli.doctor import Doctor
+from internimage.cli.evaluate import Evaluate
 from internimage.cli.features import Features
 from internimage.cli.models import Models
 from internimage.cli.predict import Predict
+from internimage.cli.train import Train
 from internimage.errors import InternImageError
 
 Command = (
@@ -21,6 +24,9 @@ Command = (
     | Annotated[Models, subcommand("models")]
     | Annotated[Predict, subcommand("predict")]
     | Annotated[Features, subcommand("features")]
+    | Annotated[Train, subcommand("train")]
+    | Annotated[Evaluate, subcommand("evaluate")]
+    | Annotated[Data, subcommand("data")]
     | Annotated[Convert, subcommand("convert")]
     | Annotated[Doctor, subcommand("doctor")]
 )

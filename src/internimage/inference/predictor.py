@@ -124,6 +124,7 @@ class Predictor:
             raise ConfigError("the model does not say how its images are prepared; build it with create_model")
         self.model = built
         self.preprocessing = built.description.preprocessing
+        self.labels = built.description.labels
         self.batch_size = batch_size
 
     @overload
@@ -160,6 +161,7 @@ class Predictor:
             results: Iterator[Classification] = iter(())
             if good:
                 sources, tensors = zip(*good, strict=True)
-                results = iter(classification.predict(self.model, classification.collate(tensors, sources)))
+                batch = classification.stack(tensors, sources)
+                results = iter(classification.predict(self.model, batch, self.labels))
             for source, tensor in loaded:
                 yield source, tensor if isinstance(tensor, ImageReadError) else next(results)

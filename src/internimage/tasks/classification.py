@@ -1,29 +1,48 @@
-"""Image classification: from images to batches, from logits to results."""
+"""Image classification: batches, losses, results, accuracy."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
 
+import numpy as np
 import torch
-from torch import Tensor
+import torch.nn.functional as F
+from PIL import Image
+from torch import Tensor, nn
 
+from internimage.data.dataset import Sample
 from internimage.errors import InputSizeError
 from internimage.images import ImageSource
-from internimage.models.classifier import ImageClassifier
 from internimage.results import Classification
 
 
 @dataclass(frozen=True)
 class Batch:
-    """Images of equal size with where they came from: (N, 3, H, W) float, RGB, normalised."""
+    """Images of equal size.
+
+    Attributes:
+        images: (N, 3, H, W) floating, RGB, normalised.
+        sources: where they came from.
+        labels: (N,) int64 class numbers; None where they are not known.
+        unreadable: files left out in reading this batch.
+    """
 
     images: Tensor
     sources: tuple[ImageSource, ...]
+    labels: Tensor | None = None
+    unreadable: tuple[str, ...] = ()
+
+    def to(self, device: torch.device, dtype: torch.dtype | None = None) -> Batch:
+        """The batch on another device, images in another dtype."""
+        images = self.images.to(device, dtype or self.images.dtype, non_blocking=True)
+        labels = None if self.labels is None else self.labels.to(device, non_blocking=True)
+        return replace(self, images=images, labels=labels)
 
 
-def collate(images: Sequence[Tensor], sources: Sequence[ImageSource]) -> Batch:
-    """Stack preprocessed images (3, H, W)."""
+def stack(images: Sequence[Tensor], sources: Sequence[ImageSource]) -> Batch:
+    """A batch without labels from preprocessed images (3, H, W)."""
     if len({tuple(image.shape) for image in images}) != 1:
         raise InputSizeError("a batch for classification needs images of one size; preprocess with a crop")
     return Batch(torch.stack(list(images)), tuple(sources))
@@ -37,8 +56,101 @@ def decode(logits: Tensor, batch: Batch, labels: tuple[str, ...] | None) -> list
 
 
 @torch.inference_mode()
-def predict(model: ImageClassifier, batch: Batch) -> list[Classification]:
+def predict(model: nn.Module, batch: Batch, labels: tuple[str, ...] | None) -> list[Classification]:
     """Forward and decode, on the model's device and in its dtype."""
     weight = next(model.parameters())
-    labels = model.description.labels if model.description else None
-    return decode(model(batch.images.to(weight.device, weight.dtype)), batch, labels)
+    moved = batch.to(weight.device, weight.dtype)
+    return decode(model(moved.images), moved, labels)
+
+
+class ClassificationTask:
+    """Single-label classification.
+
+    Args:
+        labels: names of the classes.
+        label_smoothing: share of the target spread over all classes, in training.
+        mix: mixup and cutmix, from images (N, 3, H, W) and labels (N,) to images and labels (N, K), in training.
+    """
+
+    best = "top1"
+
+    def __init__(
+        self,
+        labels: tuple[str, ...],
+        label_smoothing: float = 0.0,
+        mix: Callable[[Tensor, Tensor], tuple[Tensor, Tensor]] | None = None,
+    ) -> None:
+        self.labels = labels
+        self.label_smoothing = label_smoothing
+        self.mix = mix
+
+    def collate(self, samples: Sequence[Sample]) -> Batch:
+        batch = stack([sample.image for sample in samples], [sample.source for sample in samples])
+        return replace(
+            batch,
+            labels=torch.tensor([sample.label for sample in samples]),
+            unreadable=tuple(name for sample in samples for name in sample.unreadable),
+        )
+
+    def losses(self, model: nn.Module, batch: Batch) -> dict[str, Tensor]:
+        assert batch.labels is not None
+        images, target = batch.images, batch.labels
+        if not model.training:
+            return {"cross_entropy": F.cross_entropy(model(images).float(), target)}
+        if self.mix is not None:
+            images, target = self.mix(images, target)
+        logits = model(images).float()
+        return {"cross_entropy": F.cross_entropy(logits, target, label_smoothing=self.label_smoothing)}
+
+    def predict(self, model: nn.Module, batch: Batch) -> list[Classification]:
+        return predict(model, batch, self.labels)
+
+    def metric(self) -> Accuracy:
+        return Accuracy(len(self.labels))
+
+    def draw(self, result: Classification) -> Image.Image:
+        return result.draw()
+
+
+class Accuracy:
+    """Top-1, top-5 and mean per-class accuracy, cross-entropy, and the confusion matrix behind them."""
+
+    def __init__(self, classes: int) -> None:
+        self.confusion = np.zeros((classes, classes), np.int64)  # rows: truth, columns: prediction
+        self.top5 = 0
+        self.loss = 0.0
+
+    def update(self, results: Sequence[Classification], batch: Batch) -> None:
+        assert batch.labels is not None
+        for result, label in zip(results, batch.labels.tolist(), strict=True):
+            self.add(result, label)
+
+    def add(self, result: Classification, label: int) -> None:
+        """Count one image."""
+        order = np.argsort(-result.probabilities, kind="stable")
+        self.confusion[label, order[0]] += 1
+        self.top5 += int(label in order[:5])
+        self.loss -= float(np.log(max(float(result.probabilities[label]), 1e-12)))
+
+    def state(self) -> tuple[Any, ...]:
+        return self.confusion, self.top5, self.loss
+
+    def merge(self, states: Sequence[tuple[Any, ...]]) -> None:
+        self.confusion = np.sum([state[0] for state in states], axis=0)
+        self.top5 = sum(state[1] for state in states)
+        self.loss = float(sum(state[2] for state in states))
+
+    def compute(self) -> dict[str, float]:
+        """Shares in [0, 1]; the mean over classes leaves out classes without images."""
+        total = int(self.confusion.sum())
+        if not total:
+            return {}
+        correct, of_class = self.confusion.diagonal(), self.confusion.sum(1)
+        seen = of_class > 0
+        return {
+            "top1": float(correct.sum() / total),
+            "top5": self.top5 / total,
+            "mean_class": float((correct[seen] / of_class[seen]).mean()),
+            "cross_entropy": self.loss / total,
+            "images": float(total),
+        }

@@ -1,0 +1,110 @@
+"""internimage train"""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from tyro.conf import FlagCreatePairsOff, arg
+
+from internimage.data.augmentation import Augmentation
+from internimage.training.config import TrainingConfig
+
+
+@dataclass(frozen=True)
+class Train:
+    """Train or fine-tune a classifier on your own images.
+
+    $ internimage train --data photos/
+
+    $ internimage train --data photos/ --model internimage_t_1k_224 --init pretrained --epochs 20 --lr 1e-4
+
+    $ internimage train --resume runs/photos
+
+    The data is a folder with one folder a class (or train/ and val/ with such folders, or a CSV file with the columns
+    path and label). The trained model is a folder that every other command takes: --model runs/photos/best.
+    """
+
+    data: Annotated[Path | None, arg(metavar="FOLDER", help_behavior_hint="(required, unless --resume)")] = None
+    """Images: one folder a class, or train/ and val/, or a CSV file."""
+    model: Annotated[str, arg(metavar="NAME")] = "internimage_atto"
+    """Architecture, see `internimage models`."""
+    init: Annotated[str, arg(metavar="pretrained|scratch|FILE")] = "scratch"
+    """Weights to start from: released ones, none, or a checkpoint or model folder."""
+    size: Annotated[int | None, arg(metavar="PIXELS", help_behavior_hint="(default: the model's)")] = None
+    """Side of the images."""
+    val_fraction: float = 0.2
+    """Share of each class set aside if there is no val folder."""
+    on_corrupt: Literal["error", "skip"] = "error"
+    """What to do about files that cannot be read; skipped ones are counted."""
+    output: Annotated[Path | None, arg(metavar="FOLDER", help_behavior_hint="(default: runs/NAME-OF-DATA)")] = None
+    """Where the run is written."""
+    resume: Annotated[Path | None, arg(metavar="RUN", help_behavior_hint="")] = None
+    """Continue the run in this folder, with its own settings."""
+    cpu: FlagCreatePairsOff[bool] = False
+    """Stay on the CPU even where there is a GPU."""
+    training: TrainingConfig = field(default_factory=TrainingConfig)
+    augmentation: Augmentation = field(default_factory=Augmentation)
+
+    def run(self) -> int:
+        from internimage.errors import ConfigError
+        from internimage.training import run
+        from internimage.training.trainer import InterruptedRunError
+
+        if (self.data is None) == (self.resume is None):
+            raise ConfigError("pass either --data FOLDER to start a run or --resume RUN to continue one")
+        reporter = ConsoleReporter()
+        if self.resume is not None:
+            folder = self.resume
+            trainer, splits = run.resume(folder, reporter, cpu=self.cpu)
+        else:
+            assert self.data is not None
+            folder = self.output or Path("runs") / self.data.expanduser().resolve().stem
+            config = run.RunConfig(
+                data=str(self.data.expanduser().resolve()),
+                model=self.model,
+                init=self.init,
+                size=self.size,
+                val_fraction=self.val_fraction,
+                on_corrupt=self.on_corrupt,
+                augmentation=self.augmentation,
+                training=self.training,
+            )
+            trainer, splits = run.start(config, folder, reporter, cpu=self.cpu)
+        if trainer.accelerator.is_main_process:
+            sizes = f"{len(splits.train)} training, {len(splits.val)} validation images"
+            print(f"{len(splits.train.classes)} classes; {sizes}")
+            print(f"run: {folder}")
+        try:
+            row = trainer.fit(resume=self.resume is not None)
+        except InterruptedRunError as error:
+            print(f"internimage: {error}; continue with: internimage train --resume {folder}", file=sys.stderr)
+            return 130
+        if trainer.accelerator.is_main_process:
+            print(f"best {trainer.task.best} {trainer.progress.best:.1%} in {folder / 'best'}; last {row['top1']:.1%}")
+            print(f"use it: internimage predict IMAGE --model {folder / 'best'}")
+        return 0
+
+
+class ConsoleReporter:
+    """A line an epoch; between them, on a terminal, a line that is overwritten."""
+
+    def __init__(self) -> None:
+        self.live = sys.stderr.isatty()
+
+    def batch(self, epoch: int, batch: int, batches: int, loss: float, lr: float) -> None:
+        if self.live:
+            text = f"epoch {epoch + 1}  {batch}/{batches}  loss {loss:.3f}  lr {lr:.2e}"
+            print(f"\r{text:<60}", end="", file=sys.stderr, flush=True)
+
+    def epoch(self, row: dict[str, Any], improved: bool) -> None:
+        if self.live:
+            print("\r" + " " * 60 + "\r", end="", file=sys.stderr)
+        shown = "  ".join(f"{name} {row[name]:.1%}" for name in ("top1", "top5", "mean_class") if name in row)
+        skipped = f"  unreadable {row['unreadable']}" if row["unreadable"] else ""
+        print(
+            f"epoch {row['epoch']:>3}  loss {row['loss']:.3f}  {shown}{skipped}{'  best' if improved else ''}",
+            flush=True,
+        )

@@ -1,0 +1,1 @@
+"""Data: labelled files, reproducible sampling, augmentation, checking."""

@@ -1,0 +1,114 @@
+"""Looking over a labelled data set before hours are spent on it.  Reads only."""
+
+from __future__ import annotations
+
+import hashlib
+from collections import defaultdict
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from PIL import Image
+
+from internimage.data.labelled import LabelledImages
+from internimage.errors import ImageReadError
+from internimage.images import read_image
+
+_SMALL_SIDE = 32
+
+
+@dataclass
+class Findings:
+    """What is wrong or odd about a data set.
+
+    Attributes:
+        counts: images of each class, by name.
+        corrupt: files that cannot be read, with the reason.
+        duplicates: groups of files with the same pixels.
+        conflicts: those groups whose files have different labels.
+        small: files with a side under 32 pixels.
+        sizes: smallest and largest (width, height) seen; None without readable images.
+    """
+
+    counts: dict[str, int]
+    corrupt: dict[str, str] = field(default_factory=dict)
+    duplicates: list[list[str]] = field(default_factory=list)
+    conflicts: list[list[str]] = field(default_factory=list)
+    small: list[str] = field(default_factory=list)
+    sizes: tuple[tuple[int, int], tuple[int, int]] | None = None
+
+    @property
+    def empty_classes(self) -> list[str]:
+        return [name for name, count in self.counts.items() if not count]
+
+    @property
+    def errors(self) -> bool:
+        """Whether training would stumble or learn contradictions."""
+        return bool(self.corrupt or self.conflicts or self.empty_classes)
+
+
+def check_images(
+    data: LabelledImages, progress: Callable[[Iterable[tuple[Path, int]]], Iterable[tuple[Path, int]]] = iter
+) -> Findings:
+    """Read every image once and look for corrupt, duplicate, conflicting and tiny ones, and for empty classes."""
+    findings = Findings(dict(zip(data.classes, data.counts(), strict=True)))
+    same: dict[str, list[tuple[str, int]]] = defaultdict(list)
+    sizes: list[tuple[int, int]] = []
+    with ThreadPoolExecutor() as pool:
+        for (path, label), outcome in zip(
+            progress(data.samples), pool.map(lambda sample: _fingerprint(sample[0]), data.samples), strict=True
+        ):
+            if isinstance(outcome, ImageReadError):
+                findings.corrupt[str(path)] = str(outcome).removeprefix(f"{path}: ")
+                continue
+            digest, size = outcome
+            same[digest].append((str(path), label))
+            sizes.append(size)
+            if min(size) < _SMALL_SIDE:
+                findings.small.append(str(path))
+    groups = [group for group in same.values() if len(group) > 1]
+    findings.duplicates = [[path for path, _ in group] for group in groups]
+    findings.conflicts = [[path for path, _ in group] for group in groups if len({label for _, label in group}) > 1]
+    if sizes:
+        by_area = sorted(sizes, key=lambda size: size[0] * size[1])
+        findings.sizes = by_area[0], by_area[-1]
+    return findings
+
+
+def overlap(first: LabelledImages, second: LabelledImages) -> list[tuple[str, str]]:
+    """Pairs of files with the same pixels in two parts of a data set: leakage from training into evaluation."""
+    seen: dict[str, str] = {}
+    pairs = []
+    for data, collect in ((first, True), (second, False)):
+        for path, _ in data.samples:
+            outcome = _fingerprint(path)
+            if isinstance(outcome, ImageReadError):
+                continue
+            if collect:
+                seen.setdefault(outcome[0], str(path))
+            elif outcome[0] in seen:
+                pairs.append((seen[outcome[0]], str(path)))
+    return pairs
+
+
+def examples(data: LabelledImages, per_class: int) -> list[tuple[Image.Image, str]]:
+    """The first readable images of each class with its name, for a contact sheet."""
+    found: dict[int, int] = defaultdict(int)
+    pictures = []
+    for path, label in data.samples:
+        if found[label] < per_class:
+            try:
+                pictures.append((read_image(path), data.classes[label]))
+            except ImageReadError:
+                continue
+            found[label] += 1
+    return pictures
+
+
+def _fingerprint(path: Path) -> tuple[str, tuple[int, int]] | ImageReadError:
+    try:
+        image = read_image(path)
+    except ImageReadError as error:
+        return error
+    return hashlib.sha256(repr(image.size).encode() + image.tobytes()).hexdigest(), image.size

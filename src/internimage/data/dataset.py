@@ -1,0 +1,132 @@
+"""A data set whose every sample is a function of (seed, epoch, index) alone.
+
+Augmentation draws from a generator seeded for the sample, so a run gives the same batches whatever the number of
+worker processes, machines or interruptions.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import torch
+from PIL import Image
+from torch import Tensor
+from torch.utils.data import Dataset, Sampler
+
+from internimage.data.labelled import LabelledImages
+from internimage.errors import ImageReadError
+from internimage.images import ImageSource
+
+OnCorrupt = Literal["error", "skip"]
+
+
+@dataclass(frozen=True)
+class SampleKey:
+    """Which sample, in which epoch."""
+
+    epoch: int
+    index: int
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One labelled image, ready for a batch.
+
+    Attributes:
+        image: (3, H, W) float32, normalised.
+        label: class number.
+        source: the file.
+        unreadable: files that could not be read and that this sample stands in for.
+    """
+
+    image: Tensor
+    label: int
+    source: ImageSource
+    unreadable: tuple[str, ...] = ()
+
+
+class ImageDataset(Dataset[Sample]):
+    """Reads, transforms and labels images.
+
+    Args:
+        data: the files.
+        transform: a picture (RGB) to a tensor (3, H, W).
+        seed: of the random numbers that ``transform`` draws from PyTorch's global generator.
+        on_corrupt: "error" raises the reader's :class:`ImageReadError`; "skip" takes the next readable sample
+            instead and names the unreadable file in ``Sample.unreadable``.
+    """
+
+    def __init__(
+        self,
+        data: LabelledImages,
+        transform: Callable[[Image.Image], Tensor],
+        seed: int = 0,
+        on_corrupt: OnCorrupt = "error",
+    ) -> None:
+        self.data = data
+        self.transform = transform
+        self.seed = seed
+        self.on_corrupt = on_corrupt
+
+    def __len__(self) -> int:
+        return len(self.data)
+
+    def __getitem__(self, key: SampleKey) -> Sample:
+        unreadable: list[str] = []
+        for step in range(len(self.data)):
+            path, label = self.data.samples[(key.index + step) % len(self.data)]
+            source = ImageSource(str(path), Path(path))
+            try:
+                image = self._prepare(source, key)
+            except ImageReadError as error:
+                if self.on_corrupt == "error":
+                    raise ImageReadError(f"{error} (--on-corrupt skip leaves such files out)") from None
+                unreadable.append(source.name)
+                continue
+            return Sample(image, label, source, tuple(unreadable))
+        raise ImageReadError(f"{self.data.name}: none of {len(self.data)} images can be read")
+
+    def _prepare(self, source: ImageSource, key: SampleKey) -> Tensor:
+        picture = source.read()
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(mix_seed(self.seed, key.epoch, key.index))
+            return self.transform(picture)
+
+
+class EpochSampler(Sampler[SampleKey]):
+    """All samples once an epoch, in an order that depends on (seed, epoch) alone; the same on every process.
+
+    With ``rank`` and ``world``, every ``world``-th of them, starting at ``rank``: each sample is seen by one process.
+    """
+
+    def __init__(self, length: int, seed: int, *, shuffle: bool, rank: int = 0, world: int = 1) -> None:
+        self.length = length
+        self.seed = seed
+        self.shuffle = shuffle
+        self.rank = rank
+        self.world = world
+        self.epoch = 0
+
+    def __len__(self) -> int:
+        return len(range(self.rank, self.length, self.world))
+
+    def __iter__(self) -> Iterator[SampleKey]:
+        order = torch.arange(self.length)
+        if self.shuffle:
+            generator = torch.Generator().manual_seed(mix_seed(self.seed, self.epoch, 0))
+            order = torch.randperm(self.length, generator=generator)
+        return (SampleKey(self.epoch, int(index)) for index in order[self.rank :: self.world])
+
+
+def mix_seed(seed: int, epoch: int, index: int) -> int:
+    """A 63-bit seed from three numbers (splitmix64 steps): neighbours give unrelated generators."""
+    state = 0
+    for value in (seed, epoch, index):
+        state = (state ^ value) + 0x9E3779B97F4A7C15 & 0xFFFFFFFFFFFFFFFF
+        state = (state ^ (state >> 30)) * 0xBF58476D1CE4E5B9 & 0xFFFFFFFFFFFFFFFF
+        state = (state ^ (state >> 27)) * 0x94D049BB133111EB & 0xFFFFFFFFFFFFFFFF
+        state ^= state >> 31
+    return state >> 1

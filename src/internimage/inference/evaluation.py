@@ -1,0 +1,142 @@
+"""A classifier measured on labelled images."""
+
+from __future__ import annotations
+
+import heapq
+import json
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from internimage.data.labelled import LabelledImages, read_parts
+from internimage.drawing.canvas import INK
+from internimage.drawing.charts import BAD, confusion_matrix, sheet
+from internimage.errors import DataError, ImageReadError
+from internimage.images import ImageSource
+from internimage.inference.predictor import Predictor
+from internimage.tasks.classification import Accuracy
+
+_WORST = 24
+
+
+def read_part(root: Path, part: str) -> LabelledImages:
+    """One part of a data set; "all" is ``root`` itself, or its only part."""
+    parts = read_parts(root)
+    if part != "all":
+        if part not in parts:
+            raise DataError(f"{root} has no part {part!r}; it has {', '.join(parts)}")
+        return parts[part]
+    if len(parts) > 1:
+        raise DataError(f"{root} has the parts {', '.join(parts)}; choose one (--part)")
+    return next(iter(parts.values()))
+
+
+@dataclass
+class ClassificationReport:
+    """Accuracies, confusion and the most confident mistakes of a classifier.
+
+    Attributes:
+        labels: names of the classes.
+        accuracy: running counts, see :class:`internimage.tasks.classification.Accuracy`.
+        mistakes: (probability of the wrong class, file, truth, prediction), most confident first.
+        unreadable: files left out.
+    """
+
+    labels: tuple[str, ...]
+    accuracy: Accuracy
+    mistakes: list[tuple[float, str, str, str]] = field(default_factory=list)
+    unreadable: list[str] = field(default_factory=list)
+
+    def per_class(self) -> dict[str, dict[str, float]]:
+        """Images, recall and precision of each class that has images or predictions."""
+        matrix = self.accuracy.confusion
+        rows = {}
+        for index, label in enumerate(self.labels):
+            images, predicted = int(matrix[index].sum()), int(matrix[:, index].sum())
+            if images or predicted:
+                hit = int(matrix[index, index])
+                rows[label] = {
+                    "images": images,
+                    "recall": hit / images if images else float("nan"),
+                    "precision": hit / predicted if predicted else float("nan"),
+                }
+        return rows
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data for JSON."""
+        per_class = {
+            label: {key: None if value != value else value for key, value in row.items()}
+            for label, row in self.per_class().items()
+        }
+        return {**self.accuracy.compute(), "per_class": per_class, "unreadable": self.unreadable}
+
+    def table(self) -> str:
+        """The numbers as text."""
+        numbers = self.accuracy.compute()
+        width = max((len(label) for label in self.per_class()), default=5)
+        lines = [f"{'class':<{width}}  images  recall  precision"]
+        lines += [
+            f"{label:<{width}}  {row['images']:>6}  {row['recall']:>6.1%}  {row['precision']:>9.1%}"
+            for label, row in self.per_class().items()
+        ]
+        lines.append(
+            f"top-1 {numbers['top1']:.1%}  top-5 {numbers['top5']:.1%}  mean over classes {numbers['mean_class']:.1%}  "
+            f"cross-entropy {numbers['cross_entropy']:.3f}  images {int(numbers['images'])}"
+        )
+        lines += [f"left out: {name}" for name in self.unreadable]
+        return "\n".join(lines)
+
+    def save(self, folder: Path) -> list[Path]:
+        """Write metrics.json, confusion.png and worst.png; return their paths."""
+        folder.mkdir(parents=True, exist_ok=True)
+        numbers = self.accuracy.compute()
+        metrics, confusion, worst = (folder / name for name in ("metrics.json", "confusion.png", "worst.png"))
+        metrics.write_text(json.dumps(self.to_dict(), indent=2) + "\n", encoding="utf-8")
+        title = f"top-1 {numbers['top1']:.1%} of {int(numbers['images'])} images"
+        confusion_matrix(self.accuracy.confusion, self.labels, title).save(confusion)
+        if not self.mistakes:
+            return [metrics, confusion]
+        pictures = [
+            (ImageSource(name, Path(name)).read(), [(f"is {truth}", INK), (f"said {said} {score:.0%}", BAD)])
+            for score, name, truth, said in self.mistakes
+        ]
+        sheet(pictures, title="Most confident mistakes").save(worst)
+        return [metrics, confusion, worst]
+
+
+def evaluate_classifier(
+    predictor: Predictor, data: LabelledImages, *, skip_unreadable: bool = False
+) -> ClassificationReport:
+    """Predict every image once and compare with its label; classes are matched by name.
+
+    Raises:
+        DataError: the data has a class that the model does not know.
+        ImageReadError: a file cannot be read, unless ``skip_unreadable``.
+    """
+    labels = predictor.labels
+    if labels is None:
+        raise DataError("the model has no names for its classes; its outputs cannot be matched with the data's")
+    unknown = [name for name in data.classes if name not in labels]
+    if unknown:
+        raise DataError(
+            f"the model does not know the classes {', '.join(unknown[:5])}; it knows {', '.join(labels[:8])}"
+        )
+    number = {name: index for index, name in enumerate(labels)}
+    report = ClassificationReport(labels, Accuracy(len(labels)))
+    mistakes: list[tuple[float, str, str, str]] = []
+    outcomes = predictor.stream([path for path, _ in data.samples])
+    for (path, label), (_, outcome) in zip(data.samples, outcomes, strict=True):
+        if isinstance(outcome, ImageReadError):
+            if not skip_unreadable:
+                raise ImageReadError(f"{outcome} (--on-corrupt skip leaves such files out)")
+            report.unreadable.append(str(path))
+            continue
+        truth = data.classes[label]
+        report.accuracy.add(outcome, number[truth])
+        if outcome.label != truth:
+            entry = (outcome.score, str(path), truth, outcome.label)
+            (heapq.heappush if len(mistakes) < _WORST else heapq.heappushpop)(mistakes, entry)
+    if not report.accuracy.confusion.sum():
+        raise DataError(f"{data.name}: none of {len(data)} images can be read")
+    report.mistakes = sorted(mistakes, reverse=True)
+    return report

@@ -1,0 +1,64 @@
+"""What a training run is asked to do."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from internimage.errors import ConfigError
+
+
+@dataclass(frozen=True)
+class TrainingConfig:
+    """Settings of one run; together with data and initial weights they determine it.
+
+    Attributes:
+        epochs: passes over the training images.
+        batch_size: images an update and process, before accumulation.
+        accumulate: batches added up for one update.
+        lr: peak learning rate of AdamW.
+        weight_decay: of matrices; vectors are spared.
+        warmup_epochs: linear warm-up; may be a fraction.
+        end_lr: last learning rate over the peak.
+        layer_decay: learning rate of a block over that of the next.
+        deformable_lr_scale: extra factor for offsets of deformable convolutions.
+        drop_path: stochastic depth of the last block.
+        clip_norm: largest norm of the gradient; 0 for no clipping.
+        ema_decay: decay of the moving average that is evaluated and kept; 0 for none.
+        precision: "no" (float32), "bf16" or "fp16" mixed precision.
+        compile: compile the model with torch.compile.
+        seed: of initial order, augmentation and everything else random.
+        workers: processes that read images; 0 reads in the main process.
+        checkpoint_minutes: also save within an epoch, this often.
+    """
+
+    epochs: int = 100
+    batch_size: int = 32
+    accumulate: int = 1
+    lr: float = 1e-3
+    weight_decay: float = 0.05
+    warmup_epochs: float = 5.0
+    end_lr: float = 1e-2
+    layer_decay: float = 1.0
+    deformable_lr_scale: float = 1.0
+    drop_path: float = 0.05
+    clip_norm: float = 5.0
+    ema_decay: float = 0.999
+    precision: Literal["no", "bf16", "fp16"] = "no"
+    compile: bool = False
+    seed: int = 0
+    workers: int = 2
+    checkpoint_minutes: float = 15.0
+
+    def __post_init__(self) -> None:
+        for name in ("epochs", "batch_size", "accumulate"):
+            if getattr(self, name) < 1:
+                raise ConfigError(f"{name} is {getattr(self, name)}; expected at least 1")
+        for name in ("lr", "checkpoint_minutes"):
+            if not getattr(self, name) > 0:
+                raise ConfigError(f"{name} is {getattr(self, name)}; expected more than 0")
+        for name in ("weight_decay", "warmup_epochs", "clip_norm", "workers"):
+            if getattr(self, name) < 0:
+                raise ConfigError(f"{name} is {getattr(self, name)}; expected 0 or more")
+        if not 0 <= self.ema_decay < 1:
+            raise ConfigError(f"ema_decay is {self.ema_decay}; expected 0 <= ema_decay < 1")

@@ -1,0 +1,94 @@
+"""Optimiser groups: weight-decay exemptions, layer-wise learning rates, slower deformable offsets.
+
+The rules are those of the released training code (``optimizer.py``), see :func:`parameter_groups` for where they
+differ by default.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+from torch import nn
+
+from internimage.backbones.internimage import InternImage
+from internimage.errors import ConfigError
+
+_DEFORMABLE = re.compile(r"\.dcn\.(offset|center_scale)")
+
+
+@dataclass(frozen=True)
+class ParameterRule:
+    """What the optimiser does to one parameter: its learning rate over the base rate, and its weight decay."""
+
+    lr_scale: float
+    weight_decay: float
+
+
+def parameter_rules(
+    model: nn.Module,
+    *,
+    weight_decay: float,
+    layer_decay: float = 1.0,
+    deformable_lr_scale: float = 1.0,
+    as_published: bool = False,
+) -> dict[str, ParameterRule]:
+    """The rule of every trainable parameter, by name, in the model's order.
+
+    Weight decay spares vectors (biases, norms, layer scales).  ``layer_decay`` < 1 multiplies the learning rate of
+    a block by ``layer_decay`` for every block after it; the stem follows the first block, what stands between two
+    stages the first block of the second, and heads keep the full rate.  ``deformable_lr_scale`` multiplies the rate of
+    offset predictors and centre-scale gates.
+
+    The published code differs in two places, and ``as_published`` follows it: the extra norms inside the third stage
+    keep the full rate instead of their block's, and ``deformable_lr_scale`` needs ``layer_decay`` to act.
+    """
+    if not 0 < layer_decay <= 1:
+        raise ConfigError(f"layer_decay is {layer_decay}; expected 0 < layer_decay <= 1")
+    backbones = {name: module for name, module in model.named_modules() if isinstance(module, InternImage)}
+    rules = {}
+    for name, parameter in model.named_parameters():
+        if not parameter.requires_grad:
+            continue
+        scale = 1.0
+        for prefix, backbone in backbones.items():
+            inner = name.removeprefix(f"{prefix}.") if prefix else name
+            if prefix and inner == name:
+                continue
+            scale = layer_decay ** _blocks_after(inner, backbone, as_published)
+        if _DEFORMABLE.search(f".{name}") and (layer_decay != 1.0 or not as_published):
+            scale *= deformable_lr_scale
+        rules[name] = ParameterRule(scale, 0.0 if parameter.ndim <= 1 else weight_decay)
+    return rules
+
+
+def parameter_groups(
+    model: nn.Module, rules: dict[str, ParameterRule], lr: float
+) -> list[dict[str, float | list[nn.Parameter]]]:
+    """Optimiser groups, one for each distinct rule, in the order of their first parameter."""
+    parameters = dict(model.named_parameters())
+    members: dict[ParameterRule, list[nn.Parameter]] = {}
+    for name, rule in rules.items():
+        members.setdefault(rule, []).append(parameters[name])
+    return [
+        {"params": group, "lr": lr * rule.lr_scale, "weight_decay": rule.weight_decay}
+        for rule, group in members.items()
+    ]
+
+
+def _blocks_after(name: str, backbone: InternImage, as_published: bool) -> int:
+    """How many blocks come after the one that a parameter of a backbone belongs to."""
+    depths = backbone.config.depths
+    last = sum(depths) - 1
+    if name.startswith("stem."):
+        return last
+    found = re.match(r"stages\.(\d+)\.(?:(blocks|post_norms)\.(\d+)\.)?", name)
+    if found is None:
+        return 0
+    stage = int(found[1])
+    first = sum(depths[:stage])
+    if found[2] == "blocks":
+        return last - (first + int(found[3]))
+    if found[2] == "post_norms":
+        return 0 if as_published else last - (first + backbone.config.post_norm_blocks[int(found[3])])
+    return max(0, last - (first + depths[stage]))  # the stage's norm and downsampling go with the next stage

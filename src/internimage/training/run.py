@@ -1,0 +1,126 @@
+"""A classification run: from a data folder and a model's name to a trained model folder."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+
+from internimage.checkpoints.folder import DESCRIPTION_FILE, from_plain
+from internimage.data.augmentation import Augmentation, batch_mixing, training_transform
+from internimage.data.dataset import ImageDataset, OnCorrupt
+from internimage.data.labelled import LabelledImages, Splits, read_splits
+from internimage.errors import ConfigError, TrainingError
+from internimage.factory import create_model, load_model
+from internimage.images import Preprocessing
+from internimage.models.classifier import ImageClassifier
+from internimage.recipes import get_recipe
+from internimage.tasks.classification import ClassificationTask
+from internimage.training.config import TrainingConfig
+from internimage.training.trainer import Reporter, Trainer
+
+RUN_FILE = "run.json"
+
+
+@dataclass(frozen=True)
+class RunConfig:
+    """Everything that a run was asked to do; kept in ``run.json`` so that it can be resumed and repeated.
+
+    Attributes:
+        data: folder or table, see :func:`internimage.data.labelled.read_splits`.
+        model: name of the architecture.
+        init: "scratch", "pretrained" (released weights) or a checkpoint or model folder to start from.
+        size: side of the images in pixels; None for the model's own.
+        val_fraction: share of each class set aside where the data has no validation part.
+        on_corrupt: "error" or "skip".
+        augmentation, training: settings.
+    """
+
+    data: str
+    model: str = "internimage_atto"
+    init: str = "scratch"
+    size: int | None = None
+    val_fraction: float = 0.2
+    on_corrupt: Literal["error", "skip"] = "error"
+    augmentation: Augmentation = field(default_factory=Augmentation)
+    training: TrainingConfig = field(default_factory=TrainingConfig)
+
+
+def start(config: RunConfig, folder: Path, reporter: Reporter, *, cpu: bool = False) -> tuple[Trainer, Splits]:
+    """Prepare a new run in ``folder``.
+
+    Raises:
+        TrainingError: ``folder`` already holds a run.
+        DataError, CheckpointError, ConfigError: the data, the weights or the settings do not work.
+    """
+    if (folder / RUN_FILE).exists():
+        raise TrainingError(
+            f"{folder} already holds a run; resume it with --resume {folder}, or choose another --output"
+        )
+    trainer, splits = _prepare(config, folder, reporter, cpu)
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / RUN_FILE).write_text(json.dumps(dataclasses.asdict(config), indent=2) + "\n", encoding="utf-8")
+    return trainer, splits
+
+
+def resume(folder: Path, reporter: Reporter, *, cpu: bool = False) -> tuple[Trainer, Splits]:
+    """Prepare the run in ``folder`` to continue; call ``fit(resume=True)``."""
+    path = folder / RUN_FILE
+    try:
+        config = from_plain(RunConfig, json.loads(path.read_text(encoding="utf-8")))
+    except FileNotFoundError:
+        raise TrainingError(f"{folder} holds no {RUN_FILE}; it is not the folder of a run") from None
+    except (ValueError, ConfigError) as error:
+        raise TrainingError(f"{path} is damaged: {error}") from error
+    return _prepare(config, folder, reporter, cpu)
+
+
+def _prepare(config: RunConfig, folder: Path, reporter: Reporter, cpu: bool) -> tuple[Trainer, Splits]:
+    splits = read_splits(Path(config.data), val_fraction=config.val_fraction, seed=config.training.seed)
+    torch.manual_seed(config.training.seed)
+    model = _initial_model(config, splits.train.classes)
+    assert model.description is not None
+    preprocessing = model.description.preprocessing
+    assert preprocessing is not None
+    task = ClassificationTask(
+        splits.train.classes,
+        config.augmentation.label_smoothing,
+        batch_mixing(config.augmentation, len(splits.train.classes)),
+    )
+    seed = config.training.seed
+    transform = training_transform(config.augmentation, preprocessing)
+    train = ImageDataset(splits.train, transform, seed, config.on_corrupt)
+    val = evaluation_data(splits.val, preprocessing, config.on_corrupt)
+    return Trainer(task, model, train, val, config.training, folder, reporter, cpu=cpu), splits
+
+
+def evaluation_data(
+    data: LabelledImages, preprocessing: Preprocessing, on_corrupt: OnCorrupt = "error"
+) -> ImageDataset:
+    """Images prepared as for prediction."""
+    return ImageDataset(data, preprocessing, 0, on_corrupt)
+
+
+def _initial_model(config: RunConfig, classes: tuple[str, ...]) -> ImageClassifier:
+    model: Any
+    if config.init == "scratch":
+        model = create_model(config.model, num_classes=len(classes))
+    elif config.init == "pretrained":
+        model = create_model(config.model, pretrained=True, num_classes=len(classes))
+    elif (Path(config.init) / DESCRIPTION_FILE).is_file():
+        model = load_model(config.init)
+        if isinstance(model, ImageClassifier) and (not model.description or model.description.labels != classes):
+            model.reset_classifier(len(classes))
+    else:
+        model = create_model(config.model, checkpoint=config.init, num_classes=len(classes))
+    if not isinstance(model, ImageClassifier) or model.description is None:
+        raise ConfigError(f"{config.init} is not an image classifier")
+    preprocessing = model.description.preprocessing or get_recipe(config.model).preprocessing
+    if config.size is not None:
+        preprocessing = dataclasses.replace(preprocessing, resize=config.size, crop=config.size)
+    model.description = dataclasses.replace(model.description, labels=classes, preprocessing=preprocessing)
+    return model

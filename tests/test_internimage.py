@@ -1,0 +1,384 @@
+"""Backbone and classifiers against the released code: numbers, names, counts; then the contract of a model."""
+
+import dataclasses
+import hashlib
+import math
+from typing import Any
+
+import fill
+import numpy as np
+import pytest
+import torch
+from conftest import config_from_official, filled, golden, manifests, metadata, near, official_names
+from safetensors.torch import save_file
+from torch import Tensor
+from torch.utils.flop_counter import FlopCounterMode
+from torchvision.ops import StochasticDepth
+
+from internimage import create_model, get_recipe, list_models
+from internimage.backbones import InternImage, InternImageConfig
+from internimage.backbones.internimage import DropPath
+from internimage.checkpoints.layouts import from_ours, to_ours
+from internimage.errors import ConfigError, InputSizeError
+from internimage.models import ClassifierConfig, ImageClassifier
+
+MINIS = (
+    "mini_pre", "mini_pre_layerscale", "mini_post_layerscale_offset2", "mini_remove_center", "mini_res_post_norm",
+    "mini_h", "mini_g", "mini_bn_silu", "mini_relu_mlp2", "mini_meta_h",
+)  # fmt: skip
+TINY = InternImageConfig(channels=32, depths=(1, 1, 2, 1), groups=(2, 4, 8, 16))
+TINY_POOL = dataclasses.replace(TINY, center_feature_scale=True, res_post_norm=True, post_norm_blocks=(1,))
+
+
+def mini_config(name: str) -> ClassifierConfig:
+    options = golden("mini").info["models"][name]["kwargs"]
+    return config_from_official(options, options.get("meta_dim"))
+
+
+def test_weights_are_those_of_the_goldens() -> None:
+    check = golden("fill_check").info["tensor_for"]
+    for key, expected in check.items():
+        name, shape = key.split(" ", 1)
+        data = fill.tensor_for(name, eval(shape)).numpy().astype("<f4").tobytes()
+        assert hashlib.sha256(data).hexdigest() == expected["sha256_le_f4"], name
+
+
+@pytest.mark.parametrize("name", MINIS)
+def test_every_architectural_switch(name: str) -> None:
+    """Names, order, shapes; logits, maps; and of each gradient the norm and the component along a random direction."""
+    truth, info = golden("mini"), golden("mini").info["models"][name]
+    model = filled(mini_config(name), torch.float64)
+    names = official_names(model)
+    assert [[names[ours], list(t.shape)] for ours, t in model.state_dict().items()] == info["state_dict"]
+    assert sum(p.numel() for p in model.parameters()) == info["parameters"]
+    images = fill.make_input((2, 3, 64, 96), 0).double()
+    features = model.forward_intermediates(images, *metadata(2, model.config, torch.float64))
+    near(features.logits, truth[f"{name}/logits"], 1e-10)
+    for level, found in enumerate(features.maps):
+        near(found.permute(0, 2, 3, 1), truth[f"{name}/level{level}"], 1e-10, rtol=2**-24)  # stored in float32
+    (features.logits * fill.make_input((2, 10), 0, "cotangent").double()).sum().backward()
+    gradients = {names[ours]: p.grad for ours, p in model.named_parameters()}
+    assert list(gradients) == truth.arrays[f"{name}/param_names"].tolist()
+    for (key, gradient), norm, dot in zip(
+        gradients.items(), truth.arrays[f"{name}/grad_norm"], truth.arrays[f"{name}/grad_dot"], strict=True
+    ):
+        direction = torch.from_numpy(fill.uniform(f"dir:{key}", gradient.shape, 0))
+        found = torch.stack((gradient.norm(), (gradient * direction).sum()))
+        near(found, torch.tensor((norm, dot)), 1e-12 + 1e-10 * norm)
+
+
+@pytest.mark.parametrize(
+    ("name", "dtype", "tolerance"),
+    [
+        ("internimage_t_1k_224", torch.float64, 1e-10),
+        ("internimage_t_1k_224", torch.float32, 5e-6),
+        ("internimage_s_1k_224", torch.float64, 1e-10),
+        ("internimage_s_1k_224", torch.float32, 8e-6),
+        ("internimage_b_1k_224", torch.float64, 1e-10),
+        ("internimage_b_1k_224", torch.float32, 1e-5),
+        ("internimage_l_22kto1k_384", torch.float64, 1e-10),
+        ("internimage_l_22kto1k_384", torch.float32, 1.5e-5),
+        ("internimage_xl_22kto1k_384", torch.float64, 1e-10),
+        ("internimage_xl_22kto1k_384", torch.float32, 2e-5),
+        pytest.param("internimage_h_22kto1k_640", torch.float32, 1e-5, marks=pytest.mark.full),
+        pytest.param("internimage_h_22ktoinat18_384", torch.float32, 1e-5, marks=pytest.mark.full),
+        pytest.param("internimage_g_22kto1k_512", torch.float32, 1e-5, marks=pytest.mark.full),
+    ],
+)
+@torch.no_grad()
+def test_released_architectures(name: str, dtype: torch.dtype, tolerance: float) -> None:
+    truth = golden(name)
+    model = filled(name, dtype)
+    features = model.forward_intermediates(
+        fill.make_input((1, 3, 96, 128), 0).to(dtype), *metadata(1, model.config, dtype)
+    )
+    near(features.logits, truth["logits_f64"], tolerance)
+    for level, found in enumerate(features.maps):
+        values = found.permute(0, 2, 3, 1).flatten().double()
+        near(values[truth[f"level{level}_index"]], truth[f"level{level}_value_f64"], 5 * tolerance)
+        near(values.mean(), truth[f"level{level}_mean"], tolerance)
+        near(values.std(correction=0), truth[f"level{level}_std"], tolerance)
+    if "odd_logits" in truth.arrays:
+        near(model(fill.make_input((2, 3, 75, 109), 2).to(dtype)), truth["odd_logits_f64"], tolerance)
+
+
+@pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float64, 1e-8), (torch.float32, 1e-3)])
+def test_training_step_of_t(dtype: torch.dtype, tolerance: float) -> None:
+    """Batch statistics, loss and every gradient: relative L2 over the norm and sixteen sampled elements."""
+    truth = golden("internimage_t_1k_224_grad")
+    model = filled("internimage_t_1k_224", dtype).train()
+    images = fill.make_input((2, 3, 96, 128), 3).to(dtype).requires_grad_()
+    logits = model(images)
+    loss = (logits * fill.make_input((2, 1000), 3, "cotangent").to(dtype)).sum()
+    loss.backward()
+    near(logits, truth["logits_train_f64"], tolerance)
+    near(loss, truth["loss_f64"], 0, rtol=tolerance)
+    names = official_names(model)
+    buffers = {f"after/{names[ours]}": buffer for ours, buffer in model.named_buffers()}
+    assert buffers.keys() == {key for key in truth.arrays if key.startswith("after/")}
+    for key, buffer in buffers.items():
+        near(buffer, truth[key], 0, rtol=tolerance)
+    gradients = {names[ours]: p.grad.double() for ours, p in model.named_parameters()}
+    gradients |= {"input": images.grad.double()}
+    keys = [*truth.arrays["param_names"].tolist(), "input"]
+    assert list(gradients) == keys
+    index = [*truth["sample_index"], truth["input_grad_index"]]
+    values = [*truth["sample_value_f64"], truth["input_grad_value_f64"]]
+    norms = [*truth["grad_norm_f64"], truth["input_grad_norm_f64"]]
+    for key, at, value, norm in zip(keys, index, values, norms, strict=True):
+        found = gradients[key].flatten()
+        if key == "levels.3.norm.0.bias":  # BatchNorm after it removes any shift: exactly zero
+            near(found, torch.zeros_like(found), 1e-4 if dtype == torch.float32 else 1e-12)
+            continue
+        near(found.norm(), norm, 0, rtol=tolerance)
+        near((found[at] - value).norm() / value.norm(), torch.tensor(0.0), tolerance)
+
+
+@pytest.mark.parametrize("size", ["t", "s"])
+@torch.no_grad()
+def test_hugging_face_checkpoints(size: str, tmp_path: Any) -> None:
+    """A file with the published names, loaded as a user would; compared with the published modelling code."""
+    truth = golden(f"internimage_{size}_hf")
+    model = filled(f"internimage_{size}_1k_224")
+    official = {official: model.state_dict()[ours] for ours, official in official_names(model).items()}
+    save_file({theirs: official[key] for theirs, key in truth.info["keys"]}, tmp_path / "model.safetensors")
+    loaded = create_model(f"internimage_{size}_1k_224", checkpoint=tmp_path)
+    features = loaded.forward_intermediates(fill.make_input((1, 3, 96, 128), 0))
+    near(features.logits, truth["logits"], 1e-5)
+    near(features.pooled, truth["pooler_output"], 1e-5)
+    near(features.maps[-1], truth["last_hidden_state_nchw"], 5e-5)
+    moments = torch.stack([torch.stack(torch.std_mean(m.double(), correction=0)) for m in features.maps])
+    near(moments, torch.stack((truth["hidden_states_std"], truth["hidden_states_mean"]), 1), 1e-5)
+    near(torch.nn.functional.cross_entropy(features.logits, torch.tensor([3])), truth["loss_label3"], 1e-5)
+
+
+@pytest.mark.parametrize("name", list_models("internimage_*_*"))
+def test_names_of_released_checkpoints(name: str) -> None:
+    """Every key, shape, dtype and their order; both layouts, both directions."""
+    manifest, config = manifests()[name], get_recipe(name).config
+    official = [key for key, _, _ in manifest["state_dict"]]
+    widths = [shape[0] for key, shape, _ in manifest["state_dict"] if key == "meta_head_1.0.bias"]
+    assert config == config_from_official(manifest["config"], *widths)
+    with torch.device("meta"):
+        state = ImageClassifier(config).state_dict()
+    assert [[list(t.shape), str(t.dtype)] for t in state.values()] == [
+        [shape, f"torch.{dtype}"] for _, shape, dtype in manifest["state_dict"]
+    ]
+    published = {"official": official, "hf": ["model." + key.replace("gamma", "layer_scale") for key in official]}
+    for layout, keys in published.items():
+        assert from_ours(state, layout, config) == dict(zip(state, keys, strict=True))
+        assert to_ours(keys, layout, config) == dict(zip(keys, state, strict=True))
+    assert get_recipe(name).parameters == manifest["parameters"]
+
+
+def sampling_flops(input: Any, offset: Any, mask: Any, *geometry: Any, **_: Any) -> int:
+    """Two per multiply-addition; each output channel takes four pixels for each point of its group."""
+    groups = geometry[4]
+    return 2 * 4 * math.prod(mask[:3]) * (mask[3] // groups) * input[3]
+
+
+@pytest.mark.parametrize("name", list_models())
+@torch.no_grad()
+def test_costs_in_recipes(name: str) -> None:
+    recipe = get_recipe(name)
+    with torch.device("meta"):
+        model, image = ImageClassifier(recipe.config).eval(), torch.empty(1, 3, *2 * [recipe.preprocessing.crop])
+    assert sum(p.numel() for p in model.parameters()) == recipe.parameters
+    with FlopCounterMode(display=False, custom_mapping={torch.ops.internimage.dcnv3: sampling_flops}) as counter:
+        model(image)
+    gmacs = counter.get_total_flops() / 2e9
+    assert recipe.gmacs == pytest.approx(gmacs, rel=1e-3)
+    if recipe.published and recipe.published.flops:
+        assert gmacs == pytest.approx(float(recipe.published.flops.removesuffix("G")), rel=0.05)
+
+
+@pytest.mark.parametrize(
+    ("size", "out_indices"), [((1, 1), (0, 1, 2, 3)), ((33, 64), (1, 3)), ((75, 109), (0,)), ((75, 109), (0, 1, 2, 3))]
+)
+@torch.no_grad()
+def test_features(size: tuple[int, int], out_indices: tuple[int, ...]) -> None:
+    """Strides 4 to 32, sizes rounded up, and the maps that the classifier sees."""
+    backbone = create_model("internimage_atto", features_only=True, out_indices=out_indices)
+    classifier = filled("internimage_atto")
+    backbone.load_state_dict(classifier.backbone.state_dict())
+    images = fill.make_input((2, 3, *size), 0)
+    maps, expected = backbone(images), classifier.forward_intermediates(images).maps
+    assert backbone.feature_strides == tuple(4 * 2**index for index in out_indices)
+    for found, index, stride, width in zip(
+        maps, out_indices, backbone.feature_strides, backbone.feature_channels, strict=True
+    ):
+        assert torch.equal(found, expected[index])
+        assert found.shape == (2, width, *(math.ceil(side / stride) for side in size))
+
+
+@pytest.mark.parametrize("name", ["mini_h", "mini_g", "mini_meta_h"])
+@torch.no_grad()
+def test_sizes_that_attention_pooling_takes(name: str) -> None:
+    model = filled(mini_config(name))
+    for size, outcome in golden("mini").info["models"][name]["sizes_accepted"].items():
+        images = torch.zeros(1, 3, *(int(side) for side in size.strip("()").split(",")))
+        if outcome == "ok":
+            assert model(images).shape == (1, 10)
+        else:
+            with pytest.raises(InputSizeError, match="multiples of 32"):
+                model(images)
+
+
+@pytest.mark.parametrize("shape", [(3, 64, 64), (1, 4, 64, 64), (1, 64, 64, 3)])
+def test_only_batches_of_rgb(shape: tuple[int, ...]) -> None:
+    with pytest.raises(InputSizeError, match=r"expected \(N, 3, H, W\)"):
+        InternImage(TINY)(torch.zeros(shape))
+
+
+@pytest.mark.parametrize("stages", range(5))
+def test_freezing(stages: int) -> None:
+    """Stem and first stages; a stage's downsampling belongs to the next; frozen parts stay in evaluation mode."""
+    model = create_model("internimage_atto")
+    model.freeze(stages)
+    model.train()
+    fixed = ["backbone.stem."] * (stages > 0)
+    fixed += [f"backbone.stages.{index}.{part}." for index in range(stages) for part in ("blocks", "norm")]
+    fixed += [f"backbone.stages.{index}.downsample." for index in range(stages - 1)]
+    frozen = {name for name, _ in model.named_parameters() if name.startswith(tuple(fixed))}
+    assert bool(frozen) == (stages > 0)
+    assert {name for name, p in model.named_parameters() if not p.requires_grad} == frozen
+    assert {
+        name for name, _ in model.named_parameters() if not model.get_submodule(name.rpartition(".")[0]).training
+    } == frozen
+    model.freeze(0)
+    assert all(p.requires_grad for p in model.parameters())
+    assert all(module.training for module in model.modules())
+
+
+@pytest.mark.parametrize("training", [True, False])
+def test_drop_path_is_that_of_torchvision(training: bool) -> None:
+    ours, theirs = DropPath(0.3).train(training), StochasticDepth(0.3, "row").train(training)
+    x = torch.ones(20_000, 2, 1, 1)
+    torch.manual_seed(0)
+    found = ours(x)
+    torch.manual_seed(0)
+    assert torch.equal(found, theirs(x))
+    assert found.mean().item() == pytest.approx(1.0, abs=0.015)  # three standard deviations
+
+
+def test_drop_path_rates_rise_linearly() -> None:
+    model = ImageClassifier(ClassifierConfig(TINY))
+    model.backbone.set_drop_path_rate(0.4)
+    rates = [module.rate for module in model.modules() if isinstance(module, DropPath)]
+    assert rates == pytest.approx(np.linspace(0, 0.4, sum(TINY.depths)))
+
+
+def training_gradients(model: torch.nn.Module) -> list[Tensor]:
+    """Logits, and the gradient of every parameter; drop path draws the same samples each time."""
+    torch.manual_seed(0)
+    logits = model(fill.make_input((4, 3, 64, 96), 0))
+    return [logits.detach(), *torch.autograd.grad(logits.square().sum(), list(model.parameters()))]
+
+
+CONFIGS = {"conv": ClassifierConfig(TINY, 10), "attention_pool": ClassifierConfig(TINY_POOL, 10, "attention_pool")}
+each_head = pytest.mark.parametrize("config", CONFIGS.values(), ids=CONFIGS)
+
+
+@each_head
+def test_gradient_checkpointing_changes_nothing(config: ClassifierConfig) -> None:
+    model = filled(config).train()
+    model.backbone.set_drop_path_rate(0.5)
+    expected = training_gradients(model)
+    model.set_gradient_checkpointing()
+    assert all(torch.equal(f, e) for f, e in zip(training_gradients(model), expected, strict=True))
+
+
+@each_head
+@pytest.mark.parametrize(
+    ("backend", "tolerance"), [("aot_eager", 1e-6), pytest.param("inductor", 1e-3, marks=pytest.mark.full)]
+)
+def test_compiles_whole(config: ClassifierConfig, backend: str, tolerance: float) -> None:
+    """Training forward and backward; a sample that rounding moves over a pixel line changes a gradient by 1e-4."""
+    model = filled(config).train()
+    compiled = torch.compile(model, fullgraph=True, backend=backend)
+    for found, expected in zip(training_gradients(compiled), training_gradients(model), strict=True):
+        near(found, expected, tolerance * expected.norm().item())
+
+
+@torch.no_grad()
+def test_exports_with_any_batch_and_size() -> None:
+    model, free = filled("internimage_atto"), torch.export.Dim.DYNAMIC
+    images = fill.make_input((2, 3, 96, 128), 0)
+    program = torch.export.export(model, (images,), dynamic_shapes=({0: free, 2: free, 3: free},)).module()
+    for shape in ((1, 3, 75, 109), (3, 3, 224, 160)):
+        images = fill.make_input(shape, 1)
+        near(program(images), model(images), 1e-6)
+
+
+@torch.no_grad()
+def test_bfloat16_autocast_costs_no_more_than_its_own_precision() -> None:
+    model, images = filled("internimage_atto"), fill.make_input((2, 3, 96, 128), 0)
+    with torch.autocast("cpu", torch.bfloat16):
+        found = model(images)
+    exact = model(images)
+    assert (found - exact).norm() <= 2 * torch.finfo(torch.bfloat16).eps * exact.norm()
+
+
+@each_head
+@torch.no_grad()
+def test_other_classifiers(config: ClassifierConfig) -> None:
+    model, images = filled(config), fill.make_input((1, 3, 64, 64), 0)
+    features = model.forward_intermediates(images)
+    model.keep_classes([7, 2, 2])
+    assert model.num_classes == model.config.num_classes == 3
+    near(model(images), features.logits[:, [7, 2, 2]], 1e-6)
+    model.reset_classifier(5)
+    assert model(images).shape == (1, model.num_classes) == (1, model.config.num_classes) == (1, 5)
+    model.reset_classifier(0)
+    assert model.num_classes == model.config.num_classes == 0
+    assert torch.equal(model(images), features.pooled)
+
+
+@torch.no_grad()
+def test_unknown_time_and_place_are_zeros() -> None:
+    model, images = filled(mini_config("mini_meta_h")), fill.make_input((2, 3, 64, 96), 0)
+    assert torch.equal(model(images), model(images, torch.zeros(2, 4), torch.zeros(2, 3)))
+    with pytest.raises(ConfigError, match="only a plain linear classifier"):
+        model.keep_classes([0])
+    model.reset_classifier(4)
+    assert model(images, *metadata(2, model.config, torch.float32)).shape == (2, 4)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"groups": (2, 4)}, "same number of stages"),
+        ({"groups": (2, 4, 8, 15)}, "256 channels do not divide into 15 groups"),
+        ({"groups": (0, 4, 8, 16)}, "groups"),
+        ({"channels": 0}, "channels"),
+        ({"depthwise_kernel_size": 4}, "expected an odd number"),
+        ({"depthwise_kernel_size": -1}, "depthwise_kernel_size is -1"),
+        ({"res_post_norm": True, "post_norm": True}, "res_post_norm cannot be combined"),
+        ({"res_post_norm": True, "layer_scale": 1e-5}, "res_post_norm cannot be combined"),
+        ({"norm_layer": "group"}, "unknown norm_layer 'group'"),
+        ({"activation": "tanh"}, "unknown .* activation 'tanh'"),
+        ({"post_norm_blocks": (2,)}, "not blocks of the third stage"),
+        ({"post_norm_blocks": (1, 1)}, "post_norm_blocks"),
+        ({"num_classes": -1}, "num_classes is -1"),
+        ({"head": "mlp"}, "unknown head 'mlp'"),
+        ({"metadata_channels": -1}, "metadata_channels"),
+        ({"out_indices": (1, 0)}, "not ascending stage numbers from 0 to 3"),
+        ({"out_indices": (4,)}, "not ascending stage numbers from 0 to 3"),
+        ({"out_indices": ()}, "not ascending stage numbers from 0 to 3"),
+        ({"drop_path": 1.0}, "expected 0 <= rate < 1"),
+        ({"freeze": 5}, "cannot freeze 5 stages; the network has 4"),
+    ],
+)
+def test_wrong_architectures(changes: dict[str, Any], message: str) -> None:
+    def of(kind: type) -> dict[str, Any]:
+        return {name: value for name, value in changes.items() if name in kind.__dataclass_fields__}
+
+    def build() -> None:
+        backbone = dataclasses.replace(TINY, **of(InternImageConfig))
+        ImageClassifier(ClassifierConfig(backbone, **of(ClassifierConfig)))
+        network = InternImage(backbone, changes.get("out_indices", (3,)))
+        network.set_drop_path_rate(changes.get("drop_path", 0.0))
+        network.freeze(changes.get("freeze", 0))
+
+    with torch.device("meta"), pytest.raises(ConfigError, match=message):
+        build()
