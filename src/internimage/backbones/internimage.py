@@ -70,6 +70,10 @@ class InternImageConfig:
     post_norm_blocks: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
+        if self.channels < 1 or min(self.groups, default=0) < 1 or min(self.depths, default=0) < 1:
+            raise ConfigError(
+                f"channels {self.channels}, depths {self.depths} and groups {self.groups} must all be at least 1"
+            )
         if len(self.depths) != len(self.groups):
             raise ConfigError(f"depths {self.depths} and groups {self.groups} must name the same number of stages")
         for width, groups in zip(self.stage_channels, self.groups, strict=True):
@@ -77,14 +81,13 @@ class InternImageConfig:
                 raise ConfigError(f"{width} channels do not divide into {groups} groups")
         if self.res_post_norm and (self.post_norm or self.layer_scale is not None):
             raise ConfigError("res_post_norm cannot be combined with post_norm or layer_scale; choose one")
-        if self.depthwise_kernel_size % 2 == 0:
-            raise ConfigError(f"depthwise_kernel_size is {self.depthwise_kernel_size}; expected an odd number")
+        if self.depthwise_kernel_size < 1 or self.depthwise_kernel_size % 2 == 0:
+            raise ConfigError(f"depthwise_kernel_size is {self.depthwise_kernel_size}; expected an odd number >= 1")
         if self.norm_layer not in ("layer", "batch") or self.activation not in ACTIVATIONS:
             raise ConfigError(f"unknown norm_layer {self.norm_layer!r} or activation {self.activation!r}")
-        if self.post_norm_blocks and not (
-            len(self.depths) > 2 and all(0 <= block < self.depths[2] for block in self.post_norm_blocks)
-        ):
-            raise ConfigError(f"post_norm_blocks {self.post_norm_blocks} are not blocks of the third stage")
+        third = range(self.depths[2]) if len(self.depths) > 2 else range(0)
+        if self.post_norm_blocks != tuple(sorted(set(self.post_norm_blocks) & set(third))):
+            raise ConfigError(f"post_norm_blocks {self.post_norm_blocks} are not ascending blocks of the third stage")
 
     @property
     def stage_channels(self) -> tuple[int, ...]:

@@ -53,6 +53,8 @@ class ClassifierConfig:
     def __post_init__(self) -> None:
         if self.num_classes < 0:
             raise ConfigError(f"num_classes is {self.num_classes}; expected 0 or more")
+        if self.metadata_channels is not None and self.metadata_channels < 1:
+            raise ConfigError(f"metadata_channels is {self.metadata_channels}; expected at least 1, or None")
         if self.head not in ("conv", "attention_pool"):
             raise ConfigError(f"unknown head {self.head!r}; expected conv or attention_pool")
 

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from internimage.errors import OperatorError
 from internimage.ops import dcnv3_torch
+from internimage.ops.dcnv3_reference import dcnv3_reference
 from internimage.ops.geometry import IntPair, SamplingGeometry, as_pair
 
 _GEOMETRY = (
@@ -181,6 +182,22 @@ def _autograd_backward(ctx: Any, grad: Tensor) -> tuple[Any, ...]:
     return (*gradients, *(None for _ in ctx.geometry))
 
 
+def _setup_double_backward(ctx: Any, inputs: tuple[Any, ...], output: Any) -> None:
+    grad, input, offset, mask, *geometry = inputs
+    ctx.save_for_backward(grad, input, offset, mask)
+    ctx.geometry = geometry
+
+
+def _double_backward(ctx: Any, *cotangents: Tensor) -> tuple[Any, ...]:
+    """Second derivatives, rarely asked for, from the differentiable definition."""
+    with torch.enable_grad():
+        grad, input, offset, mask = (tensor.detach().requires_grad_() for tensor in ctx.saved_tensors)
+        output = dcnv3_reference(input, offset, mask, _geometry(*ctx.geometry))
+        gradients = torch.autograd.grad(output, (input, offset, mask), grad, create_graph=True)
+        second = torch.autograd.grad(gradients, (grad, input, offset, mask), cotangents)
+    return (*second, *(None for _ in ctx.geometry))
+
+
 def _autocast(device_type: str, keys: torch._C.DispatchKeySet) -> Any:
     def rule(input: Tensor, offset: Tensor, mask: Tensor, *geometry: Any) -> Tensor:
         dtype = torch.get_autocast_dtype(device_type)
@@ -196,6 +213,9 @@ _library.impl("dcnv3_backward", _backward, "CompositeExplicitAutograd")
 torch.library.register_fake("internimage::dcnv3", _fake_forward, lib=_library)
 torch.library.register_fake("internimage::dcnv3_backward", _fake_backward, lib=_library)
 torch.library.register_autograd("internimage::dcnv3", _autograd_backward, setup_context=_setup_context, lib=_library)
+torch.library.register_autograd(
+    "internimage::dcnv3_backward", _double_backward, setup_context=_setup_double_backward, lib=_library
+)
 for _device, _key in (("cpu", "AutocastCPU"), ("cuda", "AutocastCUDA")):
     _keys = torch._C.DispatchKeySet(getattr(torch._C.DispatchKey, _key))
     _library.impl("dcnv3", _autocast(_device, _keys), _key)

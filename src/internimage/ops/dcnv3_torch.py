@@ -134,17 +134,24 @@ def dcnv3_backward(
         grad_mask[part.first : part.last] = (top + part.fraction_y * (bottom - top)).view(-1, points)
     batch, height, width, _ = input.shape
     before, after = _BORDER_BEFORE, _BORDER_AFTER
-    grad_image = grad_rows.view(batch, height + before + after, width + before + after, -1)
+    grad_image = grad_rows.view(batch, height + before + after, width + before + after, input.shape[-1])
     grad_input = grad_image[:, before:-after, before:-after].to(input.dtype).contiguous()
     return grad_input, grad_offset.view(offset.shape), grad_mask.view(mask.shape)
 
 
 def _row_products(rows: Tensor, index: Tensor, grad: Tensor) -> Tensor:
-    """``out[b, k] = <rows[index[b, k]], grad[b]>``: the gradient of :func:`_sum_rows` by its weights."""
-    with torch.enable_grad():
-        weight = torch.zeros(index.shape, dtype=rows.dtype, device=rows.device, requires_grad=True)
-        (products,) = torch.autograd.grad(_sum_rows(rows, index, weight), weight, grad)
-    return products
+    """``out[b, k] = <rows[index[b, k]], grad[b]>``: the gradient of :func:`_sum_rows` by its weights.
+
+    PyTorch's own kernel for that gradient, called directly: an operator's kernel runs below autograd and cannot use it.
+    """
+    bags, terms = index.shape
+    offsets = torch.arange(0, bags * terms, terms, dtype=index.dtype, device=index.device)
+    bag = torch.arange(bags, dtype=index.dtype, device=index.device).repeat_interleave(terms)
+    mode_sum = 0
+    products = torch.ops.aten._embedding_bag_per_sample_weights_backward(
+        grad, rows, index.flatten(), offsets, bag, mode_sum
+    )
+    return products.view(bags, terms)
 
 
 def _add_rows(target: Tensor, index: Tensor, weight: Tensor, grad: Tensor) -> None:

@@ -13,10 +13,11 @@ IntPair = int | tuple[int, int]
 
 def as_pair(value: IntPair, name: str) -> tuple[int, int]:
     """``3`` -> ``(3, 3)``; ``(kh, kw)`` stays.  Height first, as everywhere in PyTorch."""
-    pair = (value, value) if isinstance(value, int) else tuple(value)
-    if len(pair) != 2 or not all(isinstance(v, int) for v in pair):
-        raise OperatorError(f"{name} is {value!r}; expected an integer or a pair of integers (height, width)")
-    return pair
+    if isinstance(value, int):
+        return value, value
+    if isinstance(value, tuple | list) and len(value) == 2 and all(isinstance(v, int) for v in value):
+        return value[0], value[1]
+    raise OperatorError(f"{name} is {value!r}; expected an integer or a pair of integers (height, width)")
 
 
 @dataclass(frozen=True)
