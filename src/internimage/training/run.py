@@ -24,6 +24,7 @@ from internimage.training.config import TrainingConfig
 from internimage.training.trainer import Reporter, Trainer
 
 RUN_FILE = "run.json"
+_ONE_PIXEL = 32  # images up to this size end in a map of one pixel
 
 
 @dataclass(frozen=True)
@@ -86,6 +87,11 @@ def _prepare(config: RunConfig, folder: Path, reporter: Reporter, cpu: bool) -> 
     assert model.description is not None
     preprocessing = model.description.preprocessing
     assert preprocessing is not None
+    size = preprocessing.crop or preprocessing.resize
+    if min(config.training.batch_size, len(splits.train)) == 1 and size <= _ONE_PIXEL:
+        raise ConfigError(
+            f"one image of {size} pixels a batch gives batch normalisation a single value; use a larger batch or size"
+        )
     task = ClassificationTask(
         splits.train.classes,
         config.augmentation.label_smoothing,

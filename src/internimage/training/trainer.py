@@ -168,7 +168,8 @@ class Trainer:
         self.wrapped.train()
         batches = len(self.loader)
         loader = self.accelerator.skip_first_batches(self.loader, state.batch) if state.batch else self.loader
-        running = torch.zeros((), device=self.accelerator.device)
+        # one running sum an epoch, carried over interruptions, so that even its rounding is reproduced
+        running = torch.tensor(state.loss_sum, dtype=torch.float64, device=self.accelerator.device)
         counted = 0
         for batch in loader:
             # dropout, stochastic depth and mixing draw from this; so nothing random has to be saved
@@ -182,7 +183,7 @@ class Trainer:
             save = not last and self.accelerator.sync_gradients and (self._stop is not None or self._save_due())
             if counted == _CHECK_EVERY or last or save:
                 self._count(running, counted)
-                running, counted = torch.zeros_like(running), 0
+                counted = 0
             if save:
                 self._save()
                 self._stop_if_asked()
@@ -209,19 +210,20 @@ class Trainer:
         return loss.detach()
 
     def _count(self, running: torch.Tensor, batches: int) -> None:
-        """Look at the loss: this waits for the device, so it is done now and then."""
+        """Look at the epoch's running loss after some ``batches``: this waits for the device, so not after each."""
         state = self.progress
-        loss = float(running)
-        if not math.isfinite(loss):
+        total = float(running)
+        if not math.isfinite(total):
             raise TrainingError(
                 f"the loss is not finite in epoch {state.epoch + 1}, batch {state.batch}; lower the learning rate "
                 f"(lr {self.config.lr}) or use precision bf16 or no. The last saved state is intact"
             )
-        state.loss_sum += loss
+        recent = (total - state.loss_sum) / batches
+        state.loss_sum = total
         state.loss_count += batches
         if self.accelerator.is_main_process:
             lr = self.config.lr * self.factor(state.update)
-            self.reporter.batch(state.epoch, state.batch, len(self.loader), loss / batches, lr)
+            self.reporter.batch(state.epoch, state.batch, len(self.loader), recent, lr)
 
     def _finish_epoch(self) -> None:
         state = self.progress
