@@ -36,7 +36,7 @@ _FOLDER_FILES = (
 )
 # Where training scripts keep the weights, in the order in which they are looked for.
 _CONTAINERS = ("model", "module", "state_dict", "model_ema")
-_WRAPPERS = ("module.", "_orig_mod.")
+_WRAPPERS = ("module.", "_orig_mod.")  # DistributedDataParallel, torch.compile
 
 
 @dataclass(frozen=True)
@@ -179,11 +179,10 @@ class PickleFile:
         content = load_weights_only(self.path)
         state = self._unwrap(content)
         tensors = {name: value for name, value in state.items() if isinstance(value, Tensor)}
-        if not tensors:
-            raise CheckpointReadError(f"{self.path} contains no tensors; expected a PyTorch state dict")
-        for wrapper in _WRAPPERS:  # DistributedDataParallel, torch.compile
-            if all(name.startswith(wrapper) for name in tensors):
-                tensors = {name.removeprefix(wrapper): value for name, value in tensors.items()}
+        if not tensors or not all(isinstance(name, str) for name in tensors):
+            raise CheckpointReadError(f"{self.path} contains no tensors by name; expected a PyTorch state dict")
+        while wrapper := next((w for w in _WRAPPERS if all(name.startswith(w) for name in tensors)), None):
+            tensors = {name.removeprefix(wrapper): value for name, value in tensors.items()}
         return tensors
 
     def _unwrap(self, content: Any) -> dict[Any, Any]:
@@ -209,6 +208,8 @@ class ShardedFile:
         try:
             index: dict[str, str] = json.loads(path.read_text(encoding="utf-8"))["weight_map"]
             names = sorted(set(index.values()))
+            if any(name.endswith(".json") for name in names):
+                raise ValueError("a tensor is said to be in an index")
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise CheckpointReadError(f"{path} is not an index of sharded weights: {error!r}") from error
         if any(Path(name).name != name for name in names):
