@@ -21,7 +21,7 @@ Operator = Callable[[Tensor, Tensor, Tensor, SamplingGeometry], Tensor]
 PLAIN = SamplingGeometry((3, 3), (1, 1), (1, 1), (1, 1), groups=2, offset_scale=1.0, remove_center=False)
 POINT = dataclasses.replace(PLAIN, kernel_size=(1, 1), padding=(0, 0), groups=1)
 # Rectangular, even, strided, without its centre: no released model does this, no golden covers it.
-ODD = SamplingGeometry((2, 3), (2, 1), (1, 2), (1, 2), groups=2, offset_scale=1.5, remove_center=True)
+ODD = SamplingGeometry((2, 3), (2, 1), (1, 2), (2, 1), groups=2, offset_scale=1.5, remove_center=True)
 
 
 def operator(input: Tensor, offset: Tensor, mask: Tensor, geometry: SamplingGeometry) -> Tensor:
