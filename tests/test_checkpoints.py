@@ -562,7 +562,7 @@ def test_a_lost_connection_is_a_download_error(monkeypatch: pytest.MonkeyPatch) 
 
     monkeypatch.setattr(huggingface_hub, "try_to_load_from_cache", lambda *_: None)
     monkeypatch.setattr(huggingface_hub, "hf_hub_download", interrupted)
-    monkeypatch.setattr(hub_module, "hub_resolves", lambda: True)
+    monkeypatch.setattr(hub_module, "hub_answers", lambda timeout: True)
     with pytest.raises(DownloadError, match=r"s_1k_224.pth could not be downloaded \(peer closed connection\); fetch"):
         create_model("internimage_s_1k_224", pretrained=True)
 
@@ -609,3 +609,15 @@ def test_loading_takes_one_copy_of_the_weights(name: str, suffix: str, dtypes: t
             assert int(growth) <= recipe.parameters * getattr(torch, dtype).itemsize + 2**29
     finally:
         path.unlink(missing_ok=True)  # temporary folders outlive the run
+
+
+def test_a_damaged_download_is_removed(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    blob, link = tmp_path / hashlib.sha256(b"weights").hexdigest(), tmp_path / "internimage_s_1k_224.pth"
+    blob.write_bytes(b"Weights")
+    link.symlink_to(blob)
+    monkeypatch.setattr(huggingface_hub, "try_to_load_from_cache", lambda *_: None)
+    monkeypatch.setattr(huggingface_hub, "hf_hub_download", lambda *_: str(link))
+    monkeypatch.setattr(hub_module, "hub_answers", lambda timeout: True)
+    with pytest.raises(DownloadError, match="arrived damaged"):
+        create_model("internimage_s_1k_224", pretrained=True)
+    assert not list(tmp_path.iterdir())

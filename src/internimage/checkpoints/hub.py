@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import http.client
 import re
 import socket
 import urllib.error
@@ -34,19 +36,24 @@ def download(weights: HubFile) -> Path:
         DownloadError: the file is neither cached nor reachable; the message says what to fetch and how to use it.
     """
     import huggingface_hub
-    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
 
     cached = huggingface_hub.try_to_load_from_cache(weights.repository, weights.file)
     if isinstance(cached, str):
         return Path(cached)
     advice = f"fetch {weights.url} where there is a network and pass the file as checkpoint= (--checkpoint)"
+    if not hub_answers(timeout=10):  # the hub's client would retry for half a minute
+        raise DownloadError(f"{weights.file} is not in the cache and there is no network; {advice}")
     try:
-        if not hub_resolves():  # the hub's client would retry for half a minute
-            raise DownloadError(f"{weights.file} is not in the cache and there is no network; {advice}")
-        return Path(huggingface_hub.hf_hub_download(weights.repository, weights.file))
-    except (LocalEntryNotFoundError, HfHubHTTPError, OSError) as error:
-        reason = str(error).strip().split("\n")[0]
+        path = Path(huggingface_hub.hf_hub_download(weights.repository, weights.file))
+    except Exception as error:  # besides its own, the client lets through errors of whichever HTTP library it uses
+        reason = str(error).strip().split("\n")[0] or type(error).__name__
         raise DownloadError(f"{weights.file} could not be downloaded ({reason}); {advice}") from error
+    expected = cached_sha256(path)
+    if expected is not None and _sha256(path) != expected:  # the client compares sizes only
+        path.resolve().unlink()
+        path.unlink(missing_ok=True)
+        raise DownloadError(f"{weights.file} arrived damaged (its sha256 is not {expected}) and was removed; try again")
+    return path
 
 
 def hub_resolves() -> bool:
@@ -75,7 +82,7 @@ def hub_answers(timeout: float = 3.0) -> bool:
         urllib.request.urlopen(urllib.request.Request(constants.ENDPOINT, method="HEAD"), timeout=timeout).close()
     except urllib.error.HTTPError:
         return True  # an answer, if not a friendly one
-    except OSError:
+    except (OSError, http.client.HTTPException):
         return False
     return True
 
@@ -84,3 +91,8 @@ def cached_sha256(path: Path) -> str | None:
     """sha256 of a downloaded file: the hub's cache names large files by it.  None for other files."""
     name = path.resolve().name
     return name if re.fullmatch(r"[0-9a-f]{64}", name) else None
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -82,7 +82,7 @@ class SamplingGeometry:
         ):
             if min(pair) < least:
                 raise OperatorError(f"{name} is {pair}; both values must be at least {least}")
-        if self.groups < 1:
-            raise OperatorError(f"groups is {self.groups}; expected at least 1")
+        if not isinstance(self.groups, int) or self.groups < 1:
+            raise OperatorError(f"groups is {self.groups}; expected an integer, at least 1")
         if self.points < 1:
             raise OperatorError("remove_center with a 1x1 kernel leaves no point to sample; use a larger kernel")

@@ -24,6 +24,7 @@ def get_recipe(name: str) -> Recipe:
     if name in _RECIPES:
         return _RECIPES[name]
     hub = [recipe.name for recipe in _RECIPES.values() if recipe.hub_name in (name, f"OpenGVLab/{name}")]
-    close = hub or difflib.get_close_matches(name, _RECIPES, n=3, cutoff=0.5)
+    longer = [known for known in _RECIPES if known.startswith(name)] if name else []
+    close = hub or longer[:3] or difflib.get_close_matches(name, _RECIPES, n=3, cutoff=0.5)
     hint = f"did you mean {' or '.join(close)}?" if close else "see `internimage models`"
     raise UnknownModelError(f"no model is called {name!r}; {hint}")
