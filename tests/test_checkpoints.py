@@ -37,6 +37,7 @@ from internimage.description import ModelDescription
 from internimage.errors import (
     CheckpointMismatchError,
     CheckpointReadError,
+    CheckpointWriteError,
     ConfigError,
     DownloadError,
     UnknownModelError,
@@ -445,7 +446,7 @@ def test_a_failure_in_saving_leaves_what_was_there(
         raise OSError("No space left on device")
 
     monkeypatch.setattr(*broken, full_disk)
-    with pytest.raises(OSError, match="No space left"):
+    with pytest.raises(CheckpointWriteError, match="No space left"):
         save_model(create_model("small"), folder)
     assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
 

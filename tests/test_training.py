@@ -335,7 +335,7 @@ def paint(folder: Path, classes: dict[str, tuple[int, int, int]], count: int = 6
     for name, colour in classes.items():
         (folder / name).mkdir(parents=True)
         for index in range(count):
-            size = (20 + 7 * index, 50 - 3 * index, 3)
+            size = (20 + 7 * index % 60, 50 - 3 * index % 30, 3)
             pixels = np.clip(np.array(colour) + rng.normal(0, 20, size), 0, 255).astype(np.uint8)
             Image.fromarray(pixels).convert(mode).save(folder / name / f"{index}.png")
     return folder
@@ -484,7 +484,18 @@ def test_killed_ten_times_the_run_ends_in_the_same_numbers(tmp_path: Path) -> No
     """The real thing: separate processes, SIGKILL at random moments, through the command line."""
     data = paint(tmp_path / "data", COLOURS, count=20)
     command = [sys.executable, "-m", "internimage", "train", "--cpu"]
-    settings = ["--size", "32", "--epochs", "6", "--batch-size", "4", "--workers", "0", "--checkpoint-minutes", "0.001"]
+    settings = [
+        "--size",
+        "32",
+        "--epochs",
+        "40",
+        "--batch-size",
+        "4",
+        "--workers",
+        "0",
+        "--checkpoint-minutes",
+        "0.001",
+    ]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     first = [*command, "--data", str(data), *settings, "--output"]
     subprocess.run([*first, str(tmp_path / "whole")], check=True, env=environment, capture_output=True)
@@ -504,6 +515,7 @@ def test_killed_ten_times_the_run_ends_in_the_same_numbers(tmp_path: Path) -> No
             kills += 1
             if not (folder / "last.pt").exists():
                 (folder / "run.json").unlink(missing_ok=True)
+    assert kills == 10, "the run ended before it could be killed ten times"
     if process.returncode != 0:
         subprocess.run([*command, "--resume", str(folder)], check=True, env=environment)
     assert (folder / "metrics.csv").read_text() == (tmp_path / "whole" / "metrics.csv").read_text()

@@ -47,6 +47,10 @@ class CheckpointMismatchError(CheckpointError):
     """The tensors of the checkpoint are not the tensors of the model."""
 
 
+class CheckpointWriteError(CheckpointError):
+    """A file cannot be written.  What was there before is intact."""
+
+
 class DownloadError(CheckpointError):
     """Released weights could not be fetched."""
 

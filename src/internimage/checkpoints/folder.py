@@ -8,6 +8,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
+import shutil
 import types
 import typing
 from collections.abc import Iterator, Mapping
@@ -15,14 +16,16 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
+from safetensors import SafetensorError
 from torch import Tensor
 
 from internimage.description import ModelDescription
-from internimage.errors import CheckpointReadError, ConfigError
+from internimage.errors import CheckpointReadError, CheckpointWriteError, ConfigError
 
 SCHEMA_VERSION = 1
 WEIGHTS_FILE = "model.safetensors"
 DESCRIPTION_FILE = "model.json"
+_LITTLE_SPACE = 4 << 20
 
 T = TypeVar("T")
 
@@ -109,11 +112,21 @@ def _convert(kind: Any, data: Any, where: str) -> Any:
 
 @contextmanager
 def written_aside(target: Path) -> Iterator[Path]:
-    """A temporary path beside ``target`` that replaces it if the block succeeds, and vanishes if not."""
+    """A temporary path beside ``target`` that replaces it if the block succeeds, and vanishes if not.
+
+    Raises:
+        CheckpointWriteError: the disk is full or not writable.
+    """
     aside = target.with_name(f".{target.name}.{os.getpid()}.partial")
     try:
         yield aside
         aside.replace(target)
+    except (OSError, RuntimeError, SafetensorError) as error:  # PyTorch reports a full disk as a RuntimeError
+        reason = getattr(error, "strerror", None) or str(error).strip().split("\n")[0]
+        if aside.exists() and shutil.disk_usage(target.parent).free < _LITTLE_SPACE:
+            reason = "the disk is full"
+        before = "what was there before is intact" if target.exists() else "nothing was left half-written"
+        raise CheckpointWriteError(f"cannot write {target}: {reason}; {before}") from error
     finally:
         aside.unlink(missing_ok=True)
 

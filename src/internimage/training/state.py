@@ -14,7 +14,7 @@ import torch
 
 from internimage.checkpoints.files import load_weights_only
 from internimage.checkpoints.folder import from_plain, written_aside
-from internimage.errors import TrainingError
+from internimage.errors import CheckpointWriteError, TrainingError
 
 STATE_FILE = "last.pt"
 _SCHEMA = 1
@@ -56,9 +56,8 @@ def save_state(folder: Path, progress: Progress, parts: dict[str, Any]) -> None:
             torch.save({"schema": _SCHEMA, "progress": asdict(progress), **parts}, file)
             file.flush()
             os.fsync(file.fileno())
-    except (OSError, RuntimeError) as error:
-        kept = f"the previous state in {target} is intact" if target.exists() else "nothing was saved before"
-        raise TrainingError(f"cannot save {target}: {error}; {kept}. Free some space, then resume") from error
+    except CheckpointWriteError as error:
+        raise TrainingError(f"{error}; make room, then go on with --resume {folder}") from error
 
 
 def load_state(folder: Path) -> tuple[Progress, dict[str, Any]]:

@@ -20,6 +20,7 @@ from torch import nn
 from torch.utils.data import DataLoader, Dataset
 
 from internimage.backbones.internimage import InternImage
+from internimage.checkpoints.folder import written_aside
 from internimage.data.dataset import EpochSampler, mix_seed
 from internimage.errors import MissingExtraError, TrainingError
 from internimage.factory import save_model
@@ -252,7 +253,7 @@ class Trainer:
             self._stop_if_asked()
 
     def _write_metrics(self) -> None:
-        with (self.folder / METRICS_FILE).open("w", newline="") as file:
+        with written_aside(self.folder / METRICS_FILE) as aside, aside.open("w", newline="") as file:
             writer = csv.DictWriter(file, fieldnames=list(self.progress.history[0]))
             writer.writeheader()
             writer.writerows(self.progress.history)
