@@ -25,7 +25,7 @@ import internimage as ii
 from internimage.checkpoints.layouts import from_ours
 from internimage.data.augmentation import Augmentation
 from internimage.data.dataset import EpochSampler, ImageDataset, SampleKey
-from internimage.errors import ConfigError, ImageReadError, TrainingError
+from internimage.errors import ConfigError, ImageReadError, InterruptedRunError, TrainingError
 from internimage.models.classifier import ImageClassifier
 from internimage.tasks.classification import Accuracy
 from internimage.training import run as runs
@@ -34,7 +34,7 @@ from internimage.training.config import TrainingConfig
 from internimage.training.ema import MovingAverage
 from internimage.training.groups import parameter_groups, parameter_rules
 from internimage.training.schedule import warmup_cosine
-from internimage.training.trainer import InterruptedRunError, Trainer
+from internimage.training.trainer import Trainer
 
 GOLDEN = json.loads(gzip.decompress((Path(__file__).parent / "goldens" / "lr_decay.json.gz").read_bytes()))
 TOY = TrainingConfig(epochs=3, batch_size=4, workers=0, lr=0.05, warmup_epochs=1, drop_path=0, clip_norm=0.5)

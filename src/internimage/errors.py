@@ -69,3 +69,7 @@ class DataError(InternImageError, ValueError):
 
 class TrainingError(InternImageError):
     """A training run cannot start or cannot go on.  What was saved before is intact."""
+
+
+class InterruptedRunError(TrainingError):
+    """A training run was stopped by a signal, after its state was saved."""

@@ -76,7 +76,7 @@ def hub_answers(timeout: float = 3.0) -> bool:
     """Whether the hub answers a request within ``timeout`` seconds."""
     from huggingface_hub import constants
 
-    if constants.HF_HUB_OFFLINE or not hub_resolves():
+    if not hub_resolves():
         return False
     try:
         urllib.request.urlopen(urllib.request.Request(constants.ENDPOINT, method="HEAD"), timeout=timeout).close()

@@ -18,7 +18,6 @@ from internimage.errors import CheckpointMismatchError
 from internimage.models.classifier import ClassifierConfig
 
 Layout = Literal["ours", "official", "hf"]
-LAYOUTS: tuple[Layout, ...] = ("ours", "official", "hf")
 
 _BACKBONE = (
     # ours, official

@@ -13,6 +13,8 @@ from tyro.conf import Positional, arg
 if TYPE_CHECKING:
     import torch
 
+    from internimage.inference import Predictor
+
 T = TypeVar("T")
 
 Images = Annotated[
@@ -47,6 +49,19 @@ class ModelOptions:
         import torch
 
         return {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}[self.dtype]
+
+    def predictor(self) -> Predictor:
+        """The model behind :class:`internimage.Predictor`."""
+        from internimage.inference import Predictor
+
+        return Predictor(
+            self.name,
+            checkpoint=self.checkpoint,
+            labels=self.labels,
+            device=self.device,
+            dtype=self.torch_dtype(),
+            batch_size=self.batch_size,
+        )
 
 
 def progress(items: Iterable[T], total: int, what: str) -> Iterator[T]:

@@ -34,17 +34,9 @@ class Evaluate:
 
     def run(self) -> int:
         from internimage.inference.evaluation import evaluate_classifier, read_part
-        from internimage.inference.predictor import Predictor
 
         data = read_part(self.data, self.part)
-        predictor = Predictor(
-            self.model.name,
-            checkpoint=self.model.checkpoint,
-            labels=self.model.labels,
-            device=self.model.device,
-            dtype=self.model.torch_dtype(),
-            batch_size=self.model.batch_size,
-        )
+        predictor = self.model.predictor()
         report = evaluate_classifier(predictor, data, skip_unreadable=self.on_corrupt == "skip")
         if self.json:
             print(json.dumps(report.to_dict()))

@@ -46,7 +46,7 @@ class Features:
         failures: list[str] = []
         stream = extract_features(
             model,
-            [source.value for source in sources],
+            sources,
             self.layers,
             average=self.average,
             batch_size=self.model.batch_size,

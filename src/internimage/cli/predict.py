@@ -44,7 +44,6 @@ class Predict:
     def run(self) -> int:
         from internimage.errors import ConfigError, ImageReadError
         from internimage.images import list_images
-        from internimage.inference import Predictor
 
         if self.json and self.csv:
             raise ConfigError("choose one of --json and --csv")
@@ -53,14 +52,7 @@ class Predict:
         if not self.images:
             raise ConfigError("no image given; name files, folders, URLs or quoted patterns")
         sources = list_images(list(self.images))
-        predictor = Predictor(
-            self.model.name,
-            checkpoint=self.model.checkpoint,
-            labels=self.model.labels,
-            device=self.model.device,
-            dtype=self.model.torch_dtype(),
-            batch_size=self.model.batch_size,
-        )
+        predictor = self.model.predictor()
         if self.save:
             self.save.mkdir(parents=True, exist_ok=True)
         writer = csv.writer(sys.stdout)
@@ -68,7 +60,7 @@ class Predict:
             writer.writerow(("image", "rank", "index", "label", "score"))
         failures: list[str] = []
         names: set[str] = set()
-        stream = predictor.stream([source.value for source in sources])
+        stream = predictor.stream(sources)
         for source, result in progress(stream, len(sources), "predicting"):
             if isinstance(result, ImageReadError):
                 failures.append(source.name)

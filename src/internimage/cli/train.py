@@ -49,9 +49,8 @@ class Train:
     augmentation: Augmentation = field(default_factory=Augmentation)
 
     def run(self) -> int:
-        from internimage.errors import ConfigError
+        from internimage.errors import ConfigError, InterruptedRunError
         from internimage.training import run
-        from internimage.training.trainer import InterruptedRunError
 
         if (self.data is None) == (self.resume is None):
             raise ConfigError("pass either --data FOLDER to start a run or --resume RUN to continue one")

@@ -46,8 +46,6 @@ def _untrained() -> ImageClassifier:
 
 
 def _features(model: ImageClassifier) -> Iterator[tuple[Image.Image, dict[str, np.ndarray]]]:
-    preprocessing = model.description and model.description.preprocessing
-    assert preprocessing is not None
     with as_file(files(__name__).joinpath("photos")) as folder:
         for source, features in extract_features(model, Path(folder), _STAGES, batch_size=2):
             if isinstance(features, ImageReadError):

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from PIL import Image, ImageDraw
 
-from internimage.drawing.canvas import ACCENT, INK, MUTED, PAPER, Colour, clip_text, fit, font
+from internimage.drawing.canvas import INK, MUTED, PAPER, Colour, clip_text, fit, font
 
 GOOD: Colour = (34, 130, 74)
 BAD: Colour = (196, 52, 44)
@@ -80,36 +80,4 @@ def sheet(
         canvas.paste(picture, (x + (cell - picture.width) // 2, y + (cell - picture.height) // 2))
         for number, (text, colour) in enumerate(captions):
             draw.text((x, y + cell + 4 + number * line), clip_text(text, cell, 14), fill=colour, font=font(14))
-    return canvas
-
-
-def line_chart(
-    series: dict[str, Sequence[float]], *, title: str = "", width: int = 640, height: int = 300
-) -> Image.Image:
-    """One line a series over 1, 2, 3 ...; all share one axis that spans the values."""
-    palette: tuple[Colour, ...] = (ACCENT, BAD, GOOD, (130, 90, 170), (200, 140, 30))
-    values = [value for line in series.values() for value in line if np.isfinite(value)]
-    low, high = (min(values), max(values)) if values else (0.0, 1.0)
-    span = (high - low) or 1.0
-    canvas = Image.new("RGB", (width, height), PAPER)
-    draw = ImageDraw.Draw(canvas)
-    left, right, top, bottom = 64, width - 130, 44 if title else 16, height - 30
-    if title:
-        draw.text((16, 12), clip_text(title, width - 32, 16), fill=INK, font=font(16))
-    for step in range(5):
-        y = bottom - (bottom - top) * step / 4
-        draw.line((left, y, right, y), fill=(226, 228, 230))
-        draw.text((left - 8, y), f"{low + span * step / 4:.3g}", fill=MUTED, font=font(12), anchor="rm")
-    longest = max((len(line) for line in series.values()), default=1)
-    draw.text((right, bottom + 8), str(longest), fill=MUTED, font=font(12), anchor="ra")
-    for number, (name, line) in enumerate(series.items()):
-        colour = palette[number % len(palette)]
-        points = [
-            (left + (right - left) * i / max(1, longest - 1), bottom - (bottom - top) * (value - low) / span)
-            for i, value in enumerate(line)
-            if np.isfinite(value)
-        ]
-        if len(points) > 1:
-            draw.line(points, fill=colour, width=2)
-        draw.text((right + 10, top + 20 * number), clip_text(name, 115, 13), fill=colour, font=font(13))
     return canvas

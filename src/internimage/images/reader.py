@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     import torch
 
 ImageInput: TypeAlias = "str | Path | bytes | Image.Image | np.ndarray[Any, Any] | torch.Tensor"
-ImageInputs: TypeAlias = "ImageInput | Sequence[ImageInputs]"
+ImageInputs: TypeAlias = "ImageInput | ImageSource | Sequence[ImageInputs]"
 
 IMAGE_SUFFIXES = (
     *(".avif", ".bmp", ".gif", ".jfif", ".jp2", ".jpe", ".jpeg", ".jpg"),
@@ -115,6 +115,7 @@ def list_images(source: ImageInputs) -> list[ImageSource]:
 
             - a folder: the files below it with one of ``IMAGE_SUFFIXES`` in any case, not hidden, sorted;
             - a glob pattern as a string, ``**`` included: the files that match, of any suffix, sorted;
+            - an :class:`ImageSource`, which stays as it is;
             - a batch: a tensor (N, C, H, W) or an array (N, H, W, C) is N pictures;
             - a list or tuple of any of these, in order.
 
@@ -124,7 +125,9 @@ def list_images(source: ImageInputs) -> list[ImageSource]:
         ImageReadError: A folder holds no pictures, or nothing matches a pattern.
     """
     return [
-        ImageSource(str(value) if isinstance(value, str | Path) else f"image {number}", value)
+        value
+        if isinstance(value, ImageSource)
+        else ImageSource(str(value) if isinstance(value, str | Path) else f"image {number}", value)
         for number, value in enumerate(_expand(source), start=1)
     ]
 
@@ -135,7 +138,7 @@ def exceeds_pixel_limit(width: int, height: int) -> bool:
     return limit is not None and width * height > limit
 
 
-def _expand(source: ImageInputs) -> Iterator[ImageInput]:
+def _expand(source: ImageInputs) -> Iterator[ImageInput | ImageSource]:
     if isinstance(source, list | tuple):
         for item in source:
             yield from _expand(item)

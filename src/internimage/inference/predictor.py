@@ -22,7 +22,7 @@ from internimage.tasks import classification
 
 
 def choose_device(device: str | torch.device = "auto") -> torch.device:
-    """ "auto" is the first CUDA device if there is one, else the CPU."""
+    """The named device; "auto" is the first CUDA device if there is one, else the CPU."""
     if str(device) != "auto":
         return torch.device(device)
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")
@@ -146,7 +146,7 @@ class Predictor:
         """
         sources = list_images(images)
         results = []
-        for _, result in self.stream(images):
+        for _, result in self.stream(sources):
             if isinstance(result, ImageReadError):
                 raise result
             results.append(result)

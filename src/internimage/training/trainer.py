@@ -22,7 +22,7 @@ from torch.utils.data import DataLoader, Dataset
 from internimage.backbones.internimage import InternImage
 from internimage.checkpoints.folder import written_aside
 from internimage.data.dataset import EpochSampler, mix_seed
-from internimage.errors import MissingExtraError, TrainingError
+from internimage.errors import InterruptedRunError, MissingExtraError, TrainingError
 from internimage.factory import save_model
 from internimage.tasks.task import Task
 from internimage.training.config import TrainingConfig
@@ -42,10 +42,6 @@ class Reporter(Protocol):
 
     def batch(self, epoch: int, batch: int, batches: int, loss: float, lr: float) -> None: ...
     def epoch(self, row: dict[str, Any], improved: bool) -> None: ...
-
-
-class InterruptedRunError(TrainingError):
-    """The run was stopped by a signal, after its state was saved."""
 
 
 class Trainer:
