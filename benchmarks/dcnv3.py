@@ -16,7 +16,7 @@ from timing import cell, compare, machine
 from torch import Tensor
 
 from internimage.ops import dcnv3
-from internimage.ops.dcnv3_reference import dcnv3_reference
+from internimage.ops.convolution_reference import convolution_reference
 from internimage.ops.geometry import SamplingGeometry
 
 LAYERS = {  # name: height, width, groups; 16 channels a group, kernel 3
@@ -77,7 +77,7 @@ def main() -> None:
 
         with torch.no_grad():
             geometry = SamplingGeometry((3, 3), (1, 1), (1, 1), (1, 1), groups, 1.0, False)
-            exact = dcnv3_reference(*(t.double() for t in tensors), geometry)
+            exact = convolution_reference(*(t.double() for t in tensors), geometry)
             errors = [(run(*tensors) - exact).abs().max().item() for run in (theirs, ours)]
             forward = compare(
                 {"theirs": lambda: theirs(*tensors), "ours": lambda: ours(*tensors)},  # noqa: B023

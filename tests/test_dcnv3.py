@@ -13,9 +13,10 @@ from conftest import golden, near
 from torch import Tensor
 
 from internimage.errors import OperatorError
-from internimage.ops import dcnv3, dcnv3_torch
-from internimage.ops.dcnv3_reference import dcnv3_reference
+from internimage.ops import convolution_torch, dcnv3
+from internimage.ops.convolution_reference import convolution_reference
 from internimage.ops.geometry import SamplingGeometry
+from internimage.ops.registration import geometry_arguments
 
 Operator = Callable[[Tensor, Tensor, Tensor, SamplingGeometry], Tensor]
 PLAIN = SamplingGeometry((3, 3), (1, 1), (1, 1), (1, 1), groups=2, offset_scale=1.0, remove_center=False)
@@ -33,7 +34,7 @@ def one_by_one(input: Tensor, offset: Tensor, mask: Tensor, geometry: SamplingGe
     return torch.cat([operator(*sample, geometry) for sample in samples])
 
 
-both = pytest.mark.parametrize("run", [operator, dcnv3_reference], ids=["operator", "reference"])
+both = pytest.mark.parametrize("run", [operator, convolution_reference], ids=["operator", "reference"])
 
 
 def tensors(
@@ -105,9 +106,9 @@ def by_hand(input: Tensor, offset: Tensor, mask: Tensor, geometry: SamplingGeome
 
 def test_geometry_of_no_released_model() -> None:
     inputs = tensors(ODD, batch=2)
-    for run in (operator, dcnv3_reference):
+    for run in (operator, convolution_reference):
         near(run(*inputs, ODD), by_hand(*inputs, ODD), 1e-14)
-    assert torch.autograd.gradcheck(partial(dcnv3_reference, geometry=ODD), inputs)
+    assert torch.autograd.gradcheck(partial(convolution_reference, geometry=ODD), inputs)
     assert torch.autograd.gradcheck(partial(operator, geometry=ODD), inputs)
 
 
@@ -115,7 +116,7 @@ def test_second_derivatives() -> None:
     inputs = tensors(ODD, size=(3, 4))
     assert torch.autograd.gradgradcheck(partial(operator, geometry=ODD), inputs)
     penalties = []
-    for run in (operator, dcnv3_reference):  # a penalty on one gradient alone
+    for run in (operator, convolution_reference):  # a penalty on one gradient alone
         (gradient,) = torch.autograd.grad(run(*inputs, ODD).square().sum(), inputs[1], create_graph=True)
         penalties.append(torch.autograd.grad(gradient.square().sum(), inputs))
     for found, expected in zip(*penalties, strict=True):
@@ -128,14 +129,14 @@ def test_half_precision_only_rounds_inputs_and_results(dtype: torch.dtype) -> No
     inputs = tensors(size=(3, 700), channels=32, dtype=dtype, spread=100.0)
     wide = [t.detach().float().requires_grad_() for t in inputs]
     assert identical(with_gradients(operator, inputs), [t.to(dtype) for t in with_gradients(operator, wide)])
-    exact = dcnv3_reference(*(t.detach().double() for t in inputs), PLAIN)
+    exact = convolution_reference(*(t.detach().double() for t in inputs), PLAIN)
     near(operator(*inputs, PLAIN), exact, atol=1e-5, rtol=torch.finfo(dtype).eps / 2)
 
 
 def test_float32_is_as_exact_at_column_4000() -> None:
     """Absolute coordinates in float32 would be wrong by 1e-4 pixels there, and the output by up to 1e-3."""
     inputs = tensors(size=(2, 4000), dtype=torch.float32, spread=3.0)
-    exact = with_gradients(dcnv3_reference, [t.detach().double().requires_grad_() for t in inputs])
+    exact = with_gradients(convolution_reference, [t.detach().double().requires_grad_() for t in inputs])
     for part in (0, 1, 3):  # the gradient of the offset jumps where a sample crosses a pixel line
         near(with_gradients(operator, inputs)[part], exact[part], 1e-5)
 
@@ -204,7 +205,7 @@ def test_results_depend_on_nothing_but_the_values(deterministic: bool) -> None:
 def test_chunks_change_nothing(samples: int, monkeypatch: pytest.MonkeyPatch) -> None:
     inputs = tensors(batch=2)
     whole = with_gradients(operator, inputs)
-    monkeypatch.setattr(dcnv3_torch, "_CHUNK_SAMPLES", {"cpu": samples})
+    monkeypatch.setattr(convolution_torch, "_CHUNK_SAMPLES", {"cpu": samples})
     output, grad_input, *rest = with_gradients(operator, inputs)
     assert identical([output, *rest], [whole[0], *whole[2:]])
     near(grad_input, whole[1], 1e-14)  # summed chunk by chunk
@@ -236,7 +237,7 @@ def test_autocast_is_an_explicit_cast(dtype: torch.dtype) -> None:
 @pytest.mark.parametrize("geometry", [PLAIN, ODD])
 def test_contract_of_registered_operators(geometry: SamplingGeometry) -> None:
     inputs = tensors(geometry, batch=2, dtype=torch.float32)
-    arguments = [getattr(geometry, field.name) for field in dataclasses.fields(geometry)]
+    arguments = geometry_arguments(geometry)
     torch.library.opcheck(torch.ops.internimage.dcnv3.default, (*inputs, *arguments))
     constants = [t.detach() for t in inputs]
     gradient = torch.ones_like(operator(*constants, geometry))

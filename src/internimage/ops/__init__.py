@@ -1,5 +1,31 @@
 """Operators.  One public function each; the implementation is chosen by what the machine has."""
 
-from internimage.ops.dcnv3 import Implementation, dcnv3, implementation
+from __future__ import annotations
 
-__all__ = ["Implementation", "dcnv3", "implementation"]
+from typing import NamedTuple
+
+import torch
+
+from internimage.ops import native
+from internimage.ops.attention import ms_deform_attn
+from internimage.ops.convolution import dcnv3, dcnv3_packed, dcnv4
+
+__all__ = ["Implementation", "dcnv3", "dcnv3_packed", "dcnv4", "implementation", "ms_deform_attn"]
+
+_CPU_KERNELS, _CPU_REASON = native.load()
+
+
+class Implementation(NamedTuple):
+    """Which code computes the operators on a device, and why."""
+
+    name: str
+    reason: str
+
+
+def implementation(device: str | torch.device) -> Implementation:
+    """What the operators run on a device."""
+    kind = torch.device(device).type
+    if kind == "cpu" and _CPU_KERNELS is not None:
+        return Implementation(f"compiled, {_CPU_KERNELS}", _CPU_REASON)
+    reason = _CPU_REASON if kind == "cpu" else f"this version has no kernel for {kind}; none is needed"
+    return Implementation("plain PyTorch", reason)

@@ -9,7 +9,7 @@ import csv
 import math
 import signal
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
@@ -55,6 +55,7 @@ class Trainer:
         folder: of the run.  Receives ``last.pt`` (to resume), ``metrics.csv``, ``best`` and ``final`` (model folders).
         reporter: is told of every batch and epoch.
         cpu: stay on the CPU even where there is a GPU.
+        save: writes the model that is kept into a folder; replace it for a module that is not one of ours.
     """
 
     def __init__(
@@ -68,6 +69,7 @@ class Trainer:
         reporter: Reporter,
         *,
         cpu: bool = False,
+        save: Callable[[nn.Module, Path], object] = save_model,
     ) -> None:
         try:
             from accelerate import Accelerator
@@ -78,6 +80,7 @@ class Trainer:
         self.config = config
         self.folder = folder
         self.reporter = reporter
+        self.save = save
         self.accelerator = Accelerator(
             mixed_precision=config.precision,
             gradient_accumulation_steps=config.accumulate,
@@ -135,7 +138,7 @@ class Trainer:
                 self._train_epoch()
                 self._finish_epoch()
         if self.accelerator.is_main_process:
-            save_model(self.evaluated, self.folder / LAST_FOLDER)
+            self.save(self.evaluated, self.folder / LAST_FOLDER)
         return self.progress.history[-1]
 
     @property
@@ -241,7 +244,7 @@ class Trainer:
         state.loss_sum = 0.0
         if self.accelerator.is_main_process:
             if improved:
-                save_model(self.evaluated, self.folder / BEST_FOLDER)
+                self.save(self.evaluated, self.folder / BEST_FOLDER)
             self._write_metrics()
             self.reporter.epoch(row, improved)
         self._save()

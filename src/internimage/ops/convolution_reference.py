@@ -13,7 +13,7 @@ from internimage.ops.geometry import SamplingGeometry
 from internimage.ops.sampling import sample_positions
 
 
-def dcnv3_reference(input: Tensor, offset: Tensor, mask: Tensor, geometry: SamplingGeometry) -> Tensor:
+def convolution_reference(input: Tensor, offset: Tensor, mask: Tensor, geometry: SamplingGeometry) -> Tensor:
     """``output[n, o, g] = sum_p mask[n, o, g, p] * bilinear(input[n, :, :, g], location[n, o, g, p])``.
 
     Shapes as in :func:`internimage.ops.dcnv3`.  Bilinear sampling of the zero-extended image; a location on or

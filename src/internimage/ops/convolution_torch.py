@@ -87,12 +87,12 @@ def _samples(input: Tensor, offset: Tensor, mask: Tensor, geometry: SamplingGeom
         )
 
 
-def _sum_rows(rows: Tensor, index: Tensor, weight: Tensor) -> Tensor:
+def sum_rows(rows: Tensor, index: Tensor, weight: Tensor) -> Tensor:
     """``out[b] = sum_k weight[b, k] * rows[index[b, k]]`` for (B, K) tables."""
     return F.embedding_bag(index, rows, per_sample_weights=weight.to(rows.dtype), mode="sum")
 
 
-def dcnv3_forward(input: Tensor, offset: Tensor, mask: Tensor, geometry: SamplingGeometry) -> Tensor:
+def convolution_forward(input: Tensor, offset: Tensor, mask: Tensor, geometry: SamplingGeometry) -> Tensor:
     """Output (N, Ho, Wo, C) in the input's dtype, accumulated in float32 (float64 for float64)."""
     batch, in_height, in_width, channels = input.shape
     rows = _padded_rows(input, geometry.groups)
@@ -100,13 +100,13 @@ def dcnv3_forward(input: Tensor, offset: Tensor, mask: Tensor, geometry: Samplin
     output = input.new_empty(batch * size[0] * size[1] * geometry.groups, channels // geometry.groups)
     per_bag = 4 * geometry.points
     for part in _samples(input, offset, mask, geometry):
-        output[part.first : part.last] = _sum_rows(
+        output[part.first : part.last] = sum_rows(
             rows, part.corners.view(-1, per_bag), part.weights().view(-1, per_bag)
         )
     return output.view(batch, *size, channels)
 
 
-def dcnv3_backward(
+def convolution_backward(
     grad_output: Tensor, input: Tensor, offset: Tensor, mask: Tensor, geometry: SamplingGeometry
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Gradients of input, offset and mask, each in the dtype and shape of its tensor."""
@@ -120,9 +120,9 @@ def dcnv3_backward(
     for part in _samples(input, offset, mask, geometry):
         part_grad = grad[part.first : part.last]
         weights = part.weights()
-        _add_rows(grad_rows, part.corners, weights, part_grad)
+        add_rows(grad_rows, part.corners, weights, part_grad)
 
-        products = _row_products(rows, part.corners.view(-1, 4 * points), part_grad)
+        products = row_products(rows, part.corners.view(-1, 4 * points), part_grad)
         top_left, top_right, bottom_left, bottom_right = products.view(*weights.shape).unbind(-1)
         top_slope, bottom_slope = top_right - top_left, bottom_right - bottom_left
         top = top_left + part.fraction_x * top_slope
@@ -139,8 +139,8 @@ def dcnv3_backward(
     return grad_input, grad_offset.view(offset.shape), grad_mask.view(mask.shape)
 
 
-def _row_products(rows: Tensor, index: Tensor, grad: Tensor) -> Tensor:
-    """``out[b, k] = <rows[index[b, k]], grad[b]>``: the gradient of :func:`_sum_rows` by its weights.
+def row_products(rows: Tensor, index: Tensor, grad: Tensor) -> Tensor:
+    """``out[b, k] = <rows[index[b, k]], grad[b]>``: the gradient of :func:`sum_rows` by its weights.
 
     PyTorch's own kernel for that gradient, called directly: an operator's kernel runs below autograd and cannot use it.
     """
@@ -154,7 +154,7 @@ def _row_products(rows: Tensor, index: Tensor, grad: Tensor) -> Tensor:
     return products.view(bags, terms)
 
 
-def _add_rows(target: Tensor, index: Tensor, weight: Tensor, grad: Tensor) -> None:
+def add_rows(target: Tensor, index: Tensor, weight: Tensor, grad: Tensor) -> None:
     """``target[index[b, k]] += weight[b, k] * grad[b]`` with every target row written once, in a fixed order."""
     terms = index.numel() // grad.shape[0]
     ordered, order = torch.sort(index.flatten(), stable=True)

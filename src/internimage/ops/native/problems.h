@@ -1,0 +1,65 @@
+// What one call of an operator has to do, in plain numbers and pointers.
+#pragma once
+
+#include <cstdint>
+
+namespace internimage {
+
+enum class Type { kFloat32, kBFloat16, kFloat16 };
+
+// The image that is sampled: channels last, (batch, pixels, channels), channels = groups * depth.
+struct Image {
+  const void* data;
+  int64_t batch, pixels, groups, depth;
+  int64_t channels() const { return groups * depth; }
+};
+
+// Where numbers of (output pixel, group) stand: elements between output pixels and between groups.
+struct Layout {
+  int64_t row, group;
+};
+
+// Deformable convolution: a grid around each output pixel, displaced by learned offsets.
+struct Convolution {
+  int64_t height, width, out_height, out_width;
+  int64_t stride_y, stride_x;
+  int64_t start_y, start_x;  // position of the kernel's centre for output pixel (0, 0)
+  int64_t points;
+  const float *tap_y, *tap_x;  // (points): the kernel's grid around its centre, scaled
+  float scale;
+  bool softmax;
+  const void *offset, *weight;
+  Layout offset_layout, weight_layout;
+  int64_t queries() const { return out_height * out_width; }
+};
+
+// Multi-scale deformable attention: points anywhere in several levels.
+struct Attention {
+  int64_t levels, points;  // points of one level
+  int64_t query_count;
+  const int64_t *heights, *widths, *starts;  // (levels)
+  const float *location, *weight;            // (batch, queries, heads, levels, points[, 2])
+  int64_t queries() const { return query_count; }
+};
+
+// Gradients of a loss.  grad_image is float and is written for the groups of a block; the others are in the operands' type.
+struct Gradients {
+  const void* output;
+  float* image;
+  void *offset, *weight;  // laid out like the operands
+};
+
+// One instruction set's kernels.  Forward works on output pixels [begin, end) of the whole batch; backward on blocks
+// [begin, end) of (image, `groups_per_block` groups), which share nothing, so that sums have one order.
+struct Kernels {
+  const char* name;
+  void (*convolve)(Type, const Image&, const Convolution&, void* output, int64_t begin, int64_t end);
+  void (*convolve_backward)(Type, const Image&, const Convolution&, const Gradients&, int64_t groups_per_block,
+                            int64_t begin, int64_t end);
+  void (*attend)(Type, const Image&, const Attention&, void* output, int64_t begin, int64_t end);
+  void (*attend_backward)(Type, const Image&, const Attention&, const Gradients&, int64_t groups_per_block,
+                          int64_t begin, int64_t end);
+  void (*convert)(Type, const float* from, void* to, int64_t begin, int64_t end);
+};
+
+}  // namespace internimage

@@ -1,0 +1,195 @@
+"""The operators as PyTorch knows them: ``torch.ops.internimage``, with fake, autograd and autocast rules.
+
+So ``torch.compile``, ``torch.export``, meta tensors and mixed precision treat them like operators of PyTorch's own.  For
+each operator there is also ``NAME_plain``, the plain-PyTorch implementation, which serves every device and dtype.  A
+faster kernel is registered under its device's dispatch key, takes precedence there, and calls ``NAME_plain`` for
+what it does not know (float64, images of more than 2**31 pixels); callers never change.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from internimage.ops import attention_torch, convolution_torch
+from internimage.ops.attention_reference import attention_reference
+from internimage.ops.convolution_reference import convolution_reference
+from internimage.ops.geometry import SamplingGeometry
+from internimage.ops.packing import join_packed, split_packed
+
+_GEOMETRY = (
+    "int kernel_h, int kernel_w, int stride_h, int stride_w, int padding_h, int padding_w, "
+    "int dilation_h, int dilation_w, int groups, float offset_scale, bool remove_center"
+)
+_PACKED = f"{_GEOMETRY}, bool softmax, bool interleaved"
+
+library = torch.library.Library("internimage", "DEF")
+
+
+def geometry_arguments(geometry: SamplingGeometry) -> tuple[Any, ...]:
+    """The geometry as the operators' schemas list it."""
+    pairs = (geometry.kernel_size, geometry.stride, geometry.padding, geometry.dilation)
+    flat = (value for pair in pairs for value in pair)
+    return (*flat, geometry.groups, geometry.offset_scale, geometry.remove_center)
+
+
+def _geometry(arguments: tuple[Any, ...]) -> SamplingGeometry:
+    pairs = [(arguments[i], arguments[i + 1]) for i in (0, 2, 4, 6)]
+    return SamplingGeometry(pairs[0], pairs[1], pairs[2], pairs[3], *arguments[8:11])
+
+
+# Each forward takes (tensors, arguments); each backward (gradient of the output, tensors, arguments) and returns a
+# gradient for every tensor.  A definition is differentiable to any order; second derivatives come from it.
+
+
+def _separate(input: Tensor, offset: Tensor, mask: Tensor, *arguments: Any) -> Tensor:
+    return convolution_torch.convolution_forward(input, offset, mask, _geometry(arguments))
+
+
+def _separate_backward(grad: Tensor, input: Tensor, offset: Tensor, mask: Tensor, *arguments: Any) -> Any:
+    return convolution_torch.convolution_backward(grad, input, offset, mask, _geometry(arguments))
+
+
+def _separate_definition(input: Tensor, offset: Tensor, mask: Tensor, *arguments: Any) -> Tensor:
+    return convolution_reference(input, offset, mask, _geometry(arguments))
+
+
+def _packed(input: Tensor, packed: Tensor, *arguments: Any) -> Tensor:
+    geometry = _geometry(arguments)
+    offset, weight = split_packed(packed, geometry, *arguments[11:])
+    return convolution_torch.convolution_forward(input, offset, weight, geometry)
+
+
+def _packed_backward(grad: Tensor, input: Tensor, packed: Tensor, *arguments: Any) -> Any:
+    geometry, (softmax, interleaved) = _geometry(arguments), arguments[11:]
+    offset, weight = split_packed(packed, geometry, softmax, interleaved)
+    grad_input, grad_offset, grad_weight = convolution_torch.convolution_backward(grad, input, offset, weight, geometry)
+    if softmax:
+        by_group = (geometry.groups, geometry.points)
+        grad_weight, weight = grad_weight.unflatten(-1, by_group), weight.unflatten(-1, by_group)
+        grad_weight = weight * (grad_weight - (weight * grad_weight).sum(-1, keepdim=True))
+        grad_weight = grad_weight.flatten(-2).to(packed.dtype)
+    return grad_input, join_packed(grad_offset, grad_weight, packed.shape[-1], geometry, interleaved)
+
+
+def _packed_definition(input: Tensor, packed: Tensor, *arguments: Any) -> Tensor:
+    geometry = _geometry(arguments)
+    return convolution_reference(input, *split_packed(packed, geometry, *arguments[11:]), geometry)
+
+
+def _fake_convolution(input: Tensor, placed: Tensor, *others: Any) -> Tensor:
+    return input.new_empty(*placed.shape[:3], input.shape[3])
+
+
+def _fake_attention(value: Tensor, location: Tensor, weight: Tensor, shapes: Any) -> Tensor:
+    return value.new_empty(value.shape[0], location.shape[1], value.shape[2] * value.shape[3])
+
+
+def _register(
+    name: str,
+    tensors: str,
+    arguments: str,
+    forward: Callable[..., Tensor],
+    backward: Callable[..., Any],
+    definition: Callable[..., Tensor],
+    fake: Callable[..., Tensor],
+    autocast: Callable[..., tuple[Tensor, ...]],
+) -> None:
+    """Define ``name``, ``name_backward`` and their plain twins with all their rules."""
+    names = tensors.split()
+    count = len(names)
+    listed = ", ".join(f"Tensor {tensor}" for tensor in names) + f", {arguments}"
+    signatures = f"({listed}) -> Tensor", f"(Tensor grad_output, {listed}) -> ({', '.join(['Tensor'] * count)})"
+
+    def fake_backward(grad: Tensor, *inputs: Any) -> tuple[Tensor, ...]:
+        return tuple(torch.empty_like(t, memory_format=torch.contiguous_format) for t in inputs[:count])
+
+    for suffix, signature, run, shape in (
+        ("", signatures[0], forward, fake),
+        ("_backward", signatures[1], backward, fake_backward),
+    ):
+        for twin in (f"{name}{suffix}", f"{name}{suffix}_plain"):
+            library.define(f"{twin}{signature}")
+            library.impl(twin, run, "CompositeExplicitAutograd")
+            torch.library.register_fake(f"internimage::{twin}", shape, lib=library)
+
+    def keep(ctx: Any, inputs: tuple[Any, ...], output: Any) -> None:
+        ctx.save_for_backward(*inputs[:count])
+        ctx.arguments = inputs[count:]
+
+    def differentiate(ctx: Any, grad: Tensor) -> tuple[Any, ...]:
+        run = getattr(torch.ops.internimage, f"{name}_backward")
+        gradients = run(grad.contiguous(), *ctx.saved_tensors, *ctx.arguments)
+        return (*gradients, *(None for _ in ctx.arguments))
+
+    def keep_backward(ctx: Any, inputs: tuple[Any, ...], output: Any) -> None:
+        ctx.save_for_backward(*inputs[: 1 + count])
+        ctx.arguments = inputs[1 + count :]
+
+    def differentiate_backward(ctx: Any, *cotangents: Tensor) -> tuple[Any, ...]:
+        """Second derivatives, rarely asked for."""
+        with torch.enable_grad():
+            grad, *inputs = (tensor.detach().requires_grad_() for tensor in ctx.saved_tensors)
+            output = definition(*inputs, *ctx.arguments)
+            gradients = torch.autograd.grad(output, inputs, grad, create_graph=True)
+            second = torch.autograd.grad(gradients, (grad, *inputs), cotangents)
+        return (*second, *(None for _ in ctx.arguments))
+
+    torch.library.register_autograd(f"internimage::{name}", differentiate, setup_context=keep, lib=library)
+    torch.library.register_autograd(
+        f"internimage::{name}_backward", differentiate_backward, setup_context=keep_backward, lib=library
+    )
+    operator = getattr(torch.ops.internimage, name)
+    for device, key in (("cpu", "AutocastCPU"), ("cuda", "AutocastCUDA")):
+        keys = torch._C.DispatchKeySet(getattr(torch._C.DispatchKey, key))
+
+        def rule(*inputs: Any, device: str = device, keys: Any = keys) -> Tensor:
+            cast = autocast(torch.get_autocast_dtype(device), *inputs[:count])
+            with torch._C._ExcludeDispatchKeyGuard(keys):
+                return operator(*cast, *inputs[count:])
+
+        library.impl(name, rule, key)
+
+
+def _cast_all(dtype: torch.dtype, *tensors: Tensor) -> tuple[Tensor, ...]:
+    return tuple(tensor if tensor.dtype == torch.float64 else tensor.to(dtype) for tensor in tensors)
+
+
+def _cast_value(dtype: torch.dtype, value: Tensor, *others: Tensor) -> tuple[Tensor, ...]:
+    """Locations stay as they are: half precision does not tell neighbouring pixels apart."""
+    return *_cast_all(dtype, value), *others
+
+
+_register(
+    "dcnv3",
+    "input offset mask",
+    _GEOMETRY,
+    _separate,
+    _separate_backward,
+    _separate_definition,
+    _fake_convolution,
+    _cast_all,
+)
+_register(
+    "packed_convolution",
+    "input packed",
+    _PACKED,
+    _packed,
+    _packed_backward,
+    _packed_definition,
+    _fake_convolution,
+    _cast_all,
+)
+_register(
+    "ms_deform_attn",
+    "value location weight",
+    "SymInt[] shapes",
+    attention_torch.attention_forward,
+    attention_torch.attention_backward,
+    attention_reference,
+    _fake_attention,
+    _cast_value,
+)
