@@ -16,7 +16,7 @@ from internimage.errors import OperatorError
 from internimage.ops import convolution_torch, dcnv3
 from internimage.ops.convolution_reference import convolution_reference
 from internimage.ops.geometry import SamplingGeometry
-from internimage.ops.registration import geometry_arguments
+from internimage.ops.registration import convolution_arguments
 
 Operator = Callable[[Tensor, Tensor, Tensor, SamplingGeometry], Tensor]
 PLAIN = SamplingGeometry((3, 3), (1, 1), (1, 1), (1, 1), groups=2, offset_scale=1.0, remove_center=False)
@@ -237,7 +237,7 @@ def test_autocast_is_an_explicit_cast(dtype: torch.dtype) -> None:
 @pytest.mark.parametrize("geometry", [PLAIN, ODD])
 def test_contract_of_registered_operators(geometry: SamplingGeometry) -> None:
     inputs = tensors(geometry, batch=2, dtype=torch.float32)
-    arguments = geometry_arguments(geometry)
+    arguments = convolution_arguments(geometry, softmax=False)
     torch.library.opcheck(torch.ops.internimage.dcnv3.default, (*inputs, *arguments))
     constants = [t.detach() for t in inputs]
     gradient = torch.ones_like(operator(*constants, geometry))

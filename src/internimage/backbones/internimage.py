@@ -147,7 +147,7 @@ class DCNv3(nn.Module):
         self.groups = groups
         self.offset_scale = config.offset_scale
         self.remove_center = config.remove_center
-        self.points = 9 - int(config.remove_center)
+        points = 9 - int(config.remove_center)
         if config.center_feature_scale:
             self.center_scale_weight = nn.Parameter(torch.zeros(groups, channels))
             self.center_scale_bias = nn.Parameter(torch.zeros(groups))
@@ -156,8 +156,8 @@ class DCNv3(nn.Module):
         self.depthwise = nn.Conv2d(channels, channels, size, padding=size // 2, groups=channels)
         self.depthwise_norm = _norm(config.norm_layer, channels)
         self.activation = ACTIVATIONS[config.activation]()
-        self.offset = nn.Linear(channels, groups * self.points * 2)
-        self.mask = nn.Linear(channels, groups * self.points)
+        self.offset = nn.Linear(channels, groups * points * 2)
+        self.mask = nn.Linear(channels, groups * points)
         self.input_proj = nn.Linear(channels, channels)
         self.output_proj = nn.Linear(channels, channels)
 
@@ -173,14 +173,14 @@ class DCNv3(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         projected = self.input_proj(x)
         context = self.activation(self.depthwise_norm(_convolve(self.depthwise, x)))
-        mask = self.mask(context).unflatten(-1, (self.groups, self.points)).softmax(-1).flatten(-2)
         sampled = dcnv3(
             projected,
             self.offset(context),
-            mask,
+            self.mask(context),
             groups=self.groups,
             offset_scale=self.offset_scale,
             remove_center=self.remove_center,
+            softmax=True,
         )
         if self.has_center_scale:
             gate = F.linear(context, self.center_scale_weight, self.center_scale_bias).sigmoid()

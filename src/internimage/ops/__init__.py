@@ -8,9 +8,9 @@ import torch
 
 from internimage.ops import native
 from internimage.ops.attention import ms_deform_attn
-from internimage.ops.convolution import dcnv3, dcnv3_packed, dcnv4
+from internimage.ops.convolution import dcnv3, dcnv4
 
-__all__ = ["Implementation", "dcnv3", "dcnv3_packed", "dcnv4", "implementation", "ms_deform_attn"]
+__all__ = ["Implementation", "dcnv3", "dcnv4", "implementation", "ms_deform_attn"]
 
 _CPU_KERNELS, _CPU_REASON = native.load()
 

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from internimage.errors import OperatorError
 from internimage.ops.geometry import IntPair, SamplingGeometry, as_pair
-from internimage.ops.registration import geometry_arguments
+from internimage.ops.registration import convolution_arguments
 
 
 def dcnv3(
@@ -22,6 +22,7 @@ def dcnv3(
     groups: int,
     offset_scale: float = 1.0,
     remove_center: bool = False,
+    softmax: bool = False,
 ) -> Tensor:
     """Sample each group's channels at learned positions and sum the samples with learned weights.
 
@@ -38,12 +39,13 @@ def dcnv3(
     Args:
         input: (N, H, W, C) channels last; float64, float32, bfloat16 or float16.  C is divisible by ``groups``.
         offset: (N, Ho, Wo, G * P * 2) displacements in input pixels, laid out (group, point, (x, y)).
-        mask: (N, Ho, Wo, G * P) weights, laid out (group, point).  The network passes a softmax over P; any
-            values are accepted.
+        mask: (N, Ho, Wo, G * P) weights, laid out (group, point); any values are accepted.
         kernel_size, stride, padding, dilation: an integer or (height, width).
         groups: number of channel groups G with offsets of their own.
         offset_scale: stretches the dilated kernel grid and the offsets around the kernel's centre.
         remove_center: leave out the kernel's central point (``kernel_h // 2``, ``kernel_w // 2``).
+        softmax: pass the mask through a softmax over the points of each group first, as the network does.  Inside the
+            operator it costs a tenth of a softmax beside it, and that of half precision is not rounded.
 
     Returns:
         (N, Ho, Wo, C) in the dtype of ``input``.  Coordinates and weights are computed and summed in float32, in
@@ -60,41 +62,8 @@ def dcnv3(
     samples = geometry.groups * geometry.points
     _check("dcnv3", geometry, input, {"offset": (offset, 2 * samples), "mask": (mask, samples)})
     return torch.ops.internimage.dcnv3(
-        input.contiguous(), offset.contiguous(), mask.contiguous(), *geometry_arguments(geometry)
+        input.contiguous(), offset.contiguous(), mask.contiguous(), *convolution_arguments(geometry, softmax)
     )
-
-
-def dcnv3_packed(
-    input: Tensor,
-    packed: Tensor,
-    *,
-    kernel_size: IntPair = 3,
-    stride: IntPair = 1,
-    padding: IntPair = 1,
-    dilation: IntPair = 1,
-    groups: int,
-    offset_scale: float = 1.0,
-    remove_center: bool = False,
-) -> Tensor:
-    """:func:`dcnv3` with the softmax inside, offsets and mask logits read from one tensor.
-
-    The same numbers as ``dcnv3(input, offset, softmax of the logits over P)``, without the memory traffic of a softmax:
-    over nine values it costs more than the operator.
-
-    Args:
-        input: (N, H, W, C) channels last.
-        packed: (N, Ho, Wo, W) with W at least 3 G P: offsets (group, point, (x, y)), then mask logits
-            (group, point).  Anything beyond is ignored and has a gradient of zero.
-        kernel_size, stride, padding, dilation, groups, offset_scale, remove_center: as in :func:`dcnv3`.
-
-    Returns:
-        (N, Ho, Wo, C) in the dtype of ``input``; the softmax is computed in float32 and not rounded.
-
-    Raises:
-        OperatorError: shapes, dtypes or devices do not fit together.
-    """
-    geometry = _geometry(kernel_size, stride, padding, dilation, groups, offset_scale, remove_center)
-    return _packed("dcnv3_packed", input, packed, geometry, softmax=True, interleaved=False)
 
 
 def dcnv4(
@@ -131,17 +100,12 @@ def dcnv4(
     Applications", CVPR 2024, section 3.2.
     """
     geometry = _geometry(kernel_size, stride, padding, dilation, groups, offset_scale, remove_center)
-    return _packed("dcnv4", input, packed, geometry, softmax, interleaved=True)
-
-
-def _packed(
-    name: str, input: Tensor, packed: Tensor, geometry: SamplingGeometry, softmax: bool, interleaved: bool
-) -> Tensor:
     used = 3 * geometry.groups * geometry.points
-    width = packed.shape[-1] if packed.dim() and packed.shape[-1] >= used else used
-    _check(name, geometry, input, {"packed": (packed, width)})
-    arguments = *geometry_arguments(geometry), softmax, interleaved
-    return torch.ops.internimage.packed_convolution(input.contiguous(), packed.contiguous(), *arguments)
+    width = packed.shape[-1] if packed.dim() and packed.shape[-1] > used else used
+    _check("dcnv4", geometry, input, {"packed": (packed, width)})
+    return torch.ops.internimage.dcnv4(
+        input.contiguous(), packed.contiguous(), *convolution_arguments(geometry, softmax)
+    )
 
 
 def _geometry(

@@ -20,20 +20,19 @@ from internimage.ops.convolution_reference import convolution_reference
 from internimage.ops.geometry import SamplingGeometry
 from internimage.ops.packing import join_packed, split_packed
 
-_GEOMETRY = (
+_CONVOLUTION = (
     "int kernel_h, int kernel_w, int stride_h, int stride_w, int padding_h, int padding_w, "
-    "int dilation_h, int dilation_w, int groups, float offset_scale, bool remove_center"
+    "int dilation_h, int dilation_w, int groups, float offset_scale, bool remove_center, bool softmax"
 )
-_PACKED = f"{_GEOMETRY}, bool softmax, bool interleaved"
 
 library = torch.library.Library("internimage", "DEF")
 
 
-def geometry_arguments(geometry: SamplingGeometry) -> tuple[Any, ...]:
-    """The geometry as the operators' schemas list it."""
+def convolution_arguments(geometry: SamplingGeometry, softmax: bool) -> tuple[Any, ...]:
+    """Geometry and softmax as the schemas of the convolutions list them."""
     pairs = (geometry.kernel_size, geometry.stride, geometry.padding, geometry.dilation)
     flat = (value for pair in pairs for value in pair)
-    return (*flat, geometry.groups, geometry.offset_scale, geometry.remove_center)
+    return (*flat, geometry.groups, geometry.offset_scale, geometry.remove_center, softmax)
 
 
 def _geometry(arguments: tuple[Any, ...]) -> SamplingGeometry:
@@ -45,39 +44,47 @@ def _geometry(arguments: tuple[Any, ...]) -> SamplingGeometry:
 # gradient for every tensor.  A definition is differentiable to any order; second derivatives come from it.
 
 
-def _separate(input: Tensor, offset: Tensor, mask: Tensor, *arguments: Any) -> Tensor:
-    return convolution_torch.convolution_forward(input, offset, mask, _geometry(arguments))
-
-
-def _separate_backward(grad: Tensor, input: Tensor, offset: Tensor, mask: Tensor, *arguments: Any) -> Any:
-    return convolution_torch.convolution_backward(grad, input, offset, mask, _geometry(arguments))
-
-
-def _separate_definition(input: Tensor, offset: Tensor, mask: Tensor, *arguments: Any) -> Tensor:
-    return convolution_reference(input, offset, mask, _geometry(arguments))
-
-
-def _packed(input: Tensor, packed: Tensor, *arguments: Any) -> Tensor:
+def _dcnv3(input: Tensor, offset: Tensor, mask: Tensor, *arguments: Any) -> Tensor:
     geometry = _geometry(arguments)
-    offset, weight = split_packed(packed, geometry, *arguments[11:])
-    return convolution_torch.convolution_forward(input, offset, weight, geometry)
+    return convolution_torch.convolution_forward(input, offset, _weight(mask, geometry, arguments[11]), geometry)
 
 
-def _packed_backward(grad: Tensor, input: Tensor, packed: Tensor, *arguments: Any) -> Any:
-    geometry, (softmax, interleaved) = _geometry(arguments), arguments[11:]
-    offset, weight = split_packed(packed, geometry, softmax, interleaved)
+def _dcnv3_backward(grad: Tensor, input: Tensor, offset: Tensor, mask: Tensor, *arguments: Any) -> Any:
+    geometry, softmax = _geometry(arguments), arguments[11]
+    weight = _weight(mask, geometry, softmax)
     grad_input, grad_offset, grad_weight = convolution_torch.convolution_backward(grad, input, offset, weight, geometry)
     if softmax:
         by_group = (geometry.groups, geometry.points)
         grad_weight, weight = grad_weight.unflatten(-1, by_group), weight.unflatten(-1, by_group)
         grad_weight = weight * (grad_weight - (weight * grad_weight).sum(-1, keepdim=True))
-        grad_weight = grad_weight.flatten(-2).to(packed.dtype)
-    return grad_input, join_packed(grad_offset, grad_weight, packed.shape[-1], geometry, interleaved)
+    return grad_input, grad_offset, grad_weight.reshape(mask.shape).to(mask.dtype)
 
 
-def _packed_definition(input: Tensor, packed: Tensor, *arguments: Any) -> Tensor:
+def _dcnv3_definition(input: Tensor, offset: Tensor, mask: Tensor, *arguments: Any) -> Tensor:
     geometry = _geometry(arguments)
-    return convolution_reference(input, *split_packed(packed, geometry, *arguments[11:]), geometry)
+    return convolution_reference(input, offset, _weight(mask, geometry, arguments[11]), geometry)
+
+
+def _weight(mask: Tensor, geometry: SamplingGeometry, softmax: bool) -> Tensor:
+    """The mask or its softmax over the points of a group; that of half precision stays in float32, as in the kernels."""
+    if not softmax:
+        return mask
+    mask = mask.to(torch.promote_types(mask.dtype, torch.float32))
+    return mask.unflatten(-1, (geometry.groups, geometry.points)).softmax(-1).flatten(-2)
+
+
+def _dcnv4(input: Tensor, packed: Tensor, *arguments: Any) -> Tensor:
+    return _dcnv3(input, *split_packed(packed, _geometry(arguments)), *arguments)
+
+
+def _dcnv4_backward(grad: Tensor, input: Tensor, packed: Tensor, *arguments: Any) -> Any:
+    geometry = _geometry(arguments)
+    grad_input, *gradients = _dcnv3_backward(grad, input, *split_packed(packed, geometry), *arguments)
+    return grad_input, join_packed(*gradients, packed.shape[-1], geometry)
+
+
+def _dcnv4_definition(input: Tensor, packed: Tensor, *arguments: Any) -> Tensor:
+    return _dcnv3_definition(input, *split_packed(packed, _geometry(arguments)), *arguments)
 
 
 def _fake_convolution(input: Tensor, placed: Tensor, *others: Any) -> Tensor:
@@ -166,20 +173,20 @@ def _cast_value(dtype: torch.dtype, value: Tensor, *others: Tensor) -> tuple[Ten
 _register(
     "dcnv3",
     "input offset mask",
-    _GEOMETRY,
-    _separate,
-    _separate_backward,
-    _separate_definition,
+    _CONVOLUTION,
+    _dcnv3,
+    _dcnv3_backward,
+    _dcnv3_definition,
     _fake_convolution,
     _cast_all,
 )
 _register(
-    "packed_convolution",
+    "dcnv4",
     "input packed",
-    _PACKED,
-    _packed,
-    _packed_backward,
-    _packed_definition,
+    _CONVOLUTION,
+    _dcnv4,
+    _dcnv4_backward,
+    _dcnv4_definition,
     _fake_convolution,
     _cast_all,
 )

@@ -80,27 +80,44 @@ INLINE void write_groups(const float* from, T* to, int64_t apart, int64_t groups
   for (int64_t g = 0; g < groups; ++g) write(from + g * per_group, per_group, to + g * apart);
 }
 
-INLINE void softmax(float* x, int64_t groups, int64_t points) {
-  for (int64_t g = 0; g < groups; ++g) {
-    float* row = x + g * points;
-    float largest = row[0];
-    for (int64_t p = 1; p < points; ++p) largest = row[p] > largest ? row[p] : largest;
-    for (int64_t p = 0; p < points; ++p) row[p] -= largest;
+// One number for each point of a group, written for groups in ascending order: the excess is overwritten by the next.
+INLINE void repeat(float value, float* row, int64_t points) {
+  for (int64_t p = 0; p < points; p += kLanes) store(row + p, splat(value));
+}
+
+// Softmax over the points of each group, in place; `factors` is working memory of the same size.
+INLINE void softmax(float* x, float* factors, int64_t groups, int64_t points) {
+  const int64_t count = groups * points;
+  Ints moderate = splat(-1);
+  for (int64_t i = 0; i < count; i += kLanes) {
+    const Floats v = load(x + i);
+    moderate &= (v < 20.0f) & (v > -20.0f);
   }
-  for (int64_t i = 0; i < groups * points; i += kLanes) store(x + i, exp_nonpositive(load(x + i)));
-  for (int64_t g = 0; g < groups; ++g) {
-    float* row = x + g * points;
-    float sum = 0;
-    for (int64_t p = 0; p < points; ++p) sum += row[p];
-    float inverse = 1.0f / sum;
-    for (int64_t p = 0; p < points; ++p) row[p] *= inverse;
+  if (!all_true(moderate)) {  // otherwise nothing can overflow, and a subtraction would only round
+    for (int64_t g = 0; g < groups; ++g) {
+      const float* row = x + g * points;
+      float largest = row[0];
+      for (int64_t p = 1; p < points; ++p) largest = row[p] > largest ? row[p] : largest;
+      repeat(largest, factors + g * points, points);
+    }
+    for (int64_t i = 0; i < count; i += kLanes) store(x + i, load(x + i) - load(factors + i));
   }
+  for (int64_t i = 0; i < count; i += kLanes) store(x + i, exponential(load(x + i)));
+  for (int64_t g = 0; g < groups; ++g) {
+    const float* row = x + g * points;
+    float even = 0, odd = 0;
+    for (int64_t p = 0; p + 1 < points; p += 2) even += row[p], odd += row[p + 1];
+    if (points & 1) even += row[points - 1];
+    repeat(1.0f / (even + odd), factors + g * points, points);
+  }
+  for (int64_t i = 0; i < count; i += kLanes) store(x + i, load(x + i) * load(factors + i));
 }
 
 // ---- the table ---------------------------------------------------------------------------------------------------
 
-// Fills kLanes entries from whole positions (x, y), fractions in [0, 1) or NaN, and weights; true if all are inside.
-INLINE bool place_points(Table& t, int64_t at, Ints x, Ints y, Floats fx, Floats fy, Floats weight, Ints width,
+// Fills kLanes entries from whole positions (x, y), fractions in [0, 1) or NaN, and weights; true where all four pixels
+// exist.
+INLINE Ints place_points(Table& t, int64_t at, Ints x, Ints y, Floats fx, Floats fy, Floats weight, Ints width,
                          Ints height, Ints start) {
   // on or beyond -1 and the far edge nothing is sampled; comparisons with NaN are false
   Ints some_x = ((x >= 0) | ((x == -1) & (fx > 0))) & (x < width) & (fx >= 0);
@@ -121,22 +138,14 @@ INLINE bool place_points(Table& t, int64_t at, Ints x, Ints y, Floats fx, Floats
   store(t.fraction_y + at, fy);
   store(t.pixel + at, (start + y * width + x) & some);
   store(t.corners + at, corners);
-  Ints outside = corners != kInside;
-  uint64_t any[sizeof(Ints) / 8];
-  std::memcpy(any, &outside, sizeof(Ints));
-  uint64_t all = 0;
-  for (unsigned i = 0; i < sizeof(Ints) / 8; ++i) all |= any[i];
-  return all == 0;
+  return corners == kInside;
 }
 
 INLINE Ints split(Floats position, Floats* fraction) {  // floor and what remains
-  position = position > kFar ? splat(kFar) : position;
-  position = position < -kFar ? splat(-kFar) : position;
-  Ints whole = __builtin_convertvector(position, Ints);
-  Floats floating = __builtin_convertvector(whole, Floats);
-  whole += (Ints)(floating > position);
-  *fraction = position - __builtin_convertvector(whole, Floats);
-  return whole;
+  position = clamp(position, -kFar, kFar);
+  const Floats whole = floor(position);
+  *fraction = position - whole;
+  return __builtin_convertvector(whole, Ints);
 }
 
 template <class T>
@@ -146,12 +155,12 @@ INLINE bool fill(Table& t, const Convolution& c, const float* taps, int64_t tap_
   const Layout &o = c.offset_layout, &w = c.weight_layout;
   read_groups(static_cast<const T*>(c.offset) + row * o.row + g * o.group, o.group, groups, 2 * c.points, t.place);
   read_groups(static_cast<const T*>(c.weight) + row * w.row + g * w.group, w.group, groups, c.points, t.weight);
-  if (c.softmax) softmax(t.weight, groups, c.points);
+  if (c.softmax) softmax(t.weight, t.gradient_weight, groups, c.points);
   const Ints base_y = splat(static_cast<int32_t>(q / c.out_width * c.stride_y + c.start_y));
   const Ints base_x = splat(static_cast<int32_t>(q % c.out_width * c.stride_x + c.start_x));
   const Ints width = splat(static_cast<int32_t>(c.width)), height = splat(static_cast<int32_t>(c.height));
   const Floats scale = splat(c.scale);
-  bool inside = true;
+  Ints inside = splat(-1);
   for (int64_t i = 0; i < count; i += kLanes) {
     Floats a = load(t.place + 2 * i), b = load(t.place + 2 * i + kLanes);
     Floats fx, fy;
@@ -160,7 +169,7 @@ INLINE bool fill(Table& t, const Convolution& c, const float* taps, int64_t tap_
     Ints y = split(multiply_add(odds(a, b), scale, load(taps + tap_stride + i)), &fy) + base_y;
     inside &= place_points(t, i, x, y, fx, fy, load(t.weight + i), width, height, Ints{});
   }
-  return inside;
+  return all_true(inside);
 }
 
 INLINE bool fill(Table& t, const Attention& a, const float* levels, int64_t level_stride, int64_t heads, int64_t n,
@@ -170,7 +179,7 @@ INLINE bool fill(Table& t, const Attention& a, const float* levels, int64_t leve
   read(a.location + 2 * first, 2 * count, t.place);
   read(a.weight + first, count, t.weight);
   const int32_t* shape = reinterpret_cast<const int32_t*>(levels);
-  bool inside = true;
+  Ints inside = splat(-1);
   for (int64_t i = 0; i < count; i += kLanes) {
     Floats first_half = load(t.place + 2 * i), second_half = load(t.place + 2 * i + kLanes);
     Ints height = load(shape + i), width = load(shape + level_stride + i), start = load(shape + 2 * level_stride + i);
@@ -180,7 +189,7 @@ INLINE bool fill(Table& t, const Attention& a, const float* levels, int64_t leve
     inside &= place_points(t, i, x, y, fx, fy, load(t.weight + i), width, height, start);
     store(t.step + i, width);
   }
-  return inside;
+  return all_true(inside);
 }
 
 INLINE bool all_inside(const Table& t, int64_t first, int64_t points) {
@@ -197,9 +206,9 @@ INLINE Floats load_some(const T* p, int64_t count) {  // count is kLanes or, at 
 }
 
 template <class T>
-INLINE Floats load_if(bool exists, const T* p, const T* safe, int64_t count) {
-  Floats v = load_some(exists ? p : safe, count);
-  return (Floats)((Ints)v & splat(-static_cast<int32_t>(exists)));
+INLINE Floats load_some_if(bool exists, const T* p, int64_t count) {
+  if (count == kLanes) return load_if(exists, p);
+  return exists ? load_part(p, count) : Floats{};
 }
 
 // Pointers to the four pixels around a point.
@@ -230,10 +239,10 @@ INLINE void gather(const Table& t, int64_t first, int64_t points, const T* image
         sum[2][v] = multiply_add(w2, load_some(at.bottom_left + c, count), sum[2][v]);
         sum[3][v] = multiply_add(w3, load_some(at.bottom_right + c, count), sum[3][v]);
       } else {
-        sum[0][v] = multiply_add(w0, load_if(bits & 1, at.top_left + c, image + c, count), sum[0][v]);
-        sum[1][v] = multiply_add(w1, load_if(bits & 2, at.top_right + c, image + c, count), sum[1][v]);
-        sum[2][v] = multiply_add(w2, load_if(bits & 4, at.bottom_left + c, image + c, count), sum[2][v]);
-        sum[3][v] = multiply_add(w3, load_if(bits & 8, at.bottom_right + c, image + c, count), sum[3][v]);
+        sum[0][v] = multiply_add(w0, load_some_if(bits & 1, at.top_left + c, count), sum[0][v]);
+        sum[1][v] = multiply_add(w1, load_some_if(bits & 2, at.top_right + c, count), sum[1][v]);
+        sum[2][v] = multiply_add(w2, load_some_if(bits & 4, at.bottom_left + c, count), sum[2][v]);
+        sum[3][v] = multiply_add(w3, load_some_if(bits & 8, at.bottom_right + c, count), sum[3][v]);
       }
     }
   }
@@ -283,10 +292,10 @@ INLINE void scatter(Table& t, int64_t first, int64_t points, const T* image, flo
         d2 = multiply_add(g[v], load_some(at.bottom_left + c, count), d2);
         d3 = multiply_add(g[v], load_some(at.bottom_right + c, count), d3);
       } else {
-        d0 = multiply_add(g[v], load_if(bits & 1, at.top_left + c, image + c, count), d0);
-        d1 = multiply_add(g[v], load_if(bits & 2, at.top_right + c, image + c, count), d1);
-        d2 = multiply_add(g[v], load_if(bits & 4, at.bottom_left + c, image + c, count), d2);
-        d3 = multiply_add(g[v], load_if(bits & 8, at.bottom_right + c, image + c, count), d3);
+        d0 = multiply_add(g[v], load_some_if(bits & 1, at.top_left + c, count), d0);
+        d1 = multiply_add(g[v], load_some_if(bits & 2, at.top_right + c, count), d1);
+        d2 = multiply_add(g[v], load_some_if(bits & 4, at.bottom_left + c, count), d2);
+        d3 = multiply_add(g[v], load_some_if(bits & 8, at.bottom_right + c, count), d3);
       }
     }
     float* dots = t.dots + 4 * p;
@@ -354,12 +363,14 @@ INLINE void point_gradients(Table& t, int64_t count) {
 }
 
 INLINE void softmax_gradient(Table& t, int64_t groups, int64_t points) {
+  float* sums = t.dots;  // no longer needed
   for (int64_t g = 0; g < groups; ++g) {
     float sum = 0;
     for (int64_t p = g * points; p < (g + 1) * points; ++p) sum += t.weight[p] * t.gradient_weight[p];
-    for (int64_t p = g * points; p < (g + 1) * points; ++p) {
-      t.gradient_weight[p] = t.weight[p] * (t.gradient_weight[p] - sum);
-    }
+    repeat(sum, sums + g * points, points);
+  }
+  for (int64_t i = 0; i < groups * points; i += kLanes) {
+    store(t.gradient_weight + i, load(t.weight + i) * (load(t.gradient_weight + i) - load(sums + i)));
   }
 }
 

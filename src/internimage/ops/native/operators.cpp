@@ -176,12 +176,11 @@ const char* Entry<kernel, same, single, image>::plain = nullptr;
 struct Geometry {
   int64_t kernel_h, kernel_w, stride_h, stride_w, pad_h, pad_w, dilation_h, dilation_w, groups;
   float scale;
-  bool remove_center;
+  bool remove_center, softmax;
 
   explicit Geometry(const StableIValue* v)
       : kernel_h(v[0]), kernel_w(v[1]), stride_h(v[2]), stride_w(v[3]), pad_h(v[4]), pad_w(v[5]), dilation_h(v[6]),
-        dilation_w(v[7]), groups(v[8]), scale(static_cast<float>(as_double(v[9]))), remove_center(as_bool(v[10])) {}
-  static constexpr int kCount = 11;
+        dilation_w(v[7]), groups(v[8]), scale(static_cast<float>(as_double(v[9]))), remove_center(as_bool(v[10])), softmax(as_bool(v[11])) {}
 
   int64_t points() const { return kernel_h * kernel_w - remove_center; }
 };
@@ -210,6 +209,7 @@ struct ConvolutionCall {
     problem.points = g.points();
     problem.tap_y = tap_y.data(), problem.tap_x = tap_x.data();
     problem.scale = g.scale;
+    problem.softmax = g.softmax;
   }
 
   // Offsets and weights in two tensors, group by group.
@@ -220,14 +220,12 @@ struct ConvolutionCall {
     problem.weight_layout = {image.groups * points, points};
   }
 
-  // Both in one: all offsets before all weights or, `interleaved`, the offsets and weights of each group together.
-  void packed(const Tensor& packed, bool interleaved) {
+  // Both in one, the offsets and weights of each group together.
+  void packed(const Tensor& packed) {
     const int64_t points = problem.points, width = packed.size(3);
     const char* data = static_cast<const char*>(packed.data());
-    const int64_t skip = interleaved ? 2 * points : 2 * points * image.groups;
-    problem.offset = data, problem.weight = data + skip * packed.bytes_each();
-    problem.offset_layout = {width, interleaved ? 3 * points : 2 * points};
-    problem.weight_layout = {width, interleaved ? 3 * points : points};
+    problem.offset = data, problem.weight = data + 2 * points * packed.bytes_each();
+    problem.offset_layout = problem.weight_layout = {width, 3 * points};
   }
 
   Tensor forward(const Tensor& input) const {
@@ -281,33 +279,29 @@ void dcnv3_backward(StableIValue* stack) {
   stack[2] = grad_mask.hand_over();
 }
 
-// packed_convolution(input, packed, geometry, softmax, interleaved) -> output
-void packed_convolution(StableIValue* stack) {
+// dcnv4(input, packed, geometry) -> output
+void dcnv4(StableIValue* stack) {
   const Tensor input(stack[0]), packed(stack[1]);
   ConvolutionCall call(input, Geometry(stack + 2), packed.size(1), packed.size(2));
-  call.problem.softmax = as_bool(stack[2 + Geometry::kCount]);
-  call.packed(packed, as_bool(stack[3 + Geometry::kCount]));
+  call.packed(packed);
   stack[0] = call.forward(input).hand_over();
 }
 
-// packed_convolution_backward(grad_output, input, packed, geometry, softmax, interleaved) -> (grad_input, grad_packed)
-void packed_convolution_backward(StableIValue* stack) {
+// dcnv4_backward(grad_output, input, packed, geometry) -> (grad_input, grad_packed)
+void dcnv4_backward(StableIValue* stack) {
   const Tensor grad(stack[0]), input(stack[1]), packed(stack[2]);
   ConvolutionCall call(input, Geometry(stack + 3), packed.size(1), packed.size(2));
-  call.problem.softmax = as_bool(stack[3 + Geometry::kCount]);
-  call.packed(packed, as_bool(stack[4 + Geometry::kCount]));
+  call.packed(packed);
   Tensor grad_packed({packed.size(0), packed.size(1), packed.size(2), packed.size(3)}, packed.dtype());
   char* data = static_cast<char*>(grad_packed.data());
   const size_t each = packed.bytes_each();
-  const int64_t used = 3 * call.problem.points * call.image.groups, width = packed.size(3);
+  const int64_t points = call.problem.points, used = 3 * points * call.image.groups, width = packed.size(3);
   if (used < width) {  // nobody reads the padding, so its gradient is zero
     for (int64_t row = 0; row < call.image.batch * call.problem.queries(); ++row) {
       std::memset(data + (row * width + used) * each, 0, (width - used) * each);
     }
   }
-  const char* start = static_cast<const char*>(packed.data());
-  char* weight = data + (static_cast<const char*>(call.problem.weight) - start);
-  stack[0] = call.backward(input, grad, data, weight).hand_over();
+  stack[0] = call.backward(input, grad, data, data + 2 * points * each).hand_over();
   stack[1] = grad_packed.hand_over();
 }
 
@@ -383,9 +377,8 @@ class Registration {
     check(aoti_torch_library_init_impl("internimage", "CPU", __FILE__, __LINE__, &library_));
     add<dcnv3, 3, 0, 0>("dcnv3", "internimage::dcnv3_plain");
     add<dcnv3_backward, 4, 0, 1>("dcnv3_backward", "internimage::dcnv3_backward_plain");
-    add<packed_convolution, 2, 0, 0>("packed_convolution", "internimage::packed_convolution_plain");
-    add<packed_convolution_backward, 3, 0, 1>("packed_convolution_backward",
-                                           "internimage::packed_convolution_backward_plain");
+    add<dcnv4, 2, 0, 0>("dcnv4", "internimage::dcnv4_plain");
+    add<dcnv4_backward, 3, 0, 1>("dcnv4_backward", "internimage::dcnv4_backward_plain");
     add<ms_deform_attn, 1, 2, 0>("ms_deform_attn", "internimage::ms_deform_attn_plain");
     add<ms_deform_attn_backward, 2, 2, 1>("ms_deform_attn_backward", "internimage::ms_deform_attn_backward_plain");
   }

@@ -60,6 +60,40 @@ INLINE Floats multiply_add(Floats a, Floats b, Floats c) {
 #endif
 }
 
+INLINE Floats clamp(Floats x, float low, float high) {  // NaN stays NaN
+#if defined(__AVX512F__)
+  return (Floats)_mm512_max_ps((__m512)splat(low), _mm512_min_ps((__m512)splat(high), (__m512)x));
+#elif defined(__AVX2__)
+  return (Floats)_mm256_max_ps((__m256)splat(low), _mm256_min_ps((__m256)splat(high), (__m256)x));
+#else
+  x = x > high ? splat(high) : x;
+  return x < low ? splat(low) : x;
+#endif
+}
+
+INLINE Floats floor(Floats x) {  // of numbers that an int32 holds
+#if defined(__AVX512F__)
+  return (Floats)_mm512_roundscale_ps((__m512)x, _MM_FROUND_TO_NEG_INF | _MM_FROUND_NO_EXC);
+#elif defined(__AVX2__)
+  return (Floats)_mm256_floor_ps((__m256)x);
+#elif defined(__aarch64__)
+  return (Floats)vrndmq_f32((float32x4_t)x);
+#else
+  const Floats whole = __builtin_convertvector(__builtin_convertvector(x, Ints), Floats);
+  return whole + __builtin_convertvector((Ints)(whole > x), Floats);
+#endif
+}
+
+INLINE bool all_true(Ints mask) {
+#if defined(__AVX512F__)
+  return _mm512_movepi32_mask((__m512i)mask) == 0xffff;
+#elif defined(__AVX2__)
+  return _mm256_movemask_ps((__m256)mask) == 0xff;
+#else
+  return mask[0] & mask[1] & mask[2] & mask[3];
+#endif
+}
+
 INLINE Floats load(const float* p) { return *reinterpret_cast<const FloatsAnywhere*>(p); }
 INLINE Ints load(const int32_t* p) { return *reinterpret_cast<const IntsAnywhere*>(p); }
 INLINE void store(float* p, Floats v) { *reinterpret_cast<FloatsAnywhere*>(p) = v; }
@@ -223,11 +257,10 @@ INLINE void sum_each(Floats a, Floats b, Floats c, Floats d, float* p) {
   *reinterpret_cast<FourAnywhere*>(p) = sum;
 }
 
-// e^x for x <= 0 within 2 units in the last place; e^x of NaN is NaN.
-INLINE Floats exp_nonpositive(Floats x) {
-  x = x < -87.0f ? splat(-87.0f) : x;
-  const Ints power = __builtin_convertvector(x * 1.44269504088896341f - 0.5f, Ints);  // truncates: rounds x / ln 2
-  const Floats n = __builtin_convertvector(power, Floats);
+// e^x within 2 units in the last place for |x| < 87; e^x of NaN is NaN, and below -87 it is almost nothing.
+INLINE Floats exponential(Floats x) {
+  x = clamp(x, -87.0f, 88.0f);
+  const Floats n = floor(multiply_add(x, splat(1.44269504088896341f), splat(0.5f)));
   Floats r = multiply_add(n, splat(-0.693359375f), x);
   r = multiply_add(n, splat(2.12194440e-4f), r);
   Floats y = splat(1.9875691500e-4f);
@@ -237,7 +270,29 @@ INLINE Floats exp_nonpositive(Floats x) {
   y = multiply_add(y, r, splat(1.6666665459e-1f));
   y = multiply_add(y, r, splat(5.0000001201e-1f));
   y = multiply_add(y, r * r, r + 1.0f);
-  return y * (Floats)((power + 127) << 23);
+  return y * (Floats)((__builtin_convertvector(n, Ints) + 127) << 23);
+}
+
+// Loads that touch memory only if `exists`; zeros otherwise.
+INLINE Floats load_if(bool exists, const float* p) {
+#if defined(__AVX512F__)
+  return (Floats)_mm512_maskz_loadu_ps(static_cast<__mmask16>(-static_cast<int>(exists)), p);
+#elif defined(__AVX2__)
+  return (Floats)_mm256_maskload_ps(p, (__m256i)splat(-static_cast<int32_t>(exists)));
+#else
+  return exists ? load(p) : Floats{};
+#endif
+}
+template <class T>
+INLINE Floats load_if(bool exists, const T* p) {
+#if defined(__AVX512F__)
+  const __mmask16 mask = static_cast<__mmask16>(-static_cast<int>(exists));
+  alignas(32) T bits[kLanes];
+  _mm256_store_si256(reinterpret_cast<__m256i*>(bits), _mm256_maskz_loadu_epi16(mask, p));
+  return load(bits);
+#else
+  return exists ? load(p) : Floats{};
+#endif
 }
 
 }  // namespace SIMD_NAMESPACE
