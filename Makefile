@@ -7,6 +7,7 @@ UV := $(shell command -v uv 2>/dev/null || echo $(BIN)/uv)
 
 demo: .venv
 	@$(UV) pip install --quiet --python .venv -e .
+	@$(BIN)/python src/internimage/ops/native/build.py
 	$(BIN)/internimage demo
 
 test: lint
@@ -18,6 +19,7 @@ test-full: lint
 
 lint: .venv
 	@$(UV) pip install --quiet --python .venv -e ".[test]"
+	@$(BIN)/python src/internimage/ops/native/build.py
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy

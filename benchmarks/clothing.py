@@ -32,14 +32,14 @@ from internimage.images import Preprocessing
 from internimage.inference.evaluation import read_part
 from internimage.tasks.classification import ClassificationTask
 from internimage.training.config import TrainingConfig
-from internimage.training.trainer import Trainer, evaluate
 from internimage.training.run import evaluation_data
+from internimage.training.trainer import Trainer, evaluate
 
 PREPROCESSING = Preprocessing(resize=128, crop=128)
 TRAINING = TrainingConfig(
-    epochs=90, batch_size=16, lr=1e-3, warmup_epochs=5, drop_path=0.05, ema_decay=0.99, workers=1
+    epochs=100, batch_size=16, lr=8e-4, warmup_epochs=5, drop_path=0.05, ema_decay=0.99, workers=1
 )
-AUGMENTATION = Augmentation(rand_augment=5, mixup=0.2, cutmix=0.0, erasing=0.1)
+AUGMENTATION = Augmentation(rand_augment=4, mixup=0.1, cutmix=0.0, erasing=0.1)
 WEIGHTS, RESULT = "weights.safetensors", "result.json"
 
 

@@ -164,6 +164,4 @@ def _check_tensors(name: str, tensors: dict[str, Tensor], dimensions: int) -> No
                 f"{name}: {other} is on {tensor.device}, {first} on {reference.device}; move them together"
             )
         if tensor.dtype != reference.dtype and not torch.is_autocast_enabled(tensor.device.type):
-            raise OperatorError(
-                f"{name}: {other} is {tensor.dtype}, {first} {reference.dtype}; convert one of them"
-            )
+            raise OperatorError(f"{name}: {other} is {tensor.dtype}, {first} {reference.dtype}; convert one of them")

@@ -1,6 +1,6 @@
 """Compiling the CPU kernels with any GCC or Clang; needs no torch, because the C interface used is declared here.
 
-    python src/internimage/ops/native/build.py
+    python src/internimage/ops/native/build.py        (after a change of the sources)
 
 The library refers to ``libtorch_cpu`` by name only and finds the one that PyTorch has loaded.  Standard library
 alone: the build backend runs this file before anything is installed.
@@ -31,7 +31,9 @@ def compiler() -> str | None:
     """``$CXX``, or the first of the usual names on the path; None on systems whose compiler is another."""
     if platform.system() not in ("Linux", "Darwin"):
         return None
-    return next((name for name in (os.environ.get("CXX"), "g++", "clang++", "c++") if name and shutil.which(name)), None)
+    return next(
+        (name for name in (os.environ.get("CXX"), "g++", "clang++", "c++") if name and shutil.which(name)), None
+    )
 
 
 def build(output: Path = OUTPUT) -> Path:
@@ -46,7 +48,9 @@ def build(output: Path = OUTPUT) -> Path:
             defines = [f"-DSIMD_NAMESPACE={kind}", f"-DSIMD_KERNELS=kernels_{kind}", f'-DSIMD_NAME="{kind}"']
             jobs.append(([*shlex.split(flags), *defines, str(HERE / "kernels.cpp")], folder / f"{kind}.o"))
         with ThreadPoolExecutor() as pool:
-            for run in [pool.submit(_run, [command, *shlex.split(_FLAGS), "-c", *job, "-o", str(to)]) for job, to in jobs]:
+            for run in [
+                pool.submit(_run, [command, *shlex.split(_FLAGS), "-c", *job, "-o", str(to)]) for job, to in jobs
+            ]:
                 run.result()
         link = [command, "-shared", *(str(to) for _, to in jobs)]
         if platform.system() == "Darwin":
@@ -63,14 +67,22 @@ def build(output: Path = OUTPUT) -> Path:
     return output
 
 
+def build_if_stale(output: Path = OUTPUT) -> Path:
+    """:func:`build`, unless the library is newer than every source."""
+    sources = [path for path in HERE.iterdir() if path.suffix in (".cpp", ".h", ".py")]
+    if output.exists() and output.stat().st_mtime > max(path.stat().st_mtime for path in sources):
+        return output
+    return build(output)
+
+
 def _run(command: list[str]) -> None:
     subprocess.run(command, check=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
 
 
 if __name__ == "__main__":
     try:
-        print(build())
+        print(build_if_stale())
     except FileNotFoundError as error:
-        sys.exit(str(error))
+        print(f"{error}; everything works without, more slowly")
     except subprocess.CalledProcessError as error:
         sys.exit(error.stdout)
