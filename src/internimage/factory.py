@@ -89,7 +89,7 @@ def create_model(
     if pretrained:
         if recipe.weights is None:
             raise DownloadError(f"no weights were published for {name}; pass checkpoint= or leave pretrained out")
-        path = hub.download(recipe.weights)
+        path = hub.locate(recipe.weights)
     elif checkpoint is not None:
         path = Path(checkpoint).expanduser()
     source = ModelSource(name, path.name, hub.cached_sha256(path)) if path else ModelSource(name)

@@ -1,4 +1,4 @@
-"""Fetching released files from the Hugging Face hub, into its own cache."""
+"""Where weights come from: the Hugging Face hub, into its own cache, or the package itself."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import urllib.error
 import urllib.parse
 import urllib.request
 from dataclasses import dataclass
+from importlib.resources import files
 from pathlib import Path
 
 from internimage.errors import DownloadError
@@ -25,6 +26,22 @@ class HubFile:
     @property
     def url(self) -> str:
         return f"https://huggingface.co/{self.repository}/resolve/main/{self.file}"
+
+
+@dataclass(frozen=True)
+class PackagedModel:
+    """A model folder that is part of this package."""
+
+    name: str
+
+    @property
+    def path(self) -> Path:
+        return Path(str(files("internimage").joinpath("weights", self.name)))
+
+
+def locate(weights: HubFile | PackagedModel) -> Path:
+    """Path of the weights, downloaded if need be."""
+    return weights.path if isinstance(weights, PackagedModel) else download(weights)
 
 
 def download(weights: HubFile) -> Path:

@@ -5,8 +5,9 @@ from __future__ import annotations
 import sys
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Annotated
 
-from tyro.conf import FlagCreatePairsOff
+from tyro.conf import FlagCreatePairsOff, arg
 
 from internimage.cli.common import Images, ModelOptions, progress, report_failures
 
@@ -19,6 +20,8 @@ class Features:
     blocks such as stage3.block5. The file holds one array a layer, images first, and `images`, their names.
 
     $ internimage features photos/ --layers pooled stage3 --average --output photos.npz
+
+    $ internimage features photos/ --layers stage1 stage2 stage3 stage4 --sheet maps.png
     """
 
     images: Images
@@ -30,15 +33,21 @@ class Features:
     output: Path = Path("features.npz")
     """File to write: .npz, or .safetensors (names of the images then in its metadata)."""
 
+    sheet: Annotated[Path | None, arg(metavar="PNG", help_behavior_hint="")] = None
+    """Picture of the maps of the first dozen images to write too: three principal components of each, as colours."""
+
     def run(self) -> int:
         from internimage.errors import ConfigError, ImageReadError
         from internimage.images import list_images
-        from internimage.inference.features import FeatureFile, extract_features
+        from internimage.inference.features import FeatureFile, FeatureSheet, extract_features
         from internimage.inference.predictor import load_for_inference
 
         if not self.images:
             raise ConfigError("no image given; name files, folders, URLs or quoted patterns")
         file = FeatureFile(self.output)
+        if self.sheet and self.average:
+            raise ConfigError("--sheet shows maps over space; leave --average out")
+        sheet = FeatureSheet(self.layers) if self.sheet else None
         sources = list_images(list(self.images))
         model = load_for_inference(
             self.model.name, self.model.checkpoint, self.model.labels, self.model.device, self.model.torch_dtype()
@@ -57,7 +66,12 @@ class Features:
                 print(f"internimage: {features}", file=sys.stderr)
             else:
                 file.add(source.name, features)
+                if sheet:
+                    sheet.add(source, features)
         if len(failures) < len(sources):
             shapes = file.write()
             print(f"{self.output}: " + ", ".join(f"{name} {shape}" for name, shape in shapes.items()))
+            if sheet and self.sheet:
+                sheet.save(self.sheet)
+                print(f"maps: {self.sheet.resolve()}")
         return report_failures(failures, len(sources))

@@ -24,6 +24,7 @@ class Models:
         from rich.console import Console
         from rich.table import Table
 
+        from internimage.checkpoints.hub import PackagedModel
         from internimage.errors import UnknownModelError
         from internimage.recipes import get_recipe, list_models
 
@@ -35,18 +36,20 @@ class Models:
                 print(json.dumps(asdict(recipe)))
             return 0
         table = Table(box=None, pad_edge=False, header_style="bold")
-        for heading in ("model", "params", "size", "GMACs", "weights", "published score"):
+        for heading in ("model", "params", "size", "GMACs", "weights", "score"):
             table.add_column(heading, justify="right" if heading in ("params", "size", "GMACs") else "left")
         for recipe in recipes:
             score = f"{recipe.published.value} {recipe.published.metric}" if recipe.published else "-"
+            score = f"{recipe.measured} (ours)" if recipe.measured else score
+            packaged = isinstance(recipe.weights, PackagedModel)
             table.add_row(
                 recipe.name,
                 f"{recipe.parameters / 1e6:.1f} M",
                 str(recipe.preprocessing.crop),
                 f"{recipe.gmacs:.1f}",
-                "released" if recipe.weights else "none",
+                "in the package" if packaged else "released" if recipe.weights else "none",
                 score,
             )
         Console(width=None if Console().is_terminal else 120).print(table)
-        print("\nScores are the authors' own. GMACs: multiply-additions of one image of that size, counted here.")
+        print("\nScores are the authors' own, unless marked ours. GMACs: multiply-additions of one image of that size, counted here.")
         return 0

@@ -13,6 +13,8 @@ PAPER: Colour = (250, 250, 248)
 INK: Colour = (28, 30, 34)
 MUTED: Colour = (120, 124, 130)
 ACCENT: Colour = (38, 110, 190)
+GOOD: Colour = (34, 130, 74)
+BAD: Colour = (196, 52, 44)
 _TRACK: Colour = (226, 228, 230)
 
 

@@ -8,10 +8,7 @@ from typing import Any
 import numpy as np
 from PIL import Image, ImageDraw
 
-from internimage.drawing.canvas import INK, MUTED, PAPER, Colour, clip_text, fit, font
-
-GOOD: Colour = (34, 130, 74)
-BAD: Colour = (196, 52, 44)
+from internimage.drawing.canvas import BAD, GOOD, INK, MUTED, PAPER, Colour, clip_text, fit, font
 
 
 def confusion_matrix(matrix: np.ndarray[Any, Any], labels: Sequence[str], title: str = "") -> Image.Image:
@@ -59,10 +56,11 @@ def sheet(
     pictures: Sequence[tuple[Image.Image, Sequence[tuple[str, Colour]]]],
     *,
     title: str = "",
+    footer: str = "",
     columns: int = 6,
     cell: int = 190,
 ) -> Image.Image:
-    """A contact sheet: pictures with lines of coloured text below each."""
+    """A contact sheet: pictures with lines of coloured text below each, a title and a footer."""
     lines = max((len(captions) for _, captions in pictures), default=0)
     gap, margin, line = 14, 20, 19
     columns = max(1, min(columns, len(pictures)))
@@ -70,10 +68,13 @@ def sheet(
     top = margin + (40 if title else 0)
     step = cell + lines * line + gap
     width = 2 * margin + columns * cell + (columns - 1) * gap
-    canvas = Image.new("RGB", (width, top + rows * step - gap + margin), PAPER)
+    bottom = top + rows * step - gap
+    canvas = Image.new("RGB", (width, bottom + (34 if footer else 0) + margin), PAPER)
     draw = ImageDraw.Draw(canvas)
     if title:
         draw.text((margin, margin - 4), clip_text(title, width - 2 * margin, 20), fill=INK, font=font(20))
+    if footer:
+        draw.text((margin, bottom + 14), clip_text(footer, width - 2 * margin, 14), fill=MUTED, font=font(14))
     for index, (image, captions) in enumerate(pictures):
         x, y = margin + index % columns * (cell + gap), top + index // columns * step
         picture = fit(image, cell, cell)

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from internimage.data.labelled import LabelledImages, read_parts
-from internimage.drawing.canvas import INK
-from internimage.drawing.charts import BAD, confusion_matrix, sheet
+from internimage.drawing.canvas import BAD, INK
+from internimage.drawing.charts import confusion_matrix, sheet
 from internimage.errors import DataError, ImageReadError
 from internimage.images import ImageSource
 from internimage.inference.predictor import Predictor

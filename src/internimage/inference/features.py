@@ -11,10 +11,13 @@ from typing import Any
 
 import numpy as np
 import torch
+from PIL import Image
 from safetensors.numpy import save_file
 from torch import Tensor, nn
 
 from internimage.checkpoints.folder import written_aside
+from internimage.drawing import grid
+from internimage.drawing.features import principal_components
 from internimage.errors import ConfigError, ImageReadError
 from internimage.images import ImageSource, list_images
 from internimage.images.reader import ImageInputs
@@ -102,6 +105,28 @@ def _forward(model: ImageClassifier, images: Tensor, layers: Sequence[str]) -> d
 
 def _keep(into: dict[str, Tensor], name: str, module: nn.Module, inputs: Any, output: Tensor) -> None:
     into[name] = output.permute(0, 3, 1, 2)
+
+
+class FeatureSheet:
+    """Collects pictures of feature maps, one row an image: the photo, then three principal components of each map."""
+
+    def __init__(self, layers: Sequence[str], rows: int = 12) -> None:
+        self.layers = [layer for layer in layers if layer.startswith("stage")]
+        if not self.layers:
+            raise ConfigError("a sheet shows maps; add a stage to the layers (--layers stage1 stage2 stage3 stage4)")
+        self._most = rows
+        self._rows: list[list[Image.Image]] = []
+
+    def add(self, source: ImageSource, features: dict[str, np.ndarray[Any, Any]]) -> None:
+        """Draw the maps of one image, while there is room."""
+        if len(self._rows) < self._most:
+            maps = (principal_components(torch.from_numpy(features[layer])) for layer in self.layers)
+            self._rows.append([source.read(), *maps])
+
+    def save(self, path: Path) -> None:
+        """Write the picture."""
+        path.parent.mkdir(parents=True, exist_ok=True)
+        grid(self._rows, headings=["photo", *self.layers], title="Principal components of features").save(path)
 
 
 class FeatureFile:

@@ -7,9 +7,9 @@ import fnmatch
 
 from internimage.errors import UnknownModelError
 from internimage.recipes import classification
-from internimage.recipes.recipe import PublishedScore, Recipe
+from internimage.recipes.recipe import MeasuredScore, PublishedScore, Recipe
 
-__all__ = ["PublishedScore", "Recipe", "get_recipe", "list_models"]
+__all__ = ["MeasuredScore", "PublishedScore", "Recipe", "get_recipe", "list_models"]
 
 _RECIPES: dict[str, Recipe] = {recipe.name: recipe for recipe in classification.RECIPES}
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from statistics import mean, stdev
 
-from internimage.checkpoints.hub import HubFile
+from internimage.checkpoints.hub import HubFile, PackagedModel
 from internimage.images.transforms import Preprocessing
 from internimage.models.classifier import ClassifierConfig
 
@@ -16,6 +17,28 @@ class PublishedScore:
     metric: str
     value: float
     flops: str | None = None
+
+
+@dataclass(frozen=True)
+class MeasuredScore:
+    """A result of weights of this project, one number a seed, beside peers that were trained in the same way.
+
+    Attributes:
+        metric: what was measured, in percent, and on which data.
+        command: how; the seeds are 0, 1, ...
+        seeds: results of this model.
+        shipped: result of the weights in the package, those of the seed that was best on the validation data.
+        peers: results of other models.
+    """
+
+    metric: str
+    command: str
+    seeds: tuple[float, ...]
+    shipped: float
+    peers: dict[str, tuple[float, ...]] = field(default_factory=dict)
+
+    def __str__(self) -> str:
+        return f"{mean(self.seeds):.1f} ± {stdev(self.seeds):.1f} {self.metric}"
 
 
 @dataclass(frozen=True)
@@ -31,9 +54,10 @@ class Recipe:
         parameters: exact number of parameters.
         gmacs: billions of multiply-additions for one image at the preprocessing's size, counted by this project.
         labels: a label set of :mod:`internimage.labels`; None where the names of the classes are not available.
-        weights: the released file; None if there is none.
+        weights: the released file, or a folder of this package; None if there is none.
         hub_name: repository of the same weights in the Hugging Face layout.
         published: the authors' score.
+        measured: this project's score of weights of its own.
         note: what a user of this model should know.
     """
 
@@ -45,7 +69,8 @@ class Recipe:
     parameters: int
     gmacs: float
     labels: str | None = None
-    weights: HubFile | None = None
+    weights: HubFile | PackagedModel | None = None
     hub_name: str | None = None
     published: PublishedScore | None = None
+    measured: MeasuredScore | None = None
     note: str = ""
