@@ -192,7 +192,7 @@ def test_names_of_released_checkpoints(name: str) -> None:
 
 def sampling_flops(input: Any, offset: Any, mask: Any, *geometry: Any, **_: Any) -> int:
     """Two per multiply-addition; each output channel takes four pixels for each point of its group."""
-    groups = geometry[4]
+    groups = geometry[8]
     return 2 * 4 * math.prod(mask[:3]) * (mask[3] // groups) * input[3]
 
 

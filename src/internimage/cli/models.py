@@ -51,5 +51,7 @@ class Models:
                 score,
             )
         Console(width=None if Console().is_terminal else 120).print(table)
-        print("\nScores are the authors' own, unless marked ours. GMACs: multiply-additions of one image of that size, counted here.")
+        print(
+            "\nScores are the authors' own, unless marked ours. GMACs: multiply-additions of one image of that size, counted here."
+        )
         return 0

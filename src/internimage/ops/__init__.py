@@ -6,13 +6,14 @@ from typing import NamedTuple
 
 import torch
 
-from internimage.ops import native
+from internimage.ops import native, registration, triton_launch
 from internimage.ops.attention import ms_deform_attn
 from internimage.ops.convolution import dcnv3, dcnv4
 
 __all__ = ["Implementation", "dcnv3", "dcnv4", "implementation", "ms_deform_attn"]
 
 _CPU_KERNELS, _CPU_REASON = native.load()
+_GPU_KERNELS, _GPU_REASON = triton_launch.register(registration.library)
 
 
 class Implementation(NamedTuple):
@@ -27,5 +28,7 @@ def implementation(device: str | torch.device) -> Implementation:
     kind = torch.device(device).type
     if kind == "cpu" and _CPU_KERNELS is not None:
         return Implementation(f"compiled, {_CPU_KERNELS}", _CPU_REASON)
-    reason = _CPU_REASON if kind == "cpu" else f"this version has no kernel for {kind}; none is needed"
+    if kind == "cuda":
+        return Implementation(_GPU_KERNELS or "plain PyTorch", _GPU_REASON)
+    reason = _CPU_REASON if kind == "cpu" else f"there is no kernel for {kind}; none is needed"
     return Implementation("plain PyTorch", reason)

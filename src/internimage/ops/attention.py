@@ -9,6 +9,7 @@ from torch import Tensor
 
 from internimage.errors import OperatorError
 from internimage.ops import registration  # noqa: F401  (defines torch.ops.internimage.ms_deform_attn)
+from internimage.ops.standard import attention_standard
 
 
 def ms_deform_attn(value: Tensor, shapes: Sequence[tuple[int, int]], location: Tensor, weight: Tensor) -> Tensor:
@@ -60,6 +61,8 @@ def ms_deform_attn(value: Tensor, shapes: Sequence[tuple[int, int]], location: T
             )
     if location.shape[-1] != 2:
         raise OperatorError(f"ms_deform_attn: location ends in {location.shape[-1]} numbers; expected 2, x and y")
+    if torch.onnx.is_in_onnx_export():
+        return attention_standard(value, location, weight, sizes)
     place = torch.promote_types(torch.promote_types(location.dtype, weight.dtype), torch.float32)
     flat = [extent for size in sizes for extent in size]
     return torch.ops.internimage.ms_deform_attn(

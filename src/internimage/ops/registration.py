@@ -14,6 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from internimage.errors import OperatorError
 from internimage.ops import attention_torch, convolution_torch
 from internimage.ops.attention_reference import attention_reference
 from internimage.ops.convolution_reference import convolution_reference
@@ -79,8 +80,9 @@ def _dcnv4(input: Tensor, packed: Tensor, *arguments: Any) -> Tensor:
 
 def _dcnv4_backward(grad: Tensor, input: Tensor, packed: Tensor, *arguments: Any) -> Any:
     geometry = _geometry(arguments)
-    grad_input, *gradients = _dcnv3_backward(grad, input, *split_packed(packed, geometry), *arguments)
-    return grad_input, join_packed(*gradients, packed.shape[-1], geometry)
+    offset, weight = split_packed(packed, geometry)
+    grad_input, grad_offset, grad_weight = _dcnv3_backward(grad, input, offset, weight, *arguments)
+    return grad_input, join_packed(grad_offset, grad_weight, packed.shape[-1], geometry)
 
 
 def _dcnv4_definition(input: Tensor, packed: Tensor, *arguments: Any) -> Tensor:
@@ -149,6 +151,8 @@ def _register(
     torch.library.register_autograd(
         f"internimage::{name}_backward", differentiate_backward, setup_context=keep_backward, lib=library
     )
+    for twin in (name, f"{name}_backward"):
+        torch.library.register_vmap(f"internimage::{twin}", _refuse_vmap, lib=library)
     operator = getattr(torch.ops.internimage, name)
     for device, key in (("cpu", "AutocastCPU"), ("cuda", "AutocastCUDA")):
         keys = torch._C.DispatchKeySet(getattr(torch._C.DispatchKey, key))
@@ -159,6 +163,12 @@ def _register(
                 return operator(*cast, *inputs[count:])
 
         library.impl(name, rule, key)
+
+
+def _refuse_vmap(info: Any, in_dims: Any, *inputs: Any) -> Any:
+    raise OperatorError(
+        "torch.vmap does not reach into this operator; put the mapped dimension into its batch dimension"
+    )
 
 
 def _cast_all(dtype: torch.dtype, *tensors: Tensor) -> tuple[Tensor, ...]:

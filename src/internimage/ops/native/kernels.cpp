@@ -256,10 +256,47 @@ INLINE void gather(const Table& t, int64_t first, int64_t points, const T* image
   }
 }
 
+#if defined(__AVX2__)
+// gather() for sixteen channels of bfloat16.
+template <bool inside, bool levels>
+INLINE void gather_sixteen(const Table& t, int64_t first, int64_t points, const BFloat16* image, int64_t channels,
+                           int64_t width, BFloat16* output) {
+  EightFloats even[4] = {}, odd[4] = {};
+  for (int64_t p = first; p < first + points; ++p) {
+    const Corners<BFloat16> at = Corners<BFloat16>::at(image, t.pixel[p], levels ? t.step[p] : width, channels);
+    const BFloat16* const corners[4] = {at.top_left, at.top_right, at.bottom_left, at.bottom_right};
+    const float weights[4] = {t.top_left[p], t.top_right[p], t.bottom_left[p], t.bottom_right[p]};
+    const int32_t bits = t.corners[p];
+    for (int c = 0; c < 4; ++c) {
+      const EightWords words = inside ? load_words(corners[c]) : load_words_if(bits >> c & 1, corners[c]);
+      const EightFloats weight = weights[c] - EightFloats{};
+      even[c] = multiply_add(weight, even_channels(words), even[c]);
+      odd[c] = multiply_add(weight, odd_channels(words), odd[c]);
+    }
+  }
+  store_channels(output, (even[0] + even[1]) + (even[2] + even[3]), (odd[0] + odd[1]) + (odd[2] + odd[3]));
+}
+#endif
+
+template <class T>
+constexpr bool is_bfloat = false;
+template <>
+constexpr bool is_bfloat<BFloat16> = true;
+
 template <class T, bool inside, bool levels>
 INLINE void gather_group(const Table& t, int64_t first, int64_t points, const T* image, int64_t channels, int64_t width,
                          int64_t depth, T* output) {
   constexpr int kSixteen = 16 / kLanes;
+#if defined(__AVX2__)
+  if constexpr (is_bfloat<T>) {
+    if (depth % 16 == 0) {
+      for (int64_t c = 0; c < depth; c += 16) {
+        gather_sixteen<inside, levels>(t, first, points, image + c, channels, width, output + c);
+      }
+      return;
+    }
+  }
+#endif
   if (depth == 16) {
     return gather<T, kSixteen, inside, levels>(t, first, points, image, channels, width, kLanes, output);
   }
