@@ -19,11 +19,11 @@ from pathlib import Path
 import torch
 import torchvision
 from safetensors.torch import load_file, save_file
-from timing import machine
 from torch import nn
 from torch.utils.data import DataLoader
 
 import internimage
+from internimage.benchmark.timing import describe_machine
 from internimage.cli.train import ConsoleReporter
 from internimage.data.augmentation import Augmentation, batch_mixing, training_transform
 from internimage.data.dataset import EpochSampler, ImageDataset
@@ -86,7 +86,7 @@ def train(options: argparse.Namespace) -> None:
         "val": trainer.progress.best,
         "test": evaluate(task, best, loader, trainer.accelerator),
         "minutes": minutes,
-        "machine": machine(),
+        "machine": str(describe_machine(torch.device("cpu"))),
     }
     (options.output / RESULT).write_text(json.dumps(result, indent=2) + "\n")
     print(json.dumps(result))

@@ -128,8 +128,9 @@ def test_autocast_keeps_locations() -> None:
     assert all(torch.equal(f, e.to(f.dtype)) for f, e in zip(found, expected, strict=True))
 
 
-def test_empty_batch() -> None:
-    inputs = tensors(batch=0, dtype=torch.float32)
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
+def test_empty_batch(dtype: torch.dtype) -> None:
+    inputs = tensors(batch=0, dtype=dtype)
     assert [t.shape for t in with_gradients(operator, inputs)] == [(0, 11, 15), *(t.shape for t in inputs)]
 
 

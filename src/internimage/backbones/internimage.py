@@ -252,7 +252,7 @@ class Stem(nn.Module):
         self.norm2 = _norm(config.norm_layer, channels)
 
     def forward(self, image: Tensor) -> Tensor:
-        x = self.norm1(self.conv1(image).permute(0, 2, 3, 1))
+        x = self.norm1(self.conv1(image.contiguous(memory_format=torch.channels_last)).permute(0, 2, 3, 1))
         return self.norm2(_convolve(self.conv2, self.activation(x)))
 
 
@@ -317,6 +317,8 @@ class InternImage(nn.Module):
         for module in self.modules():
             if isinstance(module, DCNv3):
                 module.reset_parameters()
+        # as the convolutions' inputs: otherwise every call rearranges the weights, or takes a slower algorithm
+        self.to(memory_format=torch.channels_last)
 
     @property
     def feature_channels(self) -> tuple[int, ...]:

@@ -215,16 +215,16 @@ def make_problem(
         return Problem(
             layer.name,
             (input, offset, mask),
-            lambda *t: ops.dcnv3(*t, groups=groups, softmax=True),
-            lambda *t: grid_sample_dcnv3(*t, groups=groups),
+            lambda input, offset, mask: ops.dcnv3(input, offset, mask, groups=groups, softmax=True),
+            lambda input, offset, mask: grid_sample_dcnv3(input, offset, mask, groups),
             terms,
         )
     packed = torch.randn(*shape, -(-groups * 27 // 8) * 8, generator=random).to(device, dtype)
     return Problem(
         layer.name,
         (input, packed),
-        lambda *t: ops.dcnv4(*t, groups=groups),
-        lambda *t: grid_sample_dcnv4(*t, groups=groups),
+        lambda input, packed: ops.dcnv4(input, packed, groups=groups),
+        lambda input, packed: grid_sample_dcnv4(input, packed, groups),
         terms,
     )
 

@@ -102,11 +102,17 @@ def assign(
 ) -> None:
     """Move the selected tensors into a model on the meta device, batch by batch.
 
-    Floating tensors become ``dtype``, others keep theirs.  At no time is more than the model and one batch resident.
+    Floating tensors become ``dtype``, others keep theirs; weights of convolutions become channels last.  At no time is
+    more than the model and one batch resident.
     """
     for batch in batches(file, selected):
         state = {
-            selected[name]: tensor.to(device, dtype if tensor.is_floating_point() else tensor.dtype, copy=True)
+            selected[name]: tensor.to(
+                device,
+                dtype if tensor.is_floating_point() else tensor.dtype,
+                copy=True,
+                memory_format=torch.channels_last if tensor.dim() == 4 else torch.preserve_format,
+            )
             for name, tensor in file.read(batch)
         }
         model.load_state_dict(state, strict=False, assign=True)

@@ -8,6 +8,7 @@ from typing import Annotated
 import tyro
 from tyro.conf import OmitArgPrefixes, OmitSubcommandPrefixes, subcommand
 
+from internimage.cli.benchmark import Benchmark
 from internimage.cli.convert import Convert
 from internimage.cli.data import Data
 from internimage.cli.demo import Demo
@@ -28,6 +29,7 @@ Command = (
     | Annotated[Evaluate, subcommand("evaluate")]
     | Annotated[Data, subcommand("data")]
     | Annotated[Convert, subcommand("convert")]
+    | Annotated[Benchmark, subcommand("benchmark")]
     | Annotated[Doctor, subcommand("doctor")]
 )
 

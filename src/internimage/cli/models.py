@@ -47,11 +47,12 @@ class Models:
                 f"{recipe.parameters / 1e6:.1f} M",
                 str(recipe.preprocessing.crop),
                 f"{recipe.gmacs:.1f}",
-                "in the package" if packaged else "released" if recipe.weights else "none",
+                "packaged" if packaged else "released" if recipe.weights else "none",
                 score,
             )
         Console(width=None if Console().is_terminal else 120).print(table)
         print(
-            "\nScores are the authors' own, unless marked ours. GMACs: multiply-additions of one image of that size, counted here."
+            "\nScores are the authors' own, unless marked ours. "
+            "GMACs: multiply-additions of one image of that size, counted here."
         )
         return 0

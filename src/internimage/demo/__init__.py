@@ -43,5 +43,5 @@ def prediction_sheet(results: list[tuple[str, Classification]]) -> Image.Image:
     return sheet(
         pictures,
         title=f"{MODEL}: {right} of {len(results)} photos right",
-        footer=f"Held-out photos, none chosen by hand. Of all test photos the model gets {measured.shipped:.1f} % right.",
+        footer=f"Held-out photos, not chosen by hand. Of all test photos {measured.shipped:.1f} % are predicted right.",
     )

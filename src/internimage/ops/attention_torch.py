@@ -66,10 +66,10 @@ def _points(value: Tensor, location: Tensor, weight: Tensor, shapes: Sequence[in
 def attention_forward(value: Tensor, location: Tensor, weight: Tensor, shapes: Sequence[int]) -> Tensor:
     """Output (N, Q, M * D) in the value's dtype, accumulated in float32 (float64 for float64 locations)."""
     points = _points(value, location, weight, shapes)
-    per_bag = points.corners[0, 0, 0].numel() if points.corners.numel() else 4
+    per_bag = 4 * location.shape[3] * location.shape[4]
     rows = _rows(value, points.weight.dtype)
     output = sum_rows(rows, points.corners.view(-1, per_bag), points.weights().view(-1, per_bag))
-    return output.view(value.shape[0], location.shape[1], -1).to(value.dtype)
+    return output.view(value.shape[0], location.shape[1], value.shape[2] * value.shape[3]).to(value.dtype)
 
 
 def attention_backward(
@@ -79,7 +79,7 @@ def attention_backward(
     points = _points(value, location, weight, shapes)
     rows = _rows(value, points.weight.dtype)
     grad = grad_output.reshape(-1, value.shape[-1]).to(rows.dtype)
-    per_bag = points.corners[0, 0, 0].numel() if points.corners.numel() else 4
+    per_bag = 4 * location.shape[3] * location.shape[4]
     grad_rows = torch.zeros_like(rows)
     if grad.shape[0]:
         add_rows(grad_rows, points.corners.view(-1, per_bag), points.weights(), grad)

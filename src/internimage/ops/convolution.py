@@ -1,4 +1,4 @@
-"""The deformable convolutions of InternImage (DCNv3) and FlashInternImage (DCNv4): public functions and their checks."""
+"""The deformable convolutions of InternImage (DCNv3) and FlashInternImage (DCNv4): public functions and checks."""
 
 from __future__ import annotations
 

@@ -1,9 +1,9 @@
 """The operators as PyTorch knows them: ``torch.ops.internimage``, with fake, autograd and autocast rules.
 
-So ``torch.compile``, ``torch.export``, meta tensors and mixed precision treat them like operators of PyTorch's own.  For
-each operator there is also ``NAME_plain``, the plain-PyTorch implementation, which serves every device and dtype.  A
-faster kernel is registered under its device's dispatch key, takes precedence there, and calls ``NAME_plain`` for
-what it does not know (float64, images of more than 2**31 pixels); callers never change.
+So ``torch.compile``, ``torch.export``, meta tensors and mixed precision treat them like operators of PyTorch's own.
+For each operator there is also ``NAME_plain``, the plain-PyTorch implementation, which serves every device and
+dtype.  A faster kernel is registered under its device's dispatch key, takes precedence there, and calls
+``NAME_plain`` for what it does not know (float64, images of 2**29 pixels and more); callers never change.
 """
 
 from __future__ import annotations
@@ -67,7 +67,7 @@ def _dcnv3_definition(input: Tensor, offset: Tensor, mask: Tensor, *arguments: A
 
 
 def _weight(mask: Tensor, geometry: SamplingGeometry, softmax: bool) -> Tensor:
-    """The mask or its softmax over the points of a group; that of half precision stays in float32, as in the kernels."""
+    """The mask or its softmax over the points of a group, which in half precision stays float32, as in the kernels."""
     if not softmax:
         return mask
     mask = mask.to(torch.promote_types(mask.dtype, torch.float32))
