@@ -112,6 +112,12 @@ def test_geometry_of_no_released_model() -> None:
     assert torch.autograd.gradcheck(partial(operator, geometry=ODD), inputs)
 
 
+def test_vmap_is_refused_by_name() -> None:
+    inputs = [t.detach().unsqueeze(0) for t in tensors(dtype=torch.float32)]
+    with pytest.raises(OperatorError, match="put the mapped dimension into its batch dimension"):
+        torch.vmap(lambda *t: dcnv3(*t, groups=2))(*inputs)
+
+
 def test_second_derivatives() -> None:
     inputs = tensors(ODD, size=(3, 4))
     assert torch.autograd.gradgradcheck(partial(operator, geometry=ODD), inputs)
@@ -250,6 +256,7 @@ def test_contract_of_registered_operators(geometry: SamplingGeometry) -> None:
         ({"input": torch.zeros(6, 7, 4)}, r"input is \(6, 7, 4\) torch.float32; expected a floating tensor \(N, H, W"),
         ({"mask": torch.zeros(1, 6, 7, 18, dtype=torch.int64)}, "mask is .* torch.int64; expected a floating tensor"),
         ({"offset": torch.zeros(1, 6, 7, 36, device="meta")}, "offset is on meta, input on cpu"),
+        ({"mask": torch.zeros(1, 6, 7, 18).bfloat16()}, "mask is torch.bfloat16, input torch.float32; convert one"),
         ({"offset": torch.zeros(1, 6, 7, 18)}, r"offset is \(1, 6, 7, 18\); expected \(1, 6, 7, 36\)"),
         ({"mask": torch.zeros(2, 6, 7, 18)}, r"mask is \(2, 6, 7, 18\); expected \(1, 6, 7, 18\)"),
         ({"stride": 2}, r"offset is \(1, 6, 7, 36\); expected \(1, 3, 4, 36\)"),

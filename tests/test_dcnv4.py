@@ -87,6 +87,29 @@ def test_packing_is_all_that_differs_from_dcnv3(kernel_size: tuple[int, int], so
     assert torch.equal(dcnv4(value, packed, **options), dcnv3(value, offset, weight, **options))
 
 
+@pytest.mark.parametrize("softmax", [False, True])
+def test_derivatives_and_contract(softmax: bool) -> None:
+    form = SamplingGeometry((2, 2), (1, 1), (1, 1), (1, 1), 2, 1.5, False)
+    random = torch.Generator().manual_seed(0)
+    value = torch.randn(1, 3, 2, 4, generator=random, dtype=torch.float64, requires_grad=True)
+    packed = torch.randn(1, 4, 3, 26, generator=random, dtype=torch.float64, requires_grad=True)
+    arguments = convolution_arguments(form, softmax)
+    call = torch.ops.internimage.dcnv4
+    assert torch.autograd.gradcheck(lambda *t: call(*t, *arguments), (value, packed))
+    assert torch.autograd.gradgradcheck(lambda *t: call(*t, *arguments), (value, packed))
+    single = [t.detach().float().requires_grad_() for t in (value, packed)]
+    torch.library.opcheck(call.default, (*single, *arguments))
+    constants = [t.detach() for t in single]
+    cotangent = torch.ones_like(call(*constants, *arguments))
+    torch.library.opcheck(torch.ops.internimage.dcnv4_backward.default, (cotangent, *constants, *arguments))
+    compiled = torch.compile(
+        lambda *t: dcnv4(*t, kernel_size=2, groups=2, offset_scale=1.5, softmax=softmax),
+        fullgraph=True,
+        backend="aot_eager",
+    )
+    assert torch.equal(compiled(*constants), call(*constants, *arguments))
+
+
 @pytest.mark.parametrize(
     ("changes", "message"),
     [

@@ -18,6 +18,7 @@ from internimage.drawing import grid, with_bars
 from internimage.drawing.features import principal_components
 from internimage.errors import ConfigError, DownloadError, ImageReadError
 from internimage.inference import extract_features
+from internimage.ops import implementation
 
 CLASSES = ("cat", "cup", "rocket", "suit", "other")
 
@@ -226,17 +227,17 @@ def test_convert_and_doctor_commands(folder: Path, tmp_path: Path, capsys: pytes
     assert run(["doctor", "--json"]) == 0
     findings = json.loads(capsys.readouterr().out)
     assert findings["torch"] == torch.__version__.split("+")[0]
-    assert findings["dcnv3 on cpu"].startswith("plain PyTorch")
+    assert findings["operators on cpu"].startswith(implementation("cpu").name)
 
 
-def test_demo_draws_a_sheet_of_its_photos(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    state = torch.random.get_rng_state()
-    assert run(["demo", "--output", tmp_path / "sheet.png"]) == 0
-    assert torch.equal(torch.random.get_rng_state(), state)
-    assert str(tmp_path / "sheet.png") in capsys.readouterr().out
-    sheet = np.asarray(Image.open(tmp_path / "sheet.png"))
-    cells = [sheet[84:304, 20 + i * 228 : 240 + i * 228].std((0, 1)).max() for i in range(5)]
-    assert min(cells) > 20, "every cell of the first row shows a picture"
+def test_features_command_draws_maps(folder: Path, photos: Path, tmp_path: Path) -> None:
+    arguments: list[str | Path] = ["features", photos / "b.png", "--model", folder, "--output", tmp_path / "f.npz"]
+    assert run([*arguments, "--layers", "stage1", "pooled", "stage4", "--sheet", tmp_path / "maps.png"]) == 0
+    drawn = np.asarray(Image.open(tmp_path / "maps.png"))
+    assert drawn.shape[1] == 2 * 20 + 3 * 220 + 2 * 8  # the photo and two maps
+    assert run([*arguments, "--sheet", tmp_path / "none.png"]) == 1
+    assert run([*arguments, "--layers", "stage1", "--average", "--sheet", tmp_path / "none.png"]) == 1
+    assert not (tmp_path / "none.png").exists()
 
 
 def test_principal_components_find_the_directions_of_variance() -> None:

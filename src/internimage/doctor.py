@@ -27,7 +27,7 @@ def examine() -> dict[str, str]:
     findings["device auto"] = str(choose_device())
     for device in ("cpu", *(("cuda",) if count else ())):
         chosen = ops.implementation(device)
-        findings[f"dcnv3 on {device}"] = f"{chosen.name}: {chosen.reason}"
+        findings[f"operators on {device}"] = f"{chosen.name}: {chosen.reason}"
     findings["weights cache"] = constants.HF_HUB_CACHE
     if constants.HF_HUB_OFFLINE:
         findings["hub"] = "offline mode (HF_HUB_OFFLINE is set)"

@@ -28,4 +28,4 @@ def load() -> tuple[str | None, str]:
         return None, f"the compiled kernels do not load here ({str(error).splitlines()[0]})"
     name = library.internimage_cpu_kernels
     name.restype = ctypes.c_char_p
-    return name().decode(), "compiled kernels"
+    return name().decode(), f"{LIBRARY.name} is installed; it serves every torch from 2.10 on"
