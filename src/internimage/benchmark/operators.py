@@ -1,8 +1,8 @@
 """Each operator on the layers of real networks, against the plain PyTorch formulation that everybody uses.
 
-The references build normalised sampling grids for ``torch.nn.functional.grid_sample``, as the released InternImage and
-Deformable DETR do where their CUDA extensions are missing.  In half precision they sample in float32, which is what
-autocast makes of ``grid_sample``: it takes images and grids of one dtype, and positions in half precision are useless.
+The references (``ops/standard.py``) build normalised sampling grids for ``torch.nn.functional.grid_sample``, as the
+released InternImage and Deformable DETR do where their CUDA extensions are missing.  In half precision they sample in
+float32: ``grid_sample`` takes images and grids of one dtype, and positions in half precision are useless.
 """
 
 from __future__ import annotations
@@ -12,13 +12,13 @@ from dataclasses import dataclass
 from typing import Literal
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from internimage import ops
 from internimage.benchmark.timing import Limits, Timing, compare
 from internimage.ops.geometry import SamplingGeometry
 from internimage.ops.packing import split_packed
+from internimage.ops.standard import attention_standard, convolution_standard
 
 Operator = Literal["dcnv3", "dcnv4", "ms_deform_attn"]
 
@@ -207,6 +207,7 @@ def make_problem(
     if isinstance(layer, AttentionLayer):
         return _attention(layer, dtype, device, random)
     shape, groups = (1, layer.height, layer.width), layer.groups
+    geometry = SamplingGeometry((3, 3), (1, 1), (1, 1), (1, 1), groups, 1.0, False)
     # offsets of about a pixel: trained networks sample near the kernel's taps, not all over the image
     widths = (groups * _CHANNELS, groups * 18, groups * 9)
     input, offset, mask = (torch.randn(*shape, width, generator=random).to(device, dtype) for width in widths)
@@ -216,7 +217,7 @@ def make_problem(
             layer.name,
             (input, offset, mask),
             lambda input, offset, mask: ops.dcnv3(input, offset, mask, groups=groups, softmax=True),
-            lambda input, offset, mask: grid_sample_dcnv3(input, offset, mask, groups),
+            lambda input, offset, mask: convolution_standard(input, offset, mask, geometry, softmax=True),
             terms,
         )
     packed = torch.randn(*shape, -(-groups * 27 // 8) * 8, generator=random).to(device, dtype)
@@ -224,7 +225,7 @@ def make_problem(
         layer.name,
         (input, packed),
         lambda input, packed: ops.dcnv4(input, packed, groups=groups),
-        lambda input, packed: grid_sample_dcnv4(input, packed, groups),
+        lambda input, packed: convolution_standard(input, *split_packed(packed, geometry), geometry, softmax=False),
         terms,
     )
 
@@ -253,51 +254,6 @@ def _attention(layer: AttentionLayer, dtype: torch.dtype, device: torch.device, 
         # under autocast too, positions and weights stay in float32
         (value.to(device, dtype), location.to(device), weight.view(*location.shape[:-1]).to(device)),
         lambda value, location, weight: ops.ms_deform_attn(value, layer.levels, location, weight),
-        lambda value, location, weight: grid_sample_attention(value, layer.levels, location, weight),
+        lambda value, location, weight: attention_standard(value, location, weight, layer.levels),
         queries * _HEADS * _DEPTH * levels * _POINTS,
     )
-
-
-def grid_sample_dcnv3(input: Tensor, offset: Tensor, mask: Tensor, groups: int) -> Tensor:
-    """DCNv3 with its softmax; shapes as in :func:`internimage.ops.dcnv3`."""
-    weight = mask.float().unflatten(-1, (groups, 9)).softmax(-1).flatten(-2)
-    return _grid_sample_convolution(input, offset, weight, groups)
-
-
-def grid_sample_dcnv4(input: Tensor, packed: Tensor, groups: int) -> Tensor:
-    """DCNv4, whose weights are taken as they are; shapes as in :func:`internimage.ops.dcnv4`."""
-    geometry = SamplingGeometry((3, 3), (1, 1), (1, 1), (1, 1), groups, 1.0, False)
-    return _grid_sample_convolution(input, *split_packed(packed, geometry), groups)
-
-
-def _grid_sample_convolution(input: Tensor, offset: Tensor, weight: Tensor, groups: int) -> Tensor:
-    """Kernel 3, stride 1, padding 1: normalised coordinates and one ``grid_sample`` over all points."""
-    batch, height, width, channels = input.shape
-    device = input.device
-    tap = torch.arange(-1, 2, dtype=torch.float32, device=device)
-    offset = offset.float().view(batch, height, width, groups, 9, 2)
-    x = torch.arange(width, dtype=torch.float32, device=device).view(1, 1, -1, 1, 1) + tap.repeat_interleave(3)
-    y = torch.arange(height, dtype=torch.float32, device=device).view(1, -1, 1, 1, 1) + tap.repeat(3)
-    grid = torch.stack(((2 * (x + offset[..., 0]) + 1) / width - 1, (2 * (y + offset[..., 1]) + 1) / height - 1), -1)
-    grid = grid.permute(0, 3, 1, 2, 4, 5).reshape(batch * groups, height * width, 9, 2)
-    image = input.float().permute(0, 3, 1, 2).reshape(batch * groups, channels // groups, height, width)
-    sampled = F.grid_sample(image, grid, padding_mode="zeros", align_corners=False)
-    by_group = weight.float().reshape(batch, height * width, groups, 9).transpose(1, 2)
-    output = (sampled * by_group.reshape(batch * groups, 1, -1, 9)).sum(-1)
-    output = output.view(batch, channels, height * width).transpose(1, 2).to(input.dtype)
-    return output.reshape(batch, height, width, channels)
-
-
-def grid_sample_attention(value: Tensor, shapes: Sequence[Size], location: Tensor, weight: Tensor) -> Tensor:
-    """One ``grid_sample`` a level, then one weighted sum; shapes as in :func:`internimage.ops.ms_deform_attn`."""
-    batch, _, heads, depth = value.shape
-    queries = location.shape[1]
-    grid = 2 * location.float() - 1
-    sampled = []
-    for level, part in enumerate(value.float().split([height * width for height, width in shapes], 1)):
-        image = part.flatten(2).transpose(1, 2).reshape(batch * heads, depth, *shapes[level])
-        at = grid[:, :, :, level].transpose(1, 2).flatten(0, 1)
-        sampled.append(F.grid_sample(image, at, padding_mode="zeros", align_corners=False))
-    by_head = weight.float().transpose(1, 2).reshape(batch * heads, 1, queries, -1)
-    output = (torch.stack(sampled, -2).flatten(-2) * by_head).sum(-1)
-    return output.view(batch, heads * depth, queries).transpose(1, 2).to(value.dtype).contiguous()

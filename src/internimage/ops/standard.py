@@ -1,4 +1,4 @@
-"""The operators spelled out in standard ones around ``grid_sample``: what ONNX export writes in their place.
+"""The operators spelled out in standard ones around ``grid_sample``: what ONNX export writes, and benchmarks compare.
 
 Slower than the kernels and less exact, because ``grid_sample`` takes normalised coordinates (7e-5 at 200x304).
 """
@@ -48,11 +48,11 @@ def attention_standard(value: Tensor, location: Tensor, weight: Tensor, shapes: 
     queries, points = location.shape[1], location.shape[4]
     parts = value.float().split([height * width for height, width in shapes], 1)
     grids = (2 * location.float() - 1).permute(3, 0, 2, 1, 4, 5).unbind(0)
-    weights = weight.float().permute(3, 0, 2, 1, 4).unbind(0)
-    output = value.new_zeros((), dtype=torch.float32)
-    for (height, width), part, grid, level in zip(shapes, parts, grids, weights, strict=True):
+    sampled = []
+    for (height, width), part, grid in zip(shapes, parts, grids, strict=True):
         image = part.permute(0, 2, 3, 1).reshape(batch * heads, depth, height, width)
         grid = grid.reshape(batch * heads, queries, points, 2)
-        sampled = F.grid_sample(image, grid, padding_mode="zeros", align_corners=False)
-        output = output + (sampled * level.reshape(batch * heads, 1, queries, points)).sum(-1)
+        sampled.append(F.grid_sample(image, grid, padding_mode="zeros", align_corners=False))
+    by_head = weight.float().transpose(1, 2).reshape(batch * heads, 1, queries, len(sampled) * points)
+    output = (torch.cat(sampled, -1) * by_head).sum(-1)
     return output.reshape(batch, heads * depth, queries).transpose(1, 2).to(value.dtype)
