@@ -136,19 +136,18 @@ def toy_model() -> nn.Module:
 
 
 @pytest.fixture
-def toy(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Any:
+def toy(tmp_path: Path) -> Any:
     """Builds toy trainers; saving a model writes its weights, since a toy is no architecture of ours."""
 
     def save(model: nn.Module, folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         torch.save(model.state_dict(), folder / "weights.pt")
 
-    monkeypatch.setattr("internimage.training.trainer.save_model", save)
-
     def build(name: str, config: TrainingConfig = TOY, crash: Any = None) -> Trainer:
         AcceleratorState._reset_state(True)
         GradientState._reset_state()
-        return Trainer(ToyTask(crash), toy_model(), ToyData(), ToyData(), config, tmp_path / name, Silent(), cpu=True)
+        data, folder = ToyData(), tmp_path / name
+        return Trainer(ToyTask(crash), toy_model(), data, data, config, folder, Silent(), cpu=True, save=save)
 
     return build
 
