@@ -158,6 +158,14 @@ def test_moving_average(tmp_path: Path, small: Path) -> None:
         convert_checkpoint(small, tmp_path / "none", "ours", ema=True)
 
 
+def test_saved_files_are_as_readable_as_any_other(tmp_path: Path) -> None:
+    ordinary = tmp_path / "ordinary"
+    ordinary.touch()
+    folder = save_model(create_model("internimage_atto", num_classes=2), tmp_path / "model")
+    assert {path.stat().st_mode for path in folder.iterdir()} == {ordinary.stat().st_mode}
+
+
+
 @pytest.mark.parametrize(("weights", "save"), [("model.safetensors", save_file), ("pytorch_model.bin", torch.save)])
 def test_folders_and_shards(weights: str, save: Callable[[Any, Path], None], tmp_path: Path) -> None:
     state = dict(state_of("small"))

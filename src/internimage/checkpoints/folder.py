@@ -135,8 +135,11 @@ def write_safetensors(path: Path, tensors: Mapping[str, Tensor]) -> None:
     """Write tensors as they are; non-contiguous ones are copied first."""
     from safetensors.torch import save_file
 
+    path.touch()
+    mode = path.stat().st_mode  # as the user's umask has it; safetensors would leave a file that nobody else can read
     save_file(
         {name: tensor.detach().contiguous() for name, tensor in tensors.items()},
         path,
         metadata={"format": "pt"},
     )
+    path.chmod(mode)
