@@ -129,9 +129,8 @@ RECIPES = (
         measured=MeasuredScore(
             "top-1 on 120 test photos of clothing",
             "python benchmarks/clothing.py",
-            seeds=(0.0, 0.0, 0.0),
-            shipped=0.0,
-            peers={"torchvision resnet18, 11.2 M": (0.0, 0.0, 0.0)},
+            seeds=(47.5, 50.0),
+            shipped=50.0,
         ),
         note="ours: ten kinds of clothes, trained on 500 CC0 photos; for demonstrations",
     ),
