@@ -165,7 +165,6 @@ def test_saved_files_are_as_readable_as_any_other(tmp_path: Path) -> None:
     assert {path.stat().st_mode for path in folder.iterdir()} == {ordinary.stat().st_mode}
 
 
-
 @pytest.mark.parametrize(("weights", "save"), [("model.safetensors", save_file), ("pytorch_model.bin", torch.save)])
 def test_folders_and_shards(weights: str, save: Callable[[Any, Path], None], tmp_path: Path) -> None:
     state = dict(state_of("small"))
