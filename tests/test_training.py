@@ -487,7 +487,7 @@ def test_killed_ten_times_the_run_ends_in_the_same_numbers(tmp_path: Path) -> No
         "--size",
         "32",
         "--epochs",
-        "40",
+        "120",
         "--batch-size",
         "4",
         "--workers",
