@@ -1,6 +1,6 @@
 """Where the time of one forward pass goes: an operation's own time, the operator's with all it calls.
 
-python benchmarks/profile.py [--model internimage_t_1k_224] [--dtype float32] [--threads 1]
+python benchmarks/time_spent.py [--model internimage_t_1k_224] [--dtype float32] [--threads 1]
 """
 
 from __future__ import annotations
