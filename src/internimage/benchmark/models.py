@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from internimage.benchmark.timing import DTYPES, Timing, compare
+from internimage.benchmark.timing import Timing, compare
 from internimage.errors import ConfigError, MissingExtraError, UnknownModelError
 from internimage.factory import create_model
 from internimage.recipes import get_recipe
@@ -117,7 +117,7 @@ def benchmark_models(
             builders: dict[str, Callable[[], nn.Module]] = {model: lambda: create_model(model)}
             builders |= {name: lambda name=name, size=size: _peer(timm, name, size) for name in peers}  # type: ignore[misc]
             images = torch.randn(batch, 3, size, size, generator=torch.Generator().manual_seed(0))
-            images = images.to(device, DTYPES[dtype])
+            images = images.to(device, getattr(torch, dtype))
             yield Setting(size, batch, dtype, _measure(builders, images, rounds, compiled))
 
 

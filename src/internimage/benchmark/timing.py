@@ -18,8 +18,6 @@ import torch
 from internimage import ops
 from internimage.errors import ConfigError
 
-DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
-
 # A sample repeats a fast call until it takes this long: far above the clock's resolution and one interruption.
 _SAMPLE_MS = 5.0
 # Side of the matrices and bytes of the tensor that show the limits: big enough to be at them and to leave the caches.

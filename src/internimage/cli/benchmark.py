@@ -48,11 +48,13 @@ class OperatorBenchmark:
     """Folder for op.json and op.png: every number and a chart."""
 
     def run(self) -> int:
+        import torch
+
         from internimage.benchmark.operators import benchmark_operator, layers_of
-        from internimage.benchmark.timing import DTYPES, describe_machine, measure_limits, measuring
+        from internimage.benchmark.timing import describe_machine, measure_limits, measuring
 
         folder = _folder(self.save)
-        dtype = DTYPES[self.dtype]
+        dtype = getattr(torch, self.dtype)
         with measuring(self.device, self.threads) as device:
             machine = describe_machine(device)
             print(machine)

@@ -48,7 +48,7 @@ class ModelOptions:
     def torch_dtype(self) -> torch.dtype:
         import torch
 
-        return {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}[self.dtype]
+        return getattr(torch, self.dtype)
 
     def predictor(self) -> Predictor:
         """The model behind :class:`internimage.Predictor`."""

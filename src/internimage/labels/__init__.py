@@ -13,19 +13,15 @@ from importlib.resources import files
 
 from internimage.errors import ConfigError
 
-LABEL_SETS = ("clothing", "imagenet1k", "imagenet22k")
-_CLOTHING = ("dress", "hat", "longsleeve", "outwear", "pants", "shirt", "shoes", "shorts", "skirt", "t-shirt")
+LABEL_SETS = ("imagenet1k", "imagenet22k")
 
 
 @cache
 def load_labels(name: str) -> tuple[str, ...]:
     """Names of a label set, in the order of the released classifiers' outputs.
 
-    "imagenet1k" has 1,000 names; "imagenet22k" 21,841, of which those outside ImageNet-1K are WordNet ids; "clothing",
-    the classes of clothing-dataset-small, has ten.
+    "imagenet1k" has 1,000 names; "imagenet22k" 21,841, of which those outside ImageNet-1K are WordNet ids.
     """
-    if name == "clothing":
-        return _CLOTHING
     if name == "imagenet1k":
         return tuple(label for _, label in _imagenet1k())
     if name == "imagenet22k":

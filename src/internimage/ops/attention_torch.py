@@ -12,24 +12,15 @@ import torch
 from torch import Tensor
 
 from internimage.ops.convolution_torch import add_rows, row_products, sum_rows
+from internimage.ops.sampling import WeightedSamples
 
 
 @dataclass
-class _Points:
+class _Points(WeightedSamples):
     """The samples of a call, (N, Q, M, L, P) each, in the accumulation dtype."""
 
     corners: Tensor  # (..., 4) rows of the padded value: top left, top right, bottom left, bottom right
-    fraction_y: Tensor
-    fraction_x: Tensor
-    weight: Tensor
     size: tuple[Tensor, Tensor]  # (L, 1) height and width of each level
-
-    def weights(self) -> Tensor:
-        """(..., 4) bilinear weight times attention weight."""
-        bottom = self.fraction_y * self.weight
-        top = self.weight - bottom
-        top_right, bottom_right = top * self.fraction_x, bottom * self.fraction_x
-        return torch.stack((top - top_right, top_right, bottom - bottom_right, bottom_right), -1)
 
 
 def _rows(value: Tensor, accumulate: torch.dtype) -> Tensor:
@@ -60,7 +51,7 @@ def _points(value: Tensor, location: Tensor, weight: Tensor, shapes: Sequence[in
             exists = inside & (at_row >= 0) & (at_row < height) & (at_column >= 0) & (at_column < width)
             pixel = image * pixels + start + at_row * width + at_column
             corners.append(torch.where(exists, pixel * heads + head, batch * pixels * heads))
-    return _Points(torch.stack(corners, -1), fraction_y, fraction_x, weight.to(accumulate), (height, width))
+    return _Points(fraction_y, fraction_x, weight.to(accumulate), torch.stack(corners, -1), (height, width))
 
 
 def attention_forward(value: Tensor, location: Tensor, weight: Tensor, shapes: Sequence[int]) -> Tensor:
@@ -68,7 +59,7 @@ def attention_forward(value: Tensor, location: Tensor, weight: Tensor, shapes: S
     points = _points(value, location, weight, shapes)
     per_bag = 4 * location.shape[3] * location.shape[4]
     rows = _rows(value, points.weight.dtype)
-    output = sum_rows(rows, points.corners.view(-1, per_bag), points.weights().view(-1, per_bag))
+    output = sum_rows(rows, points.corners.view(-1, per_bag), points.corner_weights().view(-1, per_bag))
     return output.view(value.shape[0], location.shape[1], value.shape[2] * value.shape[3]).to(value.dtype)
 
 
@@ -82,17 +73,12 @@ def attention_backward(
     per_bag = 4 * location.shape[3] * location.shape[4]
     grad_rows = torch.zeros_like(rows)
     if grad.shape[0]:
-        add_rows(grad_rows, points.corners.view(-1, per_bag), points.weights(), grad)
+        add_rows(grad_rows, points.corners.view(-1, per_bag), points.corner_weights(), grad)
     products = row_products(rows, points.corners.view(-1, per_bag), grad).view(points.corners.shape)
-    top_left, top_right, bottom_left, bottom_right = products.unbind(-1)
-    top_slope, bottom_slope = top_right - top_left, bottom_right - bottom_left
-    top = top_left + points.fraction_x * top_slope
-    bottom = bottom_left + points.fraction_x * bottom_slope
+    grad_x, grad_y, grad_weight = points.gradients(products)
     height, width = points.size
-    grad_x = points.weight * (top_slope + points.fraction_y * (bottom_slope - top_slope)) * width
-    grad_y = points.weight * (bottom - top) * height
     return (
         grad_rows[:-1].view(value.shape).to(value.dtype),
-        torch.stack((grad_x, grad_y), -1).to(location.dtype),
-        (top + points.fraction_y * (bottom - top)).to(weight.dtype),
+        torch.stack((grad_x * width, grad_y * height), -1).to(location.dtype),
+        grad_weight.to(weight.dtype),
     )

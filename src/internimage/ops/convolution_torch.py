@@ -19,7 +19,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from internimage.ops.geometry import SamplingGeometry
-from internimage.ops.sampling import sample_positions
+from internimage.ops.sampling import WeightedSamples, sample_positions
 
 # Samples (pixels x groups x points) of a chunk: the index and weight tables then stay in a CPU's cache, while a
 # GPU gets enough work for a launch.
@@ -30,22 +30,12 @@ _BORDER_BEFORE, _BORDER_AFTER = 2, 1
 
 
 @dataclass
-class _Samples:
-    """Samples of one chunk of ``pixels`` output pixels."""
+class _Samples(WeightedSamples):
+    """Samples (pixels, G, P) of one chunk of ``pixels`` output pixels."""
 
     first: int
     last: int
     corners: Tensor  # (pixels, G, P, 4) row numbers in the padded image: top left, top right, bottom left, bottom right
-    fraction_y: Tensor  # (pixels, G, P) in [0, 1)
-    fraction_x: Tensor
-    mask: Tensor  # (pixels, G, P)
-
-    def weights(self) -> Tensor:
-        """(pixels, G, P, 4) bilinear weight times mask."""
-        bottom = self.fraction_y * self.mask
-        top = self.mask - bottom
-        top_right, bottom_right = top * self.fraction_x, bottom * self.fraction_x
-        return torch.stack((top - top_right, top_right, bottom - bottom_right, bottom_right), -1)
 
 
 def _padded_rows(input: Tensor, groups: int) -> Tensor:
@@ -83,7 +73,7 @@ def _samples(input: Tensor, offset: Tensor, mask: Tensor, geometry: SamplingGeom
             corners=corner.unsqueeze(-1) + step,
             fraction_y=torch.where(at.inside, at.fraction_y, 0),
             fraction_x=torch.where(at.inside, at.fraction_x, 0),
-            mask=mask[first:last].to(at.fraction_y.dtype),
+            weight=mask[first:last].to(at.fraction_y.dtype),
         )
 
 
@@ -101,7 +91,7 @@ def convolution_forward(input: Tensor, offset: Tensor, mask: Tensor, geometry: S
     per_bag = 4 * geometry.points
     for part in _samples(input, offset, mask, geometry):
         output[part.first : part.last] = sum_rows(
-            rows, part.corners.view(-1, per_bag), part.weights().view(-1, per_bag)
+            rows, part.corners.view(-1, per_bag), part.corner_weights().view(-1, per_bag)
         )
     return output.view(batch, *size, channels)
 
@@ -119,19 +109,14 @@ def convolution_backward(
     grad_mask = torch.empty_like(mask, memory_format=torch.contiguous_format).view(-1, points)
     for part in _samples(input, offset, mask, geometry):
         part_grad = grad[part.first : part.last]
-        weights = part.weights()
+        weights = part.corner_weights()
         add_rows(grad_rows, part.corners, weights, part_grad)
 
         products = row_products(rows, part.corners.view(-1, 4 * points), part_grad)
-        top_left, top_right, bottom_left, bottom_right = products.view(*weights.shape).unbind(-1)
-        top_slope, bottom_slope = top_right - top_left, bottom_right - bottom_left
-        top = top_left + part.fraction_x * top_slope
-        bottom = bottom_left + part.fraction_x * bottom_slope
-        scaled = part.mask * geometry.offset_scale
-        grad_y = scaled * (bottom - top)
-        grad_x = scaled * (top_slope + part.fraction_y * (bottom_slope - top_slope))
-        grad_offset[part.first : part.last] = torch.stack((grad_x, grad_y), -1).view(-1, points, 2)
-        grad_mask[part.first : part.last] = (top + part.fraction_y * (bottom - top)).view(-1, points)
+        grad_x, grad_y, grad_weight = part.gradients(products.view(*weights.shape))
+        shift = torch.stack((grad_x, grad_y), -1) * geometry.offset_scale
+        grad_offset[part.first : part.last] = shift.view(-1, points, 2)
+        grad_mask[part.first : part.last] = grad_weight.view(-1, points)
     batch, height, width, _ = input.shape
     before, after = _BORDER_BEFORE, _BORDER_AFTER
     grad_image = grad_rows.view(batch, height + before + after, width + before + after, input.shape[-1])

@@ -36,7 +36,8 @@ def convolution_arguments(geometry: SamplingGeometry, softmax: bool) -> tuple[An
     return (*flat, geometry.groups, geometry.offset_scale, geometry.remove_center, softmax)
 
 
-def _geometry(arguments: tuple[Any, ...]) -> SamplingGeometry:
+def geometry_of(arguments: tuple[Any, ...]) -> SamplingGeometry:
+    """The reverse of :func:`convolution_arguments`, without the softmax."""
     pairs = [(arguments[i], arguments[i + 1]) for i in (0, 2, 4, 6)]
     return SamplingGeometry(pairs[0], pairs[1], pairs[2], pairs[3], *arguments[8:11])
 
@@ -46,12 +47,12 @@ def _geometry(arguments: tuple[Any, ...]) -> SamplingGeometry:
 
 
 def _dcnv3(input: Tensor, offset: Tensor, mask: Tensor, *arguments: Any) -> Tensor:
-    geometry = _geometry(arguments)
+    geometry = geometry_of(arguments)
     return convolution_torch.convolution_forward(input, offset, _weight(mask, geometry, arguments[11]), geometry)
 
 
 def _dcnv3_backward(grad: Tensor, input: Tensor, offset: Tensor, mask: Tensor, *arguments: Any) -> Any:
-    geometry, softmax = _geometry(arguments), arguments[11]
+    geometry, softmax = geometry_of(arguments), arguments[11]
     weight = _weight(mask, geometry, softmax)
     grad_input, grad_offset, grad_weight = convolution_torch.convolution_backward(grad, input, offset, weight, geometry)
     if softmax:
@@ -62,7 +63,7 @@ def _dcnv3_backward(grad: Tensor, input: Tensor, offset: Tensor, mask: Tensor, *
 
 
 def _dcnv3_definition(input: Tensor, offset: Tensor, mask: Tensor, *arguments: Any) -> Tensor:
-    geometry = _geometry(arguments)
+    geometry = geometry_of(arguments)
     return convolution_reference(input, offset, _weight(mask, geometry, arguments[11]), geometry)
 
 
@@ -75,18 +76,18 @@ def _weight(mask: Tensor, geometry: SamplingGeometry, softmax: bool) -> Tensor:
 
 
 def _dcnv4(input: Tensor, packed: Tensor, *arguments: Any) -> Tensor:
-    return _dcnv3(input, *split_packed(packed, _geometry(arguments)), *arguments)
+    return _dcnv3(input, *split_packed(packed, geometry_of(arguments)), *arguments)
 
 
 def _dcnv4_backward(grad: Tensor, input: Tensor, packed: Tensor, *arguments: Any) -> Any:
-    geometry = _geometry(arguments)
+    geometry = geometry_of(arguments)
     offset, weight = split_packed(packed, geometry)
     grad_input, grad_offset, grad_weight = _dcnv3_backward(grad, input, offset, weight, *arguments)
     return grad_input, join_packed(grad_offset, grad_weight, packed.shape[-1], geometry)
 
 
 def _dcnv4_definition(input: Tensor, packed: Tensor, *arguments: Any) -> Tensor:
-    return _dcnv3_definition(input, *split_packed(packed, _geometry(arguments)), *arguments)
+    return _dcnv3_definition(input, *split_packed(packed, geometry_of(arguments)), *arguments)
 
 
 def _fake_convolution(input: Tensor, placed: Tensor, *others: Any) -> Tensor:

@@ -28,6 +28,31 @@ class SamplePositions:
     inside: Tensor  # bool: -1 < position < size in both directions; false for NaN
 
 
+@dataclass
+class WeightedSamples:
+    """Bilinear samples and what they are weighted with, all of one shape (...)."""
+
+    fraction_y: Tensor  # [0, 1)
+    fraction_x: Tensor
+    weight: Tensor
+
+    def corner_weights(self) -> Tensor:
+        """(..., 4) weights of the pixels top left, top right, bottom left, bottom right."""
+        bottom = self.fraction_y * self.weight
+        top = self.weight - bottom
+        top_right, bottom_right = top * self.fraction_x, bottom * self.fraction_x
+        return torch.stack((top - top_right, top_right, bottom - bottom_right, bottom_right), -1)
+
+    def gradients(self, products: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Gradients of x and y in pixels, and of the weight, from the four pixels times the output's gradient."""
+        top_left, top_right, bottom_left, bottom_right = products.unbind(-1)
+        top_slope, bottom_slope = top_right - top_left, bottom_right - bottom_left
+        top = top_left + self.fraction_x * top_slope
+        bottom = bottom_left + self.fraction_x * bottom_slope
+        grad_x = self.weight * (top_slope + self.fraction_y * (bottom_slope - top_slope))
+        return grad_x, self.weight * (bottom - top), top + self.fraction_y * (bottom - top)
+
+
 def sample_positions(
     offset: Tensor,
     geometry: SamplingGeometry,

@@ -20,6 +20,7 @@ import torch
 from torch import Tensor
 
 from internimage.ops.geometry import SamplingGeometry
+from internimage.ops.registration import geometry_of
 
 _DTYPES = (torch.float32, torch.bfloat16, torch.float16)
 _SMALL = 1 << 30  # as many pairs or pixels are counted in 32 bits, with room for a block
@@ -50,7 +51,7 @@ def dcnv3(input: Tensor, offset: Tensor, mask: Tensor, *arguments: Any) -> Tenso
     kernels = _kernels_for(input, offset, mask)
     if kernels is None:
         return torch.ops.internimage.dcnv3_plain(input, offset, mask, *arguments)
-    geometry = _geometry(arguments)
+    geometry = geometry_of(arguments)
     layout = _separate(geometry.groups, geometry.points)
     return _convolution_forward(kernels, input, offset, mask, layout, geometry, arguments[11])
 
@@ -60,7 +61,7 @@ def dcnv3_backward(grad: Tensor, input: Tensor, offset: Tensor, mask: Tensor, *a
     kernels = _kernels_for(input, grad, offset, mask)
     if kernels is None:
         return torch.ops.internimage.dcnv3_backward_plain(grad, input, offset, mask, *arguments)
-    geometry = _geometry(arguments)
+    geometry = geometry_of(arguments)
     grad_offset, grad_mask = (torch.empty_like(t, memory_format=torch.contiguous_format) for t in (offset, mask))
     layout = _separate(geometry.groups, geometry.points)
     grad_input = _convolution_backward(
@@ -74,7 +75,7 @@ def dcnv4(input: Tensor, packed: Tensor, *arguments: Any) -> Tensor:
     kernels = _kernels_for(input, packed)
     if kernels is None:
         return torch.ops.internimage.dcnv4_plain(input, packed, *arguments)
-    geometry, packed = _geometry(arguments), packed.contiguous()
+    geometry, packed = geometry_of(arguments), packed.contiguous()
     layout = _interleaved(packed.shape[-1], geometry.points)
     weight = packed.view(-1)[2 * geometry.points :]
     return _convolution_forward(kernels, input, packed, weight, layout, geometry, arguments[11])
@@ -85,7 +86,7 @@ def dcnv4_backward(grad: Tensor, input: Tensor, packed: Tensor, *arguments: Any)
     kernels = _kernels_for(input, grad, packed)
     if kernels is None:
         return torch.ops.internimage.dcnv4_backward_plain(grad, input, packed, *arguments)
-    geometry, packed = _geometry(arguments), packed.contiguous()
+    geometry, packed = geometry_of(arguments), packed.contiguous()
     width, points = packed.shape[-1], geometry.points
     grad_packed = torch.empty_like(packed)
     grad_packed[..., 3 * geometry.groups * points :].zero_()
@@ -125,11 +126,6 @@ def ms_deform_attn_backward(
 
 
 # ---- what the kernels are told ---------------------------------------------------------------------------------------
-
-
-def _geometry(arguments: tuple[Any, ...]) -> SamplingGeometry:
-    pairs = [(arguments[i], arguments[i + 1]) for i in (0, 2, 4, 6)]
-    return SamplingGeometry(pairs[0], pairs[1], pairs[2], pairs[3], *arguments[8:11])
 
 
 # Layouts are the numbers from one row (output pixel) to the next and from one group to the next, of places and weights.

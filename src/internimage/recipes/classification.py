@@ -124,7 +124,7 @@ RECIPES = (
         2_944_590,
         0.151,
         num_classes=10,
-        labels="clothing",
+        labels=None,
         packaged=True,
         measured=MeasuredScore(
             "top-1 on 120 test photos of clothing",

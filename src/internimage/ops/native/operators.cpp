@@ -1,6 +1,6 @@
 // The operators as PyTorch calls them: reads tensors, chooses the instruction set, divides the work among threads.
 //
-// Registered for CPU tensors of float32, bfloat16 and float16; Python has checked shapes, dtypes and contiguity.
+// Registered for CPU tensors; Python has checked that shapes fit together.
 
 #include <cstdlib>
 #include <cstring>
@@ -136,6 +136,19 @@ int64_t groups_per_block(const Image& image) {
   return groups < 4 && image.groups >= 4 ? 4 : groups;
 }
 
+// Hands over the float32 `sums`, which have the shape `sizes` of `tensor`, in that tensor's dtype.
+StableIValue rounded_like(const Tensor& tensor, Tensor& sums, const std::vector<int64_t>& sizes) {
+  const Type type = tensor.type();
+  if (type == Type::kFloat32) return sums.hand_over();
+  Tensor rounded(sizes, tensor.dtype());
+  const float* from = static_cast<const float*>(sums.data());
+  void* to = rounded.data();
+  int64_t count = 1;
+  for (const int64_t size : sizes) count *= size;
+  parallel(count, 1 << 15, [&](int64_t begin, int64_t end) { kernels().convert(type, from, to, begin, end); });
+  return rounded.hand_over();
+}
+
 int32_t dtype_of(StableIValue tensor) {
   int32_t dtype = 0;
   check(aoti_torch_get_dtype(reinterpret_cast<AtenTensorHandle>(tensor), &dtype));
@@ -143,8 +156,8 @@ int32_t dtype_of(StableIValue tensor) {
 }
 
 // Whether the kernels know a call: `same` tensors of one half or single precision type, then `single` ones of float32,
-// and an image (at `image`) whose pixels an int32 counts.  Others, float64 among them, are handed to the plain
-// implementation, stack and all.
+// all contiguous, and an image (at `image`) whose pixels an int32 counts.  Others, float64 among them, are handed to
+// the plain implementation, stack and all.
 bool known(const StableIValue* stack, int same, int single, int image) {
   const int32_t first = dtype_of(stack[0]), single_precision = aoti_torch_dtype_float32();
   if (first != single_precision && first != aoti_torch_dtype_bfloat16() && first != aoti_torch_dtype_float16()) {
@@ -155,6 +168,11 @@ bool known(const StableIValue* stack, int same, int single, int image) {
   }
   for (int i = same; i < same + single; ++i) {
     if (dtype_of(stack[i]) != single_precision) return false;
+  }
+  for (int i = 0; i < same + single; ++i) {
+    bool contiguous = false;
+    check(aoti_torch_is_contiguous(reinterpret_cast<AtenTensorHandle>(stack[i]), &contiguous));
+    if (!contiguous) return false;
   }
   int64_t* sizes = nullptr;
   check(aoti_torch_get_sizes(reinterpret_cast<AtenTensorHandle>(stack[image]), &sizes));
@@ -243,19 +261,12 @@ struct ConvolutionCall {
     const std::vector<int64_t> sizes = {input.size(0), input.size(1), input.size(2), input.size(3)};
     const Type type = input.type();
     Tensor sums(sizes, aoti_torch_dtype_float32());
-    float* gradient = static_cast<float*>(sums.data());
-    const Gradients to = {grad.data(), gradient, offset, weight};
+    const Gradients to = {grad.data(), static_cast<float*>(sums.data()), offset, weight};
     const int64_t per_block = groups_per_block(image), blocks = (image.groups + per_block - 1) / per_block;
     parallel(image.batch * blocks, 1, [&](int64_t begin, int64_t end) {
       kernels().convolve_backward(type, image, problem, to, per_block, begin, end);
     });
-    if (type == Type::kFloat32) return Tensor(sums.hand_over());
-    Tensor rounded(sizes, input.dtype());
-    void* data = rounded.data();
-    parallel(image.batch * image.pixels * image.channels(), 1 << 15, [&](int64_t begin, int64_t end) {
-      kernels().convert(type, gradient, data, begin, end);
-    });
-    return Tensor(rounded.hand_over());
+    return Tensor(rounded_like(input, sums, sizes));
   }
 };
 
@@ -359,16 +370,7 @@ void ms_deform_attn_backward(StableIValue* stack) {
   });
   stack[1] = grad_location.hand_over();
   stack[2] = grad_weight.hand_over();
-  if (type == Type::kFloat32) {
-    stack[0] = sums.hand_over();
-    return;
-  }
-  Tensor rounded(sizes, value.dtype());
-  void* data = rounded.data();
-  parallel(n * image.pixels * image.channels(), 1 << 15, [&](int64_t begin, int64_t end) {
-    kernels().convert(type, to.image, data, begin, end);
-  });
-  stack[0] = rounded.hand_over();
+  stack[0] = rounded_like(value, sums, sizes);
 }
 
 class Registration {
