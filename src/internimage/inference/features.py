@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from PIL import Image
+from PIL import Image, ImageOps
 from safetensors.numpy import save_file
 from torch import Tensor, nn
 
@@ -121,7 +121,9 @@ class FeatureSheet:
         """Draw the maps of one image, while there is room."""
         if len(self._rows) < self._most:
             maps = (principal_components(torch.from_numpy(features[layer])) for layer in self.layers)
-            self._rows.append([source.read(), *maps])
+            photo = source.read()
+            side = min(photo.size)
+            self._rows.append([ImageOps.fit(photo, (side, side)), *maps])  # the part that the network saw
 
     def save(self, path: Path) -> None:
         """Write the picture."""

@@ -46,8 +46,8 @@ def dcnv3(
         groups: number of channel groups G with offsets of their own.
         offset_scale: stretches the dilated kernel grid and the offsets around the kernel's centre.
         remove_center: leave out the kernel's central point (``kernel_h // 2``, ``kernel_w // 2``).
-        softmax: pass the mask through a softmax over the points of each group first, as the network does.  Inside the
-            operator it costs a tenth of a softmax beside it, and that of half precision is not rounded.
+        softmax: pass the mask through a softmax over the points of each group first, as the network does.  That of
+            half precision is not rounded.
 
     Returns:
         (N, Ho, Wo, C) in the dtype of ``input``.  Coordinates and weights are computed and summed in float32, in
