@@ -129,7 +129,7 @@ RECIPES = (
         measured=MeasuredScore(
             "top-1 on 120 test photos of clothing",
             "python benchmarks/clothing.py",
-            seeds=(47.5, 50.0),
+            seeds=(47.5, 50.0, 44.2),
             shipped=50.0,
         ),
         note="ours: ten kinds of clothes, trained on 500 CC0 photos; for demonstrations",
