@@ -22,7 +22,7 @@ from torch.utils.checkpoint import checkpoint
 
 from internimage.description import ModelDescription
 from internimage.errors import ConfigError, InputSizeError
-from internimage.ops import dcnv3
+from internimage.ops import LayerNorm, dcnv3, linear
 
 NormLayer = Literal["layer", "batch"]
 Activation = Literal["gelu", "silu", "relu"]
@@ -108,7 +108,7 @@ class BatchNorm(nn.BatchNorm2d):
 
 def layer_norm(channels: int) -> nn.LayerNorm:
     """LayerNorm over the last dimension with the epsilon of the released models."""
-    return nn.LayerNorm(channels, eps=_LAYER_NORM_EPS)
+    return LayerNorm(channels, eps=_LAYER_NORM_EPS)
 
 
 def _norm(kind: NormLayer, channels: int) -> nn.Module:
@@ -171,12 +171,12 @@ class DCNv3(nn.Module):
             nn.init.zeros_(projection.bias)
 
     def forward(self, x: Tensor) -> Tensor:
-        projected = self.input_proj(x)
+        projected = linear(self.input_proj, x)
         context = self.activation(self.depthwise_norm(_convolve(self.depthwise, x)))
         sampled = dcnv3(
             projected,
-            self.offset(context),
-            self.mask(context),
+            linear(self.offset, context),
+            linear(self.mask, context),
             groups=self.groups,
             offset_scale=self.offset_scale,
             remove_center=self.remove_center,
@@ -186,7 +186,7 @@ class DCNv3(nn.Module):
             gate = F.linear(context, self.center_scale_weight, self.center_scale_bias).sigmoid()
             gate = gate.repeat_interleave(x.shape[-1] // self.groups, dim=-1)
             sampled = torch.lerp(sampled, projected, gate.to(sampled.dtype))
-        return self.output_proj(sampled)
+        return linear(self.output_proj, sampled)
 
 
 class MLP(nn.Module):
@@ -199,7 +199,7 @@ class MLP(nn.Module):
         self.fc2 = nn.Linear(hidden, channels)
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.fc2(self.activation(self.fc1(x)))
+        return linear(self.fc2, linear(self.fc1, x, self.activation))
 
 
 class Block(nn.Module):

@@ -6,17 +6,13 @@
 // tests; near the border each pixel has a bit that says whether it exists, and one that does not is never multiplied,
 // so that an infinity at the edge cannot become NaN outside.
 
+#include "norm.h"
 #include "table.h"
 
 namespace internimage {
 namespace SIMD_NAMESPACE {
 
 // ---- sums over points, across channels ---------------------------------------------------------------------------
-
-template <class T>
-INLINE Floats load_some(const T* p, int64_t count) {  // count is kLanes or, at the end of a group's channels, fewer
-  return count == kLanes ? load(p) : load_part(p, count);
-}
 
 template <class T>
 INLINE Floats load_some_if(bool exists, const T* p, int64_t count) {
@@ -420,6 +416,10 @@ void attend_backward(Type type, const Image& image, const Attention& a, const Gr
   with_type(type, [&](auto number) { backward<decltype(number), AttentionPoints>(image, a, to, per_block, begin, end); });
 }
 
+void normalise(Type type, const Normalisation& problem, void* output, int64_t begin, int64_t end) {
+  with_type(type, [&](auto number) { normalise_rows(problem, static_cast<decltype(number)*>(output), begin, end); });
+}
+
 void convert(Type type, const float* from, void* to, int64_t begin, int64_t end) {
   with_type(type, [&](auto number) {
     write(from + begin, end - begin, static_cast<decltype(number)*>(to) + begin);
@@ -435,6 +435,7 @@ const Kernels SIMD_KERNELS = {
     SIMD_NAMESPACE::convolve_backward,
     SIMD_NAMESPACE::attend,
     SIMD_NAMESPACE::attend_backward,
+    SIMD_NAMESPACE::normalise,
     SIMD_NAMESPACE::convert,
 };
 

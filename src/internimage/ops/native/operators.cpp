@@ -373,6 +373,20 @@ void ms_deform_attn_backward(StableIValue* stack) {
   stack[0] = rounded_like(value, sums, sizes);
 }
 
+// layer_norm(input, weight, bias, epsilon) -> output, for maps (N, H, W, C)
+void layer_norm(StableIValue* stack) {
+  const Tensor input(stack[0]), weight(stack[1]), bias(stack[2]);
+  const int64_t rows = input.size(0) * input.size(1) * input.size(2), channels = input.size(3);
+  const Normalisation problem = {input.data(), weight.data(), bias.data(), channels, static_cast<float>(as_double(stack[3]))};
+  Tensor output({input.size(0), input.size(1), input.size(2), channels}, input.dtype());
+  void* data = output.data();
+  const Type type = input.type();
+  parallel(rows, (1 << 15) / (channels + 1) + 1, [&](int64_t begin, int64_t end) {
+    kernels().normalise(type, problem, data, begin, end);
+  });
+  stack[0] = output.hand_over();
+}
+
 class Registration {
  public:
   Registration() {
@@ -382,6 +396,7 @@ class Registration {
     add<dcnv4, 2, 0, 0>("dcnv4", "internimage::dcnv4_plain");
     add<dcnv4_backward, 3, 0, 1>("dcnv4_backward", "internimage::dcnv4_backward_plain");
     add<ms_deform_attn, 1, 2, 0>("ms_deform_attn", "internimage::ms_deform_attn_plain");
+    add<layer_norm, 3, 0, 0>("layer_norm", "internimage::layer_norm_plain");
     add<ms_deform_attn_backward, 2, 2, 1>("ms_deform_attn_backward", "internimage::ms_deform_attn_backward_plain");
   }
 

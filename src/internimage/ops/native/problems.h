@@ -42,6 +42,13 @@ struct Attention {
   int64_t queries() const { return query_count; }
 };
 
+// Layer normalisation of rows of channels.
+struct Normalisation {
+  const void *input, *weight, *bias;
+  int64_t channels;
+  float epsilon;
+};
+
 // Gradients of a loss.  grad_image is float and is written for the groups of a block; the others are in the operands' type.
 struct Gradients {
   const void* output;
@@ -50,7 +57,7 @@ struct Gradients {
 };
 
 // One instruction set's kernels.  Forward works on output pixels [begin, end) of the whole batch; backward on blocks
-// [begin, end) of (image, `groups_per_block` groups), which share nothing, so that sums have one order.
+// [begin, end) of (image, `groups_per_block` groups), which share nothing, so that sums have one order; normalise on rows.
 struct Kernels {
   const char* name;
   void (*convolve)(Type, const Image&, const Convolution&, void* output, int64_t begin, int64_t end);
@@ -59,6 +66,7 @@ struct Kernels {
   void (*attend)(Type, const Image&, const Attention&, void* output, int64_t begin, int64_t end);
   void (*attend_backward)(Type, const Image&, const Attention&, const Gradients&, int64_t groups_per_block,
                           int64_t begin, int64_t end);
+  void (*normalise)(Type, const Normalisation&, void* output, int64_t begin, int64_t end);
   void (*convert)(Type, const float* from, void* to, int64_t begin, int64_t end);
 };
 

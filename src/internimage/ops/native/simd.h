@@ -225,6 +225,11 @@ INLINE void store_part(T* p, Floats v, int64_t count) {
   for (int64_t i = 0; i < count; ++i) put(p + i, v[i]);
 }
 
+template <class T>
+INLINE Floats load_some(const T* p, int64_t count) {  // count is kLanes or, at the end of a row of channels, fewer
+  return count == kLanes ? load(p) : load_part(p, count);
+}
+
 #if defined(__clang__) || __GNUC__ >= 12
 #define SHUFFLE(a, b, ...) __builtin_shufflevector(a, b, __VA_ARGS__)
 #else

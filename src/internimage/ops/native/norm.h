@@ -1,0 +1,74 @@
+// Layer normalisation of rows of channels.  Part of kernels.cpp.
+#pragma once
+
+#include <cmath>
+#include <vector>
+
+#include "problems.h"
+#include "simd.h"
+
+namespace internimage {
+namespace SIMD_NAMESPACE {
+
+constexpr int64_t kRows = 4;  // in flight at once: a row alone waits for its own sums
+
+template <class T>
+std::vector<float> as_floats(const void* from, int64_t count, int64_t padded) {
+  std::vector<float> floats(padded);
+  for (int64_t i = 0; i < count; ++i) floats[i] = to_float(static_cast<const T*>(from)[i]);
+  return floats;
+}
+
+// Mean and variance are taken in two passes over rows that lie in the first-level cache: one pass over sums of squares
+// loses all digits where the mean is large.
+template <class T>
+void normalise_rows(const Normalisation& problem, T* output, int64_t begin, int64_t end) {
+  const int64_t channels = problem.channels, whole = channels / kLanes * kLanes;
+  const int64_t padded = (channels + kLanes - 1) / kLanes * kLanes;
+  const std::vector<float> weight = as_floats<T>(problem.weight, channels, padded);
+  const std::vector<float> bias = as_floats<T>(problem.bias, channels, padded);
+  std::vector<float> copies(kRows * padded);
+  const float share = 1.0f / static_cast<float>(channels);
+  for (int64_t first = begin; first < end; first += kRows) {
+    const int64_t rows = end - first < kRows ? end - first : kRows;
+    Floats sum[kRows] = {}, squares[kRows] = {};
+    float means[kRows], variances[kRows];
+    for (int64_t r = 0; r < rows; ++r) {
+      const T* x = static_cast<const T*>(problem.input) + (first + r) * channels;
+      float* copy = copies.data() + r * padded;
+      for (int64_t c = 0; c < padded; c += kLanes) {
+        const Floats v = c < whole ? load(x + c) : load_part(x + c, channels - c);
+        store(copy + c, v);
+        sum[r] = sum[r] + v;
+      }
+    }
+    sum_each(sum[0], sum[1], sum[2], sum[3], means);
+    for (int64_t r = 0; r < rows; ++r) {
+      float* copy = copies.data() + r * padded;
+      means[r] *= share;
+      for (int64_t c = channels; c < padded; ++c) copy[c] = means[r];  // adds nothing to the variance
+      for (int64_t c = 0; c < padded; c += kLanes) {
+        const Floats away = load(copy + c) - means[r];
+        squares[r] = multiply_add(away, away, squares[r]);
+      }
+    }
+    sum_each(squares[0], squares[1], squares[2], squares[3], variances);
+    for (int64_t r = 0; r < rows; ++r) {
+      const float* copy = copies.data() + r * padded;
+      T* to = output + (first + r) * channels;
+      const Floats scale = splat(1.0f / std::sqrt(variances[r] * share + problem.epsilon));
+      for (int64_t c = 0; c < padded; c += kLanes) {
+        const Floats unit = (load(copy + c) - means[r]) * scale;
+        const Floats y = multiply_add(unit, load(weight.data() + c), load(bias.data() + c));
+        if (c < whole) {
+          store(to + c, y);
+        } else {
+          store_part(to + c, y, channels - c);
+        }
+      }
+    }
+  }
+}
+
+}  // namespace SIMD_NAMESPACE
+}  // namespace internimage
