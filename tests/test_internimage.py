@@ -338,7 +338,7 @@ def test_exports_with_any_batch_and_size(config: ClassifierConfig, shapes: list[
     program = torch.export.export(model, (images,), dynamic_shapes=({0: free, 2: free, 3: free},)).module()
     for shape in shapes:
         images = fill.make_input(shape, 1)
-        near(program(images), model(images), 1e-6)
+        near(program(images), model(images), 3e-6)
 
 
 @torch.no_grad()

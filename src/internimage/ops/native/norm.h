@@ -28,7 +28,7 @@ void normalise_rows(const Normalisation& problem, T* output, int64_t begin, int6
   const std::vector<float> weight = as_floats<T>(problem.weight, channels, padded);
   const std::vector<float> bias = as_floats<T>(problem.bias, channels, padded);
   std::vector<float> copies(kRows * padded);
-  const float share = 1.0f / static_cast<float>(channels);
+  const float count = static_cast<float>(channels);
   for (int64_t first = begin; first < end; first += kRows) {
     const int64_t rows = end - first < kRows ? end - first : kRows;
     Floats sum[kRows] = {}, squares[kRows] = {};
@@ -45,7 +45,7 @@ void normalise_rows(const Normalisation& problem, T* output, int64_t begin, int6
     sum_each(sum[0], sum[1], sum[2], sum[3], means);
     for (int64_t r = 0; r < rows; ++r) {
       float* copy = copies.data() + r * padded;
-      means[r] *= share;
+      means[r] /= count;
       for (int64_t c = channels; c < padded; ++c) copy[c] = means[r];  // adds nothing to the variance
       for (int64_t c = 0; c < padded; c += kLanes) {
         const Floats away = load(copy + c) - means[r];
@@ -56,7 +56,7 @@ void normalise_rows(const Normalisation& problem, T* output, int64_t begin, int6
     for (int64_t r = 0; r < rows; ++r) {
       const float* copy = copies.data() + r * padded;
       T* to = output + (first + r) * channels;
-      const Floats scale = splat(1.0f / std::sqrt(variances[r] * share + problem.epsilon));
+      const Floats scale = splat(1.0f / std::sqrt(variances[r] / count + problem.epsilon));
       for (int64_t c = 0; c < padded; c += kLanes) {
         const Floats unit = (load(copy + c) - means[r]) * scale;
         const Floats y = multiply_add(unit, load(weight.data() + c), load(bias.data() + c));
