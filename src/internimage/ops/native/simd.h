@@ -216,13 +216,35 @@ INLINE void put(Float16* p, float value) { p->bits = float_to_half(value); }
 // The first `count` < kLanes elements, zeros after them; nothing beyond them is touched.
 template <class T>
 INLINE Floats load_part(const T* p, int64_t count) {
+#if defined(__AVX512F__)
+  const __mmask16 mask = static_cast<__mmask16>((1u << count) - 1);
+  if constexpr (sizeof(T) == 4) {
+    return (Floats)_mm512_maskz_loadu_ps(mask, p);
+  } else {
+    alignas(32) T bits[kLanes];
+    _mm256_store_si256(reinterpret_cast<__m256i*>(bits), _mm256_maskz_loadu_epi16(mask, p));
+    return load(bits);
+  }
+#else
   Floats v = {};
   for (int64_t i = 0; i < count; ++i) v[i] = to_float(p[i]);
   return v;
+#endif
 }
 template <class T>
 INLINE void store_part(T* p, Floats v, int64_t count) {
+#if defined(__AVX512F__)
+  const __mmask16 mask = static_cast<__mmask16>((1u << count) - 1);
+  if constexpr (sizeof(T) == 4) {
+    _mm512_mask_storeu_ps(p, mask, (__m512)v);
+  } else {
+    alignas(32) T bits[kLanes];
+    store(bits, v);
+    _mm256_mask_storeu_epi16(p, mask, _mm256_load_si256(reinterpret_cast<const __m256i*>(bits)));
+  }
+#else
   for (int64_t i = 0; i < count; ++i) put(p + i, v[i]);
+#endif
 }
 
 template <class T>
