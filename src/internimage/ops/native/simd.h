@@ -213,6 +213,12 @@ INLINE void put(float* p, float value) { *p = value; }
 INLINE void put(BFloat16* p, float value) { p->bits = bfloat_bits(value); }
 INLINE void put(Float16* p, float value) { p->bits = float_to_half(value); }
 
+#if defined(__AVX2__) && !defined(__AVX512F__)
+INLINE __m256i first_lanes(int64_t count) {
+  return _mm256_cmpgt_epi32(_mm256_set1_epi32(static_cast<int>(count)), _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7));
+}
+#endif
+
 // The first `count` < kLanes elements, zeros after them; nothing beyond them is touched.
 template <class T>
 INLINE Floats load_part(const T* p, int64_t count) {
@@ -226,9 +232,12 @@ INLINE Floats load_part(const T* p, int64_t count) {
     return load(bits);
   }
 #else
-  Floats v = {};
-  for (int64_t i = 0; i < count; ++i) v[i] = to_float(p[i]);
-  return v;
+#if defined(__AVX2__)
+  if constexpr (sizeof(T) == 4) return (Floats)_mm256_maskload_ps(reinterpret_cast<const float*>(p), first_lanes(count));
+#endif
+  T part[kLanes] = {};
+  std::memcpy(part, p, count * sizeof(T));
+  return load(part);
 #endif
 }
 template <class T>
@@ -243,7 +252,14 @@ INLINE void store_part(T* p, Floats v, int64_t count) {
     _mm256_mask_storeu_epi16(p, mask, _mm256_load_si256(reinterpret_cast<const __m256i*>(bits)));
   }
 #else
-  for (int64_t i = 0; i < count; ++i) put(p + i, v[i]);
+#if defined(__AVX2__)
+  if constexpr (sizeof(T) == 4) {
+    return _mm256_maskstore_ps(reinterpret_cast<float*>(p), first_lanes(count), (__m256)v);
+  }
+#endif
+  T part[kLanes];
+  store(part, v);
+  std::memcpy(p, part, count * sizeof(T));
 #endif
 }
 
