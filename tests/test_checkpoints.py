@@ -473,6 +473,13 @@ def test_a_failure_in_saving_leaves_what_was_there(
         (lambda path: convert_checkpoint(path, "a", "official"), ConfigError, "does not end in .pth"),
         (lambda path: convert_checkpoint(path, "a.pth", "hf"), ConfigError, "the hf layout is a folder"),
         (
+            lambda path: write_layout(
+                Path("a"), "hf", {}, get_recipe("internimage_pico").config, create_model("small").description
+            ),
+            ConfigError,
+            "hf layout cannot say that a model's masks have no softmax",
+        ),
+        (
             lambda path: convert_checkpoint(path.rename(path.with_name("mine.pth")), "a", "hf"),
             UnknownModelError,
             "mine",

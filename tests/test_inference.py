@@ -220,7 +220,8 @@ def test_models_command_lists_what_the_recipes_say(capsys: pytest.CaptureFixture
     assert [name for name in ii.list_models() if name not in table] == []
 
 
-def test_convert_and_doctor_commands(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_convert_and_doctor_commands(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = ii.save_model(ii.create_model("internimage_t_1k_224", num_classes=2), tmp_path / "model")
     assert run(["convert", folder, tmp_path / "x.pth", "--layout", "official"]) == 0
     assert str(tmp_path / "x.pth") in capsys.readouterr().out
     assert "patch_embed.conv1.weight" in torch.load(tmp_path / "x.pth", weights_only=True)["model"]

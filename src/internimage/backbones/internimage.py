@@ -51,7 +51,10 @@ class InternImageConfig:
         depthwise_kernel_size: kernel of the depthwise convolution that predicts offsets and mask.
         center_feature_scale: blend the operator's output with its input by a learned gate per group.
         remove_center: DCNv3 without its central point.
+        mask_softmax: whether the weights of a group's points sum to one.  False leaves them unbounded, as in DCNv4
+            (Xiong et al., CVPR 2024, section 3.1), which learns faster from scratch.
         post_norm_blocks: blocks of the third stage followed by an extra LayerNorm (InternImage-H and G).
+        linear_std: standard deviation with which linear layers start; None for the inverse root of their inputs.
     """
 
     channels: int
@@ -67,7 +70,9 @@ class InternImageConfig:
     depthwise_kernel_size: int = 3
     center_feature_scale: bool = False
     remove_center: bool = False
+    mask_softmax: bool = True
     post_norm_blocks: tuple[int, ...] = ()
+    linear_std: float | None = 0.02
 
     def __post_init__(self) -> None:
         if self.channels < 1 or min(self.groups, default=0) < 1 or min(self.depths, default=0) < 1:
@@ -147,6 +152,7 @@ class DCNv3(nn.Module):
         self.groups = groups
         self.offset_scale = config.offset_scale
         self.remove_center = config.remove_center
+        self.mask_softmax = config.mask_softmax
         points = 9 - int(config.remove_center)
         if config.center_feature_scale:
             self.center_scale_weight = nn.Parameter(torch.zeros(groups, channels))
@@ -162,10 +168,12 @@ class DCNv3(nn.Module):
         self.output_proj = nn.Linear(channels, channels)
 
     def reset_parameters(self) -> None:
-        """Start as a plain average of the kernel grid: zero offsets, uniform mask."""
+        """Start on the kernel grid: with softmax as a plain average, without as a random filter for each group."""
         for predictor in (self.offset, self.mask):
             nn.init.zeros_(predictor.weight)
             nn.init.zeros_(predictor.bias)
+        if not self.mask_softmax:
+            nn.init.normal_(self.mask.bias, std=(self.groups / self.mask.out_features) ** 0.5)
         for projection in (self.input_proj, self.output_proj):
             nn.init.xavier_uniform_(projection.weight)
             nn.init.zeros_(projection.bias)
@@ -180,7 +188,7 @@ class DCNv3(nn.Module):
             groups=self.groups,
             offset_scale=self.offset_scale,
             remove_center=self.remove_center,
-            softmax=True,
+            softmax=self.mask_softmax,
         )
         if self.has_center_scale:
             gate = F.linear(context, self.center_scale_weight, self.center_scale_bias).sigmoid()
@@ -313,7 +321,9 @@ class InternImage(nn.Module):
         self.stem = Stem(config.channels, config)
         self.stages = nn.ModuleList(Stage(index, config) for index in range(count))
         self._frozen_stages = 0
-        self.apply(_initialise)
+        for module in self.modules():
+            if isinstance(module, nn.Linear):
+                initialise_linear(module, config.linear_std)
         for module in self.modules():
             if isinstance(module, DCNv3):
                 module.reset_parameters()
@@ -391,7 +401,7 @@ class InternImage(nn.Module):
         return self
 
 
-def _initialise(module: nn.Module) -> None:
-    if isinstance(module, nn.Linear):
-        nn.init.trunc_normal_(module.weight, std=0.02)
-        nn.init.zeros_(module.bias)
+def initialise_linear(layer: nn.Linear, std: float | None) -> None:
+    """Weights of a truncated normal distribution, by default 1 / sqrt(inputs), and no bias."""
+    nn.init.trunc_normal_(layer.weight, std=layer.in_features**-0.5 if std is None else std)
+    nn.init.zeros_(layer.bias)

@@ -44,6 +44,8 @@ def write_layout(
         raise ConfigError(f"the {layout} layout is a folder; {target} looks like a file")
     if layout == "ours":
         return write_folder(target, tensors, description)
+    if not config.backbone.mask_softmax:  # every reader of those files would apply the softmax
+        raise ConfigError(f"the {layout} layout cannot say that a model's masks have no softmax; write the layout ours")
     names = from_ours(tensors, layout, config)
     renamed = {names[name]: tensor for name, tensor in tensors.items()}
     if layout == "official":

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from typing import Annotated
+from typing import Annotated, Any
 
 import tyro
 from tyro.conf import OmitArgPrefixes, OmitSubcommandPrefixes, subcommand
@@ -20,30 +20,46 @@ from internimage.cli.predict import Predict
 from internimage.cli.train import Train
 from internimage.errors import InternImageError
 
-Command = (
-    Annotated[Demo, subcommand("demo")]
-    | Annotated[Models, subcommand("models")]
-    | Annotated[Predict, subcommand("predict")]
-    | Annotated[Features, subcommand("features")]
-    | Annotated[Train, subcommand("train")]
-    | Annotated[Evaluate, subcommand("evaluate")]
-    | Annotated[Data, subcommand("data")]
-    | Annotated[Convert, subcommand("convert")]
-    | Annotated[Benchmark, subcommand("benchmark")]
-    | Annotated[Doctor, subcommand("doctor")]
-)
+
+def _commands(arguments: list[str]) -> Any:
+    """All commands.  ``train --recipe NAME`` is asked for its recipe first, whose values then are the defaults."""
+    train = subcommand("train")
+    if arguments[:1] == ["train"] and (recipe := _value_of("--recipe", arguments)) is not None:
+        train = subcommand("train", default=Train.from_recipe(recipe))
+    return (
+        Annotated[Demo, subcommand("demo")]
+        | Annotated[Models, subcommand("models")]
+        | Annotated[Predict, subcommand("predict")]
+        | Annotated[Features, subcommand("features")]
+        | Annotated[Train, train]
+        | Annotated[Evaluate, subcommand("evaluate")]
+        | Annotated[Data, subcommand("data")]
+        | Annotated[Convert, subcommand("convert")]
+        | Annotated[Benchmark, subcommand("benchmark")]
+        | Annotated[Doctor, subcommand("doctor")]
+    )
+
+
+def _value_of(option: str, arguments: list[str]) -> str | None:
+    for argument, following in zip(arguments, [*arguments[1:], None], strict=True):
+        if argument == option:
+            return following
+        if argument.startswith(f"{option}="):
+            return argument.removeprefix(f"{option}=")
+    return None
 
 
 def main(arguments: list[str] | None = None) -> None:
     """Entry point.  Exit status: 0 done, 1 something failed, 2 wrong usage."""
-    command = tyro.cli(
-        Command,
-        prog="internimage",
-        description="InternImage vision models on any machine. Start with: internimage demo",
-        args=arguments,
-        config=(OmitArgPrefixes, OmitSubcommandPrefixes),
-    )
+    arguments = sys.argv[1:] if arguments is None else arguments
     try:
+        command = tyro.cli(
+            _commands(arguments),
+            prog="internimage",
+            description="InternImage vision models on any machine. Start with: internimage demo",
+            args=arguments,
+            config=(OmitArgPrefixes, OmitSubcommandPrefixes),
+        )
         status = command.run()
     except InternImageError as error:
         print(f"internimage: {error}", file=sys.stderr)

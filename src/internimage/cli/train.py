@@ -21,6 +21,8 @@ class Train:
 
     $ internimage train --data photos/ --model internimage_t_1k_224 --init pretrained --epochs 20 --lr 1e-4
 
+    $ internimage train --data imagenet/ --recipe internimage_t_1k_224
+
     $ internimage train --resume runs/photos
 
     The data is a folder with one folder a class (or train/ and val/ with such folders, or a CSV file with the columns
@@ -29,10 +31,12 @@ class Train:
 
     data: Annotated[Path | None, arg(metavar="FOLDER", help_behavior_hint="(required, unless --resume)")] = None
     """Images: one folder a class, or train/ and val/, or a CSV file."""
+    recipe: Annotated[str | None, arg(metavar="NAME", help_behavior_hint="")] = None
+    """Train as a released model was trained: sets all that follows, which further options then change."""
     model: Annotated[str, arg(metavar="NAME")] = "internimage_atto"
     """Architecture, see `internimage models`."""
-    init: Annotated[str, arg(metavar="pretrained|scratch|FILE")] = "scratch"
-    """Weights to start from: released ones, none, or a checkpoint or model folder."""
+    init: Annotated[str, arg(metavar="pretrained|scratch|NAME|FILE")] = "scratch"
+    """Weights to start from: released ones (of this or another NAME), none, or a checkpoint or model folder."""
     size: Annotated[int | None, arg(metavar="PIXELS", help_behavior_hint="(default: the model's)")] = None
     """Side of the images."""
     val_fraction: float = 0.2
@@ -47,6 +51,20 @@ class Train:
     """Stay on the CPU even where there is a GPU."""
     training: TrainingConfig = field(default_factory=TrainingConfig)
     augmentation: Augmentation = field(default_factory=Augmentation)
+
+    @staticmethod
+    def from_recipe(name: str) -> Train:
+        """The defaults of ``--recipe NAME``."""
+        from internimage.training.recipes import get_training_recipe
+
+        recipe = get_training_recipe(name)
+        return Train(
+            recipe=name,
+            model=recipe.model,
+            init=recipe.init,
+            training=recipe.training,
+            augmentation=recipe.augmentation,
+        )
 
     def run(self) -> int:
         from internimage.errors import ConfigError, InterruptedRunError
@@ -75,6 +93,7 @@ class Train:
         if trainer.accelerator.is_main_process:
             sizes = f"{len(splits.train)} training, {len(splits.val)} validation images"
             print(f"{len(splits.train.classes)} classes; {sizes}")
+            print(_learning_rate(trainer.config, trainer.accelerator.num_processes))
             print(f"run: {folder}")
         try:
             row = trainer.fit(resume=self.resume is not None)
@@ -85,6 +104,14 @@ class Train:
             print(f"best {trainer.task.best} {trainer.progress.best:.1%} in {folder / 'best'}; last {row['top1']:.1%}")
             print(f"use it: internimage predict IMAGE --model {folder / 'best'}")
         return 0
+
+
+def _learning_rate(config: TrainingConfig, processes: int) -> str:
+    """``learning rate 1.25e-04 = 5e-04 x 128 / 512 (images an update: 128 a process x 1 accumulated x 1 processes)``"""
+    images, text = config.images_an_update(processes), f"learning rate {config.peak_lr(processes):.3g}"
+    if config.lr_batch_size:
+        text += f" = {config.lr:g} x {images} / {config.lr_batch_size}"
+    return f"{text}; {images} images an update ({config.batch_size} x {config.accumulate} x {processes} processes)"
 
 
 class ConsoleReporter:

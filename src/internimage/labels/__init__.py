@@ -39,6 +39,12 @@ def imagenet22k_to_1k() -> tuple[int, ...]:
     return tuple(int(line) for line in _lines("imagenet22k_to_1k.txt"))
 
 
+@cache
+def imagenet1k_wnids() -> tuple[str, ...]:
+    """WordNet ids of ImageNet-1K, which also name the folders of its images, in the order of the outputs."""
+    return tuple(wnid for wnid, _ in _imagenet1k())
+
+
 def _imagenet1k() -> list[tuple[str, str]]:
     """(wnid, label): the first synonym, or all of them where two classes share the first."""
     rows = list(csv.DictReader(_lines("imagenet1k.csv")))

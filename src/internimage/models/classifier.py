@@ -20,6 +20,7 @@ from internimage.backbones.internimage import (
     Activation,
     InternImage,
     InternImageConfig,
+    initialise_linear,
     layer_norm,
 )
 from internimage.description import ModelDescription
@@ -239,13 +240,13 @@ class ImageClassifier(nn.Module):
 
     def reset_classifier(self, num_classes: int) -> None:
         """Replace the classifier by a freshly initialised one; 0 removes it, and a metadata head with it."""
-        old = next(self.head.parameters())
+        old, std = next(self.head.parameters()), self.config.backbone.linear_std
         if num_classes:
             self.classifier = nn.Linear(self.head.out_features, num_classes).to(old)
-            _initialise_linear(self.classifier)
+            initialise_linear(self.classifier, std)
             if self.metadata_head is not None:
                 self.metadata_head.fc = nn.Linear(self.metadata_head.fc.in_features, num_classes).to(old)
-                _initialise_linear(self.metadata_head.fc)
+                initialise_linear(self.metadata_head.fc, std)
         else:
             self.classifier = nn.Identity()
             self.metadata_head = None
@@ -268,8 +269,3 @@ class ImageClassifier(nn.Module):
     def set_gradient_checkpointing(self, enabled: bool = True) -> None:
         """Trade compute for memory in training; see :meth:`InternImage.set_gradient_checkpointing`."""
         self.backbone.set_gradient_checkpointing(enabled)
-
-
-def _initialise_linear(layer: nn.Linear) -> None:
-    nn.init.trunc_normal_(layer.weight, std=0.02)
-    nn.init.zeros_(layer.bias)

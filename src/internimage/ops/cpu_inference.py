@@ -109,6 +109,7 @@ def _least_multiplications() -> dict[torch.dtype, int]:
     one of the library that PyTorch uses for float32; in bfloat16 both are oneDNN.
     """
     operators = torch.ops.mkldnn
-    if not torch.backends.mkldnn.is_available() or not hasattr(operators, "_linear_pointwise"):
+    known = torch.backends.cpu.get_cpu_capability() in ("AVX2", "AVX512")  # others were not measured
+    if not known or not torch.backends.mkldnn.is_available() or not hasattr(operators, "_linear_pointwise"):
         return {}
     return {torch.float32: 2**23} | ({torch.bfloat16: 1} if operators._is_mkldnn_bf16_supported() else {})

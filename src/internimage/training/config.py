@@ -17,15 +17,21 @@ class TrainingConfig:
         batch_size: images an update and process, before accumulation.
         accumulate: batches added up for one update.
         lr: peak learning rate of AdamW.
+        lr_batch_size: images an update for which ``lr`` is meant; for another number it is scaled in proportion (Goyal
+            et al., 2017).  0 takes ``lr`` as it is.
         weight_decay: of matrices; vectors are spared.
         warmup_epochs: linear warm-up; may be a fraction.
+        warmup_start: first learning rate over the peak.
         end_lr: last learning rate over the peak.
         layer_decay: learning rate of a block over that of the next.
         deformable_lr_scale: extra factor for offsets of deformable convolutions.
+        published_groups: group parameters exactly as the released code does, see
+            :func:`internimage.training.groups.parameter_rules`.
         drop_path: stochastic depth of the last block.
         clip_norm: largest norm of the gradient; 0 for no clipping.
         ema_decay: decay of the moving average that is evaluated and kept; 0 for none.
         precision: "no" (float32), "bf16" or "fp16" mixed precision.
+        gradient_checkpointing: recompute each block in the backward pass, for less memory.
         compile: compile the model with torch.compile.
         seed: of initial order, augmentation and everything else random.
         workers: processes that read images; 0 reads in the main process.
@@ -36,15 +42,19 @@ class TrainingConfig:
     batch_size: int = 32
     accumulate: int = 1
     lr: float = 1e-3
+    lr_batch_size: int = 0
     weight_decay: float = 0.05
     warmup_epochs: float = 5.0
+    warmup_start: float = 1e-3
     end_lr: float = 1e-2
     layer_decay: float = 1.0
     deformable_lr_scale: float = 1.0
+    published_groups: bool = False
     drop_path: float = 0.05
     clip_norm: float = 5.0
     ema_decay: float = 0.999
     precision: Literal["no", "bf16", "fp16"] = "no"
+    gradient_checkpointing: bool = False
     compile: bool = False
     seed: int = 0
     workers: int = 2
@@ -57,8 +67,19 @@ class TrainingConfig:
         for name in ("lr", "checkpoint_minutes"):
             if not getattr(self, name) > 0:
                 raise ConfigError(f"{name} is {getattr(self, name)}; expected more than 0")
-        for name in ("weight_decay", "warmup_epochs", "clip_norm", "workers"):
+        for name in ("lr_batch_size", "weight_decay", "warmup_epochs", "clip_norm", "workers"):
             if getattr(self, name) < 0:
                 raise ConfigError(f"{name} is {getattr(self, name)}; expected 0 or more")
         if not 0 <= self.ema_decay < 1:
             raise ConfigError(f"ema_decay is {self.ema_decay}; expected 0 <= ema_decay < 1")
+        for name in ("warmup_start", "end_lr"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise ConfigError(f"{name} is {getattr(self, name)}; expected a share of the peak, 0 to 1")
+
+    def images_an_update(self, processes: int) -> int:
+        """Images whose gradients one update adds up."""
+        return self.batch_size * self.accumulate * processes
+
+    def peak_lr(self, processes: int) -> float:
+        """The peak learning rate, scaled to the images of an update."""
+        return self.lr * (self.images_an_update(processes) / self.lr_batch_size if self.lr_batch_size else 1.0)

@@ -17,8 +17,9 @@ from internimage.data.labelled import LabelledImages, Splits, read_splits
 from internimage.errors import ConfigError, TrainingError
 from internimage.factory import create_model, load_model
 from internimage.images import Preprocessing
+from internimage.labels import imagenet1k_wnids, imagenet22k_to_1k
 from internimage.models.classifier import ImageClassifier
-from internimage.recipes import get_recipe
+from internimage.recipes import get_recipe, list_models
 from internimage.tasks.classification import ClassificationTask
 from internimage.training.config import TrainingConfig
 from internimage.training.trainer import Reporter, Trainer
@@ -34,7 +35,8 @@ class RunConfig:
     Attributes:
         data: folder or table, see :func:`internimage.data.labelled.read_splits`.
         model: name of the architecture.
-        init: "scratch", "pretrained" (released weights) or a checkpoint or model folder to start from.
+        init: "scratch", "pretrained" (the model's released weights), the name of another released model of the same
+            architecture, or a checkpoint or model folder to start from.
         size: side of the images in pixels; None for the model's own.
         val_fraction: share of each class set aside where the data has no validation part.
         on_corrupt: "error" or "skip".
@@ -117,6 +119,8 @@ def _initial_model(config: RunConfig, classes: tuple[str, ...]) -> ImageClassifi
         model = create_model(config.model, num_classes=len(classes))
     elif config.init == "pretrained":
         model = create_model(config.model, pretrained=True, num_classes=len(classes))
+    elif config.init in list_models():
+        model = _from_other(config.model, config.init, classes)
     elif (Path(config.init) / DESCRIPTION_FILE).is_file():
         model = load_model(config.init)
         if isinstance(model, ImageClassifier) and (not model.description or model.description.labels != classes):
@@ -129,4 +133,22 @@ def _initial_model(config: RunConfig, classes: tuple[str, ...]) -> ImageClassifi
     if config.size is not None:
         preprocessing = dataclasses.replace(preprocessing, resize=config.size, crop=config.size)
     model.description = dataclasses.replace(model.description, labels=classes, preprocessing=preprocessing)
+    return model
+
+
+def _from_other(name: str, other: str, classes: tuple[str, ...]) -> ImageClassifier:
+    """A model with the released weights of another name, as ImageNet-1K models are fine-tuned from ImageNet-22K's.
+
+    For ImageNet-1K itself, its folders being named by WordNet id, the classifier keeps the rows of its classes.
+    """
+    ours, theirs = get_recipe(name), get_recipe(other)
+    if dataclasses.replace(ours.config, num_classes=0) != dataclasses.replace(theirs.config, num_classes=0):
+        raise ConfigError(f"{other} has another architecture than {name}; start from a model of the same size")
+    kept = theirs.labels == "imagenet22k" and classes == imagenet1k_wnids()
+    model = create_model(other, pretrained=True, num_classes=None if kept else len(classes))
+    assert isinstance(model, ImageClassifier)
+    assert model.description is not None
+    if kept:
+        model.keep_classes(imagenet22k_to_1k())
+    model.description = dataclasses.replace(model.description, preprocessing=ours.preprocessing)
     return model

@@ -97,13 +97,16 @@ class Trainer:
         for module in model.modules():
             if isinstance(module, InternImage):
                 module.set_drop_path_rate(config.drop_path)
+                module.set_gradient_checkpointing(config.gradient_checkpointing)
+        self.lr = config.peak_lr(world)
         rules = parameter_rules(
             model,
             weight_decay=config.weight_decay,
             layer_decay=config.layer_decay,
             deformable_lr_scale=config.deformable_lr_scale,
+            as_published=config.published_groups,
         )
-        optimizer = torch.optim.AdamW(parameter_groups(model, rules, config.lr))  # type: ignore[arg-type]
+        optimizer = torch.optim.AdamW(parameter_groups(model, rules, self.lr))  # type: ignore[arg-type]
         self.base_rates = [group["lr"] for group in optimizer.param_groups]
         # accelerate's tracing hook is not wanted: compile by hand, so that the averaged model stays a plain module
         self.model = model.to(self.accelerator.device)
@@ -117,6 +120,7 @@ class Trainer:
         self.factor = warmup_cosine(
             config.epochs * self.updates_per_epoch,
             round(config.warmup_epochs * self.updates_per_epoch),
+            start=config.warmup_start,
             end=config.end_lr,
         )
         self.progress = Progress()
@@ -216,13 +220,13 @@ class Trainer:
         if not math.isfinite(total):
             raise TrainingError(
                 f"the loss is not finite in epoch {state.epoch + 1}, batch {state.batch}; lower the learning rate "
-                f"(lr {self.config.lr}) or use precision bf16 or no. The last saved state is intact"
+                f"(lr {self.lr:.3g}) or use precision bf16 or no. The last saved state is intact"
             )
         recent = (total - state.loss_sum) / batches
         state.loss_sum = total
         state.loss_count += batches
         if self.accelerator.is_main_process:
-            lr = self.config.lr * self.factor(state.update)
+            lr = self.lr * self.factor(state.update)
             self.reporter.batch(state.epoch, state.batch, len(self.loader), recent, lr)
 
     def _finish_epoch(self) -> None:
@@ -231,7 +235,7 @@ class Trainer:
         row: dict[str, Any] = {
             "epoch": state.epoch + 1,
             "loss": state.loss_sum / max(1, state.loss_count),
-            "lr": self.config.lr * self.factor(state.update),
+            "lr": self.lr * self.factor(state.update),
             "unreadable": state.unreadable,
             **metrics,
         }
