@@ -12,8 +12,8 @@ from test_checkpoints import small_recipes as small_recipes
 
 from internimage import create_model
 from internimage.checkpoints.hub import HubFile
-from internimage.cli.main import _commands
-from internimage.cli.train import Train, _learning_rate
+from internimage.cli.main import parse
+from internimage.cli.train import _learning_rate
 from internimage.errors import ConfigError
 from internimage.labels import imagenet1k_wnids, imagenet22k_to_1k
 from internimage.training import run
@@ -64,26 +64,16 @@ def test_configurations_are_copies(shared: Path) -> None:
             assert found == value, (file, key)
 
 
-def parse(*arguments: str) -> Train:
-    import tyro
-    from tyro.conf import OmitArgPrefixes, OmitSubcommandPrefixes
-
-    given = ["train", *arguments]
-    command = tyro.cli(_commands(given), args=given, config=(OmitArgPrefixes, OmitSubcommandPrefixes))
-    assert isinstance(command, Train)
-    return command
-
-
 def test_a_recipe_on_the_command_line() -> None:
     """Its values are the defaults, wherever it stands; options change single ones."""
     name = "internimage_l_22kto1k_384"
     recipe = TRAINING_RECIPES[name]
     for arguments in (["--recipe", name, "--epochs", "3"], ["--epochs", "3", f"--recipe={name}"]):
-        train = parse("--data", "x", *arguments)
+        train = parse(["train", "--data", "x", *arguments])
         assert (train.model, train.init, train.augmentation) == (name, recipe.init, recipe.augmentation)
         assert train.training.epochs == 3
         assert train.training.layer_decay == recipe.training.layer_decay
-    assert parse("--data", "x").training == TrainingConfig()
+    assert parse(["train", "--data", "x"]).training == TrainingConfig()
 
 
 def test_learning_rate_follows_the_images_of_an_update() -> None:

@@ -49,18 +49,21 @@ def _value_of(option: str, arguments: list[str]) -> str | None:
     return None
 
 
+def parse(arguments: list[str]) -> Any:
+    """The command that the arguments describe; wrong usage exits with status 2."""
+    return tyro.cli(
+        _commands(arguments),
+        prog="internimage",
+        description="InternImage vision models on any machine. Start with: internimage demo",
+        args=arguments,
+        config=(OmitArgPrefixes, OmitSubcommandPrefixes),
+    )
+
+
 def main(arguments: list[str] | None = None) -> None:
     """Entry point.  Exit status: 0 done, 1 something failed, 2 wrong usage."""
-    arguments = sys.argv[1:] if arguments is None else arguments
     try:
-        command = tyro.cli(
-            _commands(arguments),
-            prog="internimage",
-            description="InternImage vision models on any machine. Start with: internimage demo",
-            args=arguments,
-            config=(OmitArgPrefixes, OmitSubcommandPrefixes),
-        )
-        status = command.run()
+        status = parse(sys.argv[1:] if arguments is None else arguments).run()
     except InternImageError as error:
         print(f"internimage: {error}", file=sys.stderr)
         status = 1

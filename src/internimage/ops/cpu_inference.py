@@ -38,7 +38,8 @@ class LayerNorm(nn.LayerNorm):
 
     def forward(self, input: Tensor) -> Tensor:
         weight, bias = self.weight, self.bias
-        if input.dim() == 4 and input.shape[3:] == weight.shape and _is_plain_inference(input, weight):
+        maps = input.dim() == 4 and bias is not None  # without weight there is no bias either
+        if maps and _is_plain_inference(input, weight) and input.shape[3:] == weight.shape:
             result: Tensor = torch.ops.internimage.layer_norm(input, weight, bias, self.eps)
             return result
         return super().forward(input)

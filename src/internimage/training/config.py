@@ -17,16 +17,16 @@ class TrainingConfig:
         batch_size: images an update and process, before accumulation.
         accumulate: batches added up for one update.
         lr: peak learning rate of AdamW.
-        lr_batch_size: images an update for which ``lr`` is meant; for another number it is scaled in proportion (Goyal
-            et al., 2017).  0 takes ``lr`` as it is.
+        lr_batch_size: images an update that the learning rate is meant for; for another number it is scaled in
+            proportion (Goyal et al., 2017).  0 takes it as it is.
         weight_decay: of matrices; vectors are spared.
         warmup_epochs: linear warm-up; may be a fraction.
         warmup_start: first learning rate over the peak.
         end_lr: last learning rate over the peak.
         layer_decay: learning rate of a block over that of the next.
         deformable_lr_scale: extra factor for offsets of deformable convolutions.
-        published_groups: group parameters exactly as the released code does, see
-            :func:`internimage.training.groups.parameter_rules`.
+        published_groups: learning rates and weight decay of each parameter exactly as in the released code, whose
+            layer decay forgets some norms.
         drop_path: stochastic depth of the last block.
         clip_norm: largest norm of the gradient; 0 for no clipping.
         ema_decay: decay of the moving average that is evaluated and kept; 0 for none.

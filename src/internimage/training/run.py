@@ -17,7 +17,7 @@ from internimage.data.labelled import LabelledImages, Splits, read_splits
 from internimage.errors import ConfigError, TrainingError
 from internimage.factory import create_model, load_model
 from internimage.images import Preprocessing
-from internimage.labels import imagenet1k_wnids, imagenet22k_to_1k
+from internimage.labels import imagenet1k_wnids
 from internimage.models.classifier import ImageClassifier
 from internimage.recipes import get_recipe, list_models
 from internimage.tasks.classification import ClassificationTask
@@ -145,10 +145,9 @@ def _from_other(name: str, other: str, classes: tuple[str, ...]) -> ImageClassif
     if dataclasses.replace(ours.config, num_classes=0) != dataclasses.replace(theirs.config, num_classes=0):
         raise ConfigError(f"{other} has another architecture than {name}; start from a model of the same size")
     kept = theirs.labels == "imagenet22k" and classes == imagenet1k_wnids()
-    model = create_model(other, pretrained=True, num_classes=None if kept else len(classes))
+    reduced: dict[str, Any] = {"labels": "imagenet1k"} if kept else {"num_classes": len(classes)}
+    model = create_model(other, pretrained=True, **reduced)
     assert isinstance(model, ImageClassifier)
     assert model.description is not None
-    if kept:
-        model.keep_classes(imagenet22k_to_1k())
     model.description = dataclasses.replace(model.description, preprocessing=ours.preprocessing)
     return model

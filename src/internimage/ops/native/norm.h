@@ -4,33 +4,25 @@
 #include <cmath>
 #include <vector>
 
-#include "problems.h"
-#include "simd.h"
+#include "table.h"
 
 namespace internimage {
 namespace SIMD_NAMESPACE {
 
 constexpr int64_t kRows = 4;  // in flight at once: a row alone waits for its own sums
 
-template <class T>
-std::vector<float> as_floats(const void* from, int64_t count, int64_t padded) {
-  std::vector<float> floats(padded);
-  for (int64_t i = 0; i < count; ++i) floats[i] = to_float(static_cast<const T*>(from)[i]);
-  return floats;
-}
-
 // Mean and variance are taken in two passes over rows that lie in the first-level cache: one pass over sums of squares
 // loses all digits where the mean is large.
 template <class T>
 void normalise_rows(const Normalisation& problem, T* output, int64_t begin, int64_t end) {
   const int64_t channels = problem.channels, whole = channels / kLanes * kLanes;
-  const int64_t padded = (channels + kLanes - 1) / kLanes * kLanes;
-  const std::vector<float> weight = as_floats<T>(problem.weight, channels, padded);
-  const std::vector<float> bias = as_floats<T>(problem.bias, channels, padded);
-  std::vector<float> copies(kRows * padded);
+  const int64_t padded = round_up(channels);
+  std::vector<float> weight(padded), bias(padded), copies(kRows * padded);
+  read(static_cast<const T*>(problem.weight), channels, weight.data());
+  read(static_cast<const T*>(problem.bias), channels, bias.data());
   const float count = static_cast<float>(channels);
   for (int64_t first = begin; first < end; first += kRows) {
-    const int64_t rows = end - first < kRows ? end - first : kRows;
+    const int64_t rows = smaller(kRows, end - first);
     Floats sum[kRows] = {}, squares[kRows] = {};
     float means[kRows], variances[kRows];
     for (int64_t r = 0; r < rows; ++r) {
