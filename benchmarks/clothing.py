@@ -14,12 +14,13 @@ import dataclasses
 import json
 import statistics
 import time
+from collections.abc import Mapping
 from pathlib import Path
 
 import torch
 import torchvision
 from safetensors.torch import load_file, save_file
-from torch import nn
+from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
 import internimage
@@ -33,6 +34,7 @@ from internimage.inference.evaluation import read_part
 from internimage.tasks.classification import ClassificationTask
 from internimage.training.config import TrainingConfig
 from internimage.training.run import evaluation_data
+from internimage.training.state import newest_checkpoint
 from internimage.training.trainer import Trainer, evaluate
 
 PREPROCESSING = Preprocessing(resize=128, crop=128)
@@ -52,9 +54,9 @@ def build(name: str, classes: tuple[str, ...], seed: int) -> nn.Module:
     return model
 
 
-def save(model: nn.Module, folder: Path) -> None:
+def save(model: nn.Module, folder: Path, weights: Mapping[str, Tensor]) -> None:
     folder.mkdir(parents=True, exist_ok=True)
-    save_file({name: tensor.contiguous() for name, tensor in model.state_dict().items()}, folder / WEIGHTS)
+    save_file({name: tensor.contiguous() for name, tensor in weights.items()}, folder / WEIGHTS)
 
 
 def train(options: argparse.Namespace) -> None:
@@ -69,7 +71,7 @@ def train(options: argparse.Namespace) -> None:
     writer = {} if ours else {"save": save}
     trainer = Trainer(task, model, data, val, config, options.output, ConsoleReporter(), cpu=True, **writer)
     started = time.monotonic()
-    trainer.fit(resume=(options.output / "last.pt").exists())
+    trainer.fit(resume=newest_checkpoint(options.output) is not None)
     minutes = (time.monotonic() - started) / 60
 
     best = internimage.load_model(options.output / "best") if ours else build(options.model, classes, options.seed)

@@ -9,7 +9,7 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -34,6 +34,7 @@ from internimage.training.config import TrainingConfig
 from internimage.training.ema import MovingAverage
 from internimage.training.groups import parameter_groups, parameter_rules
 from internimage.training.schedule import warmup_cosine
+from internimage.training.state import newest_checkpoint
 from internimage.training.trainer import Trainer
 
 GOLDEN = json.loads(gzip.decompress((Path(__file__).parent / "goldens" / "lr_decay.json.gz").read_bytes()))
@@ -139,9 +140,9 @@ def toy_model() -> nn.Module:
 def toy(tmp_path: Path) -> Any:
     """Builds toy trainers; saving a model writes its weights, since a toy is no architecture of ours."""
 
-    def save(model: nn.Module, folder: Path) -> None:
+    def save(model: nn.Module, folder: Path, weights: Mapping[str, Tensor]) -> None:
         folder.mkdir(parents=True, exist_ok=True)
-        torch.save(model.state_dict(), folder / "weights.pt")
+        torch.save(dict(weights), folder / "weights.pt")
 
     def build(name: str, config: TrainingConfig = TOY, crash: Any = None) -> Trainer:
         AcceleratorState._reset_state(True)
@@ -153,8 +154,8 @@ def toy(tmp_path: Path) -> Any:
 
 
 def weights(trainer: Trainer) -> list[Tensor]:
-    average = trainer.average.model if trainer.average else trainer.model
-    return [*trainer.model.state_dict().values(), *average.state_dict().values()]
+    average = trainer.average.tensors if trainer.average else {}
+    return [*trainer.model.state_dict().values(), *average.values()]
 
 
 def same(first: Trainer, second: Trainer) -> bool:
@@ -214,7 +215,7 @@ def test_a_crash_at_any_moment_then_resume_changes_nothing(toy: Any, when: int) 
     with pytest.raises(KeyError):
         toy("cut", config, crash).fit()
     resumed = toy("cut", config)
-    resumed.fit(resume=(resumed.folder / "last.pt").exists())
+    resumed.fit(resume=newest_checkpoint(resumed.folder) is not None)
     assert same(whole, resumed)
     rows = list(csv.DictReader((resumed.folder / "metrics.csv").open()))
     assert [row["epoch"] for row in rows] == ["1", "2", "3"]
@@ -257,8 +258,8 @@ def test_a_full_disk_leaves_the_previous_state(toy: Any, monkeypatch: pytest.Mon
     trainer = toy("disk")
     with pytest.raises(TrainingError, match=r"No space left on device.*is intact"):
         trainer.fit()
-    assert sorted(p.name for p in trainer.folder.iterdir()) == ["best", "last.pt", "metrics.csv"]
-    assert states.load_state(trainer.folder)[0].epoch == 1
+    assert sorted(p.name for p in trainer.folder.iterdir()) == ["best", "checkpoints", "metrics.csv"]
+    assert states.load_state(trainer.folder, trainer.processes)[0].epoch == 1
     resumed = toy("disk")
     resumed.fit(resume=True)
     whole = toy("whole")
@@ -266,9 +267,30 @@ def test_a_full_disk_leaves_the_previous_state(toy: Any, monkeypatch: pytest.Mon
     assert same(whole, resumed)
 
 
-def test_a_loss_that_is_not_finite_stops_the_run(toy: Any) -> None:
-    trainer = toy("nan", replace(TOY, lr=1e30, clip_norm=0))
-    with pytest.raises(TrainingError, match="not finite in epoch"):
+@pytest.mark.parametrize("accumulate", [1, 2])
+def test_steps_that_are_not_finite_are_left_out_and_counted(toy: Any, accumulate: int) -> None:
+    """A poisoned batch changes neither weights nor averages nor the reported loss; twenty in a row stop the run."""
+    config = replace(TOY, accumulate=accumulate, epochs=1, ema_decay=0.9)
+    trainer = toy("one", config)
+    losses, states_seen = trainer.task.losses, []
+
+    def poisoned(model: nn.Module, batch: ToyBatch) -> dict[str, Tensor]:
+        states_seen.append([tensor.clone() for tensor in weights(trainer)])
+        result = losses(model, batch)
+        return {**result, "mse": result["mse"] * math.inf} if trainer.task.calls == 2 else result
+
+    trainer.task.losses = poisoned
+    row = trainer.fit()
+    assert row["skipped"] == 1
+    assert math.isfinite(row["loss"])
+    before, after = states_seen[1], states_seen[2]
+    assert all(torch.equal(a, b) for a, b in zip(before, after, strict=True))
+    assert trainer.progress.update == 4 // accumulate
+    assert not any(torch.equal(a, b) for a, b in zip(before[:2], weights(trainer)[:2], strict=True))
+
+    trainer = toy("all", replace(config, epochs=99))
+    trainer.task.losses = lambda model, batch: {"nan": losses(model, batch)["mse"] * math.nan}
+    with pytest.raises(TrainingError, match="not finite 20 updates in a row"):
         trainer.fit()
 
 
@@ -312,15 +334,17 @@ def test_schedule_and_average_follow_their_formulas() -> None:
     ten = 0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * 0.1))
     assert values == pytest.approx([0.1, 0.55, ten, 0.51, 0.02, 0.02])
     model = nn.BatchNorm1d(2)
-    average, expected = MovingAverage(model, 0.3), np.zeros(2)
-    for step in range(1, 6):
-        model.running_mean = torch.tensor([1.0 * step, -2.0 * step])
-        model.num_batches_tracked = torch.tensor(step)
-        average.update(model)
-        decay = min(0.3, (1 + step) / (10 + step))
-        expected = decay * expected + (1 - decay) * np.array([1.0 * step, -2.0 * step])
-    np.testing.assert_allclose(average.model.running_mean.numpy(), expected, rtol=1e-6)  # type: ignore[operator, union-attr]
-    assert average.model.num_batches_tracked == 5
+    for warmup in (True, False):
+        model.reset_running_stats()
+        average, expected = MovingAverage(model, 0.3, warmup=warmup), np.zeros(2)
+        for step in range(1, 6):
+            model.running_mean = torch.tensor([1.0 * step, -2.0 * step])
+            average.update()
+            decay = min(0.3, (1 + step) / (10 + step)) if warmup else 0.3
+            expected = decay * expected + (1 - decay) * np.array([1.0 * step, -2.0 * step])
+        with average.applied():
+            np.testing.assert_allclose(model.running_mean.numpy(), expected, rtol=1e-6)
+        assert model.running_mean.tolist() == [5.0, -10.0]
 
 
 # --- real pictures -------------------------------------------------------------------------------------------------
@@ -501,7 +525,7 @@ def test_killed_ten_times_the_run_ends_in_the_same_numbers(tmp_path: Path) -> No
     rng, kills = np.random.default_rng(0), 0
     folder = tmp_path / "cut"
     while kills < 10:
-        started = (folder / "last.pt").exists()
+        started = newest_checkpoint(folder)
         process = subprocess.Popen(
             [*command, "--resume", str(folder)] if started else [*first, str(folder)], env=environment
         )
@@ -512,7 +536,7 @@ def test_killed_ten_times_the_run_ends_in_the_same_numbers(tmp_path: Path) -> No
             process.kill()
             process.wait()
             kills += 1
-            if not (folder / "last.pt").exists():
+            if not newest_checkpoint(folder):
                 (folder / "run.json").unlink(missing_ok=True)
     assert kills == 10, "the run ended before it could be killed ten times"
     if process.returncode != 0:

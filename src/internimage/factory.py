@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import os
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, TypeVar
@@ -29,7 +29,7 @@ class Architecture:
     """A kind of model: its configuration and the module built from it."""
 
     config: type[Any]
-    model: Callable[[Any], ImageClassifier | InternImage]
+    model: type[ImageClassifier] | type[InternImage]
 
 
 ARCHITECTURES: dict[str, Architecture] = {
@@ -138,12 +138,22 @@ def load_model(
     return model.eval()
 
 
-def save_model(model: nn.Module, path: str | os.PathLike[str], *, labels: Sequence[str] | None = None) -> Path:
+def save_model(
+    model: nn.Module,
+    path: str | os.PathLike[str],
+    weights: Mapping[str, torch.Tensor] | None = None,
+    *,
+    labels: Sequence[str] | None = None,
+) -> Path:
     """Write ``model.safetensors`` and ``model.json`` into the folder ``path`` and return it.
 
-    ``labels`` names the outputs of a model whose classes are one's own.
+    Args:
+        model: made by :func:`create_model`.
+        path: the folder.
+        weights: its state dict, where the model itself does not have all of it (as when it is sharded).
+        labels: names of the outputs of a model whose classes are one's own.
     """
-    kinds = [name for name, kind in ARCHITECTURES.items() if type(model) is kind.model]
+    kinds = [name for name, kind in ARCHITECTURES.items() if isinstance(model, kind.model)]
     if not kinds:
         raise ConfigError(f"cannot save a {type(model).__name__}; expected a model made by create_model")
     assert isinstance(model, ImageClassifier | InternImage)
@@ -154,7 +164,7 @@ def save_model(model: nn.Module, path: str | os.PathLike[str], *, labels: Sequen
     names = tuple(labels) if labels is not None else description.labels
     names = names if names is not None and len(names) == classes else None
     description = dataclasses.replace(description, config=dataclasses.asdict(model.config), labels=names)
-    return folder.write_folder(path, model.state_dict(), description)
+    return folder.write_folder(path, model.state_dict() if weights is None else weights, description)
 
 
 def convert_checkpoint(

@@ -5,12 +5,15 @@ from __future__ import annotations
 import sys
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from tyro.conf import FlagCreatePairsOff, arg
 
 from internimage.data.augmentation import Augmentation
 from internimage.training.config import TrainingConfig
+
+if TYPE_CHECKING:
+    from internimage.training.trainer import Moment
 
 
 @dataclass(frozen=True)
@@ -120,9 +123,9 @@ class ConsoleReporter:
     def __init__(self) -> None:
         self.live = sys.stderr.isatty()
 
-    def batch(self, epoch: int, batch: int, batches: int, loss: float, lr: float) -> None:
+    def batch(self, now: Moment) -> None:
         if self.live:
-            text = f"epoch {epoch + 1}  {batch}/{batches}  loss {loss:.3f}  lr {lr:.2e}"
+            text = f"epoch {now.epoch + 1}  {now.batch}/{now.batches}  loss {now.loss:.3f}  lr {now.lr:.2e}"
             print(f"\r{text:<60}", end="", file=sys.stderr, flush=True)
 
     def epoch(self, row: dict[str, Any], improved: bool) -> None:

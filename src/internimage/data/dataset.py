@@ -99,26 +99,42 @@ class ImageDataset(Dataset[Sample]):
 class EpochSampler(Sampler[SampleKey]):
     """All samples once an epoch, in an order that depends on (seed, epoch) alone; the same on every process.
 
-    With ``rank`` and ``world``, every ``world``-th of them, starting at ``rank``: each sample is seen by one process.
+    With ``rank`` and ``world``, every ``world``-th of them, starting at ``rank``: each sample is seen by one process,
+    and the batches that the processes take at the same time make up the batch that one process would take.
+
+    Args:
+        length: samples of the data set.
+        seed: of the order.
+        shuffle: take them in random order.
+        rank, world: which of how many processes this is.
+        share: samples that each process takes; None for all there are.  Beyond the end it starts over.
+
+    ``epoch`` and ``skip``, the samples to leave out at the start, may be set before each epoch.
     """
 
-    def __init__(self, length: int, seed: int, *, shuffle: bool, rank: int = 0, world: int = 1) -> None:
+    def __init__(
+        self, length: int, seed: int, *, shuffle: bool, rank: int = 0, world: int = 1, share: int | None = None
+    ) -> None:
         self.length = length
         self.seed = seed
         self.shuffle = shuffle
         self.rank = rank
         self.world = world
+        self.share = len(range(rank, length, world)) if share is None else share
         self.epoch = 0
+        self.skip = 0
 
     def __len__(self) -> int:
-        return len(range(self.rank, self.length, self.world))
+        """Samples in a whole epoch."""
+        return self.share
 
     def __iter__(self) -> Iterator[SampleKey]:
         order = torch.arange(self.length)
         if self.shuffle:
             generator = torch.Generator().manual_seed(mix_seed(self.seed, self.epoch, 0))
             order = torch.randperm(self.length, generator=generator)
-        return (SampleKey(self.epoch, int(index)) for index in order[self.rank :: self.world])
+        numbers = torch.arange(self.skip, self.share) * self.world + self.rank
+        return (SampleKey(self.epoch, int(index)) for index in order[numbers % self.length])
 
 
 def mix_seed(seed: int, epoch: int, index: int) -> int:

@@ -7,6 +7,8 @@ from typing import Literal
 
 from internimage.errors import ConfigError
 
+Strategy = Literal["ddp", "fsdp", "deepspeed-zero1", "deepspeed-zero3", "deepspeed-zero3-offload"]
+
 
 @dataclass(frozen=True)
 class TrainingConfig:
@@ -30,12 +32,16 @@ class TrainingConfig:
         drop_path: stochastic depth of the last block.
         clip_norm: largest norm of the gradient; 0 for no clipping.
         ema_decay: decay of the moving average that is evaluated and kept; 0 for none.
+        ema_warmup: let that decay grow from 0.2, so that a short run is not dominated by its initial weights.
         precision: "no" (float32), "bf16" or "fp16" mixed precision.
         gradient_checkpointing: recompute each block in the backward pass, for less memory.
-        compile: compile the model with torch.compile.
+        compile: compile the model with torch.compile (strategy ddp alone).
+        strategy: what several processes do: "ddp" copies the model on each, "fsdp" and the stages of DeepSpeed's ZeRO
+            divide it.
         seed: of initial order, augmentation and everything else random.
         workers: processes that read images; 0 reads in the main process.
         checkpoint_minutes: also save within an epoch, this often.
+        keep_checkpoints: states to keep, the newest ones; the best weights are kept besides.
     """
 
     epochs: int = 100
@@ -53,15 +59,18 @@ class TrainingConfig:
     drop_path: float = 0.05
     clip_norm: float = 5.0
     ema_decay: float = 0.999
+    ema_warmup: bool = True
     precision: Literal["no", "bf16", "fp16"] = "no"
     gradient_checkpointing: bool = False
     compile: bool = False
+    strategy: Strategy = "ddp"
     seed: int = 0
     workers: int = 2
     checkpoint_minutes: float = 15.0
+    keep_checkpoints: int = 2
 
     def __post_init__(self) -> None:
-        for name in ("epochs", "batch_size", "accumulate"):
+        for name in ("epochs", "batch_size", "accumulate", "keep_checkpoints"):
             if getattr(self, name) < 1:
                 raise ConfigError(f"{name} is {getattr(self, name)}; expected at least 1")
         for name in ("lr", "checkpoint_minutes"):
@@ -75,6 +84,9 @@ class TrainingConfig:
         for name in ("warmup_start", "end_lr"):
             if not 0 <= getattr(self, name) <= 1:
                 raise ConfigError(f"{name} is {getattr(self, name)}; expected a share of the peak, 0 to 1")
+
+        if self.compile and self.strategy != "ddp":
+            raise ConfigError(f"compile works with strategy ddp, not with {self.strategy}")
 
     def images_an_update(self, processes: int) -> int:
         """Images whose gradients one update adds up."""

@@ -1,9 +1,9 @@
 """The released training configurations: how each classifier was trained, by the name of its recipe.
 
 Values are those of the released ``configs/*.yaml`` merged over ``config.py``; learning rates hold for 512 images an
-update and are scaled in proportion.  Four things differ.  RandAugment is torchvision's, whose magnitude 27 of 30 is the
-published 9 of 10, without the noise on the magnitude.  Erased rectangles are grey instead of noise.  The moving average
-starts with a smaller decay.  Precision is bfloat16 where the released script runs float16.
+update and are scaled in proportion.  Three things differ.  RandAugment is torchvision's, whose magnitude 27 of 30 is
+the published 9 of 10, without the noise on the magnitude.  Erased rectangles are grey instead of noise.  Precision is
+bfloat16 where the released script runs float16.
 """
 
 from __future__ import annotations
@@ -42,6 +42,7 @@ _SCRATCH = TrainingConfig(
     end_lr=1e-2,
     clip_norm=5.0,
     ema_decay=0.9999,
+    ema_warmup=False,
     precision="bf16",
     workers=8,
 )

@@ -6,6 +6,8 @@ Nothing random needs saving: every batch draws from a generator seeded by (seed,
 from __future__ import annotations
 
 import os
+import shutil
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -14,10 +16,10 @@ import torch
 
 from internimage.checkpoints.files import load_weights_only
 from internimage.checkpoints.folder import from_plain, written_aside
-from internimage.errors import CheckpointWriteError, TrainingError
+from internimage.errors import CheckpointReadError, CheckpointWriteError, TrainingError
 
-STATE_FILE = "last.pt"
-_SCHEMA = 1
+_FOLDER = "checkpoints"
+_SCHEMA = 2
 
 
 @dataclass
@@ -26,9 +28,11 @@ class Progress:
 
     Attributes:
         epoch: epochs finished.
-        batch: batches done of the epoch after those.
+        batch: batches done of the epoch after those, on each process.
         update: optimiser steps done.
-        loss_sum, loss_count: of the unfinished epoch.
+        loss_sum, loss_count: of the unfinished epoch, the mean over processes; losses that are not finite left out.
+        skipped: updates left out so far in the unfinished epoch because their gradient was not finite.
+        skipped_in_a_row: those since the last good update.
         unreadable: files left out so far in the unfinished epoch.
         best: best value of the task's main metric, None before the first evaluation.
         history: one row of numbers per finished epoch.
@@ -39,37 +43,88 @@ class Progress:
     update: int = 0
     loss_sum: float = 0.0
     loss_count: int = 0
+    skipped: int = 0
+    skipped_in_a_row: int = 0
     unreadable: int = 0
     best: float | None = None
     history: list[dict[str, Any]] = field(default_factory=list)
 
 
-def save_state(folder: Path, progress: Progress, parts: dict[str, Any]) -> None:
-    """Replace the run's state file; a failure leaves the previous one untouched.
+@dataclass(frozen=True)
+class Processes:
+    """Which of how many processes this is; ``agree`` says whether all of them give True, and waits for all."""
+
+    rank: int
+    world: int
+    strategy: str
+    agree: Callable[[bool], bool]
+
+
+def newest_checkpoint(run: Path) -> Path | None:
+    """The folder of the last complete state of a run; None if nothing was saved."""
+    return max((path for path in (run / _FOLDER).glob("update-*") if path.is_dir()), default=None)
+
+
+def save_state(run: Path, progress: Progress, parts: dict[str, Any], processes: Processes, keep: int) -> None:
+    """Write ``RUN/checkpoints/update-N``, aside first and then renamed; drop all but the newest ``keep``.
+
+    Every process calls this; one with empty ``parts`` writes nothing.
 
     Raises:
-        TrainingError: the disk is full or not writable.
+        TrainingError: the disk is full or not writable.  Earlier states are intact.
     """
-    target = folder / STATE_FILE
+    folder = run / _FOLDER
+    target = folder / f"update-{progress.update:09d}"
+    aside = folder / f".{target.name}.partial"
+    failure: Exception | None = None
     try:
-        with written_aside(target) as aside, aside.open("wb") as file:
-            torch.save({"schema": _SCHEMA, "progress": asdict(progress), **parts}, file)
-            file.flush()
-            os.fsync(file.fileno())
-    except CheckpointWriteError as error:
-        raise TrainingError(f"{error}; make room, then go on with --resume {folder}") from error
+        aside.mkdir(parents=True, exist_ok=True)
+        if parts:
+            about = {"schema": _SCHEMA, "world": processes.world, "strategy": processes.strategy}
+            with written_aside(aside / _file(processes.rank)) as path, path.open("wb") as file:
+                torch.save({**about, "progress": asdict(progress), "parts": parts}, file)
+                file.flush()
+                os.fsync(file.fileno())
+    except (OSError, CheckpointWriteError) as error:
+        failure = error
+    if not processes.agree(failure is None):
+        shutil.rmtree(aside, ignore_errors=True)
+        before = f"; {newest_checkpoint(run)} is intact" if newest_checkpoint(run) else ""
+        reason = failure or "another process could not save"
+        raise TrainingError(f"{reason}{before}; make room, then go on with --resume {run}") from failure
+    if processes.rank == 0:
+        if target.exists():
+            shutil.rmtree(target)
+        aside.replace(target)
+        for old in sorted(folder.glob("update-*"))[:-keep]:
+            shutil.rmtree(old, ignore_errors=True)
 
 
-def load_state(folder: Path) -> tuple[Progress, dict[str, Any]]:
-    """Progress and parts as given to :func:`save_state`.
+def load_state(run: Path, processes: Processes) -> tuple[Progress, dict[str, Any]]:
+    """Progress and parts as given to :func:`save_state` by this process, or by the main one if it saved for all.
 
     Raises:
-        TrainingError: there is no state, or another version wrote it.
+        TrainingError: there is no state, it is damaged, another version wrote it, or other processes did.
     """
-    path = folder / STATE_FILE
-    if not path.is_file():
-        raise TrainingError(f"{folder} holds no {STATE_FILE}; nothing was saved there to resume from")
-    content = load_weights_only(path)
-    if not isinstance(content, dict) or content.pop("schema", None) != _SCHEMA:
+    folder = newest_checkpoint(run)
+    if folder is None:
+        raise TrainingError(f"{run} holds no {_FOLDER}; nothing was saved there to resume from")
+    path = folder / _file(processes.rank)
+    if not path.exists():
+        path = folder / _file(0)
+    try:
+        content = load_weights_only(path)
+    except CheckpointReadError as error:
+        raise TrainingError(f"{error}; delete {folder} to go on from the state before it") from error
+    if not isinstance(content, dict) or content.get("schema") != _SCHEMA:
         raise TrainingError(f"{path} was written by another version of internimage; resume with that one")
-    return from_plain(Progress, content.pop("progress")), content
+    if (content["world"], content["strategy"]) != (processes.world, processes.strategy):
+        raise TrainingError(
+            f"{folder} was saved by {content['world']} processes with strategy {content['strategy']}, this is "
+            f"{processes.world} with {processes.strategy}; resume with as many, or start anew with --init {run}/best"
+        )
+    return from_plain(Progress, content["progress"]), content["parts"]
+
+
+def _file(rank: int) -> str:
+    return f"process-{rank}.pt"

@@ -1,47 +1,73 @@
-"""The one trainer: knows optimisation, processes and interruptions; learns everything else from the task.
-
-Distribution, mixed precision and gradient accumulation are Accelerate's.
-"""
+"""The one trainer: knows optimisation, processes and interruptions; learns everything else from the task."""
 
 from __future__ import annotations
 
 import csv
 import math
 import signal
+import sys
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
-from typing import Any, Protocol
+from typing import Any, Protocol, cast
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
 from internimage.backbones.internimage import InternImage
 from internimage.checkpoints.folder import written_aside
-from internimage.data.dataset import EpochSampler, mix_seed
-from internimage.errors import InterruptedRunError, MissingExtraError, TrainingError
+from internimage.data.dataset import EpochSampler, SampleKey, mix_seed
+from internimage.errors import InternImageError, InterruptedRunError, TrainingError
 from internimage.factory import save_model
 from internimage.tasks.task import Task
 from internimage.training.config import TrainingConfig
+from internimage.training.distributed import distribute, gathered_weights, make_accelerator, share_buffers
 from internimage.training.ema import MovingAverage
 from internimage.training.groups import parameter_groups, parameter_rules
 from internimage.training.schedule import warmup_cosine
-from internimage.training.state import Progress, load_state, save_state
+from internimage.training.state import Processes, Progress, load_state, save_state
 
 BEST_FOLDER = "best"
 LAST_FOLDER = "final"
 METRICS_FILE = "metrics.csv"
-_CHECK_EVERY = 20  # batches between looks at the loss, each of which waits for the device
+_CHECK_EVERY = 20  # batches between looks at the loss, each of which waits for the device and the other processes
+_SKIPS_IN_A_ROW = 20  # float16's loss scale starts at 2**16 and is halved at each skip
 
 
 class Reporter(Protocol):
     """Where the trainer tells what it does; called on the main process alone."""
 
-    def batch(self, epoch: int, batch: int, batches: int, loss: float, lr: float) -> None: ...
+    def batch(self, now: Moment) -> None: ...
     def epoch(self, row: dict[str, Any], improved: bool) -> None: ...
+
+
+@dataclass(frozen=True)
+class Moment:
+    """Where training stands within an epoch.
+
+    Attributes:
+        epoch, epochs: the one in progress, from 0, of how many.
+        batch, batches: done in this epoch, of how many.
+        update: optimiser steps done.
+        loss: mean over the batches since the last moment; NaN if none was finite.
+        lr: peak learning rate times the schedule's factor.
+        images_per_second: over all processes, since the last moment.
+        memory: bytes in use at most so far, of the GPU if there is one.
+    """
+
+    epoch: int
+    epochs: int
+    batch: int
+    batches: int
+    update: int
+    loss: float
+    lr: float
+    images_per_second: float
+    memory: int
 
 
 class Trainer:
@@ -52,10 +78,12 @@ class Trainer:
         model: with its initial weights; trained in place.
         train_data, val_data: data sets indexed by :class:`internimage.data.dataset.SampleKey`.
         config: settings.
-        folder: of the run.  Receives ``last.pt`` (to resume), ``metrics.csv``, ``best`` and ``final`` (model folders).
-        reporter: is told of every batch and epoch.
+        folder: of the run.  Receives ``checkpoints`` (to resume), ``metrics.csv``, ``best`` and ``final`` (model
+            folders).
+        reporter: is told of batches and epochs.
         cpu: stay on the CPU even where there is a GPU.
-        save: writes the model that is kept into a folder; replace it for a module that is not one of ours.
+        save: writes the model that is kept into a folder, given its weights; replace it for a module that is not one
+            of ours.
     """
 
     def __init__(
@@ -69,54 +97,37 @@ class Trainer:
         reporter: Reporter,
         *,
         cpu: bool = False,
-        save: Callable[[nn.Module, Path], object] = save_model,
+        save: Callable[[nn.Module, Path, Mapping[str, Tensor]], object] = save_model,
     ) -> None:
-        try:
-            from accelerate import Accelerator
-            from accelerate.utils import DataLoaderConfiguration
-        except ImportError as error:
-            raise MissingExtraError("training needs Accelerate: pip install 'internimage[train]'") from error
         self.task = task
         self.config = config
         self.folder = folder
         self.reporter = reporter
         self.save = save
-        self.accelerator = Accelerator(
-            mixed_precision=config.precision,
-            gradient_accumulation_steps=config.accumulate,
-            cpu=cpu,
-            dataloader_config=DataLoaderConfiguration(even_batches=True),
-        )
+        self.accelerator = make_accelerator(config, cpu=cpu)
         rank, world = self.accelerator.process_index, self.accelerator.num_processes
+        self.processes = Processes(rank, world, config.strategy, self._all)
         length, val_length = len(train_data), len(val_data)  # type: ignore[arg-type]
-        self.sampler = EpochSampler(length, config.seed, shuffle=True)
+        whole = length >= config.batch_size * world  # otherwise some images are seen twice, so that each has a batch
+        share = length // world if whole else -(-length // world)
+        self.sampler = EpochSampler(length, config.seed, shuffle=True, rank=rank, world=world, share=share)
         val_sampler = EpochSampler(val_length, config.seed, shuffle=False, rank=rank, world=world)
-        whole = length >= config.batch_size * world
+        self.loader = self._loader(train_data, self.sampler, drop_last=whole)
         self.val_loader = self._loader(val_data, val_sampler, drop_last=False)
-        loader = self._loader(train_data, self.sampler, drop_last=whole)
+        self.batches = len(self.loader)
         for module in model.modules():
             if isinstance(module, InternImage):
                 module.set_drop_path_rate(config.drop_path)
                 module.set_gradient_checkpointing(config.gradient_checkpointing)
         self.lr = config.peak_lr(world)
-        rules = parameter_rules(
-            model,
-            weight_decay=config.weight_decay,
-            layer_decay=config.layer_decay,
-            deformable_lr_scale=config.deformable_lr_scale,
-            as_published=config.published_groups,
-        )
-        optimizer = torch.optim.AdamW(parameter_groups(model, rules, self.lr))  # type: ignore[arg-type]
-        self.base_rates = [group["lr"] for group in optimizer.param_groups]
-        # accelerate's tracing hook is not wanted: compile by hand, so that the averaged model stays a plain module
-        self.model = model.to(self.accelerator.device)
-        self.average = MovingAverage(self.model, config.ema_decay) if config.ema_decay else None
-        self.wrapped, self.optimizer, self.loader = self.accelerator.prepare(
-            self.model, optimizer, loader, device_placement=[True, True, False]
-        )
+        self.model = model
+        self.distribution = distribute(self.accelerator, model, self._optimizer, config)
+        self.base_rates = [group["lr"] for group in self.distribution.optimizer.param_groups]
+        self.average = MovingAverage(model, config.ema_decay, warmup=config.ema_warmup) if config.ema_decay else None
+        self.module = self.distribution.module
         if config.compile:
-            self.wrapped = torch.compile(self.wrapped)
-        self.updates_per_epoch = math.ceil(len(self.loader) / config.accumulate)
+            self.module = cast(nn.Module, torch.compile(self.module))
+        self.updates_per_epoch = math.ceil(self.batches / config.accumulate)
         self.factor = warmup_cosine(
             config.epochs * self.updates_per_epoch,
             round(config.warmup_epochs * self.updates_per_epoch),
@@ -125,13 +136,13 @@ class Trainer:
         )
         self.progress = Progress()
         self._stop: signal.Signals | None = None
-        self._saved_at = time.monotonic()
+        self._saved_at = self._counted_at = time.monotonic()
 
     def fit(self, *, resume: bool = False) -> dict[str, Any]:
         """Train to the end and return the last row of the history.
 
         Raises:
-            TrainingError: the loss is not finite, the state cannot be saved or restored.
+            TrainingError: losses stay not finite, the state cannot be saved or restored.
             InterruptedRunError: SIGINT or SIGTERM; the state was saved first.  A second signal stops at once.
         """
         self.folder.mkdir(parents=True, exist_ok=True)
@@ -141,18 +152,27 @@ class Trainer:
             while self.progress.epoch < self.config.epochs:
                 self._train_epoch()
                 self._finish_epoch()
-        if self.accelerator.is_main_process:
-            self.save(self.evaluated, self.folder / LAST_FOLDER)
+        with self._averaged():
+            self._keep(LAST_FOLDER)
         return self.progress.history[-1]
 
-    @property
-    def evaluated(self) -> nn.Module:
-        """The model that is evaluated and kept: the moving average if there is one."""
-        return self.average.model if self.average else self.model
-
     def evaluate(self) -> dict[str, float]:
-        """Metrics over the validation data, every image counted once over all processes."""
-        return evaluate(self.task, self.evaluated, self.val_loader, self.accelerator)
+        """Metrics of the moving average, if there is one, over the validation data, every image counted once."""
+        share_buffers(self.model)
+        with self._averaged():
+            share_buffers(self.model)
+            return evaluate(self.task, self.model, self.val_loader, self.accelerator)
+
+    def _optimizer(self, model: nn.Module) -> torch.optim.Optimizer:
+        config = self.config
+        rules = parameter_rules(
+            model,
+            weight_decay=config.weight_decay,
+            layer_decay=config.layer_decay,
+            deformable_lr_scale=config.deformable_lr_scale,
+            as_published=config.published_groups,
+        )
+        return torch.optim.AdamW(parameter_groups(model, rules, self.lr))  # type: ignore[arg-type]
 
     def _loader(self, data: Dataset[Any], sampler: EpochSampler, *, drop_last: bool) -> DataLoader[Any]:
         return DataLoader(
@@ -169,74 +189,103 @@ class Trainer:
     def _train_epoch(self) -> None:
         state, config = self.progress, self.config
         self.sampler.epoch = state.epoch
-        self.wrapped.train()
-        batches = len(self.loader)
-        loader = self.accelerator.skip_first_batches(self.loader, state.batch) if state.batch else self.loader
-        # one running sum an epoch, carried over interruptions, so that even its rounding is reproduced
-        running = torch.tensor(state.loss_sum, dtype=torch.float64, device=self.accelerator.device)
-        counted = 0
-        for batch in loader:
+        self.sampler.skip = state.batch * config.batch_size
+        self.module.train()
+        # float32 losses add up in float64 without rounding, so it does not matter where an interruption divides the sum
+        running = torch.zeros(2, dtype=torch.float64, device=self.accelerator.device)
+        counted, self._counted_at = 0, time.monotonic()
+        for batch in self.loader:
             # dropout, stochastic depth and mixing draw from this; so nothing random has to be saved
             torch.manual_seed(mix_seed(config.seed + self.accelerator.process_index, state.epoch, 1 + state.batch))
-            running += self._step(batch.to(self.accelerator.device))
+            last = state.batch + 1 == self.batches
+            updates = last or (state.batch + 1) % config.accumulate == 0
+            loss = self._step(batch.to(self.accelerator.device), updates)
+            finite = loss.isfinite()
+            running += torch.stack([torch.where(finite, loss, 0.0), finite.to(loss.dtype)])
             counted += 1
             state.batch += 1
             state.unreadable += len(batch.unreadable)
-            last = state.batch == batches
+            # processes look, save and stop together, so more than one do so at batches that all of them know
+            alone = self.accelerator.num_processes == 1 and (self._stop is not None or self._save_due())
             # gradients of an unfinished accumulation are not saved, so a state is saved between updates only
-            save = not last and self.accelerator.sync_gradients and (self._stop is not None or self._save_due())
-            if counted == _CHECK_EVERY or last or save:
-                self._count(running, counted)
+            if last or (updates and (counted >= _CHECK_EVERY or alone)):
+                stop, save = self._count(running, counted)
                 counted = 0
-            if save:
-                self._save()
-                self._stop_if_asked()
+                running.zero_()
+                if not last and (stop or save):
+                    self._save()
+                    self._stop_if_asked()
 
-    def _step(self, batch: Any) -> torch.Tensor:
+    def _step(self, batch: Any, updates: bool) -> Tensor:
         """Forward, backward and, at the end of an accumulation, one update; returns the detached loss."""
         state, config = self.progress, self.config
         factor = self.factor(state.update)
-        for group, rate in zip(self.optimizer.param_groups, self.base_rates, strict=True):
+        for group, rate in zip(self.distribution.optimizer.param_groups, self.base_rates, strict=True):
             group["lr"] = rate * factor
-        with self.accelerator.accumulate(self.wrapped):
+        with self.distribution.accumulating(updates):
             with self.accelerator.autocast():
-                losses = self.task.losses(self.wrapped, batch)
+                losses = self.task.losses(self.module, batch)
             loss = torch.stack(list(losses.values())).sum()
-            self.accelerator.backward(loss)
-            if self.accelerator.sync_gradients:
-                if config.clip_norm:
-                    self.accelerator.clip_grad_norm_(self.wrapped.parameters(), config.clip_norm)
-                state.update += 1
-            self.optimizer.step()
-            self.optimizer.zero_grad()
-        if self.average and self.accelerator.sync_gradients:
-            self.average.update(self.model)
+            self.distribution.backward(loss / config.accumulate)
+        if updates:
+            self._update()
         return loss.detach()
 
-    def _count(self, running: torch.Tensor, batches: int) -> None:
-        """Look at the epoch's running loss after some ``batches``: this waits for the device, so not after each."""
+    def _update(self) -> None:
         state = self.progress
-        total = float(running)
-        if not math.isfinite(total):
+        state.update += 1
+        if self.distribution.step():
+            state.skipped_in_a_row = 0
+            if self.average:
+                self.average.update()
+            return
+        state.skipped += 1
+        state.skipped_in_a_row += 1
+        if state.skipped_in_a_row == _SKIPS_IN_A_ROW:
             raise TrainingError(
-                f"the loss is not finite in epoch {state.epoch + 1}, batch {state.batch}; lower the learning rate "
-                f"(lr {self.lr:.3g}) or use precision bf16 or no. The last saved state is intact"
+                f"the gradient was not finite {_SKIPS_IN_A_ROW} updates in a row, up to epoch {state.epoch + 1}, batch "
+                f"{state.batch + 1}; lower the learning rate (lr {self.lr:.3g}) or use precision bf16 or no. The last "
+                "saved state is intact"
             )
-        recent = (total - state.loss_sum) / batches
-        state.loss_sum = total
-        state.loss_count += batches
+
+    def _count(self, running: Tensor, batches: int) -> tuple[bool, bool]:
+        """Add up what all processes saw in the last ``batches``, and report.  Whether to stop, and whether to save."""
+        state, now = self.progress, time.monotonic()
+        asked = torch.tensor([float(self._stop is not None), float(self._save_due())], dtype=torch.float64)
+        total = torch.cat([running, asked.to(running.device)])
+        total = self.accelerator.reduce(total, "sum") if self.accelerator.num_processes > 1 else total
+        loss_sum, finite, stop, save = total.tolist()
+        if stop and self._stop is None:
+            self._stop = signal.SIGTERM  # another process was asked to
+        state.loss_sum += loss_sum
+        state.loss_count += int(finite)
+        seconds, self._counted_at = now - self._counted_at, now
         if self.accelerator.is_main_process:
-            lr = self.lr * self.factor(state.update)
-            self.reporter.batch(state.epoch, state.batch, len(self.loader), recent, lr)
+            images = batches * self.config.batch_size * self.accelerator.num_processes
+            self.reporter.batch(
+                Moment(
+                    state.epoch,
+                    self.config.epochs,
+                    state.batch,
+                    self.batches,
+                    state.update,
+                    loss_sum / finite if finite else math.nan,
+                    self.lr * self.factor(state.update),
+                    images / seconds if seconds else math.inf,
+                    peak_memory(self.accelerator.device),
+                )
+            )
+        return bool(stop), bool(save)
 
     def _finish_epoch(self) -> None:
         state = self.progress
         metrics = self.evaluate()
         row: dict[str, Any] = {
             "epoch": state.epoch + 1,
-            "loss": state.loss_sum / max(1, state.loss_count),
+            "loss": state.loss_sum / state.loss_count if state.loss_count else math.nan,
             "lr": self.lr * self.factor(state.update),
             "unreadable": state.unreadable,
+            "skipped": state.skipped,
             **metrics,
         }
         value = metrics.get(self.task.best)
@@ -244,16 +293,25 @@ class Trainer:
         state.best = value if improved else state.best
         state.history.append(row)
         state.epoch += 1
-        state.batch = state.loss_count = state.unreadable = 0
+        state.batch = state.loss_count = state.unreadable = state.skipped = 0
         state.loss_sum = 0.0
+        if improved:
+            with self._averaged():
+                self._keep(BEST_FOLDER)
+        self._on_main(self._write_metrics)
         if self.accelerator.is_main_process:
-            if improved:
-                self.save(self.evaluated, self.folder / BEST_FOLDER)
-            self._write_metrics()
             self.reporter.epoch(row, improved)
         self._save()
         if state.epoch < self.config.epochs:
             self._stop_if_asked()
+
+    def _averaged(self) -> AbstractContextManager[Any]:
+        """Within it the model has the weights that are evaluated and kept."""
+        return self.average.applied() if self.average else nullcontext()
+
+    def _keep(self, name: str) -> None:
+        weights = gathered_weights(self.model, keep=self.accelerator.is_main_process)
+        self._on_main(lambda: self.save(self.model, self.folder / name, weights))
 
     def _write_metrics(self) -> None:
         with written_aside(self.folder / METRICS_FILE) as aside, aside.open("w", newline="") as file:
@@ -261,35 +319,38 @@ class Trainer:
             writer.writeheader()
             writer.writerows(self.progress.history)
 
+    def _on_main(self, write: Callable[[], object]) -> None:
+        """Write on the main process; if that fails, no other process waits for it."""
+        failure = None
+        if self.accelerator.is_main_process:
+            try:
+                write()
+            except InternImageError as error:
+                failure = error
+        if not self._all(failure is None):
+            raise failure or TrainingError("the main process could not write the run's files")
+
     def _save_due(self) -> bool:
         return time.monotonic() - self._saved_at > self.config.checkpoint_minutes * 60
 
     def _save(self) -> None:
-        if self.accelerator.is_main_process:
-            scaler = self.accelerator.scaler
-            save_state(
-                self.folder,
-                self.progress,
-                {
-                    "model": self.model.state_dict(),
-                    "average": self.average.model.state_dict() if self.average else None,
-                    "average_updates": self.average.updates if self.average else 0,
-                    "optimizer": self.optimizer.state_dict(),
-                    "scaler": scaler.state_dict() if scaler is not None else None,
-                },
-            )
+        parts = self.distribution.state()
+        if parts and self.average:
+            parts |= {"average": self.average.tensors, "average_updates": self.average.updates}
+        save_state(self.folder, self.progress, parts, self.processes, self.config.keep_checkpoints)
         self._saved_at = time.monotonic()
-        self.accelerator.wait_for_everyone()
 
     def _restore(self) -> None:
-        self.progress, parts = load_state(self.folder)
-        self.model.load_state_dict(parts["model"])
-        self.optimizer.load_state_dict(parts["optimizer"])
+        self.progress, parts = load_state(self.folder, self.processes)
+        self.distribution.load(parts)
         if self.average:
-            self.average.model.load_state_dict(parts["average"])
-            self.average.updates = parts["average_updates"]
-        if self.accelerator.scaler is not None:
-            self.accelerator.scaler.load_state_dict(parts["scaler"])
+            self.average.load(parts["average"], parts["average_updates"])
+
+    def _all(self, mine: bool) -> bool:
+        if self.accelerator.num_processes == 1:
+            return mine
+        votes = self.accelerator.reduce(torch.tensor(float(mine), device=self.accelerator.device), "sum")
+        return int(votes) == self.accelerator.num_processes
 
     def _stop_if_asked(self) -> None:
         if self._stop is not None:
@@ -323,12 +384,29 @@ def evaluate(
     task: Task[Any, Any, Any], model: nn.Module, loader: DataLoader[Any], accelerator: Any
 ) -> dict[str, float]:
     """Metrics of a model over the batches of this process, merged over all processes."""
+    several = accelerator.num_processes > 1
+    if several:
+        from accelerate.utils import gather_object
+
+        most = max(gather_object([len(loader)]))
     model.eval()
     metric = task.metric()
     for batch in loader:
         metric.update(task.predict(model, batch), batch)
-    if accelerator.num_processes > 1:
-        from accelerate.utils import gather_object
-
+    if several:
+        # a sharded model waits in each forward pass, so processes with fewer batches take part in the others' too
+        for _ in range(most - len(loader)):
+            task.predict(model, task.collate([loader.dataset[SampleKey(0, 0)]]))
         metric.merge(gather_object([metric.state()]))
     return metric.compute()
+
+
+def peak_memory(device: torch.device) -> int:
+    """Bytes in use at most so far: of the GPU, or of this process."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device)
+    try:
+        import resource
+    except ImportError:  # Windows
+        return 0
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)

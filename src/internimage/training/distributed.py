@@ -1,0 +1,345 @@
+"""How weights, gradients and optimiser state are spread over processes: copied, sharded, or left to DeepSpeed.
+
+Accelerate starts the processes, chooses the device and runs mixed precision.  Sharding is PyTorch's
+``fully_shard`` and ZeRO is DeepSpeed's own engine, both called directly: asked for either on a CPU, Accelerate trains
+copies without a word, and code that runs on GPUs alone is code that nobody tests.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
+from typing import TYPE_CHECKING, Any, Protocol
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+
+from internimage.backbones.internimage import InternImage
+from internimage.errors import ConfigError, MissingExtraError
+
+if TYPE_CHECKING:
+    from accelerate import Accelerator
+
+    from internimage.training.config import TrainingConfig
+
+MakeOptimizer = Callable[[nn.Module], torch.optim.Optimizer]
+
+
+class Distribution(Protocol):
+    """A model and its optimiser on all processes."""
+
+    module: nn.Module
+    """To be called in training."""
+    optimizer: Any
+    """Its ``param_groups`` carry the learning rates."""
+    gathers: bool
+    """Whether a forward pass waits for the other processes, so that all have to make as many."""
+
+    def accumulating(self, last: bool) -> AbstractContextManager[Any]:
+        """Around forward and backward; processes exchange gradients in the ``last`` of an update."""
+
+    def backward(self, loss: Tensor) -> None: ...
+
+    def step(self) -> bool:
+        """Clip, update, forget the gradients.  False if they were not finite: then nothing was updated."""
+
+    def state(self) -> dict[str, Any]:
+        """What this process needs to go on: tensors and plain values.  Empty if another process has it all."""
+
+    def load(self, state: dict[str, Any]) -> None: ...
+
+
+def make_accelerator(config: TrainingConfig, *, cpu: bool) -> Accelerator:
+    """Join the processes that torchrun or ``accelerate launch`` started, and see that none was left alone.
+
+    Raises:
+        ConfigError: the strategy that was asked for would not be the one in effect.
+    """
+    try:
+        from accelerate import Accelerator, DistributedType
+    except ImportError as error:
+        raise MissingExtraError("training needs Accelerate: pip install 'internimage[train]'") from error
+    for variable, what in (("ACCELERATE_USE_FSDP", "FSDP"), ("ACCELERATE_USE_DEEPSPEED", "DeepSpeed")):
+        if os.environ.get(variable, "false").lower() == "true":
+            raise ConfigError(f"Accelerate's configuration turns on {what}; turn it off there and pass --strategy here")
+    if config.precision == "fp16" and config.strategy != "ddp":
+        raise ConfigError(f"precision fp16 works with strategy ddp; use bf16 with {config.strategy}")
+    # without a GPU Accelerate joins the processes only if told that it is to stay on the CPU
+    accelerator = Accelerator(mixed_precision=config.precision, cpu=cpu or not torch.accelerator.is_available())
+    started = int(os.environ.get("WORLD_SIZE", "1"))
+    if accelerator.num_processes != started:
+        raise ConfigError(f"{started} processes were started but {accelerator.num_processes} found each other")
+    copies = (DistributedType.NO, DistributedType.MULTI_CPU, DistributedType.MULTI_GPU, DistributedType.MULTI_XPU)
+    if accelerator.distributed_type not in copies:
+        raise ConfigError(f"Accelerate's configuration chose {accelerator.distributed_type}; pass --strategy here")
+    if config.strategy == "fsdp" and accelerator.num_processes == 1:
+        raise ConfigError("strategy fsdp has nothing to shard in one process; start several with torchrun")
+    return accelerator
+
+
+def distribute(
+    accelerator: Accelerator, model: nn.Module, make_optimizer: MakeOptimizer, config: TrainingConfig
+) -> Distribution:
+    """Spread a model as ``config.strategy`` says; the optimiser is made from the parameters that each process then has.
+
+    BatchNorm takes its statistics over all processes on GPUs; on CPUs, where PyTorch cannot, each takes its own.
+    """
+    if accelerator.device.type == "cuda" and accelerator.num_processes > 1:
+        model = nn.SyncBatchNorm.convert_sync_batchnorm(model)
+    model = model.to(accelerator.device)
+    if config.strategy == "ddp":
+        return Copied(accelerator, model, make_optimizer, config)
+    model.to(memory_format=torch.contiguous_format)  # neither divides weights that are stored channels last
+    if config.strategy == "fsdp":
+        return Sharded(accelerator, model, make_optimizer, config)
+    return DeepSpeed(accelerator, model, make_optimizer, config)
+
+
+def local_tensors(model: nn.Module) -> dict[str, Tensor]:
+    """This process's part of every parameter and buffer, by the names of the state dict; changed in place, they change
+    the model.
+    """
+    return {name: _local(tensor).detach() for name, tensor in model.state_dict(keep_vars=True).items()}
+
+
+def gathered_weights(model: nn.Module, *, keep: bool) -> dict[str, Tensor]:
+    """The whole state dict, in main memory where it had to be put together; empty unless ``keep``.
+
+    Every process has to call this, one tensor at a time being whole on all of them.
+    """
+    from torch.distributed.tensor import DTensor
+
+    weights = {}
+    for name, tensor in model.state_dict(keep_vars=True).items():
+        whole = tensor.detach()
+        if isinstance(tensor, DTensor):
+            whole = whole.full_tensor().cpu()  # type: ignore[attr-defined]
+        elif hasattr(tensor, "ds_tensor"):
+            import deepspeed
+
+            with deepspeed.zero.GatheredParameters([tensor]):
+                whole = tensor.detach().to("cpu", copy=True)
+        if keep:
+            weights[name] = whole
+    return weights
+
+
+def share_buffers(model: nn.Module) -> None:
+    """Give every process the main process's buffers (the running statistics of BatchNorm)."""
+    if dist.is_initialized():
+        for buffer in model.buffers():
+            dist.broadcast(buffer, 0)
+
+
+def _local(tensor: Tensor) -> Tensor:
+    from torch.distributed.tensor import DTensor
+
+    if isinstance(tensor, DTensor):
+        return tensor.detach().to_local()  # type: ignore[attr-defined]
+    return getattr(tensor, "ds_tensor", tensor)
+
+
+def _finite_norm(model: nn.Module, limit: float) -> bool:
+    """Clip the gradient to ``limit`` (0: leave it); whether its norm, the same on all processes, is finite."""
+    norm = nn.utils.clip_grad_norm_(model.parameters(), limit or torch.inf)
+    return bool(getattr(norm, "full_tensor", lambda: norm)().isfinite())
+
+
+class Copied:
+    """One process, or DistributedDataParallel: everything on each of them, gradients averaged."""
+
+    gathers = False
+
+    def __init__(
+        self, accelerator: Accelerator, model: nn.Module, make_optimizer: MakeOptimizer, config: TrainingConfig
+    ) -> None:
+        self.accelerator = accelerator
+        self.model = model
+        self.clip_norm = config.clip_norm
+        self.optimizer = accelerator.prepare_optimizer(make_optimizer(model))
+        self.module = model
+        if accelerator.num_processes > 1:
+            devices = [accelerator.device] if accelerator.device.type == "cuda" else None
+            self.module = nn.parallel.DistributedDataParallel(model, device_ids=devices, gradient_as_bucket_view=True)
+
+    def accumulating(self, last: bool) -> AbstractContextManager[Any]:
+        if last or not isinstance(self.module, nn.parallel.DistributedDataParallel):
+            return nullcontext()
+        return self.module.no_sync()
+
+    def backward(self, loss: Tensor) -> None:
+        self.accelerator.backward(loss)
+
+    def step(self) -> bool:
+        self.accelerator.unscale_gradients(self.optimizer)
+        finite = _finite_norm(self.model, self.clip_norm)
+        if finite or self.accelerator.scaler is not None:  # the scaler leaves the step out itself, and scales down
+            self.optimizer.step()
+        self.optimizer.zero_grad()
+        return finite
+
+    def state(self) -> dict[str, Any]:
+        if not self.accelerator.is_main_process:
+            return {}
+        scaler = self.accelerator.scaler
+        return {
+            "model": self.model.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "scaler": scaler.state_dict() if scaler is not None else None,
+        }
+
+    def load(self, state: dict[str, Any]) -> None:
+        self.model.load_state_dict(state["model"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        if self.accelerator.scaler is not None:
+            self.accelerator.scaler.load_state_dict(state["scaler"])
+
+
+class Sharded:
+    """FSDP2: each process keeps a slice of every parameter, gradient and moment; a block is whole while it computes."""
+
+    gathers = True
+
+    def __init__(
+        self, accelerator: Accelerator, model: nn.Module, make_optimizer: MakeOptimizer, config: TrainingConfig
+    ) -> None:
+        from torch.distributed.device_mesh import init_device_mesh
+        from torch.distributed.fsdp import FSDPModule, fully_shard
+        from torch.distributed.tensor import DTensor
+
+        mesh = init_device_mesh(accelerator.device.type, (accelerator.num_processes,))
+        for module in list(model.modules()):
+            if isinstance(module, InternImage):
+                for stage in module.stages:
+                    for block in stage.blocks:  # type: ignore[union-attr]
+                        fully_shard(block, mesh=mesh)
+        fully_shard(model, mesh=mesh)
+        if not all(isinstance(parameter, DTensor) for parameter in model.parameters()):
+            raise ConfigError("strategy fsdp left parameters unsharded")
+        assert isinstance(model, FSDPModule)
+        self.module: Any = model
+        self.clip_norm = config.clip_norm
+        self.optimizer = make_optimizer(model)
+
+    def accumulating(self, last: bool) -> AbstractContextManager[Any]:
+        self.module.set_requires_gradient_sync(last)
+        return nullcontext()
+
+    def backward(self, loss: Tensor) -> None:
+        loss.backward()
+
+    def step(self) -> bool:
+        finite = _finite_norm(self.module, self.clip_norm)
+        if finite:
+            self.optimizer.step()
+        self.optimizer.zero_grad()
+        return finite
+
+    def state(self) -> dict[str, Any]:
+        content = self.optimizer.state_dict()
+        moments = {
+            index: {name: _local(value) for name, value in values.items()} for index, values in content["state"].items()
+        }
+        return {"model": local_tensors(self.module), "optimizer": {**content, "state": moments}}
+
+    @torch.no_grad()
+    def load(self, state: dict[str, Any]) -> None:
+        from torch.distributed.tensor import DTensor
+
+        for name, part in local_tensors(self.module).items():
+            part.copy_(state["model"][name])
+        parameters = [p for group in self.optimizer.param_groups for p in group["params"]]
+        moments = {}
+        for index, values in state["optimizer"]["state"].items():
+            whole = parameters[index]
+            moments[index] = {
+                name: DTensor.from_local(
+                    value,
+                    whole.device_mesh,
+                    whole.placements,
+                    run_check=False,
+                    shape=whole.shape,
+                    stride=whole.stride(),
+                )
+                if value.ndim
+                else value
+                for name, value in values.items()
+            }
+        self.optimizer.load_state_dict({**state["optimizer"], "state": moments})
+
+
+class DeepSpeed:
+    """ZeRO: stage 1 divides the optimiser's state, stage 3 also weights and gradients; both may lie in main memory."""
+
+    def __init__(
+        self, accelerator: Accelerator, model: nn.Module, make_optimizer: MakeOptimizer, config: TrainingConfig
+    ) -> None:
+        try:
+            import deepspeed
+        except ImportError as error:
+            raise MissingExtraError(
+                f"strategy {config.strategy} needs DeepSpeed: pip install 'internimage[deepspeed]'"
+            ) from error
+        backend = "nccl" if accelerator.device.type == "cuda" else "gloo"
+        if not dist.is_initialized():
+            dist.init_process_group(backend, store=dist.HashStore(), rank=0, world_size=1)
+        deepspeed.init_distributed(dist_backend=backend)
+        self.gathers = "zero3" in config.strategy
+        self.model = model
+        self.module, self.optimizer, _, _ = deepspeed.initialize(
+            model=model, optimizer=make_optimizer(model), config=deepspeed_config(config)
+        )
+
+    def accumulating(self, last: bool) -> AbstractContextManager[Any]:
+        self.module.set_gradient_accumulation_boundary(last)
+        return nullcontext()
+
+    def backward(self, loss: Tensor) -> None:
+        self.module.backward(loss)
+
+    def step(self) -> bool:
+        self.module.step()
+        return bool(self.module.was_step_applied())
+
+    def state(self) -> dict[str, Any]:
+        moments = self.optimizer.optimizer.state
+        return {
+            "model": local_tensors(self.model),
+            "masters": [(master.detach(), dict(moments.get(master, {}))) for master in self._masters()],
+        }
+
+    @torch.no_grad()
+    def load(self, state: dict[str, Any]) -> None:
+        for name, part in local_tensors(self.model).items():
+            part.copy_(state["model"][name])
+        for master, (values, moments) in zip(self._masters(), state["masters"], strict=True):
+            master.copy_(values)
+            self.optimizer.optimizer.state[master] = {name: value.clone() for name, value in moments.items()}
+
+    def _masters(self) -> list[Tensor]:
+        """The flat float32 weights that this process's optimiser updates."""
+        name = "fp32_partitioned_groups_flat" if self.gathers else "single_partition_of_fp32_groups"
+        return getattr(self.optimizer, name)
+
+
+def deepspeed_config(config: TrainingConfig) -> dict[str, Any]:
+    """DeepSpeed's configuration for a run: its ZeRO stage, and nothing that would need a compiler."""
+    zero: dict[str, Any] = {"stage": 3 if "zero3" in config.strategy else 1}
+    if zero["stage"] == 3:
+        # every weight is divided, so that a process's part of the model is all there is to save and to average
+        zero["stage3_param_persistence_threshold"] = 0
+    if config.strategy.endswith("offload"):
+        zero["offload_param"] = zero["offload_optimizer"] = {"device": "cpu"}
+    result = {
+        "train_micro_batch_size_per_gpu": config.batch_size,
+        "gradient_accumulation_steps": 1,  # the trainer counts, and says which batch is the last of an update
+        "gradient_clipping": config.clip_norm,
+        "zero_optimization": zero,
+        "zero_allow_untested_optimizer": True,
+        "zero_force_ds_cpu_optimizer": False,
+    }
+    if config.precision == "bf16":
+        result["torch_autocast"] = {"enabled": True, "dtype": "bfloat16", "lower_precision_safe_modules": []}
+    return result

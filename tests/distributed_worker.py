@@ -1,0 +1,210 @@
+"""Training by several processes, for test_distributed.py: started by torchrun, it tells what happened as JSON."""
+
+import contextlib
+import json
+import os
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from accelerate.state import AcceleratorState, GradientState
+from torch import Tensor, nn
+
+from internimage.backbones.internimage import InternImage, InternImageConfig
+from internimage.data.dataset import SampleKey
+from internimage.errors import InternImageError
+from internimage.training.config import TrainingConfig
+from internimage.training.state import newest_checkpoint
+from internimage.training.trainer import Trainer
+
+CONFIG = TrainingConfig(
+    epochs=2, workers=0, lr=0.005, warmup_epochs=0.5, drop_path=0, clip_norm=0.5, ema_decay=0.9, precision="no"
+)
+TRAIN, VAL = 22, 5
+
+
+class Model(nn.Module):
+    """A backbone with a head: two batches of different statistics are enough to see whether gradients are averaged."""
+
+    def __init__(self, norm: str = "layer") -> None:
+        super().__init__()
+        self.backbone = InternImage(InternImageConfig(channels=8, depths=(1, 1, 2, 1), groups=(1, 2, 4, 8)))
+        self.norm = nn.BatchNorm1d(64) if norm == "batch" else nn.Identity()
+        self.head = nn.Linear(64, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.head(self.norm(self.backbone(x)[-1].mean((2, 3))))
+
+
+@dataclass(frozen=True)
+class Batch:
+    x: Tensor
+    y: Tensor
+    index: list[int]
+    unreadable: tuple[str, ...] = ()
+
+    def to(self, device: torch.device) -> "Batch":
+        return self
+
+
+class Data(torch.utils.data.Dataset[tuple[Tensor, Tensor, int]]):
+    def __init__(self, length: int) -> None:
+        generator = torch.Generator().manual_seed(length)
+        self.x = torch.randn(length, 3, 32, 32, generator=generator)
+        self.y = self.x[:, 0].mean((1, 2)) * 8
+
+    def __len__(self) -> int:
+        return len(self.x)
+
+    def __getitem__(self, key: SampleKey) -> tuple[Tensor, Tensor, int]:
+        return self.x[key.index], self.y[key.index], key.index
+
+
+class Metric:
+    """The error of each image that was counted, by its number."""
+
+    def __init__(self) -> None:
+        self.errors: list[tuple[int, float]] = []
+
+    def update(self, results: Sequence[float], batch: Batch) -> None:
+        triples = zip(batch.index, results, batch.y.tolist(), strict=True)
+        self.errors += [(index, abs(result - truth)) for index, result, truth in triples]
+
+    def state(self) -> list[tuple[int, float]]:
+        return self.errors
+
+    def merge(self, states: Sequence[list[tuple[int, float]]]) -> None:
+        self.errors = [error for state in states for error in state]
+
+    def compute(self) -> dict[str, float]:
+        assert sorted(index for index, _ in self.errors) == list(range(VAL)), self.errors
+        return {"quality": -sum(error for _, error in self.errors)}
+
+
+class Task:
+    best = "quality"
+
+    def __init__(self, stop_after: int = 0) -> None:
+        self.calls, self.stop_after = 0, stop_after
+
+    def collate(self, samples: Sequence[tuple[Tensor, Tensor, int]]) -> Batch:
+        x, y, index = zip(*samples, strict=True)
+        return Batch(torch.stack(x), torch.stack(y), list(index))
+
+    def losses(self, model: nn.Module, batch: Batch) -> dict[str, Tensor]:
+        self.calls += 1
+        if self.calls == self.stop_after:
+            raise KeyError("power cut")
+        return {"mse": (model(batch.x)[:, 0] - batch.y).square().mean()}
+
+    def predict(self, model: nn.Module, batch: Batch) -> list[float]:
+        with torch.inference_mode():
+            return model(batch.x)[:, 0].tolist()
+
+    def metric(self) -> Metric:
+        return Metric()
+
+    def draw(self, result: float) -> Any:
+        raise NotImplementedError
+
+
+class Silent:
+    def batch(self, *args: Any) -> None: ...
+    def epoch(self, *args: Any) -> None: ...
+
+
+def save(model: nn.Module, folder: Path, weights: Mapping[str, Tensor]) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    torch.save(dict(weights), folder / "weights.pt")
+
+
+def trainer(config: TrainingConfig, folder: Path, task: Task | None = None, norm: str = "layer") -> Trainer:
+    AcceleratorState._reset_state(False)
+    GradientState._reset_state()
+    torch.manual_seed(0)
+    return Trainer(task or Task(), Model(norm), Data(TRAIN), Data(VAL), config, folder, Silent(), cpu=True, save=save)
+
+
+def report(run: Trainer) -> dict[str, Any]:
+    """The history, and which kinds of tensors the parameters are."""
+    kinds = sorted({type(parameter).__name__ for parameter in run.model.parameters()})
+    state = run.distribution.state()
+    sizes = {name: sum(tensor.numel() for tensor in flat(state[name])) for name in state if state[name] is not None}
+    return {"history": run.progress.history, "kinds": kinds, "sizes": sizes, "updates": run.progress.update}
+
+
+def flat(tree: Any) -> list[Tensor]:
+    return [leaf for leaf in torch.utils._pytree.tree_leaves(tree) if isinstance(leaf, Tensor) and leaf.ndim]
+
+
+def main(folder: Path, strategies: list[str]) -> None:
+    torch.set_num_threads(1)
+    if any("deepspeed" in strategy for strategy in strategies):
+        import deepspeed.comm.torch
+
+        deepspeed.comm.torch.build_shm_op = lambda: None  # a collective for inference, which would need a compiler
+    results: dict[str, Any] = {}
+    for strategy in strategies:
+        for accumulate in (1, 2) if strategy in ("ddp", "fsdp") else (2,):
+            config = TrainingConfig(
+                **{**vars(CONFIG), "strategy": strategy, "batch_size": 4 // accumulate, "accumulate": accumulate}
+            )
+            name = f"{strategy} {accumulate}"
+            whole = trainer(config, folder / name)
+            whole.fit()
+            results[name] = report(whole)
+        # the second epoch is cut after its first batch, twice; then the run goes on to the end
+        for stop in (len(whole.loader) + 2, 1):
+            cut = trainer(config, folder / f"{name} cut", Task(stop))
+            with contextlib.suppress(KeyError):
+                cut.fit(resume=newest_checkpoint(cut.folder) is not None)
+        resumed = trainer(config, folder / f"{name} cut")
+        resumed.fit(resume=True)
+        results[f"{strategy} resumed"] = report(resumed)
+        same = [torch.equal(a, b) for a, b in zip(tensors(whole), tensors(resumed), strict=True)]
+        results[f"{strategy} resumed"]["same"] = all(same) and len(same) > 50
+        half = trainer(TrainingConfig(**{**vars(config), "precision": "bf16"}), folder / f"{strategy} bf16")
+        half.fit()
+        results[f"{strategy} bf16"] = report(half)
+    if "ddp" in strategies:
+        batch = trainer(TrainingConfig(**{**vars(CONFIG), "batch_size": 4}), folder / "norm", norm="batch")
+        batch.fit()
+        results["norm"] = report(batch)
+    results["disk"] = [trouble(folder / strategy, strategy) for strategy in strategies[:2]]
+    if int(os.environ.get("RANK", "0")) == 0:
+        (folder / "results.json").write_text(json.dumps(results))
+
+
+def trouble(folder: Path, strategy: str) -> str:
+    """What the main process says when the disk is full at the second save: another's, or its own if it saves alone."""
+    run = trainer(TrainingConfig(**{**vars(CONFIG), "batch_size": 4, "strategy": strategy}), folder)
+    real, saves = torch.save, 0
+
+    def full(content: Any, file: Any) -> None:
+        nonlocal saves
+        saves += "parts" in content
+        if saves == 2 and int(os.environ["RANK"]) == (strategy != "ddp"):
+            raise OSError(28, "No space left on device")
+        real(content, file)
+
+    torch.save = full
+    try:
+        run.fit()
+    except InternImageError as error:
+        left = sorted(path.name for path in (folder / "checkpoints").iterdir())
+        return f"{type(error).__name__}: {error} {left}"
+    finally:
+        torch.save = real
+    return "nothing"
+
+
+def tensors(run: Trainer) -> list[Tensor]:
+    assert run.average is not None
+    return [*run.distribution.state().get("model", {}).values(), *run.average.tensors.values()]
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]), sys.argv[2:])

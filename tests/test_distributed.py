@@ -1,0 +1,169 @@
+"""Two processes against one: losses, counts, interruptions, full disks; and strategies that cannot be had."""
+
+import copy
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from accelerate.state import AcceleratorState, GradientState
+from distributed_worker import CONFIG, VAL, Batch, Data, Metric, Model, Task, trainer
+
+from internimage.errors import ConfigError, TrainingError
+from internimage.training.config import TrainingConfig
+from internimage.training.distributed import deepspeed_config, make_accelerator
+from internimage.training.state import Processes, load_state
+
+DIVIDED = ("fsdp", "deepspeed-zero3", "deepspeed-zero3-offload")
+STRATEGIES = ("ddp", "fsdp", "deepspeed-zero1", "deepspeed-zero3", "deepspeed-zero3-offload")
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("distributed")
+
+
+@pytest.fixture(scope="module")
+def results(folder: Path) -> dict[str, Any]:
+    """Everything that two processes do, once."""
+    worker = Path(__file__).with_name("distributed_worker.py")
+    launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+    done = subprocess.run(
+        [*launcher, str(worker), str(folder), *STRATEGIES],
+        capture_output=True,
+        text=True,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+    )
+    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-6000:]
+    return json.loads((folder / "results.json").read_text())
+
+
+@pytest.fixture(autouse=True)
+def one_thread() -> Iterator[None]:
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+    AcceleratorState._reset_state(True)
+    GradientState._reset_state()
+
+
+@pytest.fixture(scope="module")
+def alone(folder: Path) -> dict[int, list[dict[str, Any]]]:
+    """What one process makes of the same images an update, by the number of accumulated batches."""
+    histories = {}
+    for accumulate in (1, 2):
+        config = replace(CONFIG, batch_size=8 // accumulate, accumulate=accumulate)
+        run = trainer(config, folder / f"alone {accumulate}")
+        run.fit()
+        histories[accumulate] = run.progress.history
+    return histories
+
+
+@pytest.mark.parametrize("strategy", STRATEGIES)
+def test_two_processes_train_like_one(results: dict[str, Any], alone: dict[int, Any], strategy: str) -> None:
+    """Losses and the evaluation of the average (each image counted once, see ``Metric``) after every epoch."""
+    for accumulate in (1, 2) if strategy in ("ddp", "fsdp") else (2,):
+        for ours, one in zip(results[f"{strategy} {accumulate}"]["history"], alone[accumulate], strict=True):
+            assert ours["loss"] == pytest.approx(one["loss"], rel=1e-5)
+            assert ours["quality"] == pytest.approx(one["quality"], rel=1e-5)
+    half = results[f"{strategy} bf16"]["history"][-1]
+    assert half["loss"] == pytest.approx(alone[2][-1]["loss"], rel=0.1)
+    assert half["loss"] != pytest.approx(alone[2][-1]["loss"], rel=1e-5)
+
+
+@pytest.mark.parametrize("strategy", STRATEGIES)
+def test_the_strategy_is_in_effect(results: dict[str, Any], strategy: str) -> None:
+    """What each process keeps, counted: everything, or half of it (and what does not divide evenly)."""
+    whole = sum(tensor.numel() for tensor in Model().state_dict().values())
+    found = results[f"{strategy} 2"]
+    assert found["kinds"] == (["DTensor"] if strategy == "fsdp" else ["Parameter"])
+    share = 0.5 if strategy in DIVIDED else 1.0
+    assert share * whole <= found["sizes"]["model"] <= share * whole * 1.01
+    if "deepspeed" in strategy:  # its weights and two moments
+        assert 1.5 * whole <= found["sizes"]["masters"] <= 1.5 * whole * 1.01
+    else:
+        assert 2 * share * whole <= found["sizes"]["optimizer"] <= 2 * share * whole * 1.01
+
+
+@pytest.mark.parametrize("strategy", STRATEGIES)
+def test_resuming_two_processes_changes_nothing(results: dict[str, Any], strategy: str) -> None:
+    assert results[f"{strategy} resumed"]["same"] is True
+    assert results[f"{strategy} resumed"]["history"] == results[f"{strategy} 2"]["history"]
+
+
+@pytest.mark.parametrize(("name", "norm"), [*((f"{name} 2", "layer") for name in STRATEGIES), ("norm", "batch")])
+def test_what_is_kept_is_whole_and_is_what_was_evaluated(
+    results: dict[str, Any], folder: Path, name: str, norm: str
+) -> None:
+    model, task, data = Model(norm), Task(), Data(VAL)
+    model.load_state_dict(torch.load(folder / name / "final" / "weights.pt", weights_only=True))
+    batch, metric = Batch(data.x, data.y, list(range(VAL))), Metric()
+    metric.update(task.predict(model.eval(), batch), batch)
+    assert metric.compute()["quality"] == pytest.approx(results[name]["history"][-1]["quality"], rel=1e-5)
+
+
+def test_a_full_disk_of_one_process_stops_all_and_keeps_the_last_state(results: dict[str, Any]) -> None:
+    own, other = results["disk"]
+    assert own.startswith("TrainingError: cannot write")
+    assert "No space left on device" in own
+    assert other.startswith("TrainingError: another process could not save")
+    for text in results["disk"]:
+        assert "update-000000002 is intact; make room" in text
+        assert text.endswith("['update-000000002']")
+
+
+@pytest.mark.parametrize(
+    ("changes", "environment", "message"),
+    [
+        ({"strategy": "fsdp"}, {}, "nothing to shard in one process; start several with torchrun"),
+        ({"strategy": "fsdp", "precision": "fp16"}, {}, "precision fp16 works with strategy ddp"),
+        ({}, {"ACCELERATE_USE_FSDP": "true"}, "turns on FSDP; turn it off there and pass --strategy"),
+        ({}, {"ACCELERATE_USE_DEEPSPEED": "true"}, "turns on DeepSpeed; turn it off there and pass --strategy"),
+    ],
+)
+def test_a_strategy_that_would_not_be_in_effect_is_refused(
+    monkeypatch: pytest.MonkeyPatch, changes: dict[str, Any], environment: dict[str, str], message: str
+) -> None:
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    with pytest.raises(ConfigError, match=message):
+        make_accelerator(replace(CONFIG, **changes), cpu=True)
+
+
+def test_compiling_what_is_sharded_is_refused() -> None:
+    with pytest.raises(ConfigError, match="compile works with strategy ddp, not with fsdp"):
+        TrainingConfig(strategy="fsdp", compile=True)
+
+
+def test_other_processes_than_those_that_saved_are_refused(results: dict[str, Any], folder: Path) -> None:
+    del results
+    for world, strategy in ((1, "fsdp"), (2, "ddp")):
+        with pytest.raises(TrainingError, match=f"saved by 2 processes with strategy fsdp, this is {world} with"):
+            load_state(folder / "fsdp 2", Processes(0, world, strategy, lambda mine: mine))
+
+
+@pytest.mark.parametrize("strategy", STRATEGIES[2:])
+@pytest.mark.parametrize("precision", ["no", "bf16"])
+def test_deepspeed_knows_every_word_of_its_configuration(strategy: Any, precision: Any) -> None:
+    """Its schema of the ZeRO part refuses unknown names; the rest is read by the names that it lists."""
+    from deepspeed.runtime import constants
+    from deepspeed.runtime.config import DeepSpeedConfig
+    from deepspeed.runtime.zero.config import DeepSpeedZeroConfig
+
+    config = deepspeed_config(replace(CONFIG, strategy=strategy, precision=precision))
+    zero = DeepSpeedZeroConfig(**config["zero_optimization"])
+    assert zero.stage == (1 if strategy == "deepspeed-zero1" else 3)
+    assert ((zero.offload_param and zero.offload_param.device) == "cpu") == strategy.endswith("offload")
+    read = DeepSpeedConfig(copy.deepcopy(config))
+    assert read.gradient_clipping == CONFIG.clip_norm
+    assert read.train_micro_batch_size_per_gpu == CONFIG.batch_size
+    assert read.torch_autocast_enabled == (precision == "bf16")
+    words = {value for name, value in vars(constants).items() if name.isupper() and isinstance(value, str)}
+    assert set(config) <= words | {"zero_optimization", "zero_allow_untested_optimizer", "zero_force_ds_cpu_optimizer"}
