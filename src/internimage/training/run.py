@@ -13,7 +13,8 @@ import torch
 from internimage.checkpoints.folder import DESCRIPTION_FILE, from_plain
 from internimage.data.augmentation import Augmentation, batch_mixing, training_transform
 from internimage.data.dataset import ImageDataset, OnCorrupt
-from internimage.data.labelled import LabelledImages, Splits, read_splits
+from internimage.data.labelled import Splits, read_splits
+from internimage.data.samples import LabelledImages
 from internimage.errors import ConfigError, TrainingError
 from internimage.factory import create_model, load_model
 from internimage.images import Preprocessing
@@ -98,6 +99,7 @@ def _prepare(config: RunConfig, folder: Path, reporter: Reporter, cpu: bool) -> 
         splits.train.classes,
         config.augmentation.label_smoothing,
         batch_mixing(config.augmentation, len(splits.train.classes)),
+        metadata=model.config.metadata_channels is not None,
     )
     seed = config.training.seed
     transform = training_transform(config.augmentation, preprocessing)
