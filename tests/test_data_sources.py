@@ -1,4 +1,4 @@
-"""Zip archives, WebDataset shards and iNaturalist's JSON against folders, hand-made labels and hand-computed numbers."""
+"""Zip archives, WebDataset shards and iNaturalist's JSON against folders, written labels and hand-computed numbers."""
 
 import csv
 import io
@@ -103,8 +103,7 @@ def as_shard_folder(source: Path, to: Path, part: str) -> None:
 
 def as_inaturalist(source: Path, to: Path, part: str) -> None:
     """Ids that are not positions, annotations in another order than images; every second photo has time and place."""
-    if not (to / part / "images").exists():
-        shutil.copytree(source, to / "files" / part)
+    shutil.copytree(source, to / "files" / part)
     images = [
         {"id": 100 + 7 * index, "file_name": f"files/{part}/{name}/{path.name}", "name": name}
         for index, (name, path) in enumerate(pictures(source))
@@ -155,7 +154,7 @@ def test_the_same_pictures_give_the_same_samples(kind: str, painted: Path, tmp_p
         assert part.counts() == [6, 6]
         assert all(part.classes[sample.label] in str(sample.file).removeprefix(str(root)) for sample in part.samples)
     assert not check_images(read_part(root, "train")).errors
-    truth = samples(painted.parent / painted.name) if kind == "never" else samples(build("folder", painted, tmp_path / "f"))
+    truth = samples(build("folder", painted, tmp_path / "truth"))
     for workers in (0, 2):
         found = samples(root, workers)
         assert len(found) == len(truth) == 12
@@ -164,18 +163,29 @@ def test_the_same_pictures_give_the_same_samples(kind: str, painted: Path, tmp_p
             assert ours.label == theirs.label
 
 
-def test_numbers_without_names_and_parts_without_train(painted: Path, tmp_path: Path) -> None:
+def test_numbers_without_names(painted: Path, tmp_path: Path) -> None:
     root = build("mapped_zip", painted, tmp_path / "data")
     (root / "classes.txt").unlink()
     text = (root / "train_map.txt").read_text()
     (root / "train_map.txt").write_text(text.replace("\t1", "\t10"))
-    assert read_parts(root)["train"].classes == tuple("0 1 2 3 4 5 6 7 8 9 10".split())
-    assert len(read_splits(root).val.classes) == 11
-    shards = [pack_tar(tmp_path / f"{n}.tar", {"a.png": b"", "a.cls": b"2", "b.jpg": b"", "b.cls": b"0"}) for n in "xy"]
-    assert [sample.label for sample in read_part(shards[0], "all").samples] == [2, 0]
-    assert check_images(read_part(shards[0], "all")).empty_classes == ["1"]
-    aside = read_splits(tmp_path, val_fraction=0.5) if not (tmp_path / "data").exists() else None
-    assert aside is None
+    splits = read_splits(root)
+    assert splits.train.classes == splits.val.classes == tuple(map(str, range(11)))
+    assert splits.train.counts() == [6, *[0] * 9, 6]
+    assert read_part(root, "val").classes == ("0", "1")
+    shard = pack_tar(tmp_path / "x.tar", {"a.png": b"", "a.cls": b"2", "b.jpg": b"", "b.cls": b"0"})
+    assert [sample.label for sample in read_part(shard, "all").samples] == [2, 0]
+    assert check_images(read_part(shard, "all")).empty_classes == ["1"]
+
+
+def test_without_validation_part(painted: Path, tmp_path: Path) -> None:
+    """Every image is in one of the two, the same ones each time."""
+    (tmp_path / "data").mkdir()
+    as_shards(painted, tmp_path / "data", "train")
+    splits = read_splits(tmp_path / "data", val_fraction=0.5, seed=3)
+    files = [{sample.file for sample in part.samples} for part in (splits.train, splits.val)]
+    assert len(files[0] | files[1]) == 12
+    assert splits.train.counts() == splits.val.counts() == [3, 3]
+    assert read_splits(tmp_path / "data", val_fraction=0.5, seed=3) == splits
 
 
 def test_metadata_vectors() -> None:
@@ -206,7 +216,7 @@ def small_model(metadata: int | None = 8) -> ImageClassifier:
     torch.manual_seed(0)
     backbone = InternImageConfig(16, (1, 1, 1, 1), (1, 2, 4, 8))
     model = ImageClassifier(ClassifierConfig(backbone, 2, metadata_channels=metadata))
-    model.description = ModelDescription("small", preprocessing=Preprocessing(32, 32), labels=tuple(NAMES))
+    model.description = ModelDescription("image_classifier", preprocessing=Preprocessing(32, 32), labels=tuple(NAMES))
     return model.eval()
 
 
@@ -254,9 +264,7 @@ def test_evaluation_uses_metadata(painted: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("kind", ["mapped_zip", "shards", "inaturalist"])
-def test_training_and_commands(
-    kind: str, painted: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_training_and_commands(kind: str, painted: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     root = build(kind, painted, tmp_path / "data")
     start = ii.save_model(small_model(), tmp_path / "start")
     trainer = prepare(root, tmp_path / "run", init=str(start), training=replace(SMALL, workers=1))
@@ -293,7 +301,11 @@ def test_broken_images_behave_as_broken_files(kind: str, painted: Path, tmp_path
 
 @pytest.mark.parametrize(
     ("packing", "at", "message"),
-    [(zipfile.ZIP_STORED, 60, "checksum"), (zipfile.ZIP_DEFLATED, 31 + 5, "damaged"), (zipfile.ZIP_STORED, 0, "no such")],
+    [
+        (zipfile.ZIP_STORED, 60, "checksum"),
+        (zipfile.ZIP_DEFLATED, 60, ""),
+        (zipfile.ZIP_STORED, 0, "no such"),
+    ],
 )
 def test_bytes_that_changed_inside_a_zip(packing: int, at: int, message: str, painted: Path, tmp_path: Path) -> None:
     content = (painted / "red" / "0.png").read_bytes()
@@ -301,7 +313,7 @@ def test_bytes_that_changed_inside_a_zip(packing: int, at: int, message: str, pa
     data = bytearray(archive.read_bytes())
     data[at] ^= 255
     archive.write_bytes(data)
-    with pytest.raises(ImageReadError, match=rf"x\.zip/a/0\.png: the archive is damaged.*{message}|damaged"):
+    with pytest.raises(ImageReadError, match=rf"x\.zip/a/0\.png: the archive is damaged.*{message}"):
         ii.read_image(read_part(archive, "all").samples[0].file)
 
 
@@ -344,7 +356,7 @@ def cut(write: Callable[[Path], Any], size: int) -> Callable[[Path], Any]:
 
 
 def twice(root: Path) -> None:
-    with pytest.warns(UserWarning, match="Duplicate"), zipfile.ZipFile(root / "train.zip", "w") as archive:
+    with zipfile.ZipFile(root / "train.zip", "w") as archive:
         archive.writestr("c/a.png", PNG)
         archive.writestr("c/a.png", PNG)
 
@@ -367,7 +379,10 @@ def link(root: Path) -> None:
     [
         (lambda root: pack_zip(root / "train.zip", {"loose.png": PNG}), r"train\.zip/loose\.png is in no class folder"),
         (lambda root: pack_zip(root / "train.zip", {"readme.txt": b""}), r"train\.zip holds no images"),
-        (lambda root: pack_zip(root / "train.zip", {"c/a.png": PNG}, zipfile.ZIP_LZMA), r"a\.png is encrypted or packed"),
+        (
+            lambda root: pack_zip(root / "train.zip", {"c/a.png": PNG}, zipfile.ZIP_LZMA),
+            r"a\.png is encrypted or packed",
+        ),
         (twice, r"train\.zip/c/a\.png is in the archive twice"),
         (cut(lambda root: pack_zip(root / "train.zip", {"c/a.png": PNG}), 70), r"train\.zip is not a readable zip"),
         (mapped("a.png 0\n"), r"train_map\.txt line 1 is 'a\.png 0'; expected MEMBER, a tab"),
@@ -394,7 +409,10 @@ def link(root: Path) -> None:
         (cut(shard(a_png=PNG, a_cls=b"0"), 512), r"train-0\.tar is not a readable uncompressed tar"),
         (cut(shard(a_png=PNG, a_cls=b"0"), 2048), r"train-0\.tar is damaged or cut off at byte 2048"),
         (lambda root: pack_tar(root / "train-0.tar", {"a.png": PNG}, "w:gz"), r"train-0\.tar is not a readable uncom"),
-        (lambda root: pack_tar(root / "train-0.tar.gz", {"a.png": PNG}, "w:gz"), r"train-0\.tar\.gz is compressed.*gunzip"),
+        (
+            lambda root: pack_tar(root / "train-0.tar.gz", {"a.png": PNG}, "w:gz"),
+            r"train-0\.tar\.gz is compressed.*gunzip",
+        ),
         (twice_in_shard, r"train\.tar/a\.png is in the shard twice"),
         (link, r"train\.tar/a\.png is a link"),
         (lambda root: (root / "train2018.json").write_text("{"), r"train2018\.json is not readable JSON"),
@@ -406,13 +424,17 @@ def link(root: Path) -> None:
         (inat(annotations=GOOD["annotations"] * 2), r"annotations\[1\]: image 1 is annotated twice"),
         (inat(images=GOOD["images"] * 2), r"images\[1\]: image 1 has no annotation of its own"),
         (inat(images=[{"id": 1, "file_name": 3}]), r"images\[0\]: .*no file name"),
-        (inat(annotations=[{"image_id": 5, "category_id": 2}, *GOOD["annotations"]]), r"image 5 is annotated but not in"),
+        (
+            inat(annotations=[{"image_id": 5, "category_id": 2}, *GOOD["annotations"]]),
+            r"image 5 is annotated but not in",
+        ),
         (located({}), r"train2018_locations\.json holds no list"),
         (located([{"id": 1}]), r"train2018_locations\.json \[0\] is .*expected an object with id, lat, lon, date"),
         (located([{**PLACE, "lat": 91}]), r"locations\.json \[0\]: lat 91, lon 2\.0; expected degrees"),
         (located([{**PLACE, "lon": float("nan")}]), r"lon nan; expected degrees"),
     ],
 )
+@pytest.mark.filterwarnings("ignore:Duplicate name")
 def test_bad_data_is_named(write: Callable[[Path], Any], message: str, tmp_path: Path) -> None:
     write(tmp_path)
     with pytest.raises(DataError, match=message):

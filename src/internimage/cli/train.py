@@ -26,8 +26,8 @@ class Train:
     $ internimage train --resume runs/photos
 
     The data is a folder with one folder a class (or train/ and val/ with such folders, a CSV file with the columns path
-    and label, zip archives, WebDataset shards or iNaturalist's JSON; see docs/training.md). The trained model is a folder
-    that every other command takes: --model runs/photos/best.
+    and label, zip archives, WebDataset shards or iNaturalist's JSON; see docs/training.md). The trained model is a
+    folder that every other command takes: --model runs/photos/best.
     """
 
     data: Annotated[Path | None, arg(metavar="FOLDER", help_behavior_hint="(required, unless --resume)")] = None
