@@ -277,7 +277,9 @@ def test_training_and_commands(kind: str, painted: Path, tmp_path: Path, capsys:
     assert row["images"] == 12
     assert any(not torch.equal(tensor, trainer.model.state_dict()[name]) for name, tensor in before.items())
     capsys.readouterr()
-    assert run(["evaluate", "--data", root, "--part", "val", "--model", tmp_path / "run" / "final", "--json"]) == 0
+    command: list[str | Path] = ["evaluate", "--data", root, "--part", "val", "--model", tmp_path / "run" / "final"]
+    assert run([*command, "--json", "--save", tmp_path / "report"]) == 0
+    assert (tmp_path / "report" / "worst.png").is_file() == (row["top1"] < 1)
     assert json.loads(capsys.readouterr().out)["top1"] == pytest.approx(row["top1"])
     assert run(["data", "check", root]) == 1  # the validation part shows the training pictures
     assert "leakage" in capsys.readouterr().out

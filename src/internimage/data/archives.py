@@ -11,7 +11,7 @@ import re
 import tarfile
 import zipfile
 from collections.abc import Callable, Iterator, Sequence
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 from internimage.data.samples import LabelledImage, LabelledImages
 from internimage.errors import DataError
@@ -113,7 +113,7 @@ def _index_zip(archive: Path) -> dict[str, ArchiveMember]:
     except (OSError, zipfile.BadZipFile, NotImplementedError, ValueError) as error:
         raise DataError(f"{archive} is not a readable zip archive: {error}") from error
     for entry in entries:
-        if entry.is_dir() or _is_hidden(entry.filename):
+        if entry.filename.endswith("/") or _is_hidden(entry.filename):
             continue
         deflated = entry.compress_type == zipfile.ZIP_DEFLATED
         if entry.flag_bits & 1 or not (deflated or entry.compress_type == zipfile.ZIP_STORED):
@@ -246,11 +246,11 @@ def _split(name: str) -> tuple[str, str]:
 
 
 def _is_image(name: str) -> bool:
-    return PurePosixPath(name).suffix.lower() in IMAGE_SUFFIXES
+    return name.lower().endswith(IMAGE_SUFFIXES)
 
 
 def _is_hidden(name: str) -> bool:
-    return PurePosixPath(name).name.startswith(".")
+    return name.rpartition("/")[2].startswith(".")
 
 
 def _is_number(text: str) -> bool:

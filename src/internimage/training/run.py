@@ -34,7 +34,7 @@ class RunConfig:
     """Everything that a run was asked to do; kept in ``run.json`` so that it can be resumed and repeated.
 
     Attributes:
-        data: folder or table, see :func:`internimage.data.labelled.read_splits`.
+        data: folder, table or archive, see :func:`internimage.data.labelled.read_splits`.
         model: name of the architecture.
         init: "scratch", "pretrained" (the model's released weights), the name of another released model of the same
             architecture, or a checkpoint or model folder to start from.
