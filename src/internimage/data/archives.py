@@ -1,4 +1,4 @@
-"""Labelled images inside archives: zip files, with map files as Swin and InternImage use them, and WebDataset shards.
+"""Labelled images inside archives: zip files, with map files as Swin's code has them, and WebDataset shards.
 
 Archives are indexed once and never unpacked to disk: a sample is the place of its bytes, so that access is random.
 Every sample is listed once and whatever cannot be placed is an error.
