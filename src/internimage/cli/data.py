@@ -28,7 +28,11 @@ class Data:
 
     action: Annotated[Positional[Literal["check"]], arg(metavar="check", help="What to do.")]
     data: Annotated[
-        Positional[Path], arg(metavar="FOLDER", help="One folder a class, or train/ val/ test/, or a CSV file.")
+        Positional[Path],
+        arg(
+            metavar="FOLDER",
+            help="One folder a class, or train, val, test as folders, .csv, .zip, .tar shards, or iNaturalist's .json.",
+        ),
     ]
     sheet: Annotated[Path | None, arg(metavar="FILE", help_behavior_hint="")] = None
     """Write a contact sheet with examples of each class."""

@@ -21,7 +21,7 @@ class Evaluate:
     """
 
     data: Annotated[Path, arg(metavar="FOLDER")]
-    """Images: one folder a class, or train/, val/ and test/, or a CSV file."""
+    """Images: one folder a class, or train, val, test as folders, .csv, .zip, .tar shards, or iNaturalist's .json."""
     part: Literal["all", "train", "val", "test"] = "all"
     """Which part; all takes FOLDER itself as one folder a class."""
     model: ModelOptions = field(default_factory=ModelOptions)

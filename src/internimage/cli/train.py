@@ -28,12 +28,13 @@ class Train:
 
     $ internimage train --resume runs/photos
 
-    The data is a folder with one folder a class (or train/ and val/ with such folders, or a CSV file with the columns
-    path and label). The trained model is a folder that every other command takes: --model runs/photos/best.
+    The data is a folder with one folder a class (or train/ and val/ with such folders, a CSV file with the columns path
+    and label, zip archives, WebDataset shards or iNaturalist's JSON; see docs/training.md). The trained model is a
+    folder that every other command takes: --model runs/photos/best.
     """
 
     data: Annotated[Path | None, arg(metavar="FOLDER", help_behavior_hint="(required, unless --resume)")] = None
-    """Images: one folder a class, or train/ and val/, or a CSV file."""
+    """Images: one folder a class, or train and val as folders, .csv, .zip, .tar shards, or iNaturalist's .json."""
     recipe: Annotated[str | None, arg(metavar="NAME", help_behavior_hint="")] = None
     """Train as a released model was trained: sets all that follows, which further options then change."""
     model: Annotated[str, arg(metavar="NAME")] = "internimage_atto"

@@ -7,11 +7,10 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from pathlib import Path
 
 from PIL import Image
 
-from internimage.data.labelled import LabelledImages
+from internimage.data.samples import ImageFile, LabelledImage, LabelledImages
 from internimage.errors import ImageReadError
 from internimage.images import read_image
 
@@ -49,24 +48,25 @@ class Findings:
 
 
 def check_images(
-    data: LabelledImages, progress: Callable[[Iterable[tuple[Path, int]]], Iterable[tuple[Path, int]]] = iter
+    data: LabelledImages, progress: Callable[[Iterable[LabelledImage]], Iterable[LabelledImage]] = iter
 ) -> Findings:
     """Read every image once and look for corrupt, duplicate, conflicting and tiny ones, and for empty classes."""
     findings = Findings(dict(zip(data.classes, data.counts(), strict=True)))
     same: dict[str, list[tuple[str, int]]] = defaultdict(list)
     sizes: list[tuple[int, int]] = []
     with ThreadPoolExecutor() as pool:
-        for (path, label), outcome in zip(
-            progress(data.samples), pool.map(lambda sample: _fingerprint(sample[0]), data.samples), strict=True
+        for sample, outcome in zip(
+            progress(data.samples), pool.map(lambda sample: _fingerprint(sample.file), data.samples), strict=True
         ):
+            path = str(sample.file)
             if isinstance(outcome, ImageReadError):
-                findings.corrupt[str(path)] = str(outcome).removeprefix(f"{path}: ")
+                findings.corrupt[path] = str(outcome).removeprefix(f"{path}: ")
                 continue
             digest, size = outcome
-            same[digest].append((str(path), label))
+            same[digest].append((path, sample.label))
             sizes.append(size)
             if min(size) < _SMALL_SIDE:
-                findings.small.append(str(path))
+                findings.small.append(path)
     groups = [group for group in same.values() if len(group) > 1]
     findings.duplicates = [[path for path, _ in group] for group in groups]
     findings.conflicts = [[path for path, _ in group] for group in groups if len({label for _, label in group}) > 1]
@@ -81,14 +81,14 @@ def overlap(first: LabelledImages, second: LabelledImages) -> list[tuple[str, st
     seen: dict[str, str] = {}
     pairs = []
     for data, collect in ((first, True), (second, False)):
-        for path, _ in data.samples:
-            outcome = _fingerprint(path)
+        for sample in data.samples:
+            outcome = _fingerprint(sample.file)
             if isinstance(outcome, ImageReadError):
                 continue
             if collect:
-                seen.setdefault(outcome[0], str(path))
+                seen.setdefault(outcome[0], str(sample.file))
             elif outcome[0] in seen:
-                pairs.append((seen[outcome[0]], str(path)))
+                pairs.append((seen[outcome[0]], str(sample.file)))
     return pairs
 
 
@@ -96,19 +96,19 @@ def examples(data: LabelledImages, per_class: int) -> list[tuple[Image.Image, st
     """The first readable images of each class with its name, for a contact sheet."""
     found: dict[int, int] = defaultdict(int)
     pictures = []
-    for path, label in data.samples:
-        if found[label] < per_class:
+    for sample in data.samples:
+        if found[sample.label] < per_class:
             try:
-                pictures.append((read_image(path), data.classes[label]))
+                pictures.append((read_image(sample.file), data.classes[sample.label]))
             except ImageReadError:
                 continue
-            found[label] += 1
+            found[sample.label] += 1
     return pictures
 
 
-def _fingerprint(path: Path) -> tuple[str, tuple[int, int]] | ImageReadError:
+def _fingerprint(file: ImageFile) -> tuple[str, tuple[int, int]] | ImageReadError:
     try:
-        image = read_image(path)
+        image = read_image(file)
     except ImageReadError as error:
         return error
     return hashlib.sha256(repr(image.size).encode() + image.tobytes()).hexdigest(), image.size

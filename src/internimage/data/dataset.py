@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Literal
 
 import torch
@@ -16,7 +15,7 @@ from PIL import Image
 from torch import Tensor
 from torch.utils.data import Dataset, Sampler
 
-from internimage.data.labelled import LabelledImages
+from internimage.data.samples import LabelledImages, TimeAndPlace
 from internimage.errors import ImageReadError
 from internimage.images import ImageSource
 
@@ -40,12 +39,14 @@ class Sample:
         label: class number.
         source: the file.
         unreadable: files that could not be read and that this sample stands in for.
+        taken: when and where, if the data tells.
     """
 
     image: Tensor
     label: int
     source: ImageSource
     unreadable: tuple[str, ...] = ()
+    taken: TimeAndPlace | None = None
 
 
 class ImageDataset(Dataset[Sample]):
@@ -77,8 +78,8 @@ class ImageDataset(Dataset[Sample]):
     def __getitem__(self, key: SampleKey) -> Sample:
         unreadable: list[str] = []
         for step in range(len(self.data)):
-            path, label = self.data.samples[(key.index + step) % len(self.data)]
-            source = ImageSource(str(path), Path(path))
+            file, label, taken = self.data.samples[(key.index + step) % len(self.data)]
+            source = ImageSource(str(file), file)
             try:
                 image = self._prepare(source, key)
             except ImageReadError as error:
@@ -86,7 +87,7 @@ class ImageDataset(Dataset[Sample]):
                     raise ImageReadError(f"{error} (--on-corrupt skip leaves such files out)") from None
                 unreadable.append(source.name)
                 continue
-            return Sample(image, label, source, tuple(unreadable))
+            return Sample(image, label, source, tuple(unreadable), taken)
         raise ImageReadError(f"{self.data.name}: none of {len(self.data)} images can be read")
 
     def _prepare(self, source: ImageSource, key: SampleKey) -> Tensor:

@@ -1,4 +1,4 @@
-"""Labelled image files: folders of one class each, or a table of paths and labels."""
+"""Finding labelled images: folders of one class each, tables of paths and labels, archives, iNaturalist's JSON."""
 
 from __future__ import annotations
 
@@ -8,36 +8,15 @@ from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
+from internimage.data.archives import find_shards, read_shards, read_zip
+from internimage.data.inaturalist import read_inaturalist
+from internimage.data.samples import LabelledImage, LabelledImages
 from internimage.errors import DataError
 from internimage.images.reader import IMAGE_SUFFIXES
 
 _VALIDATION_NAMES = ("val", "valid", "validation")
-
-
-@dataclass(frozen=True)
-class LabelledImages:
-    """Image files with class numbers.
-
-    Attributes:
-        name: where they came from, for messages.
-        classes: names of the classes; a label is an index into them.
-        samples: (path, label) pairs.
-    """
-
-    name: str
-    classes: tuple[str, ...]
-    samples: tuple[tuple[Path, int], ...]
-
-    def __len__(self) -> int:
-        return len(self.samples)
-
-    def counts(self) -> list[int]:
-        """Images of each class."""
-        counts = [0] * len(self.classes)
-        for _, label in self.samples:
-            counts[label] += 1
-        return counts
 
 
 @dataclass(frozen=True)
@@ -52,9 +31,16 @@ class Splits:
 def read_splits(root: Path, *, val_fraction: float = 0.2, seed: int = 0) -> Splits:
     """Find training, validation and test images below ``root``.
 
-    ``root`` is a folder with ``train`` and, if there are such, ``val`` and ``test`` (each with one folder a class), a
-    folder with one folder a class, or one of these as ``train.csv``, ``val.csv``, ``test.csv``, or a single CSV file.
-    Without validation images, ``val_fraction`` of each class is set aside, chosen by ``seed``.
+    ``root`` is a folder with ``train`` and, if there are such, ``val`` and ``test``, each of them
+
+    - a folder, with one folder a class or with WebDataset shards (``*.tar``);
+    - a table, ``train.csv``;
+    - a zip archive, ``train.zip``, with ``train_map.txt`` or with one folder a class in it;
+    - iNaturalist's ``train2018.json`` (and ``val2018.json``; its test images have no labels);
+    - WebDataset shards, ``train*.tar``.
+
+    The first kind that is there counts.  Or ``root`` is itself one of these, without parts.  Without validation images,
+    ``val_fraction`` of each class is set aside, chosen by ``seed``.
 
     Raises:
         DataError: nothing of the kind is there, or the parts disagree in their classes.
@@ -75,12 +61,13 @@ def read_parts(root: Path) -> dict[str, LabelledImages]:
     """The parts of a data set as they lie there: "train", "val", "test", or "all" if it is not divided."""
     root = root.expanduser()
     if root.is_file():
-        return {"all": read_csv(root)}
+        readers = {".zip": read_zip, ".json": read_inaturalist, ".tar": lambda shard: read_shards(str(shard), [shard])}
+        return {"all": readers.get(root.suffix.lower(), read_csv)(root)}
     if not root.is_dir():
-        raise DataError(f"{root} does not exist; expected a folder with one folder a class, or a CSV file")
+        raise DataError(f"{root} does not exist; expected a folder of images or archives, or a CSV file")
     train = _part(root, ("train",))
     if train is None:
-        return {"all": read_image_folder(root)}
+        return {"all": _read_folder(root)}
     parts = {"train": train, "val": _part(root, _VALIDATION_NAMES), "test": _part(root, ("test",))}
     return {name: part for name, part in parts.items() if part is not None}
 
@@ -92,9 +79,9 @@ def read_image_folder(root: Path) -> LabelledImages:
     """
     classes = tuple(sorted(p.name for p in root.iterdir() if p.is_dir() and not p.name.startswith(".")))
     if not classes:
-        raise DataError(f"{root} holds no class folders; expected {root}/CLASS/IMAGE.jpg")
+        raise DataError(f"{root} holds no class folders; expected {root}/CLASS/IMAGE.jpg, or train.csv, .zip or .tar")
     samples = tuple(
-        (path, label)
+        LabelledImage(path, label)
         for label, name in enumerate(classes)
         for path in sorted((root / name).rglob("*"))
         if path.suffix.lower() in IMAGE_SUFFIXES and path.is_file() and not path.name.startswith(".")
@@ -119,18 +106,18 @@ def read_csv(path: Path) -> LabelledImages:
         raise DataError(f"{path} line {incomplete or 2} has no path or no label")
     classes = tuple(sorted({label for _, label in rows}))
     index = {name: number for number, name in enumerate(classes)}
-    return LabelledImages(str(path), classes, tuple((path.parent / p, index[label]) for p, label in rows))
+    return LabelledImages(str(path), classes, tuple(LabelledImage(path.parent / p, index[label]) for p, label in rows))
 
 
 def set_aside(data: LabelledImages, fraction: float, seed: int) -> tuple[LabelledImages, LabelledImages]:
     """Split each class: the same ``fraction`` of every class, at least one image of those with two or more."""
     if not 0 < fraction < 1:
         raise DataError(f"the validation fraction is {fraction}; expected a number between 0 and 1")
-    by_class: dict[int, list[tuple[Path, int]]] = defaultdict(list)
+    by_class: dict[int, list[LabelledImage]] = defaultdict(list)
     for sample in data.samples:
-        by_class[sample[1]].append(sample)
-    kept: list[tuple[Path, int]] = []
-    taken: list[tuple[Path, int]] = []
+        by_class[sample.label].append(sample)
+    kept: list[LabelledImage] = []
+    taken: list[LabelledImage] = []
     for label in sorted(by_class):
         samples = by_class[label]
         random.Random(f"{seed}:{data.classes[label]}").shuffle(samples)
@@ -140,21 +127,38 @@ def set_aside(data: LabelledImages, fraction: float, seed: int) -> tuple[Labelle
     if not taken:
         raise DataError(f"{data.name} has one image a class at most; too few to set some aside for validation")
     return (
-        LabelledImages(data.name, data.classes, tuple(sorted(kept))),
-        LabelledImages(f"{data.name} (set aside)", data.classes, tuple(sorted(taken))),
+        LabelledImages(data.name, data.classes, tuple(sorted(kept, key=_place))),
+        LabelledImages(f"{data.name} (set aside)", data.classes, tuple(sorted(taken, key=_place))),
     )
 
 
 def _part(root: Path, names: Sequence[str]) -> LabelledImages | None:
     for name in names:
         if (root / name).is_dir():
-            return read_image_folder(root / name)
+            return _read_folder(root / name)
         if (root / f"{name}.csv").is_file():
             return read_csv(root / f"{name}.csv")
+        if (root / f"{name}.zip").is_file():
+            return read_zip(root / f"{name}.zip")
+        if name != "test" and (root / f"{name}2018.json").is_file():
+            return read_inaturalist(root / f"{name}2018.json")
+        if shards := find_shards(root, name):
+            return read_shards(f"{root}/{name}*.tar", shards)
     return None
+
+
+def _read_folder(root: Path) -> LabelledImages:
+    """Class folders, or shards where there is no folder."""
+    folders = any(path.is_dir() and not path.name.startswith(".") for path in root.iterdir())
+    shards = [] if folders else find_shards(root)
+    return read_shards(str(root), shards) if shards else read_image_folder(root)
+
+
+def _place(sample: LabelledImage) -> tuple[Any, int]:
+    return sample.file, sample.label
 
 
 def _relabel(data: LabelledImages, classes: tuple[str, ...]) -> LabelledImages:
     index = {name: number for number, name in enumerate(classes)}
-    samples = tuple((path, index[data.classes[label]]) for path, label in data.samples)
+    samples = tuple(sample._replace(label=index[data.classes[sample.label]]) for sample in data.samples)
     return LabelledImages(data.name, classes, samples)

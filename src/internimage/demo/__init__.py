@@ -21,12 +21,12 @@ MODEL = "internimage_atto_clothing_128"
 def predict_photos() -> list[tuple[str, Classification]]:
     """True class and prediction of each of the package's photos, which come from the test part of the data."""
     data = read_part(Path(str(files(__name__).joinpath("photos"))), "all")
-    outcomes = Predictor(MODEL).stream([path for path, _ in data.samples])
+    outcomes = Predictor(MODEL).stream([sample.file for sample in data.samples])
     results = []
-    for (_, label), (_, outcome) in zip(data.samples, outcomes, strict=True):
+    for sample, (_, outcome) in zip(data.samples, outcomes, strict=True):
         if isinstance(outcome, ImageReadError):
             raise outcome
-        results.append((data.classes[label], outcome))
+        results.append((data.classes[sample.label], outcome))
     return results
 
 

@@ -1,5 +1,6 @@
 """Reading pictures and preparing them for a model."""
 
+from internimage.images.members import ArchiveMember
 from internimage.images.reader import (
     IMAGE_SUFFIXES,
     ImageInput,
@@ -12,6 +13,7 @@ from internimage.images.transforms import Preprocessing
 
 __all__ = [
     "IMAGE_SUFFIXES",
+    "ArchiveMember",
     "ImageInput",
     "ImageInputs",
     "ImageSource",

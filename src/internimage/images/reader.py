@@ -1,4 +1,4 @@
-"""The one reader: files, addresses, bytes, arrays and tensors become upright 8-bit RGB pictures."""
+"""The one reader: files, archive members, addresses, bytes, arrays and tensors become upright 8-bit RGB pictures."""
 
 from __future__ import annotations
 
@@ -15,11 +15,12 @@ import numpy as np
 from PIL import ExifTags, Image
 
 from internimage.errors import ImageReadError
+from internimage.images.members import ArchiveMember
 
 if TYPE_CHECKING:
     import torch
 
-ImageInput: TypeAlias = "str | Path | bytes | Image.Image | np.ndarray[Any, Any] | torch.Tensor"
+ImageInput: TypeAlias = "str | Path | ArchiveMember | bytes | Image.Image | np.ndarray[Any, Any] | torch.Tensor"
 ImageInputs: TypeAlias = "ImageInput | ImageSource | Sequence[ImageInputs]"
 
 IMAGE_SUFFIXES = (
@@ -53,6 +54,7 @@ def read_image(source: ImageInput) -> Image.Image:
         source: One of
 
             - a path, or an ``http(s)`` URL as a string (at most 100 MB, 30 s without an answer);
+            - an :class:`ArchiveMember`, a file inside a tar or zip archive;
             - the bytes of an image file: JPEG, PNG, WebP, GIF, BMP, TIFF, PBM/PGM/PPM, AVIF or JPEG 2000;
             - a PIL image of any mode but ``"F"``, which is left as it is;
             - a uint8 array (H, W), (H, W, 1), (H, W, 3) or (H, W, 4) in **RGB** order (OpenCV's BGR arrays
@@ -74,7 +76,7 @@ def read_image(source: ImageInput) -> Image.Image:
     """
     if isinstance(source, bytes):
         name = "image from bytes"
-    elif isinstance(source, str | Path):
+    elif isinstance(source, str | Path | ArchiveMember):
         name = str(source)
     else:
         name = f"image from {type(source).__module__.partition('.')[0]} {type(source).__name__}"
@@ -127,7 +129,7 @@ def list_images(source: ImageInputs) -> list[ImageSource]:
     return [
         value
         if isinstance(value, ImageSource)
-        else ImageSource(str(value) if isinstance(value, str | Path) else f"image {number}", value)
+        else ImageSource(str(value) if isinstance(value, str | Path | ArchiveMember) else f"image {number}", value)
         for number, value in enumerate(_expand(source), start=1)
     ]
 
@@ -184,7 +186,7 @@ def _read(source: ImageInput) -> Image.Image:
         return _upright_rgb(source)
     if isinstance(source, np.ndarray):
         return _upright_rgb(_from_array(source))
-    if isinstance(source, str | Path | bytes):
+    if isinstance(source, str | Path | ArchiveMember | bytes):
         with _open(source) as file:
             return _upright_rgb(_identify(file))
     import torch
@@ -194,9 +196,11 @@ def _read(source: ImageInput) -> Image.Image:
     raise ImageReadError(f"expected a path, URL, bytes, PIL image, array or tensor, got {type(source).__name__}")
 
 
-def _open(source: str | Path | bytes) -> BinaryIO:
+def _open(source: str | Path | ArchiveMember | bytes) -> BinaryIO:
     if isinstance(source, bytes):
         return io.BytesIO(source)
+    if isinstance(source, ArchiveMember):
+        return io.BytesIO(source.read_bytes())
     if isinstance(source, str) and _is_url(source):
         return io.BytesIO(_download(source))
     path = Path(source)

@@ -8,11 +8,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from internimage.data.labelled import LabelledImages, read_parts
+from internimage.data.labelled import read_parts
+from internimage.data.samples import ImageFile, LabelledImages
 from internimage.drawing.canvas import BAD, INK
 from internimage.drawing.charts import confusion_matrix, sheet
 from internimage.errors import DataError, ImageReadError
-from internimage.images import ImageSource
+from internimage.images import read_image
 from internimage.inference.predictor import Predictor
 from internimage.tasks.classification import Accuracy
 
@@ -44,7 +45,7 @@ class ClassificationReport:
 
     labels: tuple[str, ...]
     accuracy: Accuracy
-    mistakes: list[tuple[float, str, str, str]] = field(default_factory=list)
+    mistakes: list[tuple[float, ImageFile, str, str]] = field(default_factory=list)
     unreadable: list[str] = field(default_factory=list)
 
     def per_class(self) -> dict[str, dict[str, float]]:
@@ -97,8 +98,8 @@ class ClassificationReport:
         if not self.mistakes:
             return [metrics, confusion]
         pictures = [
-            (ImageSource(name, Path(name)).read(), [(f"is {truth}", INK), (f"said {said} {score:.0%}", BAD)])
-            for score, name, truth, said in self.mistakes
+            (read_image(file), [(f"is {truth}", INK), (f"said {said} {score:.0%}", BAD)])
+            for score, file, truth, said in self.mistakes
         ]
         sheet(pictures, title="Most confident mistakes").save(worst)
         return [metrics, confusion, worst]
@@ -107,15 +108,23 @@ class ClassificationReport:
 def evaluate_classifier(
     predictor: Predictor, data: LabelledImages, *, skip_unreadable: bool = False
 ) -> ClassificationReport:
-    """Predict every image once and compare with its label; classes are matched by name.
+    """Predict every image once and compare with its label.
+
+    Classes are matched by name, or by number where the model has no names and the data has as many classes.  A model
+    that reads time and place gets them where the data has them.
 
     Raises:
         DataError: the data has a class that the model does not know.
         ImageReadError: a file cannot be read, unless ``skip_unreadable``.
     """
     labels = predictor.labels
+    if labels is None and len(data.classes) == predictor.model.num_classes:
+        labels = data.classes
     if labels is None:
-        raise DataError("the model has no names for its classes; its outputs cannot be matched with the data's")
+        count = predictor.model.num_classes
+        raise DataError(
+            f"the model has {count} classes without names, the data {len(data.classes)}; none can be matched"
+        )
     unknown = [name for name in data.classes if name not in labels]
     if unknown:
         raise DataError(
@@ -123,18 +132,19 @@ def evaluate_classifier(
         )
     number = {name: index for index, name in enumerate(labels)}
     report = ClassificationReport(labels, Accuracy(len(labels)))
-    mistakes: list[tuple[float, str, str, str]] = []
-    outcomes = predictor.stream([path for path, _ in data.samples])
-    for (path, label), (_, outcome) in zip(data.samples, outcomes, strict=True):
+    mistakes: list[tuple[float, ImageFile, str, str]] = []
+    outcomes = predictor.stream([s.file for s in data.samples], [s.taken for s in data.samples])
+    for (file, label, _), (_, outcome) in zip(data.samples, outcomes, strict=True):
         if isinstance(outcome, ImageReadError):
             if not skip_unreadable:
                 raise ImageReadError(f"{outcome} (--on-corrupt skip leaves such files out)")
-            report.unreadable.append(str(path))
+            report.unreadable.append(str(file))
             continue
         truth = data.classes[label]
         report.accuracy.add(outcome, number[truth])
-        if outcome.label != truth:
-            entry = (outcome.score, str(path), truth, outcome.label)
+        best = outcome.top(1)[0]
+        if best.index != number[truth]:
+            entry = (best.score, file, truth, labels[best.index])
             (heapq.heappush if len(mistakes) < _WORST else heapq.heappushpop)(mistakes, entry)
     if not report.accuracy.confusion.sum():
         raise DataError(f"{data.name}: none of {len(data)} images can be read")

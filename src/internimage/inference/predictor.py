@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Literal, overload
@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from internimage.checkpoints.folder import DESCRIPTION_FILE
+from internimage.data.samples import TimeAndPlace
 from internimage.errors import ConfigError, ImageReadError
 from internimage.factory import create_model, load_model
 from internimage.images import ImageInput, ImageSource, Preprocessing, list_images
@@ -153,15 +154,26 @@ class Predictor:
         single = len(sources) == 1 and sources[0].value is images
         return results[0] if single else results
 
-    def stream(self, images: ImageInputs) -> Iterator[tuple[ImageSource, Classification | ImageReadError]]:
-        """Yield (source, result) in order while the work goes on; an image that cannot be read yields its error."""
-        loader = ImageLoader(list_images(images), self.preprocessing, self.batch_size)
-        for loaded in loader:
-            good = [(source, tensor) for source, tensor in loaded if isinstance(tensor, Tensor)]
+    def stream(
+        self, images: ImageInputs, taken: Sequence[TimeAndPlace | None] | None = None
+    ) -> Iterator[tuple[ImageSource, Classification | ImageReadError]]:
+        """Yield (source, result) in order while the work goes on; an image that cannot be read yields its error.
+
+        ``taken`` says of each image when and where it was taken, for models that read it (``metadata_channels``).
+        """
+        listed = list_images(images)
+        if taken is not None and len(taken) != len(listed):
+            raise ConfigError(f"time and place of {len(taken)} photos for {len(listed)} images; expected one each")
+        known = iter(taken or [None] * len(listed))
+        metadata = self.model.config.metadata_channels is not None
+        for loaded in ImageLoader(listed, self.preprocessing, self.batch_size):
+            # strict would ask the iterator for one more than the batch
+            pairs = zip(loaded, known, strict=False)
+            good = [(source, tensor, when) for (source, tensor), when in pairs if isinstance(tensor, Tensor)]
             results: Iterator[Classification] = iter(())
             if good:
-                sources, tensors = zip(*good, strict=True)
-                batch = classification.stack(tensors, sources)
+                sources, tensors, times = zip(*good, strict=True)
+                batch = classification.stack(tensors, sources, times if metadata else None)
                 results = iter(classification.predict(self.model, batch, self.labels))
             for source, tensor in loaded:
                 yield source, tensor if isinstance(tensor, ImageReadError) else next(results)

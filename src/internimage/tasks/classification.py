@@ -13,6 +13,7 @@ from PIL import Image
 from torch import Tensor, nn
 
 from internimage.data.dataset import Sample
+from internimage.data.samples import TimeAndPlace
 from internimage.errors import InputSizeError
 from internimage.images import ImageSource
 from internimage.results import Classification
@@ -27,25 +28,39 @@ class Batch:
         sources: where they came from.
         labels: (N,) int64 class numbers; None where they are not known.
         unreadable: files left out in reading this batch.
+        temporal, spatial: (N, 4) and (N, 3), when and where the photos were taken, zeros where unknown; None for models
+            that do not read them.
     """
 
     images: Tensor
     sources: tuple[ImageSource, ...]
     labels: Tensor | None = None
     unreadable: tuple[str, ...] = ()
+    temporal: Tensor | None = None
+    spatial: Tensor | None = None
 
     def to(self, device: torch.device, dtype: torch.dtype | None = None) -> Batch:
-        """The batch on another device, images in another dtype."""
-        images = self.images.to(device, dtype or self.images.dtype, non_blocking=True)
+        """The batch on another device, what the model reads in another dtype."""
+        dtype = dtype or self.images.dtype
+        images = self.images.to(device, dtype, non_blocking=True)
         labels = None if self.labels is None else self.labels.to(device, non_blocking=True)
-        return replace(self, images=images, labels=labels)
+        temporal = None if self.temporal is None else self.temporal.to(device, dtype, non_blocking=True)
+        spatial = None if self.spatial is None else self.spatial.to(device, dtype, non_blocking=True)
+        return replace(self, images=images, labels=labels, temporal=temporal, spatial=spatial)
 
 
-def stack(images: Sequence[Tensor], sources: Sequence[ImageSource]) -> Batch:
-    """A batch without labels from preprocessed images (3, H, W)."""
+def stack(
+    images: Sequence[Tensor], sources: Sequence[ImageSource], taken: Sequence[TimeAndPlace | None] | None = None
+) -> Batch:
+    """A batch without labels from preprocessed images (3, H, W); ``taken`` is for models that read it."""
     if len({tuple(image.shape) for image in images}) != 1:
         raise InputSizeError("a batch for classification needs images of one size; preprocess with a crop")
-    return Batch(torch.stack(list(images)), tuple(sources))
+    batch = Batch(torch.stack(list(images)), tuple(sources))
+    if taken is None:
+        return batch
+    known = [each or TimeAndPlace() for each in taken]
+    temporal, spatial = [each.temporal() for each in known], [each.spatial() for each in known]
+    return replace(batch, temporal=torch.tensor(temporal), spatial=torch.tensor(spatial))
 
 
 def decode(logits: Tensor, batch: Batch, labels: tuple[str, ...] | None) -> list[Classification]:
@@ -60,7 +75,13 @@ def predict(model: nn.Module, batch: Batch, labels: tuple[str, ...] | None) -> l
     """Forward and decode, on the model's device and in its dtype."""
     weight = next(model.parameters())
     moved = batch.to(weight.device, weight.dtype)
-    return decode(model(moved.images), moved, labels)
+    return decode(_logits(model, moved.images, moved), moved, labels)
+
+
+def _logits(model: nn.Module, images: Tensor, batch: Batch) -> Tensor:
+    """Logits (N, K) of ``images``, which may be mixed ones, with the batch's time and place if it has them."""
+    logits: Tensor = model(images) if batch.temporal is None else model(images, batch.temporal, batch.spatial)
+    return logits
 
 
 class ClassificationTask:
@@ -70,6 +91,7 @@ class ClassificationTask:
         labels: names of the classes.
         label_smoothing: share of the target spread over all classes, in training.
         mix: mixup and cutmix, from images (N, 3, H, W) and labels (N,) to images and labels (N, K), in training.
+        metadata: whether the model reads when and where a photo was taken.
     """
 
     best = "top1"
@@ -79,13 +101,17 @@ class ClassificationTask:
         labels: tuple[str, ...],
         label_smoothing: float = 0.0,
         mix: Callable[[Tensor, Tensor], tuple[Tensor, Tensor]] | None = None,
+        *,
+        metadata: bool = False,
     ) -> None:
         self.labels = labels
         self.label_smoothing = label_smoothing
         self.mix = mix
+        self.metadata = metadata
 
     def collate(self, samples: Sequence[Sample]) -> Batch:
-        batch = stack([sample.image for sample in samples], [sample.source for sample in samples])
+        taken = [sample.taken for sample in samples] if self.metadata else None
+        batch = stack([sample.image for sample in samples], [sample.source for sample in samples], taken)
         return replace(
             batch,
             labels=torch.tensor([sample.label for sample in samples]),
@@ -96,10 +122,10 @@ class ClassificationTask:
         assert batch.labels is not None
         images, target = batch.images, batch.labels
         if not model.training:
-            return {"cross_entropy": F.cross_entropy(model(images).float(), target)}
+            return {"cross_entropy": F.cross_entropy(_logits(model, images, batch).float(), target)}
         if self.mix is not None:
-            images, target = self.mix(images, target)
-        logits = model(images).float()
+            images, target = self.mix(images, target)  # time and place stay the first image's, as in MetaFormer
+        logits = _logits(model, images, batch).float()
         return {"cross_entropy": F.cross_entropy(logits, target, label_smoothing=self.label_smoothing)}
 
     def predict(self, model: nn.Module, batch: Batch) -> list[Classification]:

@@ -13,7 +13,8 @@ import torch
 from internimage.checkpoints.folder import DESCRIPTION_FILE, from_plain
 from internimage.data.augmentation import Augmentation, batch_mixing, training_transform
 from internimage.data.dataset import ImageDataset, OnCorrupt
-from internimage.data.labelled import LabelledImages, Splits, read_splits
+from internimage.data.labelled import Splits, read_splits
+from internimage.data.samples import LabelledImages
 from internimage.errors import ConfigError, TrainingError
 from internimage.factory import create_model, load_model
 from internimage.images import Preprocessing
@@ -33,7 +34,7 @@ class RunConfig:
     """Everything that a run was asked to do; kept in ``run.json`` so that it can be resumed and repeated.
 
     Attributes:
-        data: folder or table, see :func:`internimage.data.labelled.read_splits`.
+        data: folder, table or archive, see :func:`internimage.data.labelled.read_splits`.
         model: name of the architecture.
         init: "scratch", "pretrained" (the model's released weights), the name of another released model of the same
             architecture, or a checkpoint or model folder to start from.
@@ -98,6 +99,7 @@ def _prepare(config: RunConfig, folder: Path, reporter: Reporter, cpu: bool) -> 
         splits.train.classes,
         config.augmentation.label_smoothing,
         batch_mixing(config.augmentation, len(splits.train.classes)),
+        metadata=model.config.metadata_channels is not None,
     )
     seed = config.training.seed
     transform = training_transform(config.augmentation, preprocessing)

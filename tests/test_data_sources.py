@@ -1,0 +1,449 @@
+"""Zip archives, WebDataset shards and iNaturalist's JSON against folders, written labels and hand-computed numbers."""
+
+import csv
+import io
+import json
+import math
+import shutil
+import tarfile
+import zipfile
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from test_inference import run
+from test_training import COLOURS, SMALL, one_thread, paint, prepare  # noqa: F401  the fixture is used by its name
+from torch.utils.data import DataLoader
+
+import internimage as ii
+from internimage.backbones.internimage import InternImageConfig
+from internimage.data.augmentation import Augmentation, training_transform
+from internimage.data.check import check_images
+from internimage.data.dataset import EpochSampler, ImageDataset, Sample
+from internimage.data.labelled import read_parts, read_splits
+from internimage.data.samples import TimeAndPlace
+from internimage.description import ModelDescription
+from internimage.errors import ConfigError, DataError, ImageReadError
+from internimage.images import Preprocessing
+from internimage.inference.evaluation import evaluate_classifier, read_part
+from internimage.models.classifier import ClassifierConfig, ImageClassifier
+from internimage.tasks.classification import ClassificationTask
+
+NAMES = sorted(COLOURS)
+
+
+def pictures(source: Path) -> list[tuple[str, Path]]:
+    return [(name, path) for name in NAMES for path in sorted((source / name).iterdir())]
+
+
+def pack_tar(path: Path, files: dict[str, bytes], kind: str = "w", **changes: Any) -> Path:
+    with tarfile.open(path, kind, **changes) as tar:  # type: ignore[call-overload]
+        for name, content in files.items():
+            info = tarfile.TarInfo(name)
+            info.size = len(content)
+            tar.addfile(info, io.BytesIO(content))
+    return path
+
+
+def pack_zip(path: Path, files: dict[str, bytes], packing: int = zipfile.ZIP_STORED) -> Path:
+    with zipfile.ZipFile(path, "w", packing) as archive:
+        for name, content in files.items():
+            archive.writestr(name, content)
+    return path
+
+
+def as_folder(source: Path, to: Path, part: str) -> None:
+    shutil.copytree(source, to / part)
+
+
+def as_csv(source: Path, to: Path, part: str) -> None:
+    with (to / f"{part}.csv").open("w", newline="") as file:
+        csv.writer(file).writerows([("path", "label"), *((path, name) for name, path in pictures(source))])
+
+
+def as_zip(source: Path, to: Path, part: str) -> None:
+    """As ``zip -r train.zip train`` packs a folder, hidden files of macOS included."""
+    files = {f"{part}/{name}/{path.name}": path.read_bytes() for name, path in pictures(source)}
+    pack_zip(to / f"{part}.zip", {**files, "__MACOSX/._0.png": b""}, zipfile.ZIP_DEFLATED)
+
+
+def as_mapped_zip(source: Path, to: Path, part: str) -> None:
+    files = {f"some/{name}{path.name}": path.read_bytes() for name, path in pictures(source)}
+    pack_zip(to / f"{part}.zip", {**files, "not/listed.png": b""})
+    lines = [f"some/{name}{path.name}\t{NAMES.index(name)}\n" for name, path in pictures(source)]
+    (to / f"{part}_map.txt").write_text("".join(lines))
+    (to / "classes.txt").write_text("".join(f"{name}\n" for name in NAMES))
+
+
+def as_shards(source: Path, to: Path, part: str) -> None:
+    """Two shards, labels of all kinds; one name is longer than a tar header holds."""
+    files: list[dict[str, bytes]] = [{}, {}]
+    for index, (name, path) in enumerate(pictures(source)):
+        shard, key = files[2 * index // len(pictures(source))], f"./{'long' * 40}/{name}{path.stem}"
+        shard[f"{key}.PNG"] = path.read_bytes()
+        shard[f"{key}.txt"] = b"of no interest"
+        if index % 2:
+            shard[f"{key}.cls"] = f"{name}\n".encode()
+        else:
+            shard[f"{key}.json"] = json.dumps({"label" if index % 4 else "cls": name}).encode()
+    for number, shard in enumerate(files):
+        pack_tar(to / f"{part}-{number:06}.tar", shard)
+
+
+def as_shard_folder(source: Path, to: Path, part: str) -> None:
+    (to / part).mkdir()
+    files = {f"{name}{path.stem}.png": path.read_bytes() for name, path in pictures(source)}
+    files |= {f"{name}{path.stem}.cls": b"%d" % NAMES.index(name) for name, path in pictures(source)}
+    pack_tar(to / part / "0.tar", files)
+    (to / part / "classes.txt").write_text("\n".join(NAMES))
+
+
+def as_inaturalist(source: Path, to: Path, part: str) -> None:
+    """Ids that are not positions, annotations in another order than images; every second photo has time and place."""
+    shutil.copytree(source, to / "files" / part)
+    images = [
+        {"id": 100 + 7 * index, "file_name": f"files/{part}/{name}/{path.name}", "name": name}
+        for index, (name, path) in enumerate(pictures(source))
+    ]
+    content = {
+        "images": images,
+        "annotations": [
+            {"id": 1, "image_id": image["id"], "category_id": 50 - NAMES.index(str(image["name"]))}
+            for image in reversed(images)
+        ],
+        "categories": [{"id": 50 - index, "name": name, "supercategory": "x"} for index, name in enumerate(NAMES)],
+    }
+    where = {"lat": 30.0, "lon": -60.0, "loc_uncert": None, "date": "2017-04-30 23:59:59+00:00", "user_id": 1}
+    (to / f"{part}2018.json").write_text(json.dumps(content))
+    (to / f"{part}2018_locations.json").write_text(json.dumps([{"id": i["id"], **where} for i in images[::-2]]))
+
+
+KINDS: dict[str, Callable[[Path, Path, str], None]] = {
+    name.removeprefix("as_"): function for name, function in list(globals().items()) if name.startswith("as_")
+}
+
+
+@pytest.fixture(scope="module")
+def painted(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return paint(tmp_path_factory.mktemp("painted"), COLOURS)
+
+
+def build(kind: str, source: Path, to: Path) -> Path:
+    to.mkdir()
+    for part in ("train", "val"):
+        KINDS[kind](source, to, part)
+    return to
+
+
+def samples(root: Path, workers: int = 0) -> list[Sample]:
+    transform = training_transform(Augmentation(), Preprocessing(32, 32))
+    data = ImageDataset(read_splits(root).train, transform, seed=5)
+    sampler = EpochSampler(len(data), 5, shuffle=True)
+    batches = DataLoader(data, 3, sampler=sampler, num_workers=workers, collate_fn=list)
+    return [sample for batch in batches for sample in batch]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_same_pictures_give_the_same_samples(kind: str, painted: Path, tmp_path: Path) -> None:
+    root = build(kind, painted, tmp_path / "data")
+    for part in read_parts(root).values():
+        assert list(part.classes) == NAMES
+        assert part.counts() == [6, 6]
+        assert all(part.classes[sample.label] in str(sample.file).removeprefix(str(root)) for sample in part.samples)
+    assert not check_images(read_part(root, "train")).errors
+    truth = samples(build("folder", painted, tmp_path / "truth"))
+    for workers in (0, 2):
+        found = samples(root, workers)
+        assert len(found) == len(truth) == 12
+        for ours, theirs in zip(found, truth, strict=True):
+            assert torch.equal(ours.image, theirs.image)
+            assert ours.label == theirs.label
+
+
+def test_numbers_without_names(painted: Path, tmp_path: Path) -> None:
+    root = build("mapped_zip", painted, tmp_path / "data")
+    (root / "classes.txt").unlink()
+    text = (root / "train_map.txt").read_text()
+    (root / "train_map.txt").write_text(text.replace("\t1", "\t10"))
+    splits = read_splits(root)
+    assert splits.train.classes == splits.val.classes == tuple(map(str, range(11)))
+    assert splits.train.counts() == [6, *[0] * 9, 6]
+    assert read_part(root, "val").classes == ("0", "1")
+    shard = pack_tar(tmp_path / "x.tar", {"a.png": b"", "a.cls": b"2", "b.jpg": b"", "b.cls": b"0"})
+    assert [sample.label for sample in read_part(shard, "all").samples] == [2, 0]
+    assert check_images(read_part(shard, "all")).empty_classes == ["1"]
+
+
+def test_without_validation_part(painted: Path, tmp_path: Path) -> None:
+    """Every image is in one of the two, the same ones each time."""
+    (tmp_path / "data").mkdir()
+    as_shards(painted, tmp_path / "data", "train")
+    splits = read_splits(tmp_path / "data", val_fraction=0.5, seed=3)
+    files = [{sample.file for sample in part.samples} for part in (splits.train, splits.val)]
+    assert len(files[0] | files[1]) == 12
+    assert splits.train.counts() == splits.val.counts() == [3, 3]
+    assert read_splits(tmp_path / "data", val_fraction=0.5, seed=3) == splits
+
+
+def test_metadata_vectors() -> None:
+    root3 = math.sqrt(3) / 2
+    known = TimeAndPlace(4, 30.0, -60.0)
+    assert known.temporal() == pytest.approx((root3, -0.5, 0, 0))
+    assert known.spatial() == pytest.approx((root3 * 0.5, -0.75, 0.5))
+    assert TimeAndPlace(12).temporal() == pytest.approx((0, 1, 0, 0))
+    for unknown in (TimeAndPlace(), TimeAndPlace(None, None, 5.0), TimeAndPlace(None, 0.0, 5.0)):
+        assert unknown.temporal() == (0, 0, 0, 0)
+        assert unknown.spatial() == (0, 0, 0)
+
+
+class Recorder(torch.nn.Module):
+    """A model with a metadata head that notes what it is given."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.weight = torch.nn.Parameter(torch.zeros(1))
+        self.seen: list[tuple[torch.Tensor, ...]] = []
+
+    def forward(self, *inputs: torch.Tensor) -> torch.Tensor:
+        self.seen.append(inputs)
+        return self.weight * torch.ones(len(inputs[0]), 2)
+
+
+def small_model(metadata: int | None = 8) -> ImageClassifier:
+    torch.manual_seed(0)
+    backbone = InternImageConfig(16, (1, 1, 1, 1), (1, 2, 4, 8))
+    model = ImageClassifier(ClassifierConfig(backbone, 2, metadata_channels=metadata))
+    model.description = ModelDescription("image_classifier", preprocessing=Preprocessing(32, 32), labels=tuple(NAMES))
+    return model.eval()
+
+
+def test_metadata_reaches_models_that_read_it(painted: Path, tmp_path: Path) -> None:
+    data = read_splits(build("inaturalist", painted, tmp_path / "data")).train
+    assert [sample.taken for sample in data.samples] == [None, TimeAndPlace(4, 30.0, -60.0)] * 6
+    dataset = ImageDataset(data, Preprocessing(32, 32))
+    batch = [dataset[key] for key in EpochSampler(12, 0, shuffle=False)]
+    for metadata in (False, True):
+        model = Recorder()
+        task = ClassificationTask(data.classes, 0.1, lambda images, target: (images.flip(0), target), metadata=metadata)
+        task.losses(model, task.collate(batch))
+        task.predict(model, task.collate(batch))
+        (mixed, *rest), (images, *again) = model.seen
+        assert torch.equal(mixed, images.flip(0))
+        assert len(rest) == len(again) == 2 * metadata
+        for temporal, spatial in [rest, again] if metadata else []:
+            assert torch.equal(temporal[0], torch.zeros(4))
+            assert temporal[1].tolist() == pytest.approx([math.sqrt(3) / 2, -0.5, 0, 0])
+            assert torch.equal(spatial[0], torch.zeros(3))
+            assert spatial[1].tolist() == pytest.approx([math.sqrt(3) / 4, -0.75, 0.5])
+
+
+def test_evaluation_uses_metadata(painted: Path, tmp_path: Path) -> None:
+    """Scores from evaluate equal the model's own on each photo; one of the photos is broken."""
+    root = build("inaturalist", painted, tmp_path / "data")
+    (root / "files" / "val" / NAMES[0] / "0.png").write_bytes(b"broken")
+    model, data = small_model(), read_part(root, "val")
+    predictor = ii.Predictor(model, batch_size=5)
+    report = evaluate_classifier(predictor, data, skip_unreadable=True)
+    loss = 0.0
+    for sample in data.samples[1:]:
+        taken = sample.taken or TimeAndPlace()
+        image = Preprocessing(32, 32)(ii.read_image(sample.file))[None]
+        with torch.no_grad():
+            logits = model(image, torch.tensor([taken.temporal()]), torch.tensor([taken.spatial()]))
+        loss -= float(logits.log_softmax(-1)[0, sample.label])
+    assert report.accuracy.loss == pytest.approx(loss, rel=1e-5)
+    model.description = replace(model.description, labels=None)
+    unnamed = evaluate_classifier(ii.Predictor(model, batch_size=5), data, skip_unreadable=True)
+    assert unnamed.labels == data.classes
+    assert (unnamed.accuracy.confusion == report.accuracy.confusion).all()
+    with pytest.raises(ConfigError, match="2 photos for 1 images"):
+        next(predictor.stream([data.samples[1].file], [None, None]))
+
+
+@pytest.mark.parametrize("kind", ["mapped_zip", "shards", "inaturalist"])
+def test_training_and_commands(kind: str, painted: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    root = build(kind, painted, tmp_path / "data")
+    start = ii.save_model(small_model(), tmp_path / "start")
+    trainer = prepare(root, tmp_path / "run", init=str(start), training=replace(SMALL, workers=1))
+    if kind == "inaturalist":
+        batch = next(iter(trainer.loader))
+        assert batch.spatial.norm(dim=1).round().sum() == (batch.temporal.norm(dim=1).round()).sum() > 0
+    before = {name: tensor.clone() for name, tensor in trainer.model.state_dict().items() if "metadata" in name}
+    row = trainer.fit()
+    assert math.isfinite(row["loss"])
+    assert row["images"] == 12
+    assert any(not torch.equal(tensor, trainer.model.state_dict()[name]) for name, tensor in before.items())
+    capsys.readouterr()
+    command: list[str | Path] = ["evaluate", "--data", root, "--part", "val", "--model", tmp_path / "run" / "final"]
+    assert run([*command, "--json", "--save", tmp_path / "report"]) == 0
+    assert (tmp_path / "report" / "worst.png").is_file() == (row["top1"] < 1)
+    assert json.loads(capsys.readouterr().out)["top1"] == pytest.approx(row["top1"])
+    assert run(["data", "check", root]) == 1  # the validation part shows the training pictures
+    assert "leakage" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("kind", ["mapped_zip", "zip", "shards"])
+def test_broken_images_behave_as_broken_files(kind: str, painted: Path, tmp_path: Path) -> None:
+    source = tmp_path / "source"
+    shutil.copytree(painted, source)
+    (source / "red" / "3.png").write_bytes(b"\x89PNG\r\n\x1a\nbroken")
+    data = read_parts(build(kind, source, tmp_path / "data"))["train"]
+    bad = next(sample.file for sample in data.samples if "red" in sample.file.name and "3." in sample.file.name)
+    shown = f"{tmp_path / 'data'}/train{'-000001.tar' if kind == 'shards' else '.zip'}/{bad.name}"
+    assert list(check_images(data).corrupt) == [shown]
+    order = list(EpochSampler(12, 0, shuffle=False))
+    with pytest.raises(ImageReadError, match=r"3\.(png|PNG): .*--on-corrupt skip"):
+        _ = [ImageDataset(data, Preprocessing(32, 32))[key] for key in order]
+    skipping = ImageDataset(data, Preprocessing(32, 32), on_corrupt="skip")
+    assert [name for key in order for name in skipping[key].unreadable] == [shown]
+
+
+@pytest.mark.parametrize(
+    ("packing", "at", "message"),
+    [
+        (zipfile.ZIP_STORED, 60, "checksum"),
+        (zipfile.ZIP_DEFLATED, 60, ""),
+        (zipfile.ZIP_STORED, 0, "no such"),
+    ],
+)
+def test_bytes_that_changed_inside_a_zip(packing: int, at: int, message: str, painted: Path, tmp_path: Path) -> None:
+    content = (painted / "red" / "0.png").read_bytes()
+    archive = pack_zip(tmp_path / "x.zip", {"a/0.png": content}, packing)
+    data = bytearray(archive.read_bytes())
+    data[at] ^= 255
+    archive.write_bytes(data)
+    with pytest.raises(ImageReadError, match=rf"x\.zip/a/0\.png: the archive is damaged.*{message}"):
+        ii.read_image(read_part(archive, "all").samples[0].file)
+
+
+PNG = b"\x89PNG"
+GOOD = {"images": [{"id": 1, "file_name": "a.png"}], "annotations": [{"image_id": 1, "category_id": 2}]}
+GOOD["categories"] = [{"id": 2, "name": "x"}]
+PLACE = {"id": 1, "lat": 1.0, "lon": 2.0, "date": None}
+
+
+def inat(**changes: Any) -> Callable[[Path], Any]:
+    return lambda root: (root / "train2018.json").write_text(json.dumps({**GOOD, **changes}))
+
+
+def located(content: Any) -> Callable[[Path], Any]:
+    return lambda root: (inat()(root), (root / "train2018_locations.json").write_text(json.dumps(content)))
+
+
+def mapped(text: str | bytes, classes: str | None = None) -> Callable[[Path], Any]:
+    def write(root: Path) -> None:
+        pack_zip(root / "train.zip", {"a.png": PNG, "b.png": PNG})
+        (root / "train_map.txt").write_bytes(text if isinstance(text, bytes) else text.encode())
+        if classes is not None:
+            (root / "classes.txt").write_text(classes)
+
+    return write
+
+
+def shard(**files: bytes) -> Callable[[Path], Any]:
+    named = {name.replace("_", "."): content for name, content in files.items()}
+    return lambda root: pack_tar(root / "train-0.tar", named)
+
+
+def cut(write: Callable[[Path], Any], size: int) -> Callable[[Path], Any]:
+    def shorten(root: Path) -> None:
+        write(root)
+        path = next(iter(root.iterdir()))
+        path.write_bytes(path.read_bytes()[:size])
+
+    return shorten
+
+
+def twice(root: Path) -> None:
+    with zipfile.ZipFile(root / "train.zip", "w") as archive:
+        archive.writestr("c/a.png", PNG)
+        archive.writestr("c/a.png", PNG)
+
+
+def twice_in_shard(root: Path) -> None:
+    with tarfile.open(root / "train.tar", "w") as tar:
+        for name in ("a.png", "a.png", "a.cls"):
+            tar.addfile(tarfile.TarInfo(name))
+
+
+def link(root: Path) -> None:
+    with tarfile.open(root / "train.tar", "w") as tar:
+        info = tarfile.TarInfo("a.png")
+        info.type, info.linkname = tarfile.SYMTYPE, "/etc/passwd"
+        tar.addfile(info)
+
+
+@pytest.mark.parametrize(
+    ("write", "message"),
+    [
+        (lambda root: pack_zip(root / "train.zip", {"loose.png": PNG}), r"train\.zip/loose\.png is in no class folder"),
+        (lambda root: pack_zip(root / "train.zip", {"readme.txt": b""}), r"train\.zip holds no images"),
+        (
+            lambda root: pack_zip(root / "train.zip", {"c/a.png": PNG}, zipfile.ZIP_LZMA),
+            r"a\.png is encrypted or packed",
+        ),
+        (twice, r"train\.zip/c/a\.png is in the archive twice"),
+        (cut(lambda root: pack_zip(root / "train.zip", {"c/a.png": PNG}), 70), r"train\.zip is not a readable zip"),
+        (mapped("a.png 0\n"), r"train_map\.txt line 1 is 'a\.png 0'; expected MEMBER, a tab"),
+        (mapped("a.png\t0\nb.png\tred\n"), r"train_map\.txt line 2 is .*class number"),
+        (mapped("a.png\t0\nb.png\t-1\n"), r"train_map\.txt line 2"),
+        (mapped("a.png\t0\n\n"), r"train_map\.txt line 2 is ''"),
+        (mapped("a.png\t0\nc.png\t1\n"), r"train_map\.txt line 2: c\.png is not in train\.zip"),
+        (mapped("a.png\t0\na.png\t1\n"), r"train_map\.txt line 2: a\.png .*listed twice"),
+        (mapped("a.png\t0\nb.png\t2\n", "x\ny\n"), r"train_map\.txt line 2: class 2, expected 0 to 1 \(classes\.txt"),
+        (mapped("a.png\t0\nb.png\t9999999\n"), r"line 2: class 9999999, expected 0 to 999999"),
+        (mapped("a.png\t0\n", "x\n\n"), r"classes\.txt line 2 is ''"),
+        (mapped("a.png\t0\n", "x\nx\n"), r"classes\.txt line 2 is 'x'; expected a name that no other"),
+        (mapped(""), r"train_map\.txt is empty"),
+        (mapped(b"\xff\t0\n"), r"train_map\.txt is not readable text"),
+        (shard(), r"train\*\.tar holds no samples"),
+        (shard(a_png=PNG), r"train-0\.tar/a has the files \.png; expected one image and \.cls"),
+        (shard(a_cls=b"0"), r"train-0\.tar/a has the files \.cls"),
+        (shard(a_png=PNG, a_jpg=PNG, a_cls=b"0"), r"expected one image"),
+        (shard(a_png=PNG, a_cls=b" "), r"train-0\.tar/a\.cls is not a label; expected a number or a name"),
+        (shard(a_png=PNG, a_cls=b"\xff"), r"train-0\.tar/a\.cls is not a label: .*utf-8"),
+        (shard(a_png=PNG, a_json=b"{"), r"train-0\.tar/a\.json is not a label"),
+        (shard(a_png=PNG, a_json=b'{"class": 1}'), r'a\.json is not a label; expected an object with "label" or "cls"'),
+        (shard(a_png=PNG, a_cls=b"1", b_png=PNG, b_cls=b"x"), r"a\.png is a number but .*b\.png is a name"),
+        (cut(shard(a_png=PNG, a_cls=b"0"), 512), r"train-0\.tar is not a readable uncompressed tar"),
+        (cut(shard(a_png=PNG, a_cls=b"0"), 2048), r"train-0\.tar is damaged or cut off at byte 2048"),
+        (lambda root: pack_tar(root / "train-0.tar", {"a.png": PNG}, "w:gz"), r"train-0\.tar is not a readable uncom"),
+        (
+            lambda root: pack_tar(root / "train-0.tar.gz", {"a.png": PNG}, "w:gz"),
+            r"train-0\.tar\.gz is compressed.*gunzip",
+        ),
+        (twice_in_shard, r"train\.tar/a\.png is in the shard twice"),
+        (link, r"train\.tar/a\.png is a link"),
+        (lambda root: (root / "train2018.json").write_text("{"), r"train2018\.json is not readable JSON"),
+        (inat(images=None), r"train2018\.json has no list 'images'; expected"),
+        (inat(categories=[{"id": 2}]), r"train2018\.json categories\[0\] is .*expected an object with id, name"),
+        (inat(categories=[{"id": 2, "name": "x"}, {"id": 3, "name": "x"}]), r"categories\[1\]: 3, x is there twice"),
+        (inat(annotations=[{"image_id": 1, "category_id": 9}]), r"annotations\[0\]: category 9 is not in the file"),
+        (inat(annotations=[{"image_id": [], "category_id": 2}]), r"annotations\[0\] is .*expected an object"),
+        (inat(annotations=GOOD["annotations"] * 2), r"annotations\[1\]: image 1 is annotated twice"),
+        (inat(images=GOOD["images"] * 2), r"images\[1\]: image 1 has no annotation of its own"),
+        (inat(images=[{"id": 1, "file_name": 3}]), r"images\[0\]: .*no file name"),
+        (
+            inat(annotations=[{"image_id": 5, "category_id": 2}, *GOOD["annotations"]]),
+            r"image 5 is annotated but not in",
+        ),
+        (located({}), r"train2018_locations\.json holds no list"),
+        (located([{"id": 1}]), r"train2018_locations\.json \[0\] is .*expected an object with id, lat, lon, date"),
+        (located([{**PLACE, "lat": 91}]), r"locations\.json \[0\]: lat 91, lon 2\.0; expected degrees"),
+        (located([{**PLACE, "lon": float("nan")}]), r"lon nan; expected degrees"),
+    ],
+)
+@pytest.mark.filterwarnings("ignore:Duplicate name")
+def test_bad_data_is_named(write: Callable[[Path], Any], message: str, tmp_path: Path) -> None:
+    write(tmp_path)
+    with pytest.raises(DataError, match=message):
+        read_splits(tmp_path)
+
+
+def test_odd_dates_are_unknown(tmp_path: Path) -> None:
+    for date, month in [("2017-13-01", None), ("someday", None), (" 2017-05-01", 5), (None, None), (5, None)]:
+        located([{**PLACE, "date": date}])(tmp_path)
+        assert read_part(tmp_path, "train").samples[0].taken == TimeAndPlace(month, 1.0, 2.0)
