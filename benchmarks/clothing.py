@@ -25,7 +25,7 @@ from torch.utils.data import DataLoader
 
 import internimage
 from internimage.benchmark.timing import describe_machine
-from internimage.cli.train import ConsoleReporter
+from internimage.cli.console import ConsoleReporter
 from internimage.data.augmentation import Augmentation, batch_mixing, training_transform
 from internimage.data.dataset import EpochSampler, ImageDataset
 from internimage.data.labelled import read_splits

@@ -21,7 +21,7 @@ from internimage.training.state import newest_checkpoint
 from internimage.training.trainer import Trainer
 
 CONFIG = TrainingConfig(
-    epochs=2, workers=0, lr=0.005, warmup_epochs=0.5, drop_path=0, clip_norm=0.5, ema_decay=0.9, precision="no"
+    epochs=2, workers=0, lr=0.005, warmup_epochs=0.5, drop_path=0, clip_norm=0.5, ema_decay=0.9, track="none"
 )
 TRAIN, VAL = 22, 5
 

@@ -134,7 +134,7 @@ def test_a_strategy_that_would_not_be_in_effect_is_refused(
     for name, value in environment.items():
         monkeypatch.setenv(name, value)
     with pytest.raises(ConfigError, match=message):
-        make_accelerator(replace(CONFIG, **changes), cpu=True)
+        make_accelerator(replace(CONFIG, **changes), Path(), cpu=True)
 
 
 def test_compiling_what_is_sharded_is_refused() -> None:

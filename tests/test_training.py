@@ -38,7 +38,9 @@ from internimage.training.state import newest_checkpoint
 from internimage.training.trainer import Trainer
 
 GOLDEN = json.loads(gzip.decompress((Path(__file__).parent / "goldens" / "lr_decay.json.gz").read_bytes()))
-TOY = TrainingConfig(epochs=3, batch_size=4, workers=0, lr=0.05, warmup_epochs=1, drop_path=0, clip_norm=0.5)
+TOY = TrainingConfig(
+    track="none", epochs=3, batch_size=4, workers=0, lr=0.05, warmup_epochs=1, drop_path=0, clip_norm=0.5
+)
 
 
 @pytest.fixture(autouse=True)
@@ -258,7 +260,13 @@ def test_a_full_disk_leaves_the_previous_state(toy: Any, monkeypatch: pytest.Mon
     trainer = toy("disk")
     with pytest.raises(TrainingError, match=r"No space left on device.*is intact"):
         trainer.fit()
-    assert sorted(p.name for p in trainer.folder.iterdir()) == ["best", "checkpoints", "metrics.csv"]
+    assert sorted(p.name for p in trainer.folder.iterdir()) == [
+        "best",
+        "checkpoints",
+        "curves.png",
+        "metrics.csv",
+        "summary.json",
+    ]
     assert states.load_state(trainer.folder, trainer.processes)[0].epoch == 1
     resumed = toy("disk")
     resumed.fit(resume=True)
@@ -349,7 +357,7 @@ def test_schedule_and_average_follow_their_formulas() -> None:
 
 # --- real pictures -------------------------------------------------------------------------------------------------
 
-SMALL = TrainingConfig(epochs=2, batch_size=4, workers=0, warmup_epochs=0.5, drop_path=0.1)
+SMALL = TrainingConfig(track="none", epochs=2, batch_size=4, workers=0, warmup_epochs=0.5, drop_path=0.1)
 
 
 def paint(folder: Path, classes: dict[str, tuple[int, int, int]], count: int = 6, mode: str = "RGB") -> Path:

@@ -1,6 +1,7 @@
 """The released training configurations against the released files, and what the command line makes of them."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -9,8 +10,11 @@ import torch
 from conftest import GOLDENS
 from test_checkpoints import IMAGES, equal, state_of
 from test_checkpoints import small_recipes as small_recipes
+from test_training import Silent, paint
+from test_training import one_thread as one_thread
 
 from internimage import create_model
+from internimage.backbones.internimage import DropPath
 from internimage.checkpoints.hub import HubFile
 from internimage.cli.main import parse
 from internimage.cli.train import _learning_rate
@@ -113,3 +117,51 @@ def test_starting_from_the_weights_of_another_name(tmp_path: Path, monkeypatch: 
     assert equal(anew.backbone.state_dict(), whole.backbone.state_dict())
     with pytest.raises(ConfigError, match="small_h has another architecture than small"):
         run._from_other("small", "small_h", ("cat", "dog"))
+
+
+@pytest.mark.parametrize("size", [64, pytest.param(224, marks=pytest.mark.full)])
+def test_an_epoch_of_the_published_tiny_recipe(tmp_path: Path, size: int) -> None:
+    """24 images of 12 classes named as ImageNet's, four an update: what the recipe says, worked out by hand.
+
+    lr = 5e-4 x 4 / 512 at the peak, reached after 20 epochs of six updates from a thousandth of it; decay 0.9999 from
+    the first update on; stochastic depth from 0 to 0.1 over 30 blocks; weight decay 0.05, none on vectors.
+    """
+    names = dict.fromkeys(imagenet1k_wnids()[:12], (90, 120, 60))
+    for part, count in (("train", 2), ("val", 1)):
+        paint(tmp_path / "imagenet" / part, names, count)
+    recipe = TRAINING_RECIPES["internimage_t_1k_224"]
+    training = replace(recipe.training, batch_size=4, workers=0, track="none")
+    config = run.RunConfig(
+        str(tmp_path / "imagenet"), recipe.model, recipe.init, size, augmentation=recipe.augmentation, training=training
+    )
+    trainer, _ = run.start(config, tmp_path / "run", Silent(), cpu=True)
+    assert [module.rate for module in trainer.model.modules() if isinstance(module, DropPath)] == pytest.approx(
+        [0.1 * block / 29 for block in range(30)]
+    )
+    rates, steps = [], []
+    step = trainer.distribution.step
+
+    def watched() -> bool:
+        groups = trainer.distribution.optimizer.param_groups
+        assert {(group["weight_decay"], parameter.ndim > 1) for group in groups for parameter in group["params"]} == {
+            (0.05, True),
+            (0.0, False),
+        }
+        rates.append({group["lr"] for group in groups})
+        done = step()
+        steps.append(trainer.model.state_dict()["classifier.weight"].clone())
+        return done
+
+    expected = trainer.model.state_dict()["classifier.weight"].double()
+    trainer.distribution.step = watched  # type: ignore[method-assign]
+    trainer._train_epoch()
+    peak = 5e-4 * 4 / 512
+    assert [rate for (rate,) in rates] == pytest.approx([peak * (1e-3 + 0.999 * k / 120) for k in range(6)], rel=1e-12)
+    for weight in steps:
+        expected = 0.9999 * expected + 0.0001 * weight.double()
+    assert trainer.average is not None
+    moved = (trainer.average.tensors["classifier.weight"].double() - expected).abs().max()
+    assert moved < 1e-8 < (steps[-1].double() - expected).abs().max()
+    trainer._finish_epoch()
+    assert trainer.progress.history[0]["images"] == 12
+    assert trainer.progress.history[0]["lr"] == pytest.approx(peak * (1e-3 + 0.999 * 6 / 120))

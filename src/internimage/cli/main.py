@@ -22,10 +22,14 @@ from internimage.errors import InternImageError
 
 
 def _commands(arguments: list[str]) -> Any:
-    """All commands.  ``train --recipe NAME`` is asked for its recipe first, whose values then are the defaults."""
+    """All commands.  ``train`` is asked for its recipe or its data first, which then decide the defaults."""
     train = subcommand("train")
-    if arguments[:1] == ["train"] and (recipe := _value_of("--recipe", arguments)) is not None:
-        train = subcommand("train", default=Train.from_recipe(recipe))
+    if arguments[:1] == ["train"]:
+        recipe, data = _value_of("--recipe", arguments), _value_of("--data", arguments)
+        if recipe is not None:
+            train = subcommand("train", default=Train.from_recipe(recipe))
+        elif data is not None:
+            train = subcommand("train", default=Train.from_data(data, _value_of("--init", arguments) or "scratch"))
     return (
         Annotated[Demo, subcommand("demo")]
         | Annotated[Models, subcommand("models")]

@@ -5,15 +5,12 @@ from __future__ import annotations
 import sys
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from tyro.conf import FlagCreatePairsOff, arg
 
 from internimage.data.augmentation import Augmentation
 from internimage.training.config import TrainingConfig
-
-if TYPE_CHECKING:
-    from internimage.training.trainer import Moment
 
 
 @dataclass(frozen=True)
@@ -43,6 +40,10 @@ class Train:
     """Weights to start from: released ones (of this or another NAME), none, or a checkpoint or model folder."""
     size: Annotated[int | None, arg(metavar="PIXELS", help_behavior_hint="(default: the model's)")] = None
     """Side of the images."""
+    freeze: Annotated[int, arg(metavar="STAGES", help_behavior_hint="(default: none)")] = 0
+    """Stages of the backbone that stay as they are, counted from the image."""
+    linear_probe: FlagCreatePairsOff[bool] = False
+    """Train nothing but the classifier, on features that stay as they are."""
     val_fraction: float = 0.2
     """Share of each class set aside if there is no val folder."""
     on_corrupt: Literal["error", "skip"] = "error"
@@ -70,7 +71,17 @@ class Train:
             augmentation=recipe.augmentation,
         )
 
+    @staticmethod
+    def from_data(data: str, init: str) -> Train:
+        """The defaults for the amount of data in a folder, starting from scratch or from weights."""
+        from internimage.data.labelled import estimate_images
+        from internimage.training.defaults import default_settings
+
+        training, augmentation = default_settings(estimate_images(Path(data)), init)
+        return Train(training=training, augmentation=augmentation)
+
     def run(self) -> int:
+        from internimage.cli.console import ConsoleReporter
         from internimage.errors import ConfigError, InterruptedRunError
         from internimage.training import run
 
@@ -88,6 +99,8 @@ class Train:
                 model=self.model,
                 init=self.init,
                 size=self.size,
+                freeze=self.freeze,
+                linear_probe=self.linear_probe,
                 val_fraction=self.val_fraction,
                 on_corrupt=self.on_corrupt,
                 augmentation=self.augmentation,
@@ -98,16 +111,36 @@ class Train:
             sizes = f"{len(splits.train)} training, {len(splits.val)} validation images"
             print(f"{len(splits.train.classes)} classes; {sizes}")
             print(_learning_rate(trainer.config, trainer.accelerator.num_processes))
+            self._warn(trainer.config, len(splits.train), trainer.accelerator.num_processes)
             print(f"run: {folder}")
         try:
             row = trainer.fit(resume=self.resume is not None)
         except InterruptedRunError as error:
             print(f"internimage: {error}; continue with: internimage train --resume {folder}", file=sys.stderr)
             return 130
+        finally:
+            reporter.close()
         if trainer.accelerator.is_main_process:
             print(f"best {trainer.task.best} {trainer.progress.best:.1%} in {folder / 'best'}; last {row['top1']:.1%}")
+            for name in ("curves.png", "summary.json"):
+                if (folder / name).exists():
+                    print(f"written: {folder / name}")
+            on_corrupt = "" if self.on_corrupt == "error" else f" --on-corrupt {self.on_corrupt}"
+            print(
+                f"look at its mistakes: internimage evaluate --data {self.data or 'DATA'} --part val{on_corrupt} "
+                f"--model {folder / 'best'} --save {folder / 'report'}"
+            )
             print(f"use it: internimage predict IMAGE --model {folder / 'best'}")
         return 0
+
+    def _warn(self, config: TrainingConfig, images: int, processes: int) -> None:
+        from internimage.training.defaults import default_settings, too_high
+        from internimage.training.recipes import get_training_recipe
+
+        usual = get_training_recipe(self.recipe).training if self.recipe else default_settings(images, self.init)[0]
+        warning = too_high(config, usual, processes)
+        if warning and self.resume is None:
+            print(f"internimage: {warning}; training may diverge", file=sys.stderr)
 
 
 def _learning_rate(config: TrainingConfig, processes: int) -> str:
@@ -116,25 +149,3 @@ def _learning_rate(config: TrainingConfig, processes: int) -> str:
     if config.lr_batch_size:
         text += f" = {config.lr:g} x {images} / {config.lr_batch_size}"
     return f"{text}; {images} images an update ({config.batch_size} x {config.accumulate} x {processes} processes)"
-
-
-class ConsoleReporter:
-    """A line an epoch; between them, on a terminal, a line that is overwritten."""
-
-    def __init__(self) -> None:
-        self.live = sys.stderr.isatty()
-
-    def batch(self, now: Moment) -> None:
-        if self.live:
-            text = f"epoch {now.epoch + 1}  {now.batch}/{now.batches}  loss {now.loss:.3f}  lr {now.lr:.2e}"
-            print(f"\r{text:<60}", end="", file=sys.stderr, flush=True)
-
-    def epoch(self, row: dict[str, Any], improved: bool) -> None:
-        if self.live:
-            print("\r" + " " * 60 + "\r", end="", file=sys.stderr)
-        shown = "  ".join(f"{name} {row[name]:.1%}" for name in ("top1", "top5", "mean_class") if name in row)
-        skipped = f"  unreadable {row['unreadable']}" if row["unreadable"] else ""
-        print(
-            f"epoch {row['epoch']:>3}  loss {row['loss']:.3f}  {shown}{skipped}{'  best' if improved else ''}",
-            flush=True,
-        )

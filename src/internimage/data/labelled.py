@@ -7,6 +7,7 @@ import random
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -55,6 +56,29 @@ def read_splits(root: Path, *, val_fraction: float = 0.2, seed: int = 0) -> Spli
     if val is None:
         train, val = set_aside(train, val_fraction, seed)
     return Splits(train, _relabel(val, train.classes), _relabel(test, train.classes) if test else None)
+
+
+def estimate_images(root: Path, most: int = 100_000) -> int:
+    """About how many images a data set has, counted up to ``most`` and without looking into all of its files.
+
+    0 if there is nothing of the kind; what is wrong with it is for :func:`read_splits` to say.
+    """
+    root = root.expanduser()
+    try:
+        for part in (root / "train", root):
+            if any(path.is_dir() for path in part.glob("[!.]*")):
+                return sum(1 for _ in islice((p for p in part.rglob("*") if p.suffix.lower() in IMAGE_SUFFIXES), most))
+        tables = [root] if root.is_file() else [root / name for name in ("train.csv", "train_map.txt")]
+        for table in tables:
+            if table.suffix in (".csv", ".txt") and table.is_file():
+                with table.open("rb") as file:
+                    return sum(1 for _ in islice(file, most))
+        shards = [root] if root.suffix == ".tar" else find_shards(root / "train" if (root / "train").is_dir() else root)
+        if shards:
+            return len(read_shards(str(root), shards[:1])) * len(shards)
+        return min(most, len(read_parts(root).get("train") or read_parts(root)["all"]))
+    except (OSError, DataError, KeyError):
+        return 0
 
 
 def read_parts(root: Path) -> dict[str, LabelledImages]:

@@ -195,6 +195,7 @@ class ImageClassifier(nn.Module):
     def __init__(self, config: ClassifierConfig) -> None:
         super().__init__()
         self.config = config
+        self._frozen_features = False
         self.backbone = InternImage(config.backbone)
         # registered before the head: the order of the released checkpoints, hence of their optimiser states
         self.metadata_head = (
@@ -227,8 +228,13 @@ class ImageClassifier(nn.Module):
         self, images: Tensor, temporal: Tensor | None = None, spatial: Tensor | None = None
     ) -> ClassifierFeatures:
         """Logits together with the backbone's maps and the pooled features that they come from."""
-        maps = self.backbone(images)
-        pooled = self.head(maps)
+        if self._frozen_features:
+            with torch.no_grad():
+                maps = self.backbone(images)
+                pooled = self.head(maps)
+        else:
+            maps = self.backbone(images)
+            pooled = self.head(maps)
         logits = self.classifier(pooled)
         if self.metadata_head is not None:
             if temporal is None:
@@ -263,8 +269,27 @@ class ImageClassifier(nn.Module):
         self.config = dataclasses.replace(self.config, num_classes=len(rows))
 
     def freeze(self, stages: int) -> None:
-        """Fix the stem and the first ``stages`` stages; see :meth:`InternImage.freeze`."""
+        """Fix the stem and the first ``stages`` stages, 0 for none; see :meth:`InternImage.freeze`."""
+        self._frozen_features = False
+        self.head.requires_grad_(True)
         self.backbone.freeze(stages)
+
+    def freeze_features(self) -> None:
+        """Fix all but the classifier (and the metadata branch): training it is a linear probe of the features.
+
+        What is fixed stays in evaluation mode whatever ``train()`` says; ``freeze(0)`` frees it.
+        """
+        self._frozen_features = True
+        self.backbone.requires_grad_(False)
+        self.head.requires_grad_(False)
+        self.train(self.training)
+
+    def train(self, mode: bool = True) -> ImageClassifier:
+        super().train(mode)
+        if self._frozen_features:
+            self.backbone.eval()
+            self.head.eval()
+        return self
 
     def set_gradient_checkpointing(self, enabled: bool = True) -> None:
         """Trade compute for memory in training; see :meth:`InternImage.set_gradient_checkpointing`."""

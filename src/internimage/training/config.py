@@ -38,6 +38,8 @@ class TrainingConfig:
         compile: compile the model with torch.compile (strategy ddp alone).
         strategy: what several processes do: "ddp" copies the model on each, "fsdp" and the stages of DeepSpeed's ZeRO
             divide it.
+        track: dashboard that receives losses and metrics: "tensorboard" (in the run's folder), "trackio", "wandb" or
+            "none".
         seed: of initial order, augmentation and everything else random.
         workers: processes that read images; 0 reads in the main process.
         checkpoint_minutes: also save within an epoch, this often.
@@ -64,6 +66,7 @@ class TrainingConfig:
     gradient_checkpointing: bool = False
     compile: bool = False
     strategy: Strategy = "ddp"
+    track: Literal["none", "tensorboard", "trackio", "wandb"] = "tensorboard"
     seed: int = 0
     workers: int = 2
     checkpoint_minutes: float = 15.0

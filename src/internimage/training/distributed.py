@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 import torch
@@ -51,7 +52,7 @@ class Distribution(Protocol):
     def load(self, state: dict[str, Any]) -> None: ...
 
 
-def make_accelerator(config: TrainingConfig, *, cpu: bool) -> Accelerator:
+def make_accelerator(config: TrainingConfig, folder: Path, *, cpu: bool) -> Accelerator:
     """Join the processes that torchrun or ``accelerate launch`` started, and see that none was left alone.
 
     Raises:
@@ -67,7 +68,12 @@ def make_accelerator(config: TrainingConfig, *, cpu: bool) -> Accelerator:
     if config.precision == "fp16" and config.strategy != "ddp":
         raise ConfigError(f"precision fp16 works with strategy ddp; use bf16 with {config.strategy}")
     # without a GPU Accelerate joins the processes only if told that it is to stay on the CPU
-    accelerator = Accelerator(mixed_precision=config.precision, cpu=cpu or not torch.accelerator.is_available())
+    accelerator = Accelerator(
+        mixed_precision=config.precision,
+        cpu=cpu or not torch.accelerator.is_available(),
+        log_with=None if config.track == "none" else config.track,
+        project_dir=folder,
+    )
     started = int(os.environ.get("WORLD_SIZE", "1"))
     if accelerator.num_processes != started:
         raise ConfigError(f"{started} processes were started but {accelerator.num_processes} found each other")

@@ -39,6 +39,8 @@ class RunConfig:
         init: "scratch", "pretrained" (the model's released weights), the name of another released model of the same
             architecture, or a checkpoint or model folder to start from.
         size: side of the images in pixels; None for the model's own.
+        freeze: stages of the backbone, counted from the image, that stay as they are.
+        linear_probe: train nothing but the classifier.
         val_fraction: share of each class set aside where the data has no validation part.
         on_corrupt: "error" or "skip".
         augmentation, training: settings.
@@ -48,6 +50,8 @@ class RunConfig:
     model: str = "internimage_atto"
     init: str = "scratch"
     size: int | None = None
+    freeze: int = 0
+    linear_probe: bool = False
     val_fraction: float = 0.2
     on_corrupt: Literal["error", "skip"] = "error"
     augmentation: Augmentation = field(default_factory=Augmentation)
@@ -65,9 +69,12 @@ def start(config: RunConfig, folder: Path, reporter: Reporter, *, cpu: bool = Fa
         raise TrainingError(
             f"{folder} already holds a run; resume it with --resume {folder}, or choose another --output"
         )
+    if config.linear_probe and config.init == "scratch":
+        raise ConfigError("a linear probe of random features teaches nothing; choose weights to start from with --init")
     trainer, splits = _prepare(config, folder, reporter, cpu)
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / RUN_FILE).write_text(json.dumps(dataclasses.asdict(config), indent=2) + "\n", encoding="utf-8")
+    if trainer.accelerator.is_main_process:
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / RUN_FILE).write_text(json.dumps(dataclasses.asdict(config), indent=2) + "\n", encoding="utf-8")
     return trainer, splits
 
 
@@ -87,6 +94,10 @@ def _prepare(config: RunConfig, folder: Path, reporter: Reporter, cpu: bool) -> 
     splits = read_splits(Path(config.data), val_fraction=config.val_fraction, seed=config.training.seed)
     torch.manual_seed(config.training.seed)
     model = _initial_model(config, splits.train.classes)
+    if config.linear_probe:
+        model.freeze_features()
+    elif config.freeze:
+        model.freeze(config.freeze)
     assert model.description is not None
     preprocessing = model.description.preprocessing
     assert preprocessing is not None

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import math
 import signal
 import sys
@@ -19,7 +18,6 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
 from internimage.backbones.internimage import InternImage
-from internimage.checkpoints.folder import written_aside
 from internimage.data.dataset import EpochSampler, SampleKey, mix_seed
 from internimage.errors import InternImageError, InterruptedRunError, TrainingError
 from internimage.factory import save_model
@@ -30,10 +28,10 @@ from internimage.training.ema import MovingAverage
 from internimage.training.groups import parameter_groups, parameter_rules
 from internimage.training.schedule import warmup_cosine
 from internimage.training.state import Processes, Progress, load_state, save_state
+from internimage.training.tracking import check_tracker, describe_setting, write_history
 
 BEST_FOLDER = "best"
 LAST_FOLDER = "final"
-METRICS_FILE = "metrics.csv"
 _CHECK_EVERY = 20  # batches between looks at the loss, each of which waits for the device and the other processes
 _SKIPS_IN_A_ROW = 20  # float16's loss scale starts at 2**16 and is halved at each skip
 
@@ -78,8 +76,8 @@ class Trainer:
         model: with its initial weights; trained in place.
         train_data, val_data: data sets indexed by :class:`internimage.data.dataset.SampleKey`.
         config: settings.
-        folder: of the run.  Receives ``checkpoints`` (to resume), ``metrics.csv``, ``best`` and ``final`` (model
-            folders).
+        folder: of the run.  Receives ``checkpoints`` (to resume), ``best`` and ``final`` (model folders), and what
+            people look at, see :mod:`internimage.training.tracking`.
         reporter: is told of batches and epochs.
         cpu: stay on the CPU even where there is a GPU.
         save: writes the model that is kept into a folder, given its weights; replace it for a module that is not one
@@ -104,7 +102,8 @@ class Trainer:
         self.folder = folder
         self.reporter = reporter
         self.save = save
-        self.accelerator = make_accelerator(config, cpu=cpu)
+        check_tracker(config.track)
+        self.accelerator = make_accelerator(config, folder, cpu=cpu)
         rank, world = self.accelerator.process_index, self.accelerator.num_processes
         self.processes = Processes(rank, world, config.strategy, self._all)
         length, val_length = len(train_data), len(val_data)  # type: ignore[arg-type]
@@ -121,6 +120,8 @@ class Trainer:
                 module.set_gradient_checkpointing(config.gradient_checkpointing)
         self.lr = config.peak_lr(world)
         self.model = model
+        self.parameters = sum(parameter.numel() for parameter in model.parameters())
+        self.images_per_second = 0.0
         self.distribution = distribute(self.accelerator, model, self._optimizer, config)
         self.base_rates = [group["lr"] for group in self.distribution.optimizer.param_groups]
         self.average = MovingAverage(model, config.ema_decay, warmup=config.ema_warmup) if config.ema_decay else None
@@ -148,12 +149,19 @@ class Trainer:
         self.folder.mkdir(parents=True, exist_ok=True)
         if resume:
             self._restore()
+        track = self.config.track
+        if track != "none":
+            local = track == "tensorboard"  # it takes a folder, the others a project and a name
+            options: dict[str, Any] = {} if local else {"name": self.folder.resolve().name}
+            self.accelerator.init_trackers("tensorboard" if local else "internimage", init_kwargs={track: options})
         with self._signals():
             while self.progress.epoch < self.config.epochs:
                 self._train_epoch()
                 self._finish_epoch()
         with self._averaged():
             self._keep(LAST_FOLDER)
+        for tracker in self.accelerator.trackers:
+            tracker.finish()
         return self.progress.history[-1]
 
     def evaluate(self) -> dict[str, float]:
@@ -162,6 +170,28 @@ class Trainer:
         with self._averaged():
             share_buffers(self.model)
             return evaluate(self.task, self.model, self.val_loader, self.accelerator)
+
+    def summary(self) -> dict[str, Any]:
+        """The run in a few numbers, as plain data for JSON."""
+        state, config = self.progress, self.config
+        best = max(state.history, key=lambda row: row.get(self.task.best, -math.inf), default=None)
+        return {
+            "finished": state.epoch == config.epochs,
+            "epochs": state.epoch,
+            "updates": state.update,
+            "best": best,
+            "last": state.history[-1] if state.history else None,
+            "parameters": self.parameters,
+            "images": self.sampler.length,
+            "images_an_update": config.images_an_update(self.accelerator.num_processes),
+            "peak_lr": self.lr,
+            "processes": self.accelerator.num_processes,
+            "strategy": config.strategy,
+            "precision": config.precision,
+            "images_per_second": self.images_per_second,
+            "peak_memory_bytes": peak_memory(self.accelerator.device),
+            **describe_setting(self.accelerator.device),
+        }
 
     def _optimizer(self, model: nn.Module) -> torch.optim.Optimizer:
         config = self.config
@@ -260,21 +290,22 @@ class Trainer:
         state.loss_sum += loss_sum
         state.loss_count += int(finite)
         seconds, self._counted_at = now - self._counted_at, now
+        self.images_per_second = batches * self.config.batch_size * self.accelerator.num_processes / seconds
         if self.accelerator.is_main_process:
-            images = batches * self.config.batch_size * self.accelerator.num_processes
-            self.reporter.batch(
-                Moment(
-                    state.epoch,
-                    self.config.epochs,
-                    state.batch,
-                    self.batches,
-                    state.update,
-                    loss_sum / finite if finite else math.nan,
-                    self.lr * self.factor(state.update),
-                    images / seconds if seconds else math.inf,
-                    peak_memory(self.accelerator.device),
-                )
+            moment = Moment(
+                state.epoch,
+                self.config.epochs,
+                state.batch,
+                self.batches,
+                state.update,
+                loss_sum / finite if finite else math.nan,
+                self.lr * self.factor(state.update),
+                self.images_per_second,
+                peak_memory(self.accelerator.device),
             )
+            self.reporter.batch(moment)
+            now_seen = {"batch/loss": moment.loss, "batch/lr": moment.lr, "images_per_second": moment.images_per_second}
+            self.accelerator.log(now_seen, step=state.update)
         return bool(stop), bool(save)
 
     def _finish_epoch(self) -> None:
@@ -298,7 +329,8 @@ class Trainer:
         if improved:
             with self._averaged():
                 self._keep(BEST_FOLDER)
-        self._on_main(self._write_metrics)
+        self._on_main(lambda: write_history(self.folder, state.history, self.summary()))
+        self.accelerator.log({name: value for name, value in row.items() if name != "epoch"}, step=state.update)
         if self.accelerator.is_main_process:
             self.reporter.epoch(row, improved)
         self._save()
@@ -312,12 +344,6 @@ class Trainer:
     def _keep(self, name: str) -> None:
         weights = gathered_weights(self.model, keep=self.accelerator.is_main_process)
         self._on_main(lambda: self.save(self.model, self.folder / name, weights))
-
-    def _write_metrics(self) -> None:
-        with written_aside(self.folder / METRICS_FILE) as aside, aside.open("w", newline="") as file:
-            writer = csv.DictWriter(file, fieldnames=list(self.progress.history[0]))
-            writer.writeheader()
-            writer.writerows(self.progress.history)
 
     def _on_main(self, write: Callable[[], object]) -> None:
         """Write on the main process; if that fails, no other process waits for it."""

@@ -1,0 +1,61 @@
+"""Settings that suit the amount of data, for those who bring nothing but a folder."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from internimage.data.augmentation import Augmentation
+from internimage.training.config import TrainingConfig
+from internimage.training.recipes import TRAINING_RECIPES
+
+_FEW, _MANY = 5_000, 100_000
+_FAR_ABOVE = 4.0
+
+
+def default_settings(images: int, init: str) -> tuple[TrainingConfig, Augmentation]:
+    """Settings for about so many training images, from scratch or from weights.
+
+    Up to 5,000 images these are the settings of the model in the package, which was trained on 500 from scratch, and
+    gentler ones from weights; from 100,000 on they are the published ones of InternImage-T (from scratch) and -L (from
+    weights), learning rates scaled to the images of an update.  Those between were not measured here.
+    """
+    published = TRAINING_RECIPES["internimage_t_1k_224" if init == "scratch" else "internimage_l_22kto1k_384"]
+    if images >= _MANY:
+        return replace(published.training, batch_size=64, gradient_checkpointing=False), published.augmentation
+    few = images < _FEW
+    weak = Augmentation(min_scale=0.35, rand_augment=4, mixup=0.1, cutmix=0.0, erasing=0.1)
+    strong = replace(published.augmentation, min_scale=0.2, rand_augment=9)
+    if init == "scratch":
+        training = TrainingConfig(
+            epochs=100,
+            batch_size=16 if few else 64,
+            lr=8e-4 if few else 1e-3,
+            drop_path=0.05 if few else 0.1,
+            ema_decay=0.99 if few else 0.999,
+        )
+        return training, weak if few else strong
+    training = TrainingConfig(
+        epochs=30 if few else 20,
+        batch_size=16 if few else 32,
+        lr=1e-4,
+        warmup_epochs=2,
+        layer_decay=0.9,
+        deformable_lr_scale=0.1,
+        drop_path=0.1,
+        ema_decay=0.99 if few else 0.999,
+    )
+    return training, replace(weak, mixup=0.0) if few else replace(strong, label_smoothing=0.1)
+
+
+def too_high(config: TrainingConfig, usual: TrainingConfig, processes: int) -> str | None:
+    """A warning if the learning rate is far above the ``usual`` one at as many images an update."""
+    images = config.images_an_update(processes)
+    if usual.lr_batch_size:
+        suits = usual.lr * images / usual.lr_batch_size
+    else:
+        suits = usual.lr * max(1.0, images / usual.images_an_update(1))
+    found = config.peak_lr(processes)
+    if found <= _FAR_ABOVE * suits:
+        return None
+    times = f"{found / suits:.0f} times what suits {images} images an update ({suits:.3g})"
+    return f"a learning rate of {found:.3g} is {times}"

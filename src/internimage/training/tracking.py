@@ -1,0 +1,52 @@
+"""What a run leaves for people to look at: tables, curves, a summary, and dashboards by way of Accelerate."""
+
+from __future__ import annotations
+
+import csv
+import importlib.util
+import json
+import platform
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from internimage.checkpoints.folder import written_aside
+from internimage.drawing.curves import curve_charts
+from internimage.errors import MissingExtraError
+
+METRICS_FILE = "metrics.csv"
+SUMMARY_FILE = "summary.json"
+CURVES_FILE = "curves.png"
+
+
+def check_tracker(tracker: str) -> None:
+    """Raise :class:`MissingExtraError` if the package behind a dashboard is not installed."""
+    if tracker != "none" and importlib.util.find_spec(tracker) is None:
+        raise MissingExtraError(f"--track {tracker} needs its package: pip install {tracker}; or pass --track none")
+
+
+def write_history(folder: Path, history: Sequence[dict[str, Any]], summary: dict[str, Any]) -> None:
+    """Write ``metrics.csv`` (a row an epoch), ``curves.png`` (what changes from row to row) and ``summary.json``."""
+    with written_aside(folder / METRICS_FILE) as aside, aside.open("w", newline="") as file:
+        writer = csv.DictWriter(file, fieldnames=list(history[0]))
+        writer.writeheader()
+        writer.writerows(history)
+    with written_aside(folder / SUMMARY_FILE) as aside:
+        aside.write_text(json.dumps(summary, indent=2) + "\n", encoding="utf-8")
+    names = [name for name in history[0] if name != "epoch"]
+    series = [(name, [row[name] for row in history]) for name in names if len({row[name] for row in history}) > 1]
+    if series:
+        epochs = [row["epoch"] for row in history]
+        with written_aside(folder / CURVES_FILE) as aside:
+            curve_charts(epochs, series, axis="epoch", title=folder.resolve().name).save(aside, format="PNG")
+
+
+def describe_setting(device: torch.device) -> dict[str, Any]:
+    """Where a run took place."""
+    from importlib.metadata import version
+
+    name = torch.cuda.get_device_name(device) if device.type == "cuda" else platform.processor() or platform.machine()
+    packages = {package: version(package) for package in ("internimage", "torch", "torchvision", "accelerate")}
+    return {"device": f"{device.type}: {name}", "threads": torch.get_num_threads(), "packages": packages}

@@ -1,0 +1,186 @@
+"""Settings chosen from the data, frozen parts, and what a run leaves for people to look at."""
+
+import csv
+import json
+import tarfile
+import zipfile
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from test_training import COLOURS, SMALL, paint, prepare
+from test_training import one_thread as one_thread
+
+import internimage as ii
+from internimage.cli.console import ConsoleReporter
+from internimage.cli.main import main, parse
+from internimage.data.labelled import estimate_images, read_splits
+from internimage.drawing.canvas import ACCENT
+from internimage.drawing.curves import curve_charts
+from internimage.errors import ConfigError, MissingExtraError
+from internimage.training.config import TrainingConfig
+from internimage.training.defaults import default_settings, too_high
+from internimage.training.recipes import TRAINING_RECIPES
+from internimage.training.trainer import Moment
+
+
+def pack(folder: Path, data: Path, kind: str) -> Path:
+    """The same pictures as a table, a zip with a map, or shards."""
+    folder.mkdir()
+    files = sorted(data.rglob("*.png"))
+    if kind == "csv":
+        rows = [f"{path},{path.parent.name}" for path in files]
+        (folder / "train.csv").write_text("\n".join(["path,label", *rows]) + "\n")
+    elif kind == "zip":
+        with zipfile.ZipFile(folder / "train.zip", "w") as archive:
+            for path in files:
+                archive.write(path, f"{path.parent.name}/{path.name}")
+    else:
+        for shard in range(2):
+            with tarfile.open(folder / f"train-{shard}.tar", "w") as tar:
+                for number, path in enumerate(files[shard::2]):
+                    (folder / "label").write_text(path.parent.name)
+                    tar.add(path, f"{number}.png")
+                    tar.add(folder / "label", f"{number}.cls")
+        (folder / "label").unlink()
+    return folder
+
+
+@pytest.mark.parametrize("kind", ["folder", "csv", "zip", "tar"])
+def test_images_are_counted_without_reading_them(tmp_path: Path, kind: str) -> None:
+    data = paint(tmp_path / "data", COLOURS)
+    root = data if kind == "folder" else pack(tmp_path / kind, data, kind)
+    assert abs(estimate_images(root) - 12) <= 1  # a table's heading counts
+    assert len(read_splits(root).train) + len(read_splits(root).val) == 12
+    assert estimate_images(tmp_path / "nothing") == 0
+
+
+def test_settings_follow_the_amount_of_data(tmp_path: Path) -> None:
+    """Few images: those of the model in the package; many: the published ones; options on top."""
+    few, many = default_settings(500, "scratch"), default_settings(1_281_167, "scratch")
+    assert (few[0].epochs, few[0].batch_size, few[0].lr, few[1].mixup) == (100, 16, 8e-4, 0.1)
+    published = TRAINING_RECIPES["internimage_t_1k_224"]
+    assert (many[0].epochs, many[0].peak_lr(8), many[1]) == (300, pytest.approx(5e-4), published.augmentation)
+    tuned = default_settings(1_281_167, "pretrained")[0]
+    assert (tuned.epochs, tuned.lr, tuned.layer_decay, tuned.deformable_lr_scale) == (20, 2e-5, 0.9, 0.1)
+    data = paint(tmp_path / "data", COLOURS)
+    train = parse(["train", "--data", str(data), "--init=pretrained", "--epochs", "7"])
+    assert train.training == replace(default_settings(12, "pretrained")[0], epochs=7)
+    assert parse(["train", "--data", str(data), "--recipe", "internimage_t_1k_224"]).training == published.training
+
+
+@pytest.mark.parametrize(
+    ("lr", "batch", "usual", "times"),
+    [
+        (3e-3, 16, default_settings(500, "scratch")[0], None),
+        (8e-3, 16, default_settings(500, "scratch")[0], 10),
+        (8e-3, 64, default_settings(500, "scratch")[0], None),
+        (5e-4, 64, TRAINING_RECIPES["internimage_t_1k_224"].training, 8),
+    ],
+)
+def test_a_learning_rate_far_above_the_usual_is_named(lr: float, batch: int, usual: Any, times: int | None) -> None:
+    warning = too_high(TrainingConfig(lr=lr, batch_size=batch), usual, 1)
+    assert (warning is None) == (times is None)
+    assert times is None or f"is {times} times what suits {batch} images an update" in str(warning)
+
+
+@pytest.mark.parametrize(
+    ("changes", "trained"),
+    [
+        (
+            {"freeze": 2},
+            ("backbone.stages.1.downsample", "backbone.stages.2", "backbone.stages.3", "head", "classifier"),
+        ),
+        ({"linear_probe": True}, ("classifier",)),
+    ],
+)
+def test_what_is_frozen_stays(tmp_path: Path, changes: dict[str, Any], trained: tuple[str, ...]) -> None:
+    """Parameters, and the running statistics of BatchNorm, which have no gradient that could be switched off."""
+    data = paint(tmp_path / "data", COLOURS)
+    prepare(data, tmp_path / "first").fit()
+    before = ii.load_model(tmp_path / "first" / "final").state_dict()
+    trainer = prepare(data, tmp_path / "second", init=str(tmp_path / "first" / "final"), **changes)
+    trainer.fit()
+    after = trainer.model.state_dict()
+    changed = {name for name in before if not torch.equal(before[name], after[name])}
+    assert changed == {name for name in before if name.startswith(trained)}
+    with pytest.raises(ConfigError, match="linear probe of random features"):
+        prepare(data, tmp_path / "third", linear_probe=True)
+
+
+def test_what_a_run_leaves(tmp_path: Path) -> None:
+    """Table, summary, curves and TensorBoard's events tell the same numbers."""
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    data, folder = paint(tmp_path / "data", COLOURS), tmp_path / "run"
+    trainer = prepare(data, folder, training=replace(SMALL, epochs=3, track="tensorboard"))
+    trainer.fit()
+    rows = list(csv.DictReader((folder / "metrics.csv").open()))
+    summary = json.loads((folder / "summary.json").read_text())
+    assert [float(row["top1"]) for row in rows] == [row["top1"] for row in trainer.progress.history]
+    assert (summary["finished"], summary["epochs"], summary["last"]) == (True, 3, trainer.progress.history[-1])
+    assert summary["best"]["top1"] == max(float(row["top1"]) for row in rows) == trainer.progress.best
+    assert summary["parameters"] == sum(p.numel() for p in trainer.model.parameters())
+    assert (summary["images"], summary["processes"], summary["images_an_update"]) == (10, 1, 4)
+    assert Image.open(folder / "curves.png").size[0] > 300
+    events = EventAccumulator(str(folder / "tensorboard"))
+    events.Reload()
+    logged = events.Scalars("loss")
+    assert [event.step for event in logged] == [2, 4, 6]
+    assert [event.value for event in logged] == pytest.approx([float(row["loss"]) for row in rows])
+
+
+def test_a_dashboard_that_is_not_installed_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    with pytest.raises(MissingExtraError, match="--track wandb needs its package: pip install wandb"):
+        prepare(paint(tmp_path / "data", COLOURS), tmp_path / "run", training=replace(SMALL, track="wandb"))
+
+
+def test_curves_go_where_their_values_are() -> None:
+    """A straight line from 0 to 10: its right end is as far up as its left end is down; a gap stays empty."""
+    series = [("a", [0.0, 5.0, 10.0]), ("b", [1.0, float("nan"), 2.0])]
+    picture = np.asarray(curve_charts([1, 2, 3], series, axis="epoch"))
+    found = (picture == np.array(ACCENT)).all(-1)
+    ours = found[46:, :340]
+    rows, columns = np.nonzero(ours)
+    left, right = rows[columns <= columns.min() + 2].mean(), rows[columns >= columns.max() - 2].mean()
+    middle = rows[abs(columns - (columns.min() + columns.max()) / 2) < 4].mean()
+    assert left > right
+    assert middle == pytest.approx((left + right) / 2, abs=3)
+    assert found[46:, 340:].sum() < 80 < ours.sum()  # one marked point, no line
+
+
+def test_the_console_says_what_is_going_on(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = iter(range(0, 10_000, 100))
+    monkeypatch.setattr("internimage.cli.console.time.monotonic", lambda: next(clock))
+    reporter = ConsoleReporter()
+    reporter.live = False
+    for batch in (20, 40):
+        reporter.batch(Moment(0, 2, batch, 50, batch, 1.25, 1e-3, 99.6, 3 * 2**30))
+    reporter.epoch({"epoch": 1, "loss": 1.5, "top1": 0.5, "unreadable": 0, "skipped": 2}, True)
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[-2].startswith("epoch   1  batch 40/50  loss 1.250  lr 1.00e-03  100 img/s  3.0 GiB  ")
+    assert lines[-2].endswith("min left")
+    assert lines[-1] == "epoch   1  loss 1.500  top1 50.0%  skipped 2  best"
+
+
+def test_training_from_the_command_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """From a folder to a model folder; the warning about the learning rate goes to stderr; a new run is refused."""
+    data = paint(tmp_path / "data", COLOURS)
+    options = ["--size", "32", "--epochs", "1", "--workers", "0", "--lr", "0.1", "--batch-size", "4", "--cpu"]
+    command = ["train", "--data", str(data), "--output", str(tmp_path / "run"), *options]
+    with pytest.raises(SystemExit) as done:
+        main(command)
+    out, err = capsys.readouterr()
+    assert done.value.code == 0
+    assert "2 classes; 10 training, 2 validation images" in out
+    assert f"use it: internimage predict IMAGE --model {tmp_path / 'run' / 'best'}" in out
+    assert "a learning rate of 0.1 is 125 times what suits 4 images an update (0.0008); training may diverge" in err
+    with pytest.raises(SystemExit) as done:
+        main(command)
+    assert done.value.code == 1
+    assert "already holds a run; resume it with --resume" in capsys.readouterr().err
