@@ -4,7 +4,8 @@
     python benchmarks/clothing.py table runs/*
 
 ``train`` (repeat it to resume) selects the epoch on the validation photos and then looks at the test photos once.
-``table`` prints mean and spread of the runs it is given as Markdown.  Models: names of ours, or resnet18 (torchvision).
+``table`` prints mean and spread of the runs it is given as Markdown.  Models: names of ours, resnet18 (torchvision), or
+names of timm's (pip install timm), such as convnext_atto.
 """
 
 from __future__ import annotations
@@ -49,6 +50,10 @@ def build(name: str, classes: tuple[str, ...], seed: int) -> nn.Module:
     torch.manual_seed(seed)
     if name == "resnet18":
         return torchvision.models.resnet18(num_classes=len(classes))
+    if not name.startswith("internimage"):
+        import timm
+
+        return timm.create_model(name, num_classes=len(classes), drop_path_rate=TRAINING.drop_path)
     model = internimage.create_model(name, num_classes=len(classes))
     model.description = dataclasses.replace(model.description, labels=classes, preprocessing=PREPROCESSING)
     return model
@@ -67,7 +72,7 @@ def train(options: argparse.Namespace) -> None:
     data = ImageDataset(splits.train, training_transform(AUGMENTATION, PREPROCESSING), options.seed)
     val = evaluation_data(splits.val, PREPROCESSING)
     model = build(options.model, classes, options.seed)
-    ours = options.model != "resnet18"
+    ours = options.model.startswith("internimage")
     writer = {} if ours else {"save": save}
     trainer = Trainer(task, model, data, val, config, options.output, ConsoleReporter(), cpu=True, **writer)
     started = time.monotonic()
