@@ -116,7 +116,10 @@ class Train:
         try:
             row = trainer.fit(resume=self.resume is not None)
         except InterruptedRunError as error:
-            print(f"internimage: {error}; continue with: internimage train --resume {folder}", file=sys.stderr)
+            if trainer.accelerator.is_main_process:
+                several = trainer.accelerator.num_processes > 1
+                start = "the same launcher and -m internimage" if several else "internimage"
+                print(f"internimage: {error}; continue with: {start} train --resume {folder}", file=sys.stderr)
             return 130
         finally:
             reporter.close()

@@ -235,16 +235,15 @@ class Trainer:
             counted += 1
             state.batch += 1
             state.unreadable += len(batch.unreadable)
-            # processes look, save and stop together, so more than one do so at batches that all of them know
-            alone = self.accelerator.num_processes == 1 and (self._stop is not None or self._save_due())
             # gradients of an unfinished accumulation are not saved, so a state is saved between updates only
-            if last or (updates and (counted >= _CHECK_EVERY or alone)):
-                stop, save = self._count(running, counted)
+            save = updates and self._asked()
+            if last or save or (updates and counted >= _CHECK_EVERY):
+                self._count(running, counted)
                 counted = 0
                 running.zero_()
-                if not last and (stop or save):
-                    self._save()
-                    self._stop_if_asked()
+            if save and not last:
+                self._save()
+                self._stop_if_asked()
 
     def _step(self, batch: Any, updates: bool) -> Tensor:
         """Forward, backward and, at the end of an accumulation, one update; returns the detached loss."""
@@ -278,15 +277,22 @@ class Trainer:
                 "saved state is intact"
             )
 
-    def _count(self, running: Tensor, batches: int) -> tuple[bool, bool]:
-        """Add up what all processes saw in the last ``batches``, and report.  Whether to stop, and whether to save."""
-        state, now = self.progress, time.monotonic()
-        asked = torch.tensor([float(self._stop is not None), float(self._save_due())], dtype=torch.float64)
-        total = torch.cat([running, asked.to(running.device)])
-        total = self.accelerator.reduce(total, "sum") if self.accelerator.num_processes > 1 else total
-        loss_sum, finite, stop, save = total.tolist()
+    def _asked(self) -> bool:
+        """Whether to save a state now, on all processes alike: it is time, or one of them was asked to stop."""
+        due = time.monotonic() - self._saved_at > self.config.checkpoint_minutes * 60
+        if self.accelerator.num_processes == 1:
+            return due or self._stop is not None
+        mine = torch.tensor([float(self._stop is not None), float(due)], device=self.accelerator.device)
+        stop, save = self.accelerator.reduce(mine, "sum").tolist()
         if stop and self._stop is None:
-            self._stop = signal.SIGTERM  # another process was asked to
+            self._stop = signal.SIGTERM
+        return bool(stop or save)
+
+    def _count(self, running: Tensor, batches: int) -> None:
+        """Add up what all processes saw in the last ``batches``, and report."""
+        state, now = self.progress, time.monotonic()
+        several = self.accelerator.num_processes > 1
+        loss_sum, finite = (self.accelerator.reduce(running, "sum") if several else running).tolist()
         state.loss_sum += loss_sum
         state.loss_count += int(finite)
         seconds, self._counted_at = now - self._counted_at, now
@@ -304,9 +310,8 @@ class Trainer:
                 peak_memory(self.accelerator.device),
             )
             self.reporter.batch(moment)
-            now_seen = {"batch/loss": moment.loss, "batch/lr": moment.lr, "images_per_second": moment.images_per_second}
-            self.accelerator.log(now_seen, step=state.update)
-        return bool(stop), bool(save)
+            seen = {"batch/loss": moment.loss, "batch/lr": moment.lr, "images_per_second": moment.images_per_second}
+            self.accelerator.log(seen, step=state.update)
 
     def _finish_epoch(self) -> None:
         state = self.progress
@@ -347,17 +352,16 @@ class Trainer:
 
     def _on_main(self, write: Callable[[], object]) -> None:
         """Write on the main process; if that fails, no other process waits for it."""
-        failure = None
+        failure: InternImageError | None = None
         if self.accelerator.is_main_process:
             try:
                 write()
             except InternImageError as error:
                 failure = error
+            except OSError as error:
+                failure = TrainingError(f"cannot write into {self.folder}: {error}; what was saved before is intact")
         if not self._all(failure is None):
             raise failure or TrainingError("the main process could not write the run's files")
-
-    def _save_due(self) -> bool:
-        return time.monotonic() - self._saved_at > self.config.checkpoint_minutes * 60
 
     def _save(self) -> None:
         parts = self.distribution.state()
