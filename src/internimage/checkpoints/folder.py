@@ -36,12 +36,10 @@ def write_folder(folder: str | os.PathLike[str], tensors: Mapping[str, Tensor], 
     folder.mkdir(parents=True, exist_ok=True)
     content = {"schema_version": SCHEMA_VERSION, **dataclasses.asdict(description)}
     text = json.dumps(content, indent=2, ensure_ascii=False) + "\n"
-    with (
-        written_aside(folder / WEIGHTS_FILE) as weights,
-        written_aside(folder / DESCRIPTION_FILE) as json_file,
-    ):
+    with written_aside(folder / WEIGHTS_FILE) as weights:
         write_safetensors(weights, tensors)
-        json_file.write_text(text, encoding="utf-8")
+        with written_aside(folder / DESCRIPTION_FILE) as json_file:
+            json_file.write_text(text, encoding="utf-8")
     return folder
 
 
