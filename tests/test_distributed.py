@@ -14,10 +14,12 @@ import pytest
 import torch
 from accelerate.state import AcceleratorState, GradientState
 from distributed_worker import CONFIG, VAL, Batch, Data, Metric, Model, Task, trainer
+from torch import nn
 
+from internimage import create_model
 from internimage.errors import ConfigError, TrainingError
 from internimage.training.config import TrainingConfig
-from internimage.training.distributed import deepspeed_config, make_accelerator
+from internimage.training.distributed import deepspeed_config, make_accelerator, synchronise_batch_norm
 from internimage.training.state import Processes, load_state
 
 DIVIDED = ("fsdp", "deepspeed-zero3", "deepspeed-zero3-offload")
@@ -124,6 +126,7 @@ def test_a_full_disk_of_one_process_stops_all_and_keeps_the_last_state(results: 
     [
         ({"strategy": "fsdp"}, {}, "nothing to shard in one process; start several with torchrun"),
         ({"strategy": "fsdp", "precision": "fp16"}, {}, "precision fp16 works with strategy ddp"),
+        ({"precision": "fp16"}, {}, "precision fp16 needs a GPU"),
         ({}, {"ACCELERATE_USE_FSDP": "true"}, "turns on FSDP; turn it off there and pass --strategy"),
         ({}, {"ACCELERATE_USE_DEEPSPEED": "true"}, "turns on DeepSpeed; turn it off there and pass --strategy"),
     ],
@@ -135,6 +138,27 @@ def test_a_strategy_that_would_not_be_in_effect_is_refused(
         monkeypatch.setenv(name, value)
     with pytest.raises(ConfigError, match=message):
         make_accelerator(replace(CONFIG, **changes), Path(), cpu=True)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("name", ["internimage_atto", "internimage_t_1k_224"])
+def test_batch_norm_over_all_processes_has_the_same_names_and_numbers(name: str) -> None:
+    """As far as a CPU can tell: PyTorch synchronises statistics on GPUs alone, in evaluation there is nothing to do."""
+    torch.manual_seed(0)
+    model = create_model(name, num_classes=3).eval()
+    for module in model.modules():
+        if isinstance(module, nn.modules.batchnorm._BatchNorm):
+            module.running_mean, module.running_var = torch.rand(module.num_features), torch.rand(module.num_features)
+    images = torch.randn(2, 3, 64, 96)
+    before, weights = model(images), {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    converted = synchronise_batch_norm(model)
+    kinds = {type(module) for module in converted.modules() if isinstance(module, nn.modules.batchnorm._BatchNorm)}
+    assert all(issubclass(kind, nn.SyncBatchNorm) for kind in kinds)
+    assert len(kinds) == (2 if name == "internimage_atto" else 1)
+    assert torch.equal(converted(images), before)
+    after = converted.state_dict()
+    assert list(after) == list(weights)
+    assert all(torch.equal(after[name], weights[name]) for name in weights)
 
 
 def test_compiling_what_is_sharded_is_refused() -> None:

@@ -111,6 +111,13 @@ class BatchNorm(nn.BatchNorm2d):
         return super().forward(input.permute(0, 3, 1, 2)).permute(0, 2, 3, 1)
 
 
+class SyncBatchNorm(nn.SyncBatchNorm):
+    """:class:`BatchNorm` with statistics over all processes."""
+
+    def forward(self, input: Tensor) -> Tensor:
+        return super().forward(input.permute(0, 3, 1, 2)).permute(0, 2, 3, 1)
+
+
 def layer_norm(channels: int) -> nn.LayerNorm:
     """LayerNorm over the last dimension with the epsilon of the released models."""
     return LayerNorm(channels, eps=_LAYER_NORM_EPS)

@@ -92,7 +92,7 @@ class ImageDataset(Dataset[Sample]):
 
     def _prepare(self, source: ImageSource, key: SampleKey) -> Tensor:
         picture = source.read()
-        # the generator alone: torch.manual_seed would see to every kind of device, a tenth of the time for a small image
+        # the generator alone: torch.manual_seed sees to every kind of device, in a tenth of the time that a photo takes
         state = torch.random.get_rng_state()
         torch.default_generator.manual_seed(mix_seed(self.seed, key.epoch, key.index))
         try:

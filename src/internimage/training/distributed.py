@@ -17,7 +17,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
-from internimage.backbones.internimage import InternImage
+from internimage.backbones.internimage import BatchNorm, InternImage, SyncBatchNorm
 from internimage.errors import ConfigError, MissingExtraError
 
 if TYPE_CHECKING:
@@ -67,10 +67,13 @@ def make_accelerator(config: TrainingConfig, folder: Path, *, cpu: bool) -> Acce
             raise ConfigError(f"Accelerate's configuration turns on {what}; turn it off there and pass --strategy here")
     if config.precision == "fp16" and config.strategy != "ddp":
         raise ConfigError(f"precision fp16 works with strategy ddp; use bf16 with {config.strategy}")
+    cpu = cpu or not torch.accelerator.is_available()
+    if config.precision == "fp16" and cpu:
+        raise ConfigError("precision fp16 needs a GPU; use bf16 or no")
     # without a GPU Accelerate joins the processes only if told that it is to stay on the CPU
     accelerator = Accelerator(
         mixed_precision=config.precision,
-        cpu=cpu or not torch.accelerator.is_available(),
+        cpu=cpu,
         log_with=None if config.track == "none" else config.track,
         project_dir=folder,
     )
@@ -93,7 +96,7 @@ def distribute(
     BatchNorm takes its statistics over all processes on GPUs; on CPUs, where PyTorch cannot, each takes its own.
     """
     if accelerator.device.type == "cuda" and accelerator.num_processes > 1:
-        model = nn.SyncBatchNorm.convert_sync_batchnorm(model)
+        model = synchronise_batch_norm(model)
     model = model.to(accelerator.device)
     if config.strategy == "ddp":
         return Copied(accelerator, model, make_optimizer, config)
@@ -130,6 +133,15 @@ def gathered_weights(model: nn.Module, *, keep: bool) -> dict[str, Tensor]:
         if keep:
             weights[name] = whole
     return weights
+
+
+def synchronise_batch_norm(model: nn.Module) -> nn.Module:
+    """The model with BatchNorm over all processes: other modules, the same names and numbers."""
+    channels_last = [name for name, module in model.named_modules() if isinstance(module, BatchNorm)]
+    model = nn.SyncBatchNorm.convert_sync_batchnorm(model)
+    for name in channels_last:  # PyTorch's takes maps (N, C, H, W)
+        model.get_submodule(name).__class__ = SyncBatchNorm
+    return model
 
 
 def share_buffers(model: nn.Module) -> None:

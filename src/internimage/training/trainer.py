@@ -222,7 +222,8 @@ class Trainer:
         self.sampler.skip = state.batch * config.batch_size
         self.module.train()
         # float32 losses add up in float64 without rounding, so it does not matter where an interruption divides the sum
-        running = torch.zeros(2, dtype=torch.float64, device=self.accelerator.device)
+        device = self.accelerator.device
+        running = torch.zeros(2, dtype=torch.float32 if device.type == "mps" else torch.float64, device=device)
         counted, self._counted_at = 0, time.monotonic()
         for batch in self.loader:
             # dropout, stochastic depth and mixing draw from this; so nothing random has to be saved
