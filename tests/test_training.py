@@ -525,7 +525,7 @@ def test_killed_ten_times_the_run_ends_in_the_same_numbers(tmp_path: Path) -> No
         "--workers",
         "0",
         "--checkpoint-minutes",
-        "0.001",
+        "0.01",
     ]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     first = [*command, "--data", str(data), *settings, "--output"]

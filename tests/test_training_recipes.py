@@ -77,7 +77,7 @@ def test_a_recipe_on_the_command_line() -> None:
         assert (train.model, train.init, train.augmentation) == (name, recipe.init, recipe.augmentation)
         assert train.training.epochs == 3
         assert train.training.layer_decay == recipe.training.layer_decay
-    assert parse(["train", "--data", "x"]).training == TrainingConfig()
+    assert parse(["train", "--resume", "x"]).training == TrainingConfig()
 
 
 def test_learning_rate_follows_the_images_of_an_update() -> None:
