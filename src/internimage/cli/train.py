@@ -109,7 +109,8 @@ class Train:
             trainer, splits = run.start(config, folder, reporter, cpu=self.cpu)
         if trainer.accelerator.is_main_process:
             sizes = f"{len(splits.train)} training, {len(splits.val)} validation images"
-            print(f"{len(splits.train.classes)} classes; {sizes}")
+            length = f"{trainer.config.epochs} epochs of {trainer.updates_per_epoch} updates"
+            print(f"{len(splits.train.classes)} classes; {sizes}; {length}")
             print(_learning_rate(trainer.config, trainer.accelerator.num_processes))
             self._warn(trainer.config, len(splits.train), trainer.accelerator.num_processes)
             print(f"run: {folder}")

@@ -8,13 +8,16 @@ import json
 import platform
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 
 from internimage.checkpoints.folder import written_aside
 from internimage.drawing.curves import curve_charts
 from internimage.errors import MissingExtraError
+
+if TYPE_CHECKING:
+    from accelerate import Accelerator
 
 METRICS_FILE = "metrics.csv"
 SUMMARY_FILE = "summary.json"
@@ -25,6 +28,17 @@ def check_tracker(tracker: str) -> None:
     """Raise :class:`MissingExtraError` if the package behind a dashboard is not installed."""
     if tracker != "none" and importlib.util.find_spec(tracker) is None:
         raise MissingExtraError(f"--track {tracker} needs its package: pip install {tracker}; or pass --track none")
+
+
+def start_tracking(accelerator: Accelerator, tracker: str, folder: Path) -> None:
+    """Open the dashboard: TensorBoard's files in ``folder``, or a run of that name in the project "internimage"."""
+    name = folder.resolve().name
+    if tracker == "tensorboard":
+        accelerator.init_trackers("tensorboard")
+    elif tracker == "wandb":
+        accelerator.init_trackers("internimage", init_kwargs={"wandb": {"name": name, "dir": str(folder)}})
+    elif tracker == "trackio":
+        accelerator.init_trackers("internimage", init_kwargs={"trackio": {"name": name}})
 
 
 def write_history(folder: Path, history: Sequence[dict[str, Any]], summary: dict[str, Any]) -> None:

@@ -28,7 +28,7 @@ from internimage.training.ema import MovingAverage
 from internimage.training.groups import parameter_groups, parameter_rules
 from internimage.training.schedule import warmup_cosine
 from internimage.training.state import Processes, Progress, load_state, save_state
-from internimage.training.tracking import check_tracker, describe_setting, write_history
+from internimage.training.tracking import check_tracker, describe_setting, start_tracking, write_history
 
 BEST_FOLDER = "best"
 LAST_FOLDER = "final"
@@ -149,11 +149,7 @@ class Trainer:
         self.folder.mkdir(parents=True, exist_ok=True)
         if resume:
             self._restore()
-        track = self.config.track
-        if track != "none":
-            local = track == "tensorboard"  # it takes a folder, the others a project and a name
-            options: dict[str, Any] = {} if local else {"name": self.folder.resolve().name}
-            self.accelerator.init_trackers("tensorboard" if local else "internimage", init_kwargs={track: options})
+        start_tracking(self.accelerator, self.config.track, self.folder)
         with self._signals():
             while self.progress.epoch < self.config.epochs:
                 self._train_epoch()
