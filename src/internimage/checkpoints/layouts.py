@@ -15,9 +15,12 @@ from typing import Literal
 
 from internimage.backbones.internimage import InternImageConfig, NormLayer
 from internimage.errors import CheckpointMismatchError
+from internimage.models.cascade_rcnn import CascadeRCNNConfig
 from internimage.models.classifier import ClassifierConfig
+from internimage.models.mask_rcnn import MaskRCNNConfig
 
 Layout = Literal["ours", "official", "hf"]
+ModelConfig = ClassifierConfig | InternImageConfig | MaskRCNNConfig | CascadeRCNNConfig
 
 _BACKBONE = (
     # ours, official
@@ -86,6 +89,28 @@ _METADATA_HEAD = (
     ("metadata_head.fc.*", "meta_head.*"),
 )
 
+_PYRAMID = (
+    ("neck.lateral.#.*", "neck.lateral_convs.#.conv.*"),
+    ("neck.output.#.*", "neck.fpn_convs.#.conv.*"),
+    ("rpn.conv.*", "rpn_head.rpn_conv.*"),
+    ("rpn.objectness.*", "rpn_head.rpn_cls.*"),
+    ("rpn.deltas.*", "rpn_head.rpn_reg.*"),
+)
+
+_BOX_HEAD = (
+    ("convolutions.#.conv.*", "shared_convs.#.conv.*"),
+    ("convolutions.#.norm.*", "shared_convs.#.bn.*"),
+    ("linears.#.*", "shared_fcs.#.*"),
+    ("classifier.*", "fc_cls.*"),
+    ("regressor.*", "fc_reg.*"),
+)
+
+_MASK_HEAD = (
+    ("convolutions.#.*", "convs.#.conv.*"),
+    ("upsample.*", "upsample.*"),
+    ("logits.*", "conv_logits.*"),
+)
+
 _NORM_POSITION: dict[NormLayer, str] = {"layer": "1", "batch": "0"}
 _HF_PREFIX = "model."
 
@@ -106,7 +131,7 @@ def layout_of(names: Iterable[str]) -> Layout:
     )
 
 
-def to_ours(names: Iterable[str], layout: Layout, config: ClassifierConfig | InternImageConfig) -> dict[str, str]:
+def to_ours(names: Iterable[str], layout: Layout, config: ModelConfig) -> dict[str, str]:
     """Map each given name of ``layout`` to ours; names that belong to no part of the model are left out."""
     translate = _translator(_table(config), False)
     mapped = {}
@@ -121,7 +146,7 @@ def to_ours(names: Iterable[str], layout: Layout, config: ClassifierConfig | Int
     return mapped
 
 
-def from_ours(names: Iterable[str], layout: Layout, config: ClassifierConfig | InternImageConfig) -> dict[str, str]:
+def from_ours(names: Iterable[str], layout: Layout, config: ModelConfig) -> dict[str, str]:
     """Map our names to those of ``layout``, in the same order."""
     if layout == "ours":
         return {name: name for name in names}
@@ -135,16 +160,28 @@ def from_ours(names: Iterable[str], layout: Layout, config: ClassifierConfig | I
     return mapped
 
 
-def _table(config: ClassifierConfig | InternImageConfig) -> tuple[tuple[str, str], ...]:
+def _table(config: ModelConfig) -> tuple[tuple[str, str], ...]:
+    rows: tuple[tuple[str, str], ...]
     if isinstance(config, InternImageConfig):
-        rows: tuple[tuple[str, str], ...] = _BACKBONE
-        norm = config.norm_layer
+        rows, norm = _BACKBONE, config.norm_layer
+    elif isinstance(config, MaskRCNNConfig | CascadeRCNNConfig):
+        norm, ours, theirs = config.backbone.norm_layer, "head", "head"
+        if isinstance(config, CascadeRCNNConfig):
+            ours, theirs = "heads.#", "head.#"
+        rows = _within("backbone.", "backbone.", _BACKBONE) + _PYRAMID
+        rows += _within(f"box_{ours}.", f"roi_head.bbox_{theirs}.", _BOX_HEAD)
+        rows += _within(f"mask_{ours}.", f"roi_head.mask_{theirs}.", _MASK_HEAD) if config.mask_width else ()
     else:
         norm = config.backbone.norm_layer
-        rows = tuple((f"backbone.{ours}", official) for ours, official in _BACKBONE)
+        rows = _within("backbone.", "", _BACKBONE)
         rows += _METADATA_HEAD if config.metadata_channels else ()
         rows += _CONV_HEAD if config.head == "conv" else _ATTENTION_POOL_HEAD
     return tuple((ours, official.replace("{norm}", _NORM_POSITION[norm])) for ours, official in rows)
+
+
+def _within(ours: str, theirs: str, rows: tuple[tuple[str, str], ...]) -> tuple[tuple[str, str], ...]:
+    """The rows of a part, below its place in the whole."""
+    return tuple((ours + first, theirs + second) for first, second in rows)
 
 
 @cache

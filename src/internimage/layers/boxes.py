@@ -1,0 +1,64 @@
+"""Boxes (x1, y1, x2, y2) in pixels: shifts and scales of reference boxes, clipping, suppression.
+
+Where torchvision has the function it is used; it is imported there, because that takes seconds which those who classify
+need not spend.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+
+_LARGEST_LOG_SCALE = math.log(1000 / 16)
+_MANY = 10_000  # boxes from which on suppression goes class by class instead of shifting each class elsewhere
+
+
+def encode(references: Tensor, boxes: Tensor, stds: tuple[float, float, float, float]) -> Tensor:
+    """Shifts of the centre over the size, and logarithms of the size's ratio, from (N, 4) to (N, 4), over ``stds``.
+
+    Girshick et al., R-CNN (2014), appendix C.
+    """
+    centre, size = (references[:, :2] + references[:, 2:]) * 0.5, references[:, 2:] - references[:, :2]
+    wanted, wanted_size = (boxes[:, :2] + boxes[:, 2:]) * 0.5, boxes[:, 2:] - boxes[:, :2]
+    deltas = torch.cat([(wanted - centre) / size, (wanted_size / size).log()], dim=1)
+    return deltas / deltas.new_tensor(stds)
+
+
+def decode(
+    references: Tensor,
+    deltas: Tensor,
+    stds: tuple[float, float, float, float],
+    limit: tuple[int, int] | None = None,
+) -> Tensor:
+    """The boxes that ``deltas`` (N, K, 4) make of ``references`` (N, 4): (N, K, 4).
+
+    Sizes change by at most a factor of 62.5 either way.  ``limit`` (height, width) clips to the image.
+    """
+    deltas = deltas * deltas.new_tensor(stds)
+    centre = ((references[:, :2] + references[:, 2:]) * 0.5)[:, None]
+    size = (references[:, 2:] - references[:, :2])[:, None]
+    middle = centre + size * deltas[..., :2]
+    half = size * deltas[..., 2:].clamp(-_LARGEST_LOG_SCALE, _LARGEST_LOG_SCALE).exp() * 0.5
+    boxes = torch.cat([middle - half, middle + half], dim=-1)
+    return boxes if limit is None else clip(boxes, limit)
+
+
+def clip(boxes: Tensor, limit: tuple[int, int]) -> Tensor:
+    """Boxes (..., 4) cut to an image of ``limit`` (height, width)."""
+    height, width = limit
+    return torch.stack([boxes[..., i].clamp(0, (width, height)[i % 2]) for i in range(4)], dim=-1)
+
+
+def suppress(boxes: Tensor, scores: Tensor, groups: Tensor, threshold: float) -> Tensor:
+    """Indices of the boxes (N, 4) that no better one of the same group overlaps by more than ``threshold``, best first.
+
+    One suppression for all groups, each shifted to a place of its own: the float32 arithmetic of released detectors.
+    """
+    from torchvision.ops import batched_nms, nms
+
+    if not len(boxes) or len(boxes) >= _MANY:
+        return batched_nms(boxes, scores, groups, threshold)
+    shift = groups.to(boxes) * (boxes.max() + 1)
+    return nms(boxes + shift[:, None], scores, threshold)

@@ -1,0 +1,138 @@
+"""Heads on regions: features of a box, its class and refined place, its mask (He et al., Mask R-CNN, 2017)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from math import ceil, floor
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+_FINEST_SIZE = 56.0  # pixels: boxes up to twice this size come from the finest map
+
+
+def region_features(maps: Sequence[Tensor], strides: Sequence[int], rois: Tensor, size: int) -> Tensor:
+    """RoIAlign (aligned, as many samples as pixels): (R, C, size, size) from the map that suits each box.
+
+    Args:
+        maps: (N, C, H_i, W_i), fine to coarse.
+        strides: of the maps, in pixels.
+        rois: (R, 5) image number and box in pixels.  A box of size s comes from level floor(log2(s / 56)).
+        size: side of the result.
+    """
+    from torchvision.ops import roi_align
+
+    extent = ((rois[:, 3] - rois[:, 1]) * (rois[:, 4] - rois[:, 2])).sqrt()
+    level = torch.floor(torch.log2(extent / _FINEST_SIZE + 1e-6)).clamp(0, len(maps) - 1).long()
+    result = maps[0].new_zeros(len(rois), maps[0].shape[1], size, size)
+    for index, (one, stride) in enumerate(zip(maps, strides, strict=True)):
+        chosen = (level == index).nonzero()[:, 0]
+        if len(chosen):
+            features = roi_align(one, rois[chosen], size, spatial_scale=1 / stride, sampling_ratio=0, aligned=True)
+            result = result.index_copy(0, chosen, features.to(result.dtype))
+    return result
+
+
+class BoxHead(nn.Module):
+    """Class and box of regions (R, C, 7, 7): convolutions with BatchNorm, linear layers, two predictions.
+
+    Args:
+        channels: C.
+        num_classes: K, background not counted; it is the last of K + 1 logits.
+        convolutions, linears: how many of each.
+        width: of the linear layers.
+        box_per_class: predict a box for each class instead of one for all.
+    """
+
+    size = 7
+
+    def __init__(
+        self,
+        channels: int,
+        num_classes: int,
+        *,
+        convolutions: int = 0,
+        linears: int = 2,
+        width: int = 1024,
+        box_per_class: bool = True,
+    ) -> None:
+        super().__init__()
+        self.convolutions = nn.ModuleList(ConvNormReLU(channels) for _ in range(convolutions))
+        inputs = [channels * self.size**2, *(width for _ in range(linears - 1))]
+        self.linears = nn.ModuleList(nn.Linear(count, width) for count in inputs)
+        self.classifier = nn.Linear(width, num_classes + 1)
+        self.regressor = nn.Linear(width, 4 * (num_classes if box_per_class else 1))
+
+    def forward(self, regions: Tensor) -> tuple[Tensor, Tensor]:
+        """Logits (R, K + 1) and deltas (R, K or 1, 4)."""
+        x = regions
+        for convolution in self.convolutions:
+            x = convolution(x)
+        x = x.flatten(1)
+        for linear in self.linears:
+            x = F.relu(linear(x))
+        return self.classifier(x), self.regressor(x).unflatten(1, (-1, 4))
+
+
+class ConvNormReLU(nn.Module):
+    """3x3 convolution, BatchNorm, ReLU."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(channels, channels, 3, padding=1, bias=False)
+        self.norm = nn.BatchNorm2d(channels)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.relu(self.norm(self.conv(x)))
+
+
+class MaskHead(nn.Module):
+    """Masks of regions (R, C, 14, 14): four convolutions, upsampling, a logit for each class.
+
+    Args:
+        channels: C.
+        num_classes: K.
+        width: of the convolutions.
+        convolutions: how many.
+    """
+
+    size = 14
+
+    def __init__(self, channels: int, num_classes: int, *, width: int = 256, convolutions: int = 4) -> None:
+        super().__init__()
+        inputs = [channels, *(width for _ in range(convolutions - 1))]
+        self.convolutions = nn.ModuleList(nn.Conv2d(count, width, 3, padding=1) for count in inputs)
+        self.upsample = nn.ConvTranspose2d(width, width, 2, stride=2)
+        self.logits = nn.Conv2d(width, num_classes, 1)
+
+    def forward(self, regions: Tensor) -> Tensor:
+        """Logits (R, K, 28, 28)."""
+        x = regions
+        for convolution in self.convolutions:
+            x = F.relu(convolution(x))
+        return self.logits(F.relu(self.upsample(x)))
+
+
+def paste_masks(masks: Tensor, boxes: Tensor, size: tuple[int, int], threshold: float = 0.5) -> Tensor:
+    """Soft masks (R, M, M) of boxes (R, 4) as bitmaps (R, H, W) of the whole image; bilinear, never rounding a box."""
+    height, width = size
+    bitmaps = torch.zeros(len(masks), height, width, dtype=torch.bool, device=masks.device)
+    for bitmap, mask, box in zip(bitmaps, masks, boxes.tolist(), strict=True):
+        left, top = max(0, floor(box[0]) - 1), max(0, floor(box[1]) - 1)
+        right, bottom = min(width, ceil(box[2]) + 1), min(height, ceil(box[3]) + 1)
+        if right <= left or bottom <= top:
+            continue
+        x = _positions(left, right, box[0], box[2], mask)
+        y = _positions(top, bottom, box[1], box[3], mask)
+        grid = torch.stack([x.expand(len(y), len(x)), y[:, None].expand(len(y), len(x))], dim=-1)
+        soft = F.grid_sample(mask[None, None], grid[None], align_corners=False)[0, 0]
+        bitmap[top:bottom, left:right] = soft >= threshold
+    return bitmaps
+
+
+def _positions(start: int, stop: int, low: float, high: float, like: Tensor) -> Tensor:
+    """Pixel centres in the coordinates of ``grid_sample``; a box without extent is all at its middle."""
+    centres = torch.arange(start, stop, device=like.device, dtype=torch.float32) + 0.5
+    places = (centres - low) / (high - low) * 2 - 1 if high != low else torch.zeros_like(centres)
+    return places.to(like.dtype)

@@ -1,0 +1,138 @@
+"""Cascade R-CNN (Cai and Vasconcelos, 2018, https://arxiv.org/abs/1712.00726) on InternImage with a feature pyramid."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+
+import torch
+from torch import Tensor, nn
+
+from internimage.backbones.internimage import InternImage, InternImageConfig
+from internimage.description import ModelDescription
+from internimage.layers.boxes import decode
+from internimage.layers.fpn import FPN
+from internimage.layers.roi_heads import BoxHead, MaskHead, region_features
+from internimage.layers.rpn import RPN, ProposalConfig
+from internimage.models.mask_rcnn import DetectionConfig, RawDetections, select, with_image_numbers
+
+
+@dataclass(frozen=True)
+class CascadeRCNNConfig:
+    """Architecture of a Cascade R-CNN of three stages.
+
+    Attributes:
+        backbone: the backbone's architecture.
+        num_classes: classes of objects, background not counted.
+        channels: width of the feature pyramid.
+        box_convolutions, box_linears, box_width: layers of each stage's box head.
+        box_per_class: predict a box for each class instead of one for all.
+        mask_width: of the mask heads' convolutions; None for boxes alone.
+        proposals, detections: what passes from stage to stage in inference.
+    """
+
+    backbone: InternImageConfig
+    num_classes: int = 80
+    channels: int = 256
+    box_convolutions: int = 4
+    box_linears: int = 1
+    box_width: int = 1024
+    box_per_class: bool = True
+    mask_width: int | None = 256
+    proposals: ProposalConfig = field(default_factory=ProposalConfig)
+    detections: DetectionConfig = field(default_factory=DetectionConfig)
+
+
+@dataclass(frozen=True)
+class Stage:
+    """What one stage of the cascade says: its regions (R, 5), logits (R, K + 1) and deltas (R, K or 1, 4)."""
+
+    rois: Tensor
+    logits: Tensor
+    deltas: Tensor
+
+
+class CascadeRCNN(nn.Module):
+    """Images (N, 3, H, W), RGB, normalised and padded at the right and bottom, to objects."""
+
+    description: ModelDescription | None = None
+    stds = ((0.1, 0.1, 0.2, 0.2), (0.05, 0.05, 0.1, 0.1), (0.033, 0.033, 0.067, 0.067))
+
+    def __init__(self, config: CascadeRCNNConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.backbone = InternImage(config.backbone)
+        self.neck = FPN(config.backbone.stage_channels, config.channels)
+        self.rpn = RPN(config.channels)
+        self.box_heads = nn.ModuleList(
+            BoxHead(
+                config.channels,
+                config.num_classes,
+                convolutions=config.box_convolutions,
+                linears=config.box_linears,
+                width=config.box_width,
+                box_per_class=config.box_per_class,
+            )
+            for _ in self.stds
+        )
+        self.mask_heads = nn.ModuleList(
+            MaskHead(config.channels, config.num_classes, width=config.mask_width)
+            for _ in (self.stds if config.mask_width else ())
+            if config.mask_width
+        )
+
+    def forward(self, images: Tensor, sizes: Sequence[tuple[int, int]], scales: Tensor) -> list[RawDetections]:
+        """Find objects.
+
+        Args:
+            images: (N, 3, H, W).
+            sizes: (height, width) of each image without padding.
+            scales: (N, 4) how much larger each is than the original, in x, y, x, y.
+        """
+        maps = self.neck(self.backbone(images))
+        proposals = [boxes for boxes, _ in self.rpn.propose(self.rpn(maps), sizes, self.config.proposals)]
+        return self.detect_masks(maps, self.detect_boxes(self.refine(maps, proposals, sizes), sizes, scales), scales)
+
+    def refine(
+        self, maps: Sequence[Tensor], proposals: Sequence[Tensor], sizes: Sequence[tuple[int, int]]
+    ) -> list[Stage]:
+        """Send ``proposals`` (K, 4) of each image, in pixels of the padded images, through the stages.
+
+        A region goes on as the box of its most probable class, background aside.
+        """
+        boxes, stages = list(proposals), []
+        for head, stds in zip(self.box_heads, self.stds, strict=True):
+            rois = with_image_numbers(boxes)
+            logits, deltas = head(region_features(maps[:-1], self.rpn.strides[:-1], rois, BoxHead.size))
+            stages.append(Stage(rois, logits, deltas))
+            chosen = logits[:, :-1].argmax(1) if deltas.shape[1] > 1 else torch.zeros_like(logits[:, 0]).long()
+            best = deltas[torch.arange(len(deltas), device=deltas.device), chosen]
+            parts = zip(boxes, best.split([len(one) for one in boxes]), sizes, strict=True)
+            boxes = [decode(one, delta[:, None], stds, size)[:, 0] for one, delta, size in parts]
+        return stages
+
+    def detect_boxes(
+        self, stages: Sequence[Stage], sizes: Sequence[tuple[int, int]], scales: Tensor
+    ) -> list[RawDetections]:
+        """The boxes of the last stage with the mean logits of all."""
+        last, results = stages[-1], []
+        probabilities = torch.stack([stage.logits for stage in stages]).mean(0).softmax(-1)[:, :-1]
+        for index, (size, scale) in enumerate(zip(sizes, scales, strict=True)):
+            mine = last.rois[:, 0] == index
+            boxes = decode(last.rois[mine, 1:], last.deltas[mine], self.stds[-1], size) / scale
+            results.append(select(boxes, probabilities[mine], self.config.detections))
+        return results
+
+    def detect_masks(
+        self, maps: Sequence[Tensor], found: Sequence[RawDetections], scales: Tensor
+    ) -> list[RawDetections]:
+        """Add a mask to each object: the mean of what the stages say."""
+        if not self.mask_heads:
+            return list(found)
+        rois = with_image_numbers([one.boxes * scale for one, scale in zip(found, scales, strict=True)])
+        features = region_features(maps[:-1], self.rpn.strides[:-1], rois, MaskHead.size)
+        labels = torch.cat([one.labels for one in found])
+        rows = torch.arange(len(labels), device=labels.device)
+        masks = torch.stack([head(features)[rows, labels].sigmoid() for head in self.mask_heads]).mean(0)
+        parts = masks.split([len(one.boxes) for one in found])
+        return [replace(one, masks=part) for one, part in zip(found, parts, strict=True)]

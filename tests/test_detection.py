@@ -1,0 +1,208 @@
+"""Detectors against the reference numbers: single operations, whole images, names of released checkpoints."""
+
+import importlib.util
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from conftest import GOLDENS
+from torch import Tensor
+
+from internimage.backbones.internimage import InternImageConfig
+from internimage.checkpoints.layouts import from_ours, to_ours
+from internimage.layers.boxes import decode, encode, suppress
+from internimage.layers.roi_heads import BoxHead, paste_masks, region_features
+from internimage.layers.rpn import RPN
+from internimage.models.cascade_rcnn import CascadeRCNN, CascadeRCNNConfig
+from internimage.models.mask_rcnn import MaskRCNN, MaskRCNNConfig, RawDetections
+
+OPS = {name: torch.from_numpy(array) for name, array in np.load(GOLDENS / "detection_ops.npz").items()}
+STDS = (0.1, 0.1, 0.2, 0.2)
+CONFIGURATIONS = "spec/checkpoints/detection"
+
+
+def test_suppression_keeps_the_same_boxes() -> None:
+    for threshold in (0.5, 0.7):
+        kept = suppress(OPS["nms.boxes"], OPS["nms.scores_distinct"], OPS["nms.ids"], threshold)
+        assert torch.equal(kept, OPS[f"batched_nms.keep_{threshold}"])
+    assert suppress(torch.zeros(0, 4), torch.zeros(0), torch.zeros(0), 0.5).shape == (0,)
+
+
+def test_boxes_are_coded_the_same() -> None:
+    rois, deltas = OPS["coder.rois"], OPS["coder.deltas"].unflatten(1, (3, 4))
+    assert torch.equal(decode(rois, deltas, STDS, (186, 250)).flatten(1), OPS["coder.decoded"])
+    boxes = rois[(rois[:, 2] > rois[:, 0] + 4) & (rois[:, 3] > rois[:, 1] + 4)]
+    there_and_back = decode(boxes, encode(boxes, boxes.flip(0), STDS)[:, None], STDS)[:, 0]
+    torch.testing.assert_close(there_and_back, boxes.flip(0), atol=2e-4, rtol=1e-4)
+
+
+def test_anchors_are_the_same() -> None:
+    rpn = RPN(8)
+    for level in range(5):
+        assert torch.equal(rpn.anchors(level, 1, 1, torch.device("cpu")), OPS[f"anchors.base{level}"])
+    rows = rpn.anchors(2, 3, 4, torch.device("cpu")).reshape(3, 4, 3, 4)
+    torch.testing.assert_close(rows[2, 1] - rows[0, 0], torch.tensor([16.0, 32, 16, 32]).expand(3, 4))
+
+
+def test_masks_are_pasted_the_same() -> None:
+    """A box without width and boxes at the edge among them."""
+    bitmaps = paste_masks(OPS["paste.probs"][:, 0], OPS["paste.boxes"], (150, 200))
+    assert bitmaps.flatten(1).sum(1).tolist() == OPS["paste.areas"].tolist()
+    assert np.array_equal(np.packbits(bitmaps.flatten(1).numpy(), axis=1), OPS["paste.masks_packed"].numpy())
+
+
+def test_regions_take_their_features_from_the_map_that_suits_them() -> None:
+    """Each level alone, against RoIAlign of the reference; a box of 112 pixels is the first of the second level."""
+    rois = OPS["roialign.rois"]
+    features = region_features([OPS["roialign.feat"]], [8], rois, 7)
+    torch.testing.assert_close(features, OPS["roialign.out7"], atol=1e-6, rtol=0)
+    maps = [torch.full((1, 1, 64 >> level, 64 >> level), float(level)) for level in range(4)]
+    sides = torch.tensor([1.0, 111.99, 112.0, 223.9, 224.0, 447.9, 448.0, 2000.0])
+    boxes = torch.stack([torch.zeros(8), torch.zeros(8), torch.zeros(8), sides, sides], dim=1)
+    found = region_features(maps, (4, 8, 16, 32), boxes, 1).flatten()
+    assert found[:-1].tolist() == [0, 0, 1, 1, 2, 2, 3]
+
+
+SMALL = InternImageConfig(channels=16, depths=(1, 1, 1, 1), groups=(1, 2, 4, 8))
+SMALL_MASK = MaskRCNNConfig(SMALL, num_classes=3, channels=16, box_width=32, mask_width=16)
+SMALL_CASCADE = CascadeRCNNConfig(SMALL, num_classes=3, channels=16, box_width=32, mask_width=16)
+SMALL_CROWD = CascadeRCNNConfig(
+    SMALL, 1, 16, box_convolutions=0, box_linears=2, box_width=32, box_per_class=False, mask_width=None
+)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("config", [SMALL_MASK, SMALL_CASCADE, SMALL_CROWD], ids=["mask", "cascade", "crowd"])
+def test_an_image_in_a_batch_is_found_like_alone(config: MaskRCNNConfig | CascadeRCNNConfig) -> None:
+    """Padding and neighbours change nothing; an image without objects gives empty results of the right shapes."""
+    torch.manual_seed(0)
+    model = (MaskRCNN(config) if isinstance(config, MaskRCNNConfig) else CascadeRCNN(config)).eval()
+    for name, parameter in model.named_parameters():
+        if "classifier" in name:
+            torch.nn.init.normal_(parameter, std=0.2)
+    images = torch.randn(2, 3, 96, 128)
+    images[1, :, 64:], images[1, :, :, 90:] = 0, 0
+    sizes, scales = [(96, 128), (64, 90)], torch.tensor([[0.5, 0.5, 0.5, 0.5], [2.0, 2.0, 2.0, 2.0]])
+    both = model(images, sizes, scales)
+    for index, one in enumerate(both):
+        (alone,) = model(images[index : index + 1], sizes[index : index + 1], scales[index : index + 1])
+        assert len(one.boxes) > 3
+        same(one, alone)
+        height, width = (
+            side / scale for side, scale in zip(sizes[index], (0.5, 2.0)[index : index + 1] * 2, strict=True)
+        )
+        assert one.boxes.min() >= 0
+        assert one.boxes[:, 2].max() <= width + 1e-3
+        assert one.boxes[:, 3].max() <= height + 1e-3
+        assert (one.scores.diff() <= 0).all()
+        assert (one.masks is None) == (config.mask_width is None)
+    for head in model.modules():
+        if isinstance(head, BoxHead):
+            head.classifier.bias[-1] = 1e4  # everything is background
+    for one in model(images, sizes, scales):
+        assert (one.boxes.shape, one.scores.shape, one.labels.shape) == ((0, 4), (0,), (0,))
+        assert one.masks is None or one.masks.shape == (0, 28, 28)
+
+
+def same(one: RawDetections, other: RawDetections) -> None:
+    assert torch.equal(one.labels, other.labels)
+    torch.testing.assert_close(one.boxes, other.boxes, atol=1e-3, rtol=1e-5)
+    torch.testing.assert_close(one.scores, other.scores, atol=1e-5, rtol=1e-5)
+    if one.masks is not None:
+        torch.testing.assert_close(one.masks, other.masks, atol=1e-4, rtol=1e-4)
+
+
+# --- released detectors ----------------------------------------------------------------------------------------------
+
+
+def build(manifest: dict[str, Any], device: str = "cpu") -> MaskRCNN | CascadeRCNN:
+    """The model that a released configuration describes."""
+    given = manifest["architecture"]
+    names = ("channels", "depths", "groups", "layer_scale", "offset_scale", "post_norm")
+    backbone = {name: value for name, value in given["backbone"].items() if name in names}
+    backbone = InternImageConfig(**{k: tuple(v) if isinstance(v, list) else v for k, v in backbone.items()})
+    with torch.device(device):
+        if given["type"] == "MaskRCNN":
+            return MaskRCNN(MaskRCNNConfig(backbone)).eval()
+        if given["roi_head"].get("mask_head"):
+            return CascadeRCNN(CascadeRCNNConfig(backbone)).eval()
+        crowd = CascadeRCNNConfig(backbone, 1, box_convolutions=0, box_linears=2, box_per_class=False, mask_width=None)
+        return CascadeRCNN(crowd).eval()
+
+
+def read(path: Path) -> dict[str, Any]:
+    return json.loads(path.read_text())
+
+
+@pytest.mark.full
+def test_names_and_shapes_are_those_of_every_released_detector(shared: Path) -> None:
+    paths = [path for path in (shared / CONFIGURATIONS).glob("*.json") if path.name.startswith(("mask_", "cascade_"))]
+    assert len(paths) == 12
+    for path in paths:
+        manifest = read(path)
+        model = build(manifest, "meta")
+        official = from_ours(model.state_dict(), "official", model.config)
+        shapes = {official[name]: list(tensor.shape) for name, tensor in model.state_dict().items()}
+        assert shapes == {name: entry[0] for name, entry in manifest["state_dict"].items()}, path.name
+
+
+@torch.no_grad()
+@pytest.mark.full
+@pytest.mark.parametrize("golden", ["mask_rcnn_t", "cascade_l"])
+def test_whole_images_give_the_reference_numbers(shared: Path, golden: str) -> None:
+    """One image, and two padded together: maps, proposals, every stage on the reference's regions, objects, masks."""
+    spec = importlib.util.spec_from_file_location("fill_detection", shared / "goldens" / "fill_detection.py")
+    assert spec
+    assert spec.loader
+    fill = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(fill)
+    data = np.load(shared / "goldens" / "detection" / f"{golden}.npz")
+    meta = json.loads(str(data["meta_json"]))
+    manifest = read(shared / CONFIGURATIONS / f"{Path(meta['config']).stem}.json")
+    state = {k: torch.zeros(v[0], dtype=getattr(torch, v[1])) for k, v in manifest["state_dict"].items()}
+    fill.fill_state_dict(state, seed=0)
+    fill.apply_overrides(state, read(shared / "goldens" / "fill_detection_overrides.json")[golden])
+    model = build(manifest)
+    model.load_state_dict({ours: state[name] for name, ours in to_ours(state, "official", model.config).items()})
+
+    def close(found: Tensor, name: str, atol: float) -> None:
+        assert list(found.shape) == data[f"{name}.shape"].tolist()
+        samples = data[f"{name}.samples"]
+        indices = torch.as_tensor(fill.sample_index(found.numel(), len(samples)))
+        torch.testing.assert_close(found.flatten()[indices], torch.from_numpy(samples), atol=atol, rtol=1e-4)
+
+    for batch, metas in meta["metas"].items():
+        height, width = metas[0]["batch_input_shape"]
+        sizes = [tuple(one["img_shape"][:2]) for one in metas]
+        scales = torch.tensor([one["scale_factor"] for one in metas])
+        images = torch.cat([fill.make_input((1, 3, height, width), [size], seed=i) for i, size in enumerate(sizes)])
+        maps = model.neck(model.backbone(images))
+        for level, one in enumerate(maps):
+            close(one, f"b{batch}.fpn.{level}", 1e-4)
+        for image, (boxes, scores) in enumerate(model.rpn.propose(model.rpn(maps), sizes, model.config.proposals)):
+            expected = torch.from_numpy(data[f"b{batch}.img{image}.proposals"])
+            matched = (boxes[:, None] - expected[None, :, :4]).abs().amax(-1).amin(1)  # neighbours may change places
+            assert (matched < 0.01).float().mean() >= 0.999
+            torch.testing.assert_close(scores, expected[:, 4], atol=1e-5, rtol=0)
+        heads = [model.box_head] if isinstance(model, MaskRCNN) else list(model.box_heads)
+        for stage, head in enumerate(heads):
+            rois = torch.from_numpy(data[f"b{batch}.stage{stage}.rois"])
+            logits, deltas = head(region_features(maps[:-1], model.rpn.strides[:-1], rois, BoxHead.size))
+            expected = torch.from_numpy(data[f"b{batch}.stage{stage}.cls_score"])
+            torch.testing.assert_close(logits, expected, atol=1e-3, rtol=1e-4)
+            close(deltas.flatten(1), f"b{batch}.stage{stage}.bbox_pred", 1e-4)
+        for image, found in enumerate(model(images, sizes, scales)):
+            name = f"b{batch}.img{image}"
+            expected = torch.from_numpy(data[f"{name}.det_boxes_by_class"])
+            order = sorted(range(len(found.boxes)), key=lambda i: (int(found.labels[i]), -float(found.scores[i])))
+            assert found.labels[order].tolist() == data[f"{name}.det_labels_by_class"].tolist()
+            torch.testing.assert_close(found.boxes[order], expected[:, :4], atol=0.01, rtol=0)
+            torch.testing.assert_close(found.scores[order], expected[:, 4], atol=1e-3, rtol=0)
+            assert found.masks is not None
+            bitmaps = paste_masks(found.masks[order], found.boxes[order], tuple(metas[image]["ori_shape"][:2]))
+            packed = np.packbits(bitmaps.flatten(1).numpy(), axis=1)
+            differing = np.unpackbits(packed ^ data[f"{name}.masks_packed"]).sum()
+            assert differing <= 1e-3 * bitmaps.numel()
