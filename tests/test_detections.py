@@ -1,0 +1,107 @@
+"""What a detector's result can do: filter, masks, COCO entries, drawings."""
+
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from internimage.drawing.objects import Object, class_colour, draw_objects
+from internimage.images import ImageSource
+from internimage.results.detections import Detections, run_lengths
+
+NAMES = ("cat", "dog", "bird")
+
+
+def detections(**changes: Any) -> Detections:
+    """Three objects in a white picture of 120 x 80; the second's mask is the upper half of its box."""
+    half = np.zeros((28, 28), np.float32)
+    half[:14] = 1
+    values: dict[str, Any] = {
+        "boxes": np.array([[10, 30, 50, 70], [60, 40, 110, 70], [0, 0, 119, 79]], np.float32),
+        "scores": np.array([0.9, 0.5, 0.2], np.float32),
+        "labels": np.array([2, 0, 1]),
+        "names": NAMES,
+        "size": (80, 120),
+        "source": ImageSource("white", Image.new("RGB", (120, 80), "white")),
+        "soft_masks": np.stack([np.ones_like(half), half, np.zeros_like(half)]),
+    }
+    return Detections(**{**values, **changes})
+
+
+def test_filtering_by_score_and_name() -> None:
+    found = detections()
+    assert [found.filter(score).scores.tolist() for score in (0.5, 0.51)] == [[np.float32(0.9), 0.5], [np.float32(0.9)]]
+    assert found.filter(names=["dog", "cat"]).labels.tolist() == [0, 1]
+    assert len(found.filter(0.95)) == 0
+    assert found.filter(0.95).masks.shape == (0, 80, 120)  # type: ignore[union-attr]
+    with pytest.raises(KeyError, match="no class is called fish; there are cat, dog, bird"):
+        found.filter(names=["fish"])
+    assert repr(found) == "Detections(white: 3 objects, bird 90.0%, cat 50.0%, dog 20.0%)"
+
+
+def test_masks_cover_what_they_say() -> None:
+    masks = detections().masks
+    assert masks is not None
+    expected = np.zeros((3, 80, 120), bool)
+    expected[0, 30:70, 10:50] = True
+    expected[1, 40:55, 60:110] = True
+    # the rows of the mask beside a half are blended over a pixel of the picture
+    assert np.abs(masks.astype(int) - expected).sum() <= 50
+    assert detections(soft_masks=None).masks is None
+
+
+def test_coco_entries() -> None:
+    entries = detections().to_coco(7, (1, 18, 16))
+    assert [entry["category_id"] for entry in entries] == [16, 1, 18]
+    assert entries[0]["bbox"] == [10, 30, 40, 40]
+    assert entries[0]["image_id"] == 7
+    assert sum(entries[0]["segmentation"]["counts"]) == 80 * 120
+    assert "segmentation" not in detections(soft_masks=None).to_coco(7)[0]
+
+
+@pytest.mark.parametrize("density", [0.0, 0.3, 1.0])
+def test_run_lengths_give_the_mask_back(density: float) -> None:
+    mask = np.random.default_rng(0).random((13, 17)) < density
+    counts = run_lengths(mask)
+    values = np.repeat(np.arange(len(counts)) % 2 == 1, counts)
+    assert np.array_equal(values.reshape(17, 13).T, mask)
+    assert min(counts[1:], default=1) > 0
+
+
+def test_drawing_shows_boxes_masks_and_names() -> None:
+    """The outline and the mask have the class's colour, what lies outside stays white, the faintest is left out."""
+    picture = np.asarray(detections().draw())
+    assert picture.shape == (80, 120, 3)
+    bird, cat = (np.array(class_colour(index)) for index in (2, 0))
+    assert picture[69, 30].tolist() == bird.tolist()
+    np.testing.assert_allclose(picture[60, 30], 255 + 0.45 * (bird - 255.0), atol=1)
+    assert picture[62, 85].tolist() == [255, 255, 255]  # the half without mask
+    assert (picture == cat).all(-1).sum() > 100
+    assert picture[75, 5].tolist() == [255, 255, 255]
+    assert np.array_equal(np.asarray(detections().filter(0.95).draw()), np.full((80, 120, 3), 255))
+
+
+def plate_height(size: tuple[int, int]) -> int:
+    """Rows of the plate behind the name of an object at the top of the picture, where there is no room above it."""
+    width, height = size
+    box = (width * 0.2, 0.0, width * 0.9, height * 0.9)
+    picture = draw_objects(Image.new("RGB", size, "white"), [Object(box, "a cat 99%", class_colour(0))])
+    assert picture.size == size
+    column = np.asarray(picture)[: height // 2, int(width * 0.25) : int(width * 0.3)]
+    return int((column == np.array(class_colour(0))).all(-1).any(1).sum())
+
+
+def test_names_stay_inside_and_grow_with_the_picture() -> None:
+    plate_height((12, 9))  # smaller than the letters: drawn, and of the right size
+    small, large = plate_height((640, 480)), plate_height((4000, 3000))
+    assert 12 <= small <= 20
+    assert large / small == pytest.approx(6, rel=0.15)
+
+
+def test_colours_of_classes_differ() -> None:
+    colours = [class_colour(index) for index in range(30)]
+    assert len(set(colours)) == 30
+    distances = [sum(abs(a - b) for a, b in zip(one, other, strict=True)) for one, other in pairwise(colours)]
+    assert min(distances) > 100
