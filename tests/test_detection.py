@@ -9,10 +9,13 @@ import numpy as np
 import pytest
 import torch
 from conftest import GOLDENS
+from PIL import Image
 from torch import Tensor
 
 from internimage.backbones.internimage import InternImageConfig
 from internimage.checkpoints.layouts import from_ours, to_ours
+from internimage.errors import ConfigError, ImageReadError
+from internimage.images.scaling import FitPreprocessing, pad_together, scale_bilinear
 from internimage.layers.boxes import decode, encode, suppress
 from internimage.layers.roi_heads import BoxHead, paste_masks, region_features
 from internimage.layers.rpn import RPN
@@ -64,6 +67,44 @@ def test_regions_take_their_features_from_the_map_that_suits_them() -> None:
     boxes = torch.stack([torch.zeros(8), torch.zeros(8), torch.zeros(8), sides, sides], dim=1)
     found = region_features(maps, (4, 8, 16, 32), boxes, 1).flatten()
     assert found[:-1].tolist() == [0, 0, 1, 1, 2, 2, 3]
+
+
+def test_pictures_are_scaled_to_the_bit() -> None:
+    """Shrunk ones are OpenCV 5.0's own, the enlarged one went through the released pipeline."""
+    data = np.load(GOLDENS / "detection_preprocess.npz")
+    pixels = data["a.input"]
+    for name in ("shrunk.67x50", "shrunk.100x75", "shrunk.40x120", "shrunk.1x1"):
+        height, width = data[name].shape[:2]
+        assert np.array_equal(scale_bilinear(pixels, height, width), data[name]), name
+    preprocess = FitPreprocessing()
+    image = preprocess(Image.fromarray(pixels))
+    assert image.shape == (3, 800, 1073)
+    batch = pad_together([image, image[:, :500, :1089]])
+    assert list(batch.shape[1:]) == data["a.output.shape"].tolist()
+    assert not batch[0, :, :, 1073:].any()
+    assert not batch[1, :, 500:].any()
+    np.testing.assert_allclose(batch[0, :, :24, :24], data["a.output_corner"], atol=1e-6)
+    np.testing.assert_allclose(batch[0, :, -40:, -40:], data["a.output_tail"], atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("original", "expected"),
+    [((427, 640), (800, 1199)), ((640, 427), (1199, 800)), ((100, 1000), (133, 1333)), ((1, 5000), (1, 1333))],
+)
+def test_sizes_fit_the_frame(original: tuple[int, int], expected: tuple[int, int]) -> None:
+    assert FitPreprocessing().size(original) == expected
+
+
+@pytest.mark.parametrize(
+    ("image", "error", "message"),
+    [
+        (Image.new("L", (9, 9)), ImageReadError, "expected an RGB image, got mode L"),
+        (None, ConfigError, "short and long are 800 and 700"),
+    ],
+)
+def test_what_cannot_be_scaled_is_named(image: Image.Image | None, error: type[Exception], message: str) -> None:
+    with pytest.raises(error, match=message):
+        FitPreprocessing()(image) if image else FitPreprocessing(long=700)
 
 
 SMALL = InternImageConfig(channels=16, depths=(1, 1, 1, 1), groups=(1, 2, 4, 8))

@@ -1,0 +1,94 @@
+"""From a picture to the tensor that a detector takes: its whole, scaled to fit, and batches of such."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from PIL import Image
+
+from internimage.errors import ConfigError, ImageReadError
+from internimage.images.reader import exceeds_pixel_limit
+
+if TYPE_CHECKING:
+    import torch
+
+_UNIT = 2048  # OpenCV's weights of 8-bit pixels are whole numbers of 1 / 2048
+
+
+@dataclass(frozen=True)
+class FitPreprocessing:
+    """Scale into a frame, keeping the shape, and normalise: the released detectors' test pipeline.
+
+    Scaling is bilinear without antialiasing, in the whole numbers that OpenCV computes with.
+
+    Attributes:
+        short, long: the shorter side becomes ``short`` pixels, unless the longer one would exceed ``long``.
+        mean: subtracted from the RGB channels in [0, 255]; ImageNet's by default.
+        std: the channels are divided by it afterwards; ImageNet's by default.
+    """
+
+    short: int = 800
+    long: int = 1333
+    mean: tuple[float, float, float] = (123.675, 116.28, 103.53)
+    std: tuple[float, float, float] = (58.395, 57.12, 57.375)
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.short <= self.long:
+            raise ConfigError(f"short and long are {self.short} and {self.long}; expected 1 <= short <= long")
+
+    def __call__(self, image: Image.Image) -> torch.Tensor:
+        """Preprocess one picture of mode "RGB": float32 (3, H, W)."""
+        import torch
+
+        if image.mode != "RGB" or 0 in image.size:
+            raise ImageReadError(f"expected an RGB image, got mode {image.mode}, size {image.size}")
+        height, width = self.size((image.height, image.width))
+        if exceeds_pixel_limit(width, height):
+            raise ImageReadError(f"{image.width}x{image.height} pixels scaled to {width}x{height} are too many")
+        pixels = scale_bilinear(np.asarray(image), height, width).astype(np.float32)
+        pixels -= np.array(self.mean, np.float32)
+        pixels *= (1 / np.array(self.std)).astype(np.float32)
+        return torch.from_numpy(np.ascontiguousarray(pixels.transpose(2, 0, 1)))
+
+    def size(self, original: tuple[int, int]) -> tuple[int, int]:
+        """(height, width) after scaling, at least one pixel each."""
+        shorter, longer = min(original), max(original)
+        scale = min(self.long / longer, self.short / shorter)
+        height, width = (max(1, int(side * scale + 0.5)) for side in original)
+        return height, width
+
+
+def scale_bilinear(pixels: np.ndarray[Any, Any], height: int, width: int) -> np.ndarray[Any, Any]:
+    """A uint8 picture (H, W, C) in another size: OpenCV's ``INTER_LINEAR``, which looks at four pixels whatever the scale.
+
+    Weights are rounded to 1 / 2048, rows blended first along x, then along y with the lowest bits cut off.
+    """
+    left, right, x = _weights(pixels.shape[1], width)
+    x[left == right] = 0  # along y, OpenCV blends an edge row with itself, which may cost it a step
+    upper, lower, y = _weights(pixels.shape[0], height)
+    x = x[:, None]
+    wide = pixels.astype(np.int32)
+    rows = (wide[:, left] * (_UNIT - x) + wide[:, right] * x) >> 4
+    y = y[:, None, None]
+    blended = ((rows[upper] * (_UNIT - y)) >> 16) + ((rows[lower] * y) >> 16)
+    return ((blended + 2) >> 2).clip(0, 255).astype(np.uint8)
+
+
+def pad_together(images: Sequence[torch.Tensor], divisor: int = 32) -> torch.Tensor:
+    """Images (3, H_i, W_i) as one batch (N, 3, H, W), zeros at the right and bottom, sides multiples of ``divisor``."""
+    height, width = (-(-max(image.shape[side] for image in images) // divisor) * divisor for side in (1, 2))
+    batch = images[0].new_zeros(len(images), 3, height, width)
+    for place, image in zip(batch, images, strict=True):
+        place[:, : image.shape[1], : image.shape[2]] = image
+    return batch
+
+
+def _weights(length: int, wanted: int) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any], np.ndarray[Any, Any]]:
+    """For each of ``wanted`` pixels: its two neighbours among ``length``, and the second's weight of 2048."""
+    place = ((np.arange(wanted) + 0.5) * (length / wanted) - 0.5).astype(np.float32)
+    first = np.floor(place).astype(np.int64)
+    share = np.rint((place - first.astype(np.float32)) * np.float32(_UNIT)).astype(np.int32)
+    return first.clip(0, length - 1), (first + 1).clip(0, length - 1), share
