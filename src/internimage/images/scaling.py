@@ -62,7 +62,7 @@ class FitPreprocessing:
 
 
 def scale_bilinear(pixels: np.ndarray[Any, Any], height: int, width: int) -> np.ndarray[Any, Any]:
-    """A uint8 picture (H, W, C) in another size: OpenCV's ``INTER_LINEAR``, which looks at four pixels whatever the scale.
+    """A uint8 picture (H, W, C) in another size, as OpenCV's ``INTER_LINEAR``: from four pixels, whatever the scale.
 
     Weights are rounded to 1 / 2048, rows blended first along x, then along y with the lowest bits cut off.
     """
