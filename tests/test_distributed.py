@@ -80,6 +80,25 @@ def test_two_processes_train_like_one(results: dict[str, Any], alone: dict[int, 
     assert half["loss"] != pytest.approx(alone[2][-1]["loss"], rel=1e-5)
 
 
+def test_one_process_may_leave_its_weights_in_main_memory(alone: dict[int, Any], tmp_path: Path) -> None:
+    """DeepSpeed's offloading is of use to a single GPU; run apart, because it leaves its marks on the process."""
+    script = (
+        "import sys, json; from pathlib import Path; from dataclasses import replace\n"
+        "import deepspeed.comm.torch; deepspeed.comm.torch.build_shm_op = lambda: None\n"
+        "from distributed_worker import CONFIG, trainer\n"
+        "config = replace(CONFIG, batch_size=8, strategy='deepspeed-zero3-offload')\n"
+        "run = trainer(config, Path(sys.argv[1])); run.fit()\n"
+        "Path(sys.argv[1], 'history.json').write_text(json.dumps(run.progress.history))"
+    )
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(Path(__file__).parent)}
+    command = [sys.executable, "-c", script, str(tmp_path)]
+    done = subprocess.run(command, capture_output=True, text=True, env=environment)
+    assert done.returncode == 0, done.stderr[-3000:]
+    for ours, one in zip(json.loads((tmp_path / "history.json").read_text()), alone[1], strict=True):
+        assert ours["loss"] == pytest.approx(one["loss"], rel=1e-5)
+        assert ours["quality"] == pytest.approx(one["quality"], rel=1e-5)
+
+
 @pytest.mark.parametrize("strategy", STRATEGIES)
 def test_the_strategy_is_in_effect(results: dict[str, Any], strategy: str) -> None:
     """What each process keeps, counted: everything, or half of it (and what does not divide evenly)."""

@@ -301,8 +301,9 @@ class DeepSpeed:
                 f"strategy {config.strategy} needs DeepSpeed: pip install 'internimage[deepspeed]'"
             ) from error
         backend = "nccl" if accelerator.device.type == "cuda" else "gloo"
-        if not dist.is_initialized():
+        if not dist.is_initialized():  # one process, that nobody launched
             dist.init_process_group(backend, store=dist.HashStore(), rank=0, world_size=1)
+            os.environ["LOCAL_RANK"] = "0"  # DeepSpeed looks for it whenever it runs
         deepspeed.init_distributed(dist_backend=backend)
         self.gathers = "zero3" in config.strategy
         self.model = model
