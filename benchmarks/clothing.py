@@ -25,13 +25,13 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
 import internimage
-from internimage.benchmark.timing import describe_machine
 from internimage.cli.console import ConsoleReporter
 from internimage.data.augmentation import Augmentation, batch_mixing, training_transform
 from internimage.data.dataset import EpochSampler, ImageDataset
 from internimage.data.labelled import read_splits
 from internimage.images import Preprocessing
 from internimage.inference.evaluation import read_part
+from internimage.machine import describe_machine
 from internimage.tasks.classification import ClassificationTask
 from internimage.training.config import TrainingConfig
 from internimage.training.run import evaluation_data

@@ -10,7 +10,7 @@ import argparse
 import torch
 
 import internimage
-from internimage.benchmark.timing import describe_machine
+from internimage.machine import describe_machine
 
 
 def main() -> None:

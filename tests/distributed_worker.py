@@ -5,7 +5,7 @@ import json
 import os
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -149,9 +149,7 @@ def main(folder: Path, strategies: list[str]) -> None:
     results: dict[str, Any] = {}
     for strategy in strategies:
         for accumulate in (1, 2) if strategy in ("ddp", "fsdp") else (2,):
-            config = TrainingConfig(
-                **{**vars(CONFIG), "strategy": strategy, "batch_size": 4 // accumulate, "accumulate": accumulate}
-            )
+            config = replace(CONFIG, strategy=strategy, batch_size=4 // accumulate, accumulate=accumulate)
             name = f"{strategy} {accumulate}"
             whole = trainer(config, folder / name)
             whole.fit()
@@ -170,7 +168,7 @@ def main(folder: Path, strategies: list[str]) -> None:
         half.fit()
         results[f"{strategy} bf16"] = report(half)
     if "ddp" in strategies:
-        batch = trainer(TrainingConfig(**{**vars(CONFIG), "batch_size": 4}), folder / "norm", norm="batch")
+        batch = trainer(replace(CONFIG, batch_size=4), folder / "norm", norm="batch")
         batch.fit()
         results["norm"] = report(batch)
     results["disk"] = [trouble(folder / strategy, strategy) for strategy in strategies[:2]]
@@ -180,7 +178,7 @@ def main(folder: Path, strategies: list[str]) -> None:
 
 def trouble(folder: Path, strategy: str) -> str:
     """What the main process says when the disk is full at the second save: another's, or its own if it saves alone."""
-    run = trainer(TrainingConfig(**{**vars(CONFIG), "batch_size": 4, "strategy": strategy}), folder)
+    run = trainer(replace(CONFIG, batch_size=4, strategy=strategy), folder)
     real, saves = torch.save, 0
 
     def full(content: Any, file: Any) -> None:

@@ -1,21 +1,16 @@
-"""The one place that measures time: alternation, medians and quartiles, the machine and its limits."""
+"""The one place that measures time: alternation, medians and quartiles, the machine's limits."""
 
 from __future__ import annotations
 
 import math
-import os
-import platform
 import statistics
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from importlib.metadata import version
-from pathlib import Path
 
 import torch
 
-from internimage import ops
 from internimage.errors import ConfigError
 
 # A sample repeats a fast call until it takes this long: far above the clock's resolution and one interruption.
@@ -118,50 +113,6 @@ def measure_limits(dtype: torch.dtype, device: torch.device) -> Limits:
 def _best(run: Callable[[], object], device: torch.device) -> float:
     with torch.inference_mode():
         return min(compare({"": run}, _LIMIT_ROUNDS, device)[""].samples)
-
-
-@dataclass(frozen=True)
-class Machine:
-    """What was measured on; names as the system gives them."""
-
-    processor: str
-    instructions: str
-    cores: int
-    threads: int
-    device: str
-    system: str
-    python: str
-    torch: str
-    internimage: str
-    operators: str
-
-    def __str__(self) -> str:
-        place = self.processor if self.device == "cpu" else f"{self.device} ({self.processor})"
-        threads = f"{self.threads} thread{'s' if self.threads > 1 else ''} of {self.cores} cores"
-        return f"{place}, {self.instructions}, {threads}, torch {self.torch}; our operators: {self.operators}"
-
-
-def describe_machine(device: torch.device) -> Machine:
-    """The machine with the number of threads that is set now."""
-    return Machine(
-        processor=_processor(),
-        instructions=torch.backends.cpu.get_cpu_capability(),
-        cores=os.cpu_count() or 1,
-        threads=torch.get_num_threads(),
-        device="cpu" if device.type == "cpu" else torch.cuda.get_device_name(device),
-        system=platform.platform(),
-        python=platform.python_version(),
-        torch=torch.__version__,
-        internimage=version("internimage"),
-        operators=ops.implementation(device).name,
-    )
-
-
-def _processor() -> str:
-    info = Path("/proc/cpuinfo")
-    lines = info.read_text(encoding="utf-8", errors="replace").splitlines() if info.exists() else []
-    names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
-    return names[0] if names else platform.processor() or platform.machine()
 
 
 @contextmanager

@@ -51,7 +51,8 @@ class OperatorBenchmark:
         import torch
 
         from internimage.benchmark.operators import benchmark_operator, layers_of
-        from internimage.benchmark.timing import describe_machine, measure_limits, measuring
+        from internimage.benchmark.timing import measure_limits, measuring
+        from internimage.machine import describe_machine
 
         folder = _folder(self.save)
         dtype = getattr(torch, self.dtype)
@@ -118,7 +119,8 @@ class ModelBenchmark:
         from importlib.metadata import version
 
         from internimage.benchmark.models import benchmark_models
-        from internimage.benchmark.timing import describe_machine, measuring
+        from internimage.benchmark.timing import measuring
+        from internimage.machine import describe_machine
 
         folder = _folder(self.save)
         with measuring(self.device, self.threads) as device:

@@ -148,7 +148,7 @@ class Train:
 
 
 def _learning_rate(config: TrainingConfig, processes: int) -> str:
-    """``learning rate 1.25e-04 = 5e-04 x 128 / 512 (images an update: 128 a process x 1 accumulated x 1 processes)``"""
+    """``learning rate 0.000125 = 0.0005 x 128 / 512; 128 images an update (128 x 1 x 1 processes)``"""
     images, text = config.images_an_update(processes), f"learning rate {config.peak_lr(processes):.3g}"
     if config.lr_batch_size:
         text += f" = {config.lr:g} x {images} / {config.lr_batch_size}"

@@ -65,18 +65,19 @@ def estimate_images(root: Path, most: int = 100_000) -> int:
     """
     root = root.expanduser()
     try:
-        for part in (root / "train", root):
-            if any(path.is_dir() for path in part.glob("[!.]*")):
-                return sum(1 for _ in islice((p for p in part.rglob("*") if p.suffix.lower() in IMAGE_SUFFIXES), most))
         tables = [root] if root.is_file() else [root / name for name in ("train.csv", "train_map.txt")]
         for table in tables:
             if table.suffix in (".csv", ".txt") and table.is_file():
                 with table.open("rb") as file:
                     return sum(1 for _ in islice(file, most))
-        shards = [root] if root.suffix == ".tar" else find_shards(root / "train" if (root / "train").is_dir() else root)
-        if shards:
-            return len(read_shards(str(root), shards[:1])) * len(shards)
-        return min(most, len(read_parts(root).get("train") or read_parts(root)["all"]))
+        train = root / "train" if (root / "train").is_dir() else root
+        if shards := [root] if root.suffix == ".tar" else find_shards(train, "train") or find_shards(train):
+            return min(most, len(read_shards(str(root), shards[:1])) * len(shards))
+        files = root.is_file() or any(root.glob("train*.*"))
+        if not files:
+            return sum(1 for _ in islice((p for p in train.rglob("*") if p.suffix.lower() in IMAGE_SUFFIXES), most))
+        parts = read_parts(root)
+        return min(most, len(parts.get("train") or parts["all"]))
     except (OSError, DataError, KeyError):
         return 0
 

@@ -34,6 +34,11 @@ def region_features(maps: Sequence[Tensor], strides: Sequence[int], rois: Tensor
     return result
 
 
+def with_image_numbers(boxes: Sequence[Tensor]) -> Tensor:
+    """Boxes (K_i, 4) of each image as (sum of K_i, 5), the image's number first."""
+    return torch.cat([torch.cat([one.new_full((len(one), 1), i), one], dim=1) for i, one in enumerate(boxes)])
+
+
 class BoxHead(nn.Module):
     """Class and box of regions (R, C, 7, 7): convolutions with BatchNorm, linear layers, two predictions.
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor, nn
@@ -11,10 +11,10 @@ from torch import Tensor, nn
 from internimage.backbones.internimage import InternImage, InternImageConfig
 from internimage.description import ModelDescription
 from internimage.layers.boxes import decode
+from internimage.layers.detection import DetectionConfig, RawDetections, detect_masks, select
 from internimage.layers.fpn import FPN
-from internimage.layers.roi_heads import BoxHead, MaskHead, region_features
+from internimage.layers.roi_heads import BoxHead, MaskHead, region_features, with_image_numbers
 from internimage.layers.rpn import RPN, ProposalConfig
-from internimage.models.mask_rcnn import DetectionConfig, RawDetections, select, with_image_numbers
 
 
 @dataclass(frozen=True)
@@ -75,11 +75,11 @@ class CascadeRCNN(nn.Module):
             )
             for _ in self.stds
         )
-        self.mask_heads = nn.ModuleList(
-            MaskHead(config.channels, config.num_classes, width=config.mask_width)
-            for _ in (self.stds if config.mask_width else ())
-            if config.mask_width
-        )
+        self.mask_heads = nn.ModuleList()
+        if config.mask_width:
+            self.mask_heads.extend(
+                MaskHead(config.channels, config.num_classes, width=config.mask_width) for _ in self.stds
+            )
 
     def forward(self, images: Tensor, sizes: Sequence[tuple[int, int]], scales: Tensor) -> list[RawDetections]:
         """Find objects.
@@ -91,7 +91,8 @@ class CascadeRCNN(nn.Module):
         """
         maps = self.neck(self.backbone(images))
         proposals = [boxes for boxes, _ in self.rpn.propose(self.rpn(maps), sizes, self.config.proposals)]
-        return self.detect_masks(maps, self.detect_boxes(self.refine(maps, proposals, sizes), sizes, scales), scales)
+        found = self.detect_boxes(self.refine(maps, proposals, sizes), sizes, scales)
+        return detect_masks(list(self.mask_heads), maps[:-1], self.rpn.strides[:-1], found, scales)  # type: ignore[arg-type]
 
     def refine(
         self, maps: Sequence[Tensor], proposals: Sequence[Tensor], sizes: Sequence[tuple[int, int]]
@@ -100,16 +101,25 @@ class CascadeRCNN(nn.Module):
 
         A region goes on as the box of its most probable class, background aside.
         """
-        boxes, stages = list(proposals), []
-        for head, stds in zip(self.box_heads, self.stds, strict=True):
-            rois = with_image_numbers(boxes)
+        stages: list[Stage] = []
+        rois = with_image_numbers(proposals)
+        for number, head in enumerate(self.box_heads):
+            if stages:
+                rois = self._next_regions(stages[-1], number - 1, sizes)
             logits, deltas = head(region_features(maps[:-1], self.rpn.strides[:-1], rois, BoxHead.size))
             stages.append(Stage(rois, logits, deltas))
-            chosen = logits[:, :-1].argmax(1) if deltas.shape[1] > 1 else torch.zeros_like(logits[:, 0]).long()
-            best = deltas[torch.arange(len(deltas), device=deltas.device), chosen]
-            parts = zip(boxes, best.split([len(one) for one in boxes]), sizes, strict=True)
-            boxes = [decode(one, delta[:, None], stds, size)[:, 0] for one, delta, size in parts]
         return stages
+
+    def _next_regions(self, stage: Stage, number: int, sizes: Sequence[tuple[int, int]]) -> Tensor:
+        rows = torch.arange(len(stage.rois), device=stage.rois.device)
+        column = stage.logits[:, :-1].argmax(1) if stage.deltas.shape[1] > 1 else torch.zeros_like(rows)
+        chosen = stage.deltas[rows, column]
+        refined = torch.empty_like(stage.rois)
+        refined[:, 0] = stage.rois[:, 0]
+        for index, size in enumerate(sizes):
+            mine = stage.rois[:, 0] == index
+            refined[mine, 1:] = decode(stage.rois[mine, 1:], chosen[mine, None], self.stds[number], size)[:, 0]
+        return refined
 
     def detect_boxes(
         self, stages: Sequence[Stage], sizes: Sequence[tuple[int, int]], scales: Tensor
@@ -122,17 +132,3 @@ class CascadeRCNN(nn.Module):
             boxes = decode(last.rois[mine, 1:], last.deltas[mine], self.stds[-1], size) / scale
             results.append(select(boxes, probabilities[mine], self.config.detections))
         return results
-
-    def detect_masks(
-        self, maps: Sequence[Tensor], found: Sequence[RawDetections], scales: Tensor
-    ) -> list[RawDetections]:
-        """Add a mask to each object: the mean of what the stages say."""
-        if not self.mask_heads:
-            return list(found)
-        rois = with_image_numbers([one.boxes * scale for one, scale in zip(found, scales, strict=True)])
-        features = region_features(maps[:-1], self.rpn.strides[:-1], rois, MaskHead.size)
-        labels = torch.cat([one.labels for one in found])
-        rows = torch.arange(len(labels), device=labels.device)
-        masks = torch.stack([head(features)[rows, labels].sigmoid() for head in self.mask_heads]).mean(0)
-        parts = masks.split([len(one.boxes) for one in found])
-        return [replace(one, masks=part) for one, part in zip(found, parts, strict=True)]

@@ -5,30 +5,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-import torch
 from torch import Tensor, nn
 
 from internimage.backbones.internimage import InternImage, InternImageConfig
 from internimage.description import ModelDescription
-from internimage.layers.boxes import decode, suppress
+from internimage.layers.boxes import decode
+from internimage.layers.detection import DetectionConfig, RawDetections, detect_masks, select
 from internimage.layers.fpn import FPN
-from internimage.layers.roi_heads import BoxHead, MaskHead, region_features
+from internimage.layers.roi_heads import BoxHead, MaskHead, region_features, with_image_numbers
 from internimage.layers.rpn import RPN, ProposalConfig
-
-
-@dataclass(frozen=True)
-class DetectionConfig:
-    """Which boxes are reported.
-
-    Attributes:
-        score_threshold: least score, itself left out.
-        nms_threshold: largest overlap of two boxes of a class.
-        keep: most boxes of an image.
-    """
-
-    score_threshold: float = 0.05
-    nms_threshold: float = 0.5
-    keep: int = 100
 
 
 @dataclass(frozen=True)
@@ -51,23 +36,6 @@ class MaskRCNNConfig:
     mask_width: int | None = 256
     proposals: ProposalConfig = field(default_factory=ProposalConfig)
     detections: DetectionConfig = field(default_factory=DetectionConfig)
-
-
-@dataclass(frozen=True)
-class RawDetections:
-    """Objects of one image, best first.
-
-    Attributes:
-        boxes: (K, 4) x1, y1, x2, y2 in pixels of the original image.
-        scores: (K,).
-        labels: (K,) int64.
-        masks: (K, 28, 28) probabilities within each box; None for models without masks.
-    """
-
-    boxes: Tensor
-    scores: Tensor
-    labels: Tensor
-    masks: Tensor | None
 
 
 class MaskRCNN(nn.Module):
@@ -98,7 +66,8 @@ class MaskRCNN(nn.Module):
         maps = self.neck(self.backbone(images))
         proposals = self.rpn.propose(self.rpn(maps), sizes, self.config.proposals)
         found = self.detect_boxes(maps, [boxes for boxes, _ in proposals], sizes, scales)
-        return self.detect_masks(maps, found, scales)
+        heads = [] if self.mask_head is None else [self.mask_head]
+        return detect_masks(heads, maps[:-1], self.rpn.strides[:-1], found, scales)
 
     def detect_boxes(
         self, maps: Sequence[Tensor], proposals: Sequence[Tensor], sizes: Sequence[tuple[int, int]], scales: Tensor
@@ -113,30 +82,3 @@ class MaskRCNN(nn.Module):
             refined = decode(boxes, delta, self.stds, size) / scale
             results.append(select(refined, logit.softmax(-1)[:, :-1], self.config.detections))
         return results
-
-    def detect_masks(
-        self, maps: Sequence[Tensor], found: Sequence[RawDetections], scales: Tensor
-    ) -> list[RawDetections]:
-        """Add a mask to each object."""
-        if self.mask_head is None:
-            return list(found)
-        rois = with_image_numbers([one.boxes * scale for one, scale in zip(found, scales, strict=True)])
-        logits = self.mask_head(region_features(maps[:-1], self.rpn.strides[:-1], rois, MaskHead.size))
-        labels = torch.cat([one.labels for one in found])
-        masks = logits[torch.arange(len(labels), device=labels.device), labels].sigmoid()
-        parts = masks.split([len(one.boxes) for one in found])
-        return [RawDetections(one.boxes, one.scores, one.labels, part) for one, part in zip(found, parts, strict=True)]
-
-
-def with_image_numbers(boxes: Sequence[Tensor]) -> Tensor:
-    """Boxes (K_i, 4) of each image as (sum of K_i, 5), the image's number first."""
-    return torch.cat([torch.cat([one.new_full((len(one), 1), i), one], dim=1) for i, one in enumerate(boxes)])
-
-
-def select(boxes: Tensor, scores: Tensor, config: DetectionConfig) -> RawDetections:
-    """The best boxes of all classes: ``boxes`` (R, K or 1, 4), ``scores`` (R, K)."""
-    region, label = (scores > config.score_threshold).nonzero(as_tuple=True)
-    chosen = boxes.expand(-1, scores.shape[1], -1)[region, label]
-    score = scores[region, label]
-    kept = suppress(chosen, score, label, config.nms_threshold)[: config.keep]
-    return RawDetections(chosen[kept], score[kept], label[kept], None)

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
+from torch.distributed.tensor import DTensor
 
 from internimage.backbones.internimage import BatchNorm, InternImage, SyncBatchNorm
 from internimage.errors import ConfigError, MissingExtraError
@@ -35,8 +36,6 @@ class Distribution(Protocol):
     """To be called in training."""
     optimizer: Any
     """Its ``param_groups`` carry the learning rates."""
-    gathers: bool
-    """Whether a forward pass waits for the other processes, so that all have to make as many."""
 
     def accumulating(self, last: bool) -> AbstractContextManager[Any]:
         """Around forward and backward; processes exchange gradients in the ``last`` of an update."""
@@ -118,8 +117,6 @@ def gathered_weights(model: nn.Module, *, keep: bool) -> dict[str, Tensor]:
 
     Every process has to call this, one tensor at a time being whole on all of them.
     """
-    from torch.distributed.tensor import DTensor
-
     weights = {}
     for name, tensor in model.state_dict(keep_vars=True).items():
         whole = tensor.detach()
@@ -152,8 +149,6 @@ def share_buffers(model: nn.Module) -> None:
 
 
 def _local(tensor: Tensor) -> Tensor:
-    from torch.distributed.tensor import DTensor
-
     if isinstance(tensor, DTensor):
         return tensor.detach().to_local()  # type: ignore[attr-defined]
     return getattr(tensor, "ds_tensor", tensor)
@@ -167,8 +162,6 @@ def _finite_norm(model: nn.Module, limit: float) -> bool:
 
 class Copied:
     """One process, or DistributedDataParallel: everything on each of them, gradients averaged."""
-
-    gathers = False
 
     def __init__(
         self, accelerator: Accelerator, model: nn.Module, make_optimizer: MakeOptimizer, config: TrainingConfig
@@ -218,14 +211,11 @@ class Copied:
 class Sharded:
     """FSDP2: each process keeps a slice of every parameter, gradient and moment; a block is whole while it computes."""
 
-    gathers = True
-
     def __init__(
         self, accelerator: Accelerator, model: nn.Module, make_optimizer: MakeOptimizer, config: TrainingConfig
     ) -> None:
         from torch.distributed.device_mesh import init_device_mesh
         from torch.distributed.fsdp import FSDPModule, fully_shard
-        from torch.distributed.tensor import DTensor
 
         mesh = init_device_mesh(accelerator.device.type, (accelerator.num_processes,))
         for module in list(model.modules()):
@@ -264,8 +254,6 @@ class Sharded:
 
     @torch.no_grad()
     def load(self, state: dict[str, Any]) -> None:
-        from torch.distributed.tensor import DTensor
-
         for name, part in local_tensors(self.module).items():
             part.copy_(state["model"][name])
         parameters = [p for group in self.optimizer.param_groups for p in group["params"]]
@@ -305,7 +293,9 @@ class DeepSpeed:
             dist.init_process_group(backend, store=dist.HashStore(), rank=0, world_size=1)
             os.environ["LOCAL_RANK"] = "0"  # DeepSpeed looks for it whenever it runs
         deepspeed.init_distributed(dist_backend=backend)
-        self.gathers = "zero3" in config.strategy
+        self.masters = (
+            "fp32_partitioned_groups_flat" if "zero3" in config.strategy else "single_partition_of_fp32_groups"
+        )
         self.model = model
         self.module, self.optimizer, _, _ = deepspeed.initialize(
             model=model, optimizer=make_optimizer(model), config=deepspeed_config(config)
@@ -339,8 +329,7 @@ class DeepSpeed:
 
     def _masters(self) -> list[Tensor]:
         """The flat float32 weights that this process's optimiser updates."""
-        name = "fp32_partitioned_groups_flat" if self.gathers else "single_partition_of_fp32_groups"
-        return getattr(self.optimizer, name)
+        return getattr(self.optimizer, self.masters)
 
 
 def deepspeed_config(config: TrainingConfig) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 import torch
 
-from internimage.checkpoints.folder import DESCRIPTION_FILE, from_plain
+from internimage.checkpoints.folder import DESCRIPTION_FILE, from_plain, written_aside
 from internimage.data.augmentation import Augmentation, batch_mixing, training_transform
 from internimage.data.dataset import ImageDataset, OnCorrupt
 from internimage.data.labelled import Splits, read_splits
@@ -74,7 +74,8 @@ def start(config: RunConfig, folder: Path, reporter: Reporter, *, cpu: bool = Fa
     trainer, splits = _prepare(config, folder, reporter, cpu)
     if trainer.accelerator.is_main_process:
         folder.mkdir(parents=True, exist_ok=True)
-        (folder / RUN_FILE).write_text(json.dumps(dataclasses.asdict(config), indent=2) + "\n", encoding="utf-8")
+        with written_aside(folder / RUN_FILE) as aside:
+            aside.write_text(json.dumps(dataclasses.asdict(config), indent=2) + "\n", encoding="utf-8")
     return trainer, splits
 
 

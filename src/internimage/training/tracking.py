@@ -5,12 +5,9 @@ from __future__ import annotations
 import csv
 import importlib.util
 import json
-import platform
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-
-import torch
 
 from internimage.checkpoints.folder import written_aside
 from internimage.drawing.curves import curve_charts
@@ -55,12 +52,3 @@ def write_history(folder: Path, history: Sequence[dict[str, Any]], summary: dict
         epochs = [row["epoch"] for row in history]
         with written_aside(folder / CURVES_FILE) as aside:
             curve_charts(epochs, series, axis="epoch", title=folder.resolve().name).save(aside, format="PNG")
-
-
-def describe_setting(device: torch.device) -> dict[str, Any]:
-    """Where a run took place."""
-    from importlib.metadata import version
-
-    name = torch.cuda.get_device_name(device) if device.type == "cuda" else platform.processor() or platform.machine()
-    packages = {package: version(package) for package in ("internimage", "torch", "torchvision", "accelerate")}
-    return {"device": f"{device.type}: {name}", "threads": torch.get_num_threads(), "packages": packages}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 import signal
 import sys
@@ -21,6 +22,7 @@ from internimage.backbones.internimage import InternImage
 from internimage.data.dataset import EpochSampler, SampleKey, mix_seed
 from internimage.errors import InternImageError, InterruptedRunError, TrainingError
 from internimage.factory import save_model
+from internimage.machine import describe_machine
 from internimage.tasks.task import Task
 from internimage.training.config import TrainingConfig
 from internimage.training.distributed import distribute, gathered_weights, make_accelerator, share_buffers
@@ -28,7 +30,7 @@ from internimage.training.ema import MovingAverage
 from internimage.training.groups import parameter_groups, parameter_rules
 from internimage.training.schedule import warmup_cosine
 from internimage.training.state import Processes, Progress, load_state, save_state
-from internimage.training.tracking import check_tracker, describe_setting, start_tracking, write_history
+from internimage.training.tracking import check_tracker, start_tracking, write_history
 
 BEST_FOLDER = "best"
 LAST_FOLDER = "final"
@@ -162,7 +164,6 @@ class Trainer:
 
     def evaluate(self) -> dict[str, float]:
         """Metrics of the moving average, if there is one, over the validation data, every image counted once."""
-        share_buffers(self.model)
         with self._averaged():
             share_buffers(self.model)
             return evaluate(self.task, self.model, self.val_loader, self.accelerator)
@@ -186,7 +187,7 @@ class Trainer:
             "precision": config.precision,
             "images_per_second": self.images_per_second,
             "peak_memory_bytes": peak_memory(self.accelerator.device),
-            **describe_setting(self.accelerator.device),
+            "machine": dataclasses.asdict(describe_machine(self.accelerator.device)),
         }
 
     def _optimizer(self, model: nn.Module) -> torch.optim.Optimizer:
