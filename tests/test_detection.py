@@ -190,11 +190,8 @@ def test_names_and_shapes_are_those_of_every_released_detector(shared: Path) -> 
         assert shapes == {name: entry[0] for name, entry in manifest["state_dict"].items()}, path.name
 
 
-@torch.no_grad()
-@pytest.mark.full
-@pytest.mark.parametrize("golden", ["mask_rcnn_t", "cascade_l"])
-def test_whole_images_give_the_reference_numbers(shared: Path, golden: str) -> None:
-    """One image, and two padded together: maps, proposals, every stage on the reference's regions, objects, masks."""
+def released(shared: Path, golden: str) -> tuple[Any, Any, dict[str, Any], MaskRCNN | CascadeRCNN]:
+    """The law of the reference's weights, its numbers, how they were made, and the model with those weights."""
     spec = importlib.util.spec_from_file_location("fill_detection", shared / "goldens" / "fill_detection.py")
     assert spec
     assert spec.loader
@@ -205,9 +202,19 @@ def test_whole_images_give_the_reference_numbers(shared: Path, golden: str) -> N
     manifest = read(shared / CONFIGURATIONS / f"{Path(meta['config']).stem}.json")
     state = {k: torch.zeros(v[0], dtype=getattr(torch, v[1])) for k, v in manifest["state_dict"].items()}
     fill.fill_state_dict(state, seed=0)
-    fill.apply_overrides(state, read(shared / "goldens" / "fill_detection_overrides.json")[golden])
+    overrides = read(shared / "goldens" / "fill_detection_overrides.json")
+    fill.apply_overrides(state, overrides[meta.get("overrides", golden)])
     model = build(manifest)
     model.load_state_dict({ours: state[name] for name, ours in to_ours(state, "official", model.config).items()})
+    return fill, data, meta, model
+
+
+@torch.no_grad()
+@pytest.mark.full
+@pytest.mark.parametrize("golden", ["mask_rcnn_t", "cascade_l"])
+def test_whole_images_give_the_reference_numbers(shared: Path, golden: str) -> None:
+    """One image, and two padded together: maps, proposals, every stage on the reference's regions, objects, masks."""
+    fill, data, meta, model = released(shared, golden)
 
     def close(found: Tensor, name: str, atol: float) -> None:
         assert list(found.shape) == data[f"{name}.shape"].tolist()

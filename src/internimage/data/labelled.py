@@ -73,8 +73,7 @@ def estimate_images(root: Path, most: int = 100_000) -> int:
         train = root / "train" if (root / "train").is_dir() else root
         if shards := [root] if root.suffix == ".tar" else find_shards(train, "train") or find_shards(train):
             return min(most, len(read_shards(str(root), shards[:1])) * len(shards))
-        files = root.is_file() or any(root.glob("train*.*"))
-        if not files:
+        if root.is_dir() and not any(root.glob("train*.*")):
             return sum(1 for _ in islice((p for p in train.rglob("*") if p.suffix.lower() in IMAGE_SUFFIXES), most))
         parts = read_parts(root)
         return min(most, len(parts.get("train") or parts["all"]))

@@ -36,7 +36,7 @@ def decode(
 
     Sizes change by at most a factor of 62.5 either way.  ``limit`` (height, width) clips to the image.
     """
-    deltas = deltas * deltas.new_tensor(stds)
+    deltas = deltas.to(references.dtype) * references.new_tensor(stds)  # half precision would move boxes by pixels
     centre = ((references[:, :2] + references[:, 2:]) * 0.5)[:, None]
     size = (references[:, 2:] - references[:, :2])[:, None]
     middle = centre + size * deltas[..., :2]

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from internimage.layers.boxes import suppress
 from internimage.layers.roi_heads import MaskHead, region_features, with_image_numbers
@@ -44,6 +44,26 @@ class RawDetections:
     masks: Tensor | None
 
 
+@dataclass(frozen=True)
+class GroundTruth:
+    """Objects of one image to learn from.
+
+    Attributes:
+        boxes: (G, 4) float32 x1, y1, x2, y2 in pixels of the image as the model sees it, each of some extent.
+        labels: (G,) int64.
+        masks: (G, H, W) bool; None where there are none.
+    """
+
+    boxes: Tensor
+    labels: Tensor
+    masks: Tensor | None = None
+
+    def to(self, device: torch.device) -> GroundTruth:
+        masks = None if self.masks is None else self.masks.to(device, non_blocking=True)
+        boxes, labels = (tensor.to(device, non_blocking=True) for tensor in (self.boxes, self.labels))
+        return GroundTruth(boxes, labels, masks)
+
+
 def select(boxes: Tensor, scores: Tensor, config: DetectionConfig) -> RawDetections:
     """The best boxes of all classes: ``boxes`` (R, K or 1, 4), ``scores`` (R, K)."""
     region, label = (scores > config.score_threshold).nonzero(as_tuple=True)
@@ -54,7 +74,7 @@ def select(boxes: Tensor, scores: Tensor, config: DetectionConfig) -> RawDetecti
 
 
 def detect_masks(
-    heads: Sequence[MaskHead],
+    heads: Iterable[nn.Module],
     maps: Sequence[Tensor],
     strides: Sequence[int],
     found: Sequence[RawDetections],
@@ -63,11 +83,12 @@ def detect_masks(
     """Add a mask to each object, the mean of what ``heads`` say; without heads there are none.
 
     Args:
-        heads: of one model.
+        heads: :class:`MaskHead`, those of one model.
         maps, strides: where the regions' features come from, see :func:`region_features`.
         found: objects of each image, in pixels of the original.
         scales: (N, 4) how much larger each image is than the original, in x, y, x, y.
     """
+    heads = list(heads)
     if not heads:
         return list(found)
     rois = with_image_numbers([one.boxes * scale for one, scale in zip(found, scales, strict=True)])

@@ -29,7 +29,8 @@ def region_features(maps: Sequence[Tensor], strides: Sequence[int], rois: Tensor
     for index, (one, stride) in enumerate(zip(maps, strides, strict=True)):
         chosen = (level == index).nonzero()[:, 0]
         if len(chosen):
-            features = roi_align(one, rois[chosen], size, spatial_scale=1 / stride, sampling_ratio=0, aligned=True)
+            wide = one if one.dtype == rois.dtype else one.float()  # pixels have no place in half precision
+            features = roi_align(wide, rois[chosen], size, spatial_scale=1 / stride, sampling_ratio=0, aligned=True)
             result = result.index_copy(0, chosen, features.to(result.dtype))
     return result
 
@@ -68,6 +69,12 @@ class BoxHead(nn.Module):
         self.linears = nn.ModuleList(nn.Linear(count, width) for count in inputs)
         self.classifier = nn.Linear(width, num_classes + 1)
         self.regressor = nn.Linear(width, 4 * (num_classes if box_per_class else 1))
+        for layer in self.linears:
+            nn.init.xavier_uniform_(layer.weight)  # type: ignore[arg-type]
+            nn.init.zeros_(layer.bias)  # type: ignore[arg-type]
+        for layer, std in ((self.classifier, 0.01), (self.regressor, 0.001)):
+            nn.init.normal_(layer.weight, std=std)
+            nn.init.zeros_(layer.bias)
 
     def forward(self, regions: Tensor) -> tuple[Tensor, Tensor]:
         """Logits (R, K + 1) and deltas (R, K or 1, 4)."""
@@ -86,6 +93,7 @@ class ConvNormReLU(nn.Module):
     def __init__(self, channels: int) -> None:
         super().__init__()
         self.conv = nn.Conv2d(channels, channels, 3, padding=1, bias=False)
+        nn.init.kaiming_normal_(self.conv.weight, mode="fan_out", nonlinearity="relu")
         self.norm = nn.BatchNorm2d(channels)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -110,6 +118,9 @@ class MaskHead(nn.Module):
         self.convolutions = nn.ModuleList(nn.Conv2d(count, width, 3, padding=1) for count in inputs)
         self.upsample = nn.ConvTranspose2d(width, width, 2, stride=2)
         self.logits = nn.Conv2d(width, num_classes, 1)
+        for layer in (*self.convolutions, self.upsample, self.logits):
+            nn.init.kaiming_normal_(layer.weight, mode="fan_out", nonlinearity="relu")  # type: ignore[arg-type]
+            nn.init.zeros_(layer.bias)  # type: ignore[arg-type]
 
     def forward(self, regions: Tensor) -> Tensor:
         """Logits (R, K, 28, 28)."""

@@ -9,9 +9,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from internimage.layers.boxes import decode, suppress
+from internimage.layers.boxes import decode, encode, suppress
+from internimage.layers.detection import GroundTruth
+from internimage.layers.matching import IGNORED, match, sample
 
 _STDS = (1.0, 1.0, 1.0, 1.0)
+_PADDING = 32  # images are padded to multiples of it
 
 
 @dataclass(frozen=True)
@@ -48,6 +51,9 @@ class RPN(nn.Module):
         self.conv = nn.Conv2d(channels, channels, 3, padding=1)
         self.objectness = nn.Conv2d(channels, len(self.ratios), 1)
         self.deltas = nn.Conv2d(channels, 4 * len(self.ratios), 1)
+        for layer in (self.conv, self.objectness, self.deltas):
+            nn.init.normal_(layer.weight, std=0.01)
+            nn.init.zeros_(layer.bias)  # type: ignore[arg-type]
 
     def forward(self, maps: Sequence[Tensor]) -> list[tuple[Tensor, Tensor]]:
         """Logits (N, 3, H, W) and deltas (N, 12, H, W) of each map."""
@@ -98,3 +104,67 @@ class RPN(nn.Module):
         box, score, group = box[whole], score[whole], group[whole]
         kept = suppress(box, score, group, config.nms_threshold)[: config.keep]
         return box[kept], score[kept]
+
+    def losses(
+        self,
+        outputs: Sequence[tuple[Tensor, Tensor]],
+        sizes: Sequence[tuple[int, int]],
+        truths: Sequence[GroundTruth],
+        *,
+        inside: bool = False,
+        beta: float = 0.0,
+    ) -> tuple[Tensor, Tensor]:
+        """Binary cross-entropy and smooth L1 of 256 sampled anchors of each image, half of them objects at most.
+
+        Args:
+            outputs: of :meth:`forward`.
+            sizes: (height, width) of the images without padding.
+            truths: the objects.
+            inside: leave out anchors that reach beyond the image; else those alone that lie in a batch's padding.
+            beta: of smooth L1; 0 is L1.
+        """
+        shapes = [one.shape[2:] for one, _ in outputs]
+        anchors = [self.anchors(i, shape[0], shape[1], outputs[0][0].device) for i, shape in enumerate(shapes)]
+        references = torch.cat(anchors)
+        logits = torch.cat([one.permute(0, 2, 3, 1).flatten(1) for one, _ in outputs], dim=1).float()
+        deltas = torch.cat([one.permute(0, 2, 3, 1).reshape(len(one), -1, 4) for _, one in outputs], dim=1).float()
+        classification, distance, count = logits.new_zeros(()), logits.new_zeros(()), 0
+        for index, (size, truth) in enumerate(zip(sizes, truths, strict=True)):
+            matches = self.assign(anchors, shapes, size, truth, inside=inside)
+            positives, negatives = sample(matches, 256, 0.5)
+            classification = classification + F.softplus(-logits[index, positives]).sum()
+            classification = classification + F.softplus(logits[index, negatives]).sum()
+            wanted = encode(references[positives], truth.boxes[matches[positives]], _STDS)
+            distance = distance + F.smooth_l1_loss(deltas[index, positives], wanted, reduction="sum", beta=beta)
+            count += max(1, len(positives)) + max(1, len(negatives))
+        return classification / count, distance / count
+
+    def assign(
+        self,
+        anchors: Sequence[Tensor],
+        shapes: Sequence[Sequence[int]],
+        size: tuple[int, int],
+        truth: GroundTruth,
+        *,
+        inside: bool,
+    ) -> Tensor:
+        """The object of each anchor of all levels, see :func:`match`; those that are left out are ignored."""
+        from torchvision.ops import box_iou
+
+        references = torch.cat(list(anchors))
+        if inside:
+            height, width = size
+            usable = (references[:, :2] >= 0).all(1) & (references[:, 2] < width) & (references[:, 3] < height)
+        else:
+            usable = torch.cat(
+                [self._in_image(*each, size, references.device) for each in zip(self.strides, shapes, strict=True)]
+            )
+        matches = torch.full_like(references[:, 0], IGNORED, dtype=torch.int64)
+        matches[usable] = match(box_iou(truth.boxes, references[usable]), 0.7, 0.3, 0.3)
+        return matches
+
+    def _in_image(self, stride: int, shape: Sequence[int], size: tuple[int, int], device: torch.device) -> Tensor:
+        """Whether the cell of an anchor lies in the image, itself padded to a multiple of 32: (H * W * 3,)."""
+        ends = [-(-(-(-side // _PADDING) * _PADDING) // stride) for side in size]
+        y, x = (torch.arange(n, device=device) < end for n, end in zip(shape, ends, strict=True))
+        return (y[:, None] & x).flatten().repeat_interleave(len(self.ratios))

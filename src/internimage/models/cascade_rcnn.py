@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import overload
 
 import torch
 from torch import Tensor, nn
@@ -11,8 +12,9 @@ from torch import Tensor, nn
 from internimage.backbones.internimage import InternImage, InternImageConfig
 from internimage.description import ModelDescription
 from internimage.layers.boxes import decode
-from internimage.layers.detection import DetectionConfig, RawDetections, detect_masks, select
+from internimage.layers.detection import DetectionConfig, GroundTruth, RawDetections, detect_masks, select
 from internimage.layers.fpn import FPN
+from internimage.layers.region_losses import BoxLoss, box_losses, mask_loss, region_labels, sample_regions
 from internimage.layers.roi_heads import BoxHead, MaskHead, region_features, with_image_numbers
 from internimage.layers.rpn import RPN, ProposalConfig
 
@@ -27,6 +29,7 @@ class CascadeRCNNConfig:
         channels: width of the feature pyramid.
         box_convolutions, box_linears, box_width: layers of each stage's box head.
         box_per_class: predict a box for each class instead of one for all.
+        box_loss: see :func:`internimage.layers.region_losses.box_losses`.
         mask_width: of the mask heads' convolutions; None for boxes alone.
         proposals, detections: what passes from stage to stage in inference.
     """
@@ -38,6 +41,7 @@ class CascadeRCNNConfig:
     box_linears: int = 1
     box_width: int = 1024
     box_per_class: bool = True
+    box_loss: BoxLoss = "giou"
     mask_width: int | None = 256
     proposals: ProposalConfig = field(default_factory=ProposalConfig)
     detections: DetectionConfig = field(default_factory=DetectionConfig)
@@ -53,9 +57,12 @@ class Stage:
 
 
 class CascadeRCNN(nn.Module):
-    """Images (N, 3, H, W), RGB, normalised and padded at the right and bottom, to objects."""
+    """Images (N, 3, H, W), RGB, normalised and padded at the right and bottom, to objects, or to losses in training."""
 
     description: ModelDescription | None = None
+    overlaps = (0.5, 0.6, 0.7)
+    weights = (1.0, 0.5, 0.25)
+    training_proposals = ProposalConfig(each_level=2000, keep=2000)
     stds = ((0.1, 0.1, 0.2, 0.2), (0.05, 0.05, 0.1, 0.1), (0.033, 0.033, 0.067, 0.067))
 
     def __init__(self, config: CascadeRCNNConfig) -> None:
@@ -81,18 +88,68 @@ class CascadeRCNN(nn.Module):
                 MaskHead(config.channels, config.num_classes, width=config.mask_width) for _ in self.stds
             )
 
-    def forward(self, images: Tensor, sizes: Sequence[tuple[int, int]], scales: Tensor) -> list[RawDetections]:
-        """Find objects.
+    @overload
+    def forward(self, images: Tensor, sizes: Sequence[tuple[int, int]], scales: Tensor) -> list[RawDetections]: ...
+    @overload
+    def forward(
+        self, images: Tensor, sizes: Sequence[tuple[int, int]], scales: None, truths: Sequence[GroundTruth]
+    ) -> dict[str, Tensor]: ...
+    def forward(
+        self,
+        images: Tensor,
+        sizes: Sequence[tuple[int, int]],
+        scales: Tensor | None = None,
+        truths: Sequence[GroundTruth] | None = None,
+    ) -> list[RawDetections] | dict[str, Tensor]:
+        """Find objects, or, given ``truths``, the losses.
 
         Args:
             images: (N, 3, H, W).
             sizes: (height, width) of each image without padding.
-            scales: (N, 4) how much larger each is than the original, in x, y, x, y.
+            scales: (N, 4) how much larger each is than the original, in x, y, x, y; not needed for losses.
+            truths: the objects in pixels of ``images``.
         """
         maps = self.neck(self.backbone(images))
-        proposals = [boxes for boxes, _ in self.rpn.propose(self.rpn(maps), sizes, self.config.proposals)]
+        outputs = self.rpn(maps)
+        if truths is not None:
+            return self.losses(maps, outputs, sizes, truths)
+        assert scales is not None
+        proposals = [boxes for boxes, _ in self.rpn.propose(outputs, sizes, self.config.proposals)]
         found = self.detect_boxes(self.refine(maps, proposals, sizes), sizes, scales)
-        return detect_masks(list(self.mask_heads), maps[:-1], self.rpn.strides[:-1], found, scales)  # type: ignore[arg-type]
+        return detect_masks(self.mask_heads, maps[:-1], self.rpn.strides[:-1], found, scales)
+
+    def losses(
+        self,
+        maps: Sequence[Tensor],
+        outputs: Sequence[tuple[Tensor, Tensor]],
+        sizes: Sequence[tuple[int, int]],
+        truths: Sequence[GroundTruth],
+    ) -> dict[str, Tensor]:
+        """Class and box of the proposal network, and class, box and mask of each stage, which weigh less and less."""
+        rpn = self.rpn.losses(outputs, sizes, truths, inside=True, beta=1 / 9)
+        result = dict(zip(("rpn_class", "rpn_box"), rpn, strict=True))
+        with torch.no_grad():
+            proposals = [boxes for boxes, _ in self.rpn.propose(outputs, sizes, self.training_proposals)]
+        for number, (overlap, weight) in enumerate(zip(self.overlaps, self.weights, strict=True)):
+            with torch.no_grad():
+                regions = [
+                    sample_regions(boxes, truth, overlap, low_quality=False)
+                    for boxes, truth in zip(proposals, truths, strict=True)
+                ]
+            rois = with_image_numbers([region.boxes for region in regions])
+            logits, deltas = self.box_heads[number](self._features(maps, rois, BoxHead.size))
+            losses = box_losses(logits, deltas, regions, truths, self.stds[number], self.config.box_loss)
+            result[f"class{number + 1}"], result[f"box{number + 1}"] = (weight * loss for loss in losses)
+            if self.mask_heads:
+                objects = with_image_numbers([region.boxes[: len(region.objects)] for region in regions])
+                masks = self.mask_heads[number](self._features(maps, objects, MaskHead.size))
+                result[f"mask{number + 1}"] = weight * mask_loss(masks, regions, truths)
+            with torch.no_grad():
+                labels = region_labels(regions, truths, self.config.num_classes)
+                refined = self._next_regions(Stage(rois, logits, deltas), number, sizes, labels)
+                own = torch.cat([region.own for region in regions])
+                proposals = [refined[(refined[:, 0] == i) & ~own, 1:] for i in range(len(sizes))]
+        return result
 
     def refine(
         self, maps: Sequence[Tensor], proposals: Sequence[Tensor], sizes: Sequence[tuple[int, int]]
@@ -106,13 +163,23 @@ class CascadeRCNN(nn.Module):
         for number, head in enumerate(self.box_heads):
             if stages:
                 rois = self._next_regions(stages[-1], number - 1, sizes)
-            logits, deltas = head(region_features(maps[:-1], self.rpn.strides[:-1], rois, BoxHead.size))
+            logits, deltas = head(self._features(maps, rois, BoxHead.size))
             stages.append(Stage(rois, logits, deltas))
         return stages
 
-    def _next_regions(self, stage: Stage, number: int, sizes: Sequence[tuple[int, int]]) -> Tensor:
+    def _features(self, maps: Sequence[Tensor], rois: Tensor, size: int) -> Tensor:
+        return region_features(maps[:-1], self.rpn.strides[:-1], rois, size)
+
+    def _next_regions(
+        self, stage: Stage, number: int, sizes: Sequence[tuple[int, int]], labels: Tensor | None = None
+    ) -> Tensor:
+        """Regions (R, 5) as their most probable class would have them, or their class in training if they have one."""
         rows = torch.arange(len(stage.rois), device=stage.rois.device)
-        column = stage.logits[:, :-1].argmax(1) if stage.deltas.shape[1] > 1 else torch.zeros_like(rows)
+        column = stage.logits[:, :-1].argmax(1)
+        if labels is not None:
+            column = torch.where(labels < self.config.num_classes, labels, column)
+        if stage.deltas.shape[1] == 1:
+            column = torch.zeros_like(column)
         chosen = stage.deltas[rows, column]
         refined = torch.empty_like(stage.rois)
         refined[:, 0] = stage.rois[:, 0]

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import overload
 
+import torch
 from torch import Tensor, nn
 
 from internimage.backbones.internimage import InternImage, InternImageConfig
 from internimage.description import ModelDescription
 from internimage.layers.boxes import decode
-from internimage.layers.detection import DetectionConfig, RawDetections, detect_masks, select
+from internimage.layers.detection import DetectionConfig, GroundTruth, RawDetections, detect_masks, select
 from internimage.layers.fpn import FPN
+from internimage.layers.region_losses import box_losses, mask_loss, sample_regions
 from internimage.layers.roi_heads import BoxHead, MaskHead, region_features, with_image_numbers
 from internimage.layers.rpn import RPN, ProposalConfig
 
@@ -39,10 +42,11 @@ class MaskRCNNConfig:
 
 
 class MaskRCNN(nn.Module):
-    """Images (N, 3, H, W), RGB, normalised and padded at the right and bottom, to objects."""
+    """Images (N, 3, H, W), RGB, normalised and padded at the right and bottom, to objects, or to losses in training."""
 
     description: ModelDescription | None = None
     stds = (0.1, 0.1, 0.2, 0.2)
+    training_proposals = ProposalConfig(each_level=2000, keep=1000)
 
     def __init__(self, config: MaskRCNNConfig) -> None:
         super().__init__()
@@ -55,19 +59,60 @@ class MaskRCNN(nn.Module):
             MaskHead(config.channels, config.num_classes, width=config.mask_width) if config.mask_width else None
         )
 
-    def forward(self, images: Tensor, sizes: Sequence[tuple[int, int]], scales: Tensor) -> list[RawDetections]:
-        """Find objects.
+    @overload
+    def forward(self, images: Tensor, sizes: Sequence[tuple[int, int]], scales: Tensor) -> list[RawDetections]: ...
+    @overload
+    def forward(
+        self, images: Tensor, sizes: Sequence[tuple[int, int]], scales: None, truths: Sequence[GroundTruth]
+    ) -> dict[str, Tensor]: ...
+    def forward(
+        self,
+        images: Tensor,
+        sizes: Sequence[tuple[int, int]],
+        scales: Tensor | None = None,
+        truths: Sequence[GroundTruth] | None = None,
+    ) -> list[RawDetections] | dict[str, Tensor]:
+        """Find objects, or, given ``truths``, the losses.
 
         Args:
             images: (N, 3, H, W).
             sizes: (height, width) of each image without padding.
-            scales: (N, 4) how much larger each is than the original, in x, y, x, y.
+            scales: (N, 4) how much larger each is than the original, in x, y, x, y; not needed for losses.
+            truths: the objects in pixels of ``images``.
         """
         maps = self.neck(self.backbone(images))
-        proposals = self.rpn.propose(self.rpn(maps), sizes, self.config.proposals)
-        found = self.detect_boxes(maps, [boxes for boxes, _ in proposals], sizes, scales)
+        outputs = self.rpn(maps)
+        if truths is not None:
+            return self.losses(maps, outputs, sizes, truths)
+        assert scales is not None
+        proposals = [boxes for boxes, _ in self.rpn.propose(outputs, sizes, self.config.proposals)]
+        found = self.detect_boxes(maps, proposals, sizes, scales)
         heads = [] if self.mask_head is None else [self.mask_head]
         return detect_masks(heads, maps[:-1], self.rpn.strides[:-1], found, scales)
+
+    def losses(
+        self,
+        maps: Sequence[Tensor],
+        outputs: Sequence[tuple[Tensor, Tensor]],
+        sizes: Sequence[tuple[int, int]],
+        truths: Sequence[GroundTruth],
+    ) -> dict[str, Tensor]:
+        """Class and box of the proposal network and of the head, and the masks, from its maps and ``outputs``."""
+        result = dict(zip(("rpn_class", "rpn_box"), self.rpn.losses(outputs, sizes, truths), strict=True))
+        with torch.no_grad():
+            proposals = self.rpn.propose(outputs, sizes, self.training_proposals)
+            regions = [
+                sample_regions(boxes, truth, 0.5, low_quality=True)
+                for (boxes, _), truth in zip(proposals, truths, strict=True)
+            ]
+        rois = with_image_numbers([region.boxes for region in regions])
+        logits, deltas = self.box_head(region_features(maps[:-1], self.rpn.strides[:-1], rois, BoxHead.size))
+        result["class"], result["box"] = box_losses(logits, deltas, regions, truths, self.stds, "l1")
+        if self.mask_head is not None:
+            rois = with_image_numbers([region.boxes[: len(region.objects)] for region in regions])
+            features = region_features(maps[:-1], self.rpn.strides[:-1], rois, MaskHead.size)
+            result["mask"] = mask_loss(self.mask_head(features), regions, truths)
+        return result
 
     def detect_boxes(
         self, maps: Sequence[Tensor], proposals: Sequence[Tensor], sizes: Sequence[tuple[int, int]], scales: Tensor
