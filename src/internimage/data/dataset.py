@@ -6,20 +6,23 @@ worker processes, machines or interruptions.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Literal
+from typing import Generic, Literal, Protocol, TypeVar
 
 import torch
 from PIL import Image
 from torch import Tensor
 from torch.utils.data import Dataset, Sampler
 
-from internimage.data.samples import LabelledImages, TimeAndPlace
+from internimage.data.samples import ImageFile, LabelledImage, LabelledImages, TimeAndPlace
 from internimage.errors import ImageReadError
 from internimage.images import ImageSource
 
 OnCorrupt = Literal["error", "skip"]
+Entry = TypeVar("Entry", bound="HasFile")
+Result = TypeVar("Result", covariant=True)
 
 
 @dataclass(frozen=True)
@@ -49,15 +52,60 @@ class Sample:
     taken: TimeAndPlace | None = None
 
 
-class ImageDataset(Dataset[Sample]):
+class HasFile(Protocol):
+    """What a data set knows of one picture."""
+
+    @property
+    def file(self) -> ImageFile: ...
+
+
+class PictureDataset(Dataset[Result], Generic[Entry, Result]):
+    """Reads pictures and makes samples of them, indexed by :class:`SampleKey`.
+
+    Args:
+        name: of the data, for messages.
+        entries: the files, with all that is known of each.
+        seed: of the random numbers that :meth:`prepare` draws from PyTorch's global generator.
+        on_corrupt: "error" raises the reader's :class:`ImageReadError`; "skip" takes the next readable sample
+            instead and names the unreadable file in the sample.
+    """
+
+    def __init__(self, name: str, entries: Sequence[Entry], seed: int, on_corrupt: OnCorrupt) -> None:
+        self.name = name
+        self.entries = entries
+        self.seed = seed
+        self.on_corrupt = on_corrupt
+
+    def __len__(self) -> int:
+        return len(self.entries)
+
+    def __getitem__(self, key: SampleKey) -> Result:
+        unreadable: list[str] = []
+        for step in range(len(self.entries)):
+            entry = self.entries[(key.index + step) % len(self.entries)]
+            source = ImageSource(str(entry.file), entry.file)
+            try:
+                picture = source.read()
+                with _seeded(mix_seed(self.seed, key.epoch, key.index)):
+                    return self.prepare(entry, source, picture, tuple(unreadable))
+            except ImageReadError as error:
+                if self.on_corrupt == "error":
+                    raise ImageReadError(f"{error} (--on-corrupt skip leaves such files out)") from None
+                unreadable.append(source.name)
+        raise ImageReadError(f"{self.name}: none of {len(self.entries)} images can be read")
+
+    def prepare(self, entry: Entry, source: ImageSource, picture: Image.Image, unreadable: tuple[str, ...]) -> Result:
+        """The sample of a picture (RGB) that stands in for the ``unreadable`` ones before it."""
+        raise NotImplementedError
+
+
+class ImageDataset(PictureDataset[LabelledImage, Sample]):
     """Reads, transforms and labels images.
 
     Args:
         data: the files.
         transform: a picture (RGB) to a tensor (3, H, W).
-        seed: of the random numbers that ``transform`` draws from PyTorch's global generator.
-        on_corrupt: "error" raises the reader's :class:`ImageReadError`; "skip" takes the next readable sample
-            instead and names the unreadable file in ``Sample.unreadable``.
+        seed, on_corrupt: see :class:`PictureDataset`.
     """
 
     def __init__(
@@ -67,38 +115,14 @@ class ImageDataset(Dataset[Sample]):
         seed: int = 0,
         on_corrupt: OnCorrupt = "error",
     ) -> None:
+        super().__init__(data.name, data.samples, seed, on_corrupt)
         self.data = data
         self.transform = transform
-        self.seed = seed
-        self.on_corrupt = on_corrupt
 
-    def __len__(self) -> int:
-        return len(self.data)
-
-    def __getitem__(self, key: SampleKey) -> Sample:
-        unreadable: list[str] = []
-        for step in range(len(self.data)):
-            file, label, taken = self.data.samples[(key.index + step) % len(self.data)]
-            source = ImageSource(str(file), file)
-            try:
-                image = self._prepare(source, key)
-            except ImageReadError as error:
-                if self.on_corrupt == "error":
-                    raise ImageReadError(f"{error} (--on-corrupt skip leaves such files out)") from None
-                unreadable.append(source.name)
-                continue
-            return Sample(image, label, source, tuple(unreadable), taken)
-        raise ImageReadError(f"{self.data.name}: none of {len(self.data)} images can be read")
-
-    def _prepare(self, source: ImageSource, key: SampleKey) -> Tensor:
-        picture = source.read()
-        # the generator alone: torch.manual_seed sees to every kind of device, in a tenth of the time that a photo takes
-        state = torch.random.get_rng_state()
-        torch.default_generator.manual_seed(mix_seed(self.seed, key.epoch, key.index))
-        try:
-            return self.transform(picture)
-        finally:
-            torch.random.set_rng_state(state)
+    def prepare(
+        self, entry: LabelledImage, source: ImageSource, picture: Image.Image, unreadable: tuple[str, ...]
+    ) -> Sample:
+        return Sample(self.transform(picture), entry.label, source, unreadable, entry.taken)
 
 
 class EpochSampler(Sampler[SampleKey]):
@@ -140,6 +164,18 @@ class EpochSampler(Sampler[SampleKey]):
             order = torch.randperm(self.length, generator=generator)
         numbers = torch.arange(self.skip, self.share) * self.world + self.rank
         return (SampleKey(self.epoch, int(index)) for index in order[numbers % self.length])
+
+
+@contextmanager
+def _seeded(seed: int) -> Iterator[None]:
+    """PyTorch's generator at ``seed``, and afterwards where it was."""
+    # the generator alone: torch.manual_seed sees to every kind of device, in a tenth of the time that a photo takes
+    state = torch.random.get_rng_state()
+    torch.default_generator.manual_seed(seed)
+    try:
+        yield
+    finally:
+        torch.random.set_rng_state(state)
 
 
 def mix_seed(seed: int, epoch: int, index: int) -> int:
