@@ -1,0 +1,181 @@
+"""Transforms of pictures with objects, made of torchvision's: image, boxes and masks move together."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+from internimage.errors import ConfigError
+from internimage.images.scaling import FitPreprocessing
+
+if TYPE_CHECKING:
+    import torch
+    from PIL import Image
+
+    from internimage.layers.detection import GroundTruth
+
+    ObjectTransform: TypeAlias = Callable[[Image.Image, GroundTruth], tuple[torch.Tensor, GroundTruth]]
+
+# The released policy of a random crop, for pictures whose shorter side ends at 800 pixels at most.
+_CROP_SHORT_SIDES = (400, 500, 600)
+_CROP_SIDES = (384, 600)
+_CROP_FOR = 800
+
+
+@dataclass(frozen=True)
+class ObjectAugmentation:
+    """How training images with objects are varied.
+
+    Attributes:
+        short_sides: the shorter side becomes one of these, in pixels, unless the longer one would exceed ``long``.
+        long: greatest longer side, in pixels.
+        crop: half of the images are first scaled to a shorter side of 400, 500 or 600 and cropped to sides between 384
+            and 600: the released schedules of 36 epochs.  These numbers are for a greatest ``short_sides`` of 800, and
+            are scaled with it.
+        jitter: large-scale jitter instead of the three above: the picture is fitted into a square of side ``long``,
+            scaled by a factor between these two, and cropped or padded to the square (https://arxiv.org/abs/2012.07177,
+            where the factors are 0.1 and 2).
+        flip: probability of a horizontal flip.
+        photometric: vary brightness, contrast, saturation and hue of half of the images.
+    """
+
+    short_sides: tuple[int, ...] = (800,)
+    long: int = 1333
+    crop: bool = False
+    jitter: tuple[float, float] | None = None
+    flip: float = 0.5
+    photometric: bool = False
+
+    def __post_init__(self) -> None:
+        if not self.short_sides or not 1 <= min(self.short_sides) <= max(self.short_sides) <= self.long:
+            raise ConfigError(
+                f"short_sides are {self.short_sides} and long is {self.long}; expected 1 <= short_sides <= long"
+            )
+        if not 0 <= self.flip <= 1:
+            raise ConfigError(f"flip is {self.flip}; expected a probability between 0 and 1")
+        if self.jitter is not None and (self.crop or not 0 < self.jitter[0] <= self.jitter[1] < 10):
+            raise ConfigError(f"jitter is {self.jitter}; expected two factors, 0 < low <= high < 10, and crop=False")
+
+
+def object_transform(augmentation: ObjectAugmentation, preprocessing: FitPreprocessing) -> ObjectTransform:
+    """A transform for training: scale, crop, flip, normalise, with random numbers from PyTorch's global generator.
+
+    It takes a picture (RGB) and its objects in pixels of the picture, and gives a normalised image (3, H, W) float32
+    and the objects in it; those that a crop cuts off or that end smaller than a pixel are left out.
+    """
+    import torch
+    from torchvision import tv_tensors
+    from torchvision.transforms import v2
+    from torchvision.transforms.v2 import functional
+
+    from internimage.layers.detection import GroundTruth
+
+    flip = v2.RandomHorizontalFlip(augmentation.flip)
+    # SSD's ranges without its exchange of channels: classes are often told apart by their colour
+    colours = v2.RandomApply([v2.ColorJitter((0.875, 1.125), (0.5, 1.5), (0.5, 1.5), (-0.05, 0.05))], 0.5)
+
+    def transform(picture: Image.Image, truth: GroundTruth) -> tuple[torch.Tensor, GroundTruth]:
+        size = (picture.height, picture.width)
+        parts: list[Any] = [
+            tv_tensors.Image(functional.pil_to_tensor(picture)),
+            tv_tensors.BoundingBoxes(truth.boxes, format="XYXY", canvas_size=size),
+        ]
+        if truth.masks is not None:
+            parts.append(tv_tensors.Mask(truth.masks.to(torch.uint8)))  # bool would be scaled as float32
+        parts = flip(parts)
+        labels = truth.labels
+        if augmentation.jitter is not None:
+            parts = _resize(parts, _jittered(size, augmentation.long, augmentation.jitter))
+            parts, labels = _crop(parts, labels, augmentation.long, augmentation.long)
+        else:
+            if augmentation.crop and torch.rand(()) < 0.5:
+                parts, labels = _released_crop(parts, labels, augmentation)
+            short = _one_of(augmentation.short_sides)
+            parts = _resize(parts, FitPreprocessing(short, augmentation.long).size(_size(parts)))
+        if augmentation.photometric:
+            parts[0] = colours(parts[0])
+        kept = _extended(parts[1])
+        plain = [part.as_subclass(torch.Tensor) for part in parts]
+        image = functional.normalize(plain[0].float(), list(preprocessing.mean), list(preprocessing.std))
+        masks = plain[2][kept].bool() if truth.masks is not None else None
+        if augmentation.jitter is not None:  # after normalising, as a batch is padded
+            frame = [0, 0, augmentation.long - image.shape[2], augmentation.long - image.shape[1]]
+            image = functional.pad(image, frame)
+            masks = None if masks is None else functional.pad(masks, frame)
+        return image, GroundTruth(plain[1][kept], labels[kept], masks)
+
+    return transform
+
+
+def prediction_transform(preprocessing: FitPreprocessing) -> ObjectTransform:
+    """A transform as for prediction, with the boxes in the scaled image; masks are left out."""
+    import torch
+
+    from internimage.layers.detection import GroundTruth
+
+    def transform(picture: Image.Image, truth: GroundTruth) -> tuple[torch.Tensor, GroundTruth]:
+        image = preprocessing(picture)
+        x, y = image.shape[2] / picture.width, image.shape[1] / picture.height
+        return image, GroundTruth(truth.boxes * torch.tensor([x, y, x, y]), truth.labels)
+
+    return transform
+
+
+def _released_crop(
+    parts: list[Any], labels: torch.Tensor, augmentation: ObjectAugmentation
+) -> tuple[list[Any], torch.Tensor]:
+    import torch
+
+    scale = max(augmentation.short_sides) / _CROP_FOR
+    short = max(1, round(scale * _one_of(_CROP_SHORT_SIDES)))
+    parts = _resize(parts, FitPreprocessing(short, max(short, augmentation.long)).size(_size(parts)))
+    low, high = (max(1, round(scale * side)) for side in _CROP_SIDES)
+    height, width = (int(torch.randint(min(side, low), min(side, high) + 1, ())) for side in _size(parts))
+    return _crop(parts, labels, height, width)
+
+
+def _crop(parts: list[Any], labels: torch.Tensor, height: int, width: int) -> tuple[list[Any], torch.Tensor]:
+    """A part of this size at a random place, or all there is; objects that are not in it are left out."""
+    import torch
+    from torchvision import tv_tensors
+    from torchvision.transforms.v2 import functional
+
+    wanted = [min(side, most) for side, most in zip(_size(parts), (height, width), strict=True)]
+    place = [int(torch.randint(side - most + 1, ())) for side, most in zip(_size(parts), wanted, strict=True)]
+    parts = [functional.crop(part, *place, *wanted) for part in parts]
+    kept = _extended(parts[1])
+    if len(parts) > 2:  # a corner of the box may be left of which the object has nothing
+        kept &= parts[2].flatten(1).any(1).bool()
+    return [parts[0], *(tv_tensors.wrap(part[kept], like=part) for part in parts[1:])], labels[kept]
+
+
+def _resize(parts: list[Any], size: tuple[int, int]) -> list[Any]:
+    """Bilinear without antialiasing, as the released pipeline; of masks torchvision takes the nearest pixel."""
+    from torchvision.transforms.v2 import functional
+
+    return [functional.resize(part, list(size), antialias=False) for part in parts]
+
+
+def _jittered(size: tuple[int, int], frame: int, factors: tuple[float, float]) -> tuple[int, int]:
+    import torch
+
+    factor = float(torch.empty(()).uniform_(*factors)) * frame / max(size)
+    height, width = (max(1, int(side * factor + 0.5)) for side in size)
+    return height, width
+
+
+def _extended(boxes: torch.Tensor) -> torch.Tensor:
+    """(G,) bool: which boxes are a pixel wide and high."""
+    return (boxes[:, 2:] - boxes[:, :2] >= 1).all(1)
+
+
+def _size(parts: list[Any]) -> tuple[int, int]:
+    height, width = parts[0].shape[-2:]
+    return height, width
+
+
+def _one_of(values: Sequence[int]) -> int:
+    import torch
+
+    return values[int(torch.randint(len(values), ()))]

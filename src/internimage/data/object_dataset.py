@@ -1,0 +1,111 @@
+"""A data set of images with objects whose every sample is a function of (seed, epoch, index) alone."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+from internimage.data.coco import ObjectImage, ObjectImages, bitmap
+from internimage.data.dataset import OnCorrupt, PictureDataset
+from internimage.data.object_augmentation import prediction_transform
+from internimage.errors import ConfigError, ImageReadError
+from internimage.images import ImageSource
+from internimage.images.scaling import FitPreprocessing
+from internimage.layers.detection import GroundTruth
+
+if TYPE_CHECKING:
+    from internimage.data.object_augmentation import ObjectTransform
+
+
+@dataclass(frozen=True)
+class ObjectSample:
+    """One image with its objects, ready for a batch.
+
+    Attributes:
+        image: (3, H, W) float32, normalised.
+        truth: objects to learn from, in pixels of ``image``.
+        original: (height, width) of the picture.
+        identity: the image's id in the annotation file.
+        source: the file.
+        unreadable: files that could not be read and that this sample stands in for.
+    """
+
+    image: Tensor
+    truth: GroundTruth
+    original: tuple[int, int]
+    identity: int
+    source: ImageSource
+    unreadable: tuple[str, ...] = ()
+
+
+class ObjectDataset(PictureDataset[ObjectImage, ObjectSample]):
+    """Reads and transforms images with objects; crowds and boxes that are smaller than a pixel are left out.
+
+    Args:
+        data: the files.
+        transform: a picture (RGB) and its objects to a tensor (3, H, W) and the objects in it; None to prepare images
+            as for prediction.
+        preprocessing: how, where ``transform`` is None.
+        masks: whether ``transform`` gets masks.
+        seed, on_corrupt: see :class:`PictureDataset`.  A picture of another size than the annotations say counts as
+            unreadable.
+    """
+
+    def __init__(
+        self,
+        data: ObjectImages,
+        transform: ObjectTransform | None = None,
+        preprocessing: FitPreprocessing | None = None,
+        *,
+        masks: bool = False,
+        seed: int = 0,
+        on_corrupt: OnCorrupt = "error",
+    ) -> None:
+        super().__init__(data.name, data.images, seed, on_corrupt)
+        if (transform is None) == (preprocessing is None):
+            raise ConfigError("an ObjectDataset takes a transform or a preprocessing, and not both")
+        self.data = data
+        self.transform = transform or prediction_transform(preprocessing or FitPreprocessing())
+        self.masks = masks and transform is not None
+
+    def prepare(
+        self, entry: ObjectImage, source: ImageSource, picture: Image.Image, unreadable: tuple[str, ...]
+    ) -> ObjectSample:
+        if wrong := wrong_size(entry, picture):
+            raise ImageReadError(f"{source.name}: {wrong}")
+        image, truth = self.transform(picture, ground_truth(entry, masks=self.masks))
+        return ObjectSample(image, truth, entry.size, entry.identity, source, unreadable)
+
+
+def ground_truth(entry: ObjectImage, *, masks: bool) -> GroundTruth:
+    """What can be learned from an image, in its own pixels: no crowds, no boxes of less than a pixel within it."""
+    height, width = entry.size
+    objects = [one for one in entry.objects if not one.crowd]
+    boxes = torch.tensor([one.box for one in objects], dtype=torch.float32).reshape(-1, 4)
+    boxes = boxes.clamp(torch.zeros(4), torch.tensor([width, height, width, height]))
+    kept = (boxes[:, 2:] - boxes[:, :2] >= 1).all(1)
+    labels = torch.tensor([one.label for one in objects], dtype=torch.int64)
+    bitmaps = None
+    if masks:
+        found = [bitmap(one, entry.size) for one, keep in zip(objects, kept.tolist(), strict=True) if keep]
+        bitmaps = torch.from_numpy(np.stack(found)) if found else torch.zeros(0, height, width, dtype=torch.bool)
+    return GroundTruth(boxes[kept], labels[kept], bitmaps)
+
+
+def wrong_size(entry: ObjectImage, picture: Image.Image) -> str | None:
+    """What is wrong with a picture that has not the size that its annotations say; None if it has."""
+    height, width = entry.size
+    if picture.size == (width, height):
+        return None
+    text = f"the picture is {picture.width}x{picture.height}, the annotations are for {width}x{height}"
+    if picture.size != (height, width):
+        return f"{text}; expected one size"
+    return (
+        f"{text}: they are for the picture before the rotation that its EXIF data ask for; store it without EXIF "
+        "orientation, turned as the boxes are"
+    )
