@@ -22,12 +22,12 @@ if TYPE_CHECKING:
 _CURVES = 12
 
 
-class Detector(Protocol):
-    """What is asked of a predictor here."""
+class Streams(Protocol):
+    """What is asked of a predictor here: names of its classes, and results in order, or the errors in their place."""
 
     labels: tuple[str, ...] | None
 
-    def stream(self, images: Any) -> Iterator[tuple[ImageSource, Detections | ImageReadError]]: ...
+    def stream(self, images: Any) -> Iterator[tuple[ImageSource, object]]: ...
 
 
 @dataclass
@@ -79,8 +79,8 @@ class DetectionReport:
         return written
 
 
-def evaluate_detector(predictor: Detector, data: ObjectImages, *, skip_unreadable: bool = False) -> DetectionReport:
-    """Predict every image once and compare with its objects; masks too if the model gives them and every object has one.
+def evaluate_detector(predictor: Streams, data: ObjectImages, *, skip_unreadable: bool = False) -> DetectionReport:
+    """Predict every image once and compare with its objects; masks too if both have them.
 
     Classes are matched by name, or by number where the model has no names and the data has as many classes.  Classes
     that only the model knows are left out.
@@ -91,7 +91,6 @@ def evaluate_detector(predictor: Detector, data: ObjectImages, *, skip_unreadabl
     """
     # a model with names is judged before it works, one without when its first result says how many classes it has
     numbers = None if predictor.labels is None else _class_numbers(predictor.labels, data.classes)
-    has_masks = all(one.segmentation for image in data.images for one in image.objects)
     report: DetectionReport | None = None
     unreadable = []
     for image, (_, outcome) in zip(data.images, predictor.stream([one.file for one in data.images]), strict=True):
@@ -100,6 +99,8 @@ def evaluate_detector(predictor: Detector, data: ObjectImages, *, skip_unreadabl
                 raise ImageReadError(f"{outcome} (--on-corrupt skip leaves such files out)")
             unreadable.append(str(image.file))
             continue
+        if not isinstance(outcome, Detections):
+            raise DataError(f"the model gives a {type(outcome).__name__} of each image; expected a detector")
         if numbers is None:
             if len(outcome.names) != len(data.classes):
                 raise DataError(
@@ -108,7 +109,9 @@ def evaluate_detector(predictor: Detector, data: ObjectImages, *, skip_unreadabl
                 )
             numbers = np.arange(len(data.classes))
         if report is None:
-            report = DetectionReport(AveragePrecision(data, has_masks and outcome.soft_masks is not None), unreadable)
+            report = DetectionReport(
+                AveragePrecision(data, data.has_masks and outcome.soft_masks is not None), unreadable
+            )
         report.metric.add(_renumbered(outcome, numbers), image.identity)
     if report is None:
         raise DataError(f"{data.name}: none of {len(data.images)} images can be read")

@@ -159,7 +159,7 @@ class AveragePrecision:
         self._images = {image.identity: image for image in truth.images}
         self._found: dict[int, _Found] = {}
         self._evaluated: dict[Kind, PrecisionRecall] = {}
-        bare = [image.file for image in truth.images if not all(one.segmentation for one in image.objects)]
+        bare = [x.file for x in truth.images if not all(one.segmentation or one.crowd for one in x.objects)]
         if masks and bare:
             raise DataError(f"{len(bare)} images have objects without masks, {bare[0]} for one; evaluate boxes only")
 
@@ -236,6 +236,8 @@ class AveragePrecision:
             images.append({"id": identity, "height": image.size[0], "width": image.size[1]})
             for one in image.objects:
                 x1, y1, x2, y2 = one.box
+                # a crowd may lack a mask: its box is taken
+                shape = one.segmentation or [[x1, y1, x2, y1, x2, y2, x1, y2]]
                 annotation = {
                     "image_id": identity,
                     "category_id": self.truth.category_ids[one.label],
@@ -243,7 +245,7 @@ class AveragePrecision:
                     "area": one.area,
                     "iscrowd": int(one.crowd),
                 }
-                annotations.append(annotation | ({"segmentation": one.segmentation} if kind == "segm" else {}))
+                annotations.append(annotation | ({"segmentation": shape} if kind == "segm" else {}))
         categories = [{"id": number} for number in self.truth.category_ids]
         return {"images": images, "annotations": annotations, "categories": categories}
 

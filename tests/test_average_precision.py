@@ -1,0 +1,337 @@
+"""COCO's numbers: pycocotools' stored ones, pycocotools on random objects, and what an evaluation must survive."""
+
+import contextlib
+import copy
+import io
+import json
+import pickle
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+from faster_coco_eval import mask as run_length
+from PIL import Image
+
+from internimage.data.coco import ObjectAnnotation, ObjectImage, ObjectImages, read_coco
+from internimage.drawing.canvas import INK
+from internimage.drawing.objects import class_colour
+from internimage.drawing.precision_recall import precision_recall_chart
+from internimage.errors import DataError, ImageReadError, MissingExtraError
+from internimage.images import ImageSource
+from internimage.inference.object_evaluation import evaluate_detector
+from internimage.results.detections import Detections, run_lengths
+from internimage.tasks.average_precision import AveragePrecision, Kind, average_precision
+
+GOLDENS = Path(__file__).parent / "goldens" / "coco_eval"
+CLASSES, IDENTITIES = ("cat", "dog", "crowds", "bird", "nothing"), (3, 7, 8, 20, 21)
+
+
+def golden(name: str) -> Any:
+    return json.loads((GOLDENS / f"{name}.json").read_text())
+
+
+@dataclass(frozen=True)
+class Decoded(Detections):
+    """Detections whose masks are given as COCO's run lengths."""
+
+    runs: tuple[dict[str, Any], ...] = ()
+
+    def mask(self, index: int) -> np.ndarray[Any, Any]:
+        return run_length.decode(self.runs[index]).astype(bool)
+
+
+def reference_metric() -> AveragePrecision:
+    """The metric over the golden data and detections."""
+    data = read_coco(GOLDENS / "gt.json", GOLDENS)
+    metric = AveragePrecision(data, masks=True)
+    pairs = list(zip(golden("dets_bbox"), golden("dets_segm"), strict=True))
+    for image in data.images:
+        own = [(box, segm) for box, segm in pairs if box["image_id"] == image.identity]
+        boxes = np.array([box["bbox"] for box, _ in own]).reshape(-1, 4)
+        boxes[:, 2:] += boxes[:, :2]
+        scores = np.array([box["score"] for box, _ in own])
+        labels = np.array([data.category_ids.index(box["category_id"]) for box, _ in own], int)
+        source = ImageSource(image.file.name, image.file)
+        runs = tuple(segm["segmentation"] for _, segm in own)
+        metric.add(Decoded(boxes, scores, labels, data.classes, image.size, source, runs=runs), image.identity)
+    return metric
+
+
+def test_numbers_of_pycocotools(capfd: pytest.CaptureFixture[str]) -> None:
+    expected, metric = golden("expected"), reference_metric()
+    found = metric.compute()
+    assert found.pop("images") == 30
+    twelve = ["ap", "ap50", "ap75", "ap_small", "ap_medium", "ap_large"]
+    twelve += ["ar1", "ar10", "ar100", "ar_small", "ar_medium", "ar_large"]
+    assert list(found) == [f"{what}_{name}" for what in ("box", "mask") for name in twelve]
+    assert list(found.values()) == pytest.approx([*expected["bbox"].values(), *expected["segm"].values()], abs=1e-12)
+    rows = metric.per_class()
+    assert sum(row["objects"] for row in rows.values()) == 189 - 25
+    kinds: list[tuple[Kind, str]] = [("bbox", "box"), ("segm", "mask")]
+    for kind, prefix in kinds:
+        of_category = [value for value in expected[f"{kind}_per_category_AP"].values() if value is not None]
+        assert [row[f"{prefix}_ap"] for row in rows.values()] == pytest.approx(of_category, abs=1e-12)
+        recall, curves = metric.precision_recall(kind)
+        person = expected[f"{kind}_precision_at_iou50_by_recall_cat1"]
+        assert curves["person"][::10] == pytest.approx(person, abs=1e-12)
+        assert recall[::10] == pytest.approx(np.arange(11) / 10)
+        assert list(curves) == [*rows, "all"]
+        assert curves["all"].mean() == pytest.approx(found[f"{prefix}_ap50"])
+    assert capfd.readouterr() == ("", "")
+
+
+@pytest.mark.parametrize("kind", ["bbox", "segm"])
+def test_plain_dictionaries_as_mmdet_evaluates_them(kind: Kind) -> None:
+    truth, entries = golden("gt"), golden(f"dets_{kind}")
+    truth["annotations"][0]["id"] = 0  # taken for "no object" by the library
+    for entry in entries[::2] if kind == "segm" else ():
+        entry["segmentation"]["counts"] = run_lengths(run_length.decode(entry["segmentation"]))
+        entry["bbox"] = [0, 0, 1, 1]
+    before = copy.deepcopy((truth, entries))
+    found = average_precision(truth, entries, kind, (100, 300, 1000)).numbers()
+    expected = golden("expected")[f"{kind}_mmdet_maxDets_100_300_1000"]
+    assert list(found.values()) == pytest.approx(list(expected.values()), abs=1e-12)
+    assert (truth, entries) == before
+    with pytest.raises(DataError, match="detections in image 5, which is not among the 30"):
+        average_precision(truth, [{**entries[0], "image_id": 5}], kind)
+
+
+def random_data() -> tuple[ObjectImages, list[Detections]]:
+    """12 images with crowds; objects found a little beside where they are, with equal scores among them."""
+    draw = np.random.default_rng(3)
+    images, results = [], []
+    for number in range(12):
+        height, width = 180 + 5 * number, 260 - 4 * number
+        objects: list[ObjectAnnotation] = []
+        found = []
+        for index in range(9):
+            w, h = (round(float(draw.uniform(8, 160))) for _ in range(2))
+            x, y = int(draw.integers(0, width - w)), int(draw.integers(0, height - h))
+            label = int(draw.choice([0, 1, 2, 3]))
+            crowd = label == 2 or index == 8
+            shape: Any = [[x, y, x + w, y, x + w, y + h, x + w / 3, y + h, x, y + h / 2], [x, y, x + 3, y, x, y + 9]]
+            if crowd:
+                pixels = np.zeros((height, width), bool)
+                pixels[y : y + h, x : x + w] = draw.random((h, w)) < 0.9
+                shape = {"size": [height, width], "counts": run_lengths(pixels)}
+            objects.append(ObjectAnnotation((x, y, x + w, y + h), label, shape, crowd, w * h * 0.6, len(objects)))
+            for _ in range(int(draw.integers(0, 4))):
+                box = np.array([x, y, x + w, y + h]) + draw.normal(0, 0.08, 4) * [w, h, w, h]
+                found.append((np.sort(box.reshape(2, 2), 0).ravel(), round(float(draw.random()), 1), label))
+        images.append(ObjectImage(Path(f"{number}.jpg"), 100 - number, (height, width), tuple(objects)))
+        found.sort(key=lambda one: -one[1])
+        boxes, scores, labels = (np.array(column) for column in zip(*found, strict=True))
+        rows, columns = np.indices((28, 28))  # without the lower left corner, now more of it, now less
+        soft = (rows - 1.5 * columns < draw.uniform(0, 28, (len(found), 1, 1))).astype(np.float32)
+        soft[0] = 0  # an empty mask
+        source = ImageSource(f"{number}.jpg", Image.new("RGB", (width, height)))
+        size = (height, width)
+        results.append(Detections(boxes.astype(np.float32), scores, labels, CLASSES, size, source, soft))
+    return ObjectImages("random", CLASSES, IDENTITIES, tuple(images)), results
+
+
+DATA, RESULTS = random_data()
+
+
+def measured(results: list[Detections], data: ObjectImages = DATA, *, masks: bool = True) -> AveragePrecision:
+    """The metric after the first results, in batches of five."""
+    metric = AveragePrecision(data, masks)
+    identities = [image.identity for image in data.images[: len(results)]]
+    for start in range(0, len(results), 5):
+        chunk = slice(start, start + 5)
+        metric.update(results[chunk], SimpleNamespace(identities=identities[chunk]))
+    return metric
+
+
+def test_random_objects_as_pycocotools_evaluates_them() -> None:
+    from pycocotools import mask as oracle
+    from pycocotools.coco import COCO
+    from pycocotools.cocoeval import COCOeval
+
+    objects = [(image, one) for image in DATA.images for one in image.objects]
+    entries = [
+        entry
+        for image, result in zip(DATA.images, RESULTS, strict=True)
+        for entry in result.to_coco(image.identity, IDENTITIES)
+    ]
+    for entry in entries:
+        entry["segmentation"] = oracle.frPyObjects(entry["segmentation"], *entry["segmentation"]["size"])
+    truth = {
+        "images": [{"id": x.identity, "height": x.size[0], "width": x.size[1]} for x in DATA.images],
+        "categories": [{"id": identity} for identity in IDENTITIES],
+        "annotations": [
+            {
+                "id": number,
+                "image_id": image.identity,
+                "category_id": IDENTITIES[one.label],
+                "bbox": [one.box[0], one.box[1], one.box[2] - one.box[0], one.box[3] - one.box[1]],
+                "area": one.area,
+                "iscrowd": int(one.crowd),
+                "segmentation": one.segmentation,
+            }
+            for number, (image, one) in enumerate(objects, start=1)
+        ],
+    }
+    metric = measured(RESULTS)
+    kinds: list[tuple[Kind, str]] = [("bbox", "box"), ("segm", "mask")]
+    for kind, prefix in kinds:
+        with contextlib.redirect_stdout(io.StringIO()):
+            annotated = COCO()
+            annotated.dataset = copy.deepcopy(truth)
+            annotated.createIndex()
+            shown = [{key: v for key, v in entry.items() if kind == "bbox" or key != "bbox"} for entry in entries]
+            evaluation = COCOeval(annotated, annotated.loadRes(shown), kind)
+            evaluation.evaluate()
+            evaluation.accumulate()
+            evaluation.summarize()
+        numbers = [value for name, value in metric.compute().items() if name.startswith(prefix)]
+        assert numbers == pytest.approx(evaluation.stats.tolist(), abs=1e-12)
+        assert 0.1 < numbers[0] < 0.9
+        _, curves = metric.precision_recall(kind)
+        for name, index in (("cat", 0), ("dog", 1), ("bird", 3)):
+            np.testing.assert_allclose(curves[name], evaluation.eval["precision"][0, :, index, 0, 2], atol=1e-12)
+    assert list(metric.per_class()) == ["cat", "dog", "bird"]  # one class has only crowds, one nothing
+
+
+def test_processes_together_are_one() -> None:
+    """Two processes, three images seen by both; and a process that merged can go on."""
+    one, two = AveragePrecision(DATA, masks=True), AveragePrecision(DATA, masks=True)
+    for index, (image, result) in enumerate(zip(DATA.images, RESULTS, strict=True)):
+        for metric in [one] * (index < 6) + [two] * (index > 2):
+            metric.add(result, image.identity)
+    assert one.compute() != two.compute()
+    one.merge([pickle.loads(pickle.dumps(metric.state())) for metric in (one, two)])
+    assert one.compute() == measured(RESULTS).compute()
+
+
+def test_only_predicted_images_count() -> None:
+    part = replace(DATA, images=DATA.images[:5])
+    found = measured(RESULTS[:5]).compute()
+    assert found == measured(RESULTS[:5], part).compute()
+    assert found["images"] == 5
+    assert found["box_ap"] != measured(RESULTS).compute()["box_ap"]
+
+
+def test_nothing_to_find_and_nothing_found() -> None:
+    blind = [result.filter(2.0) for result in RESULTS]
+    metric = measured(blind)
+    assert set(metric.compute().values()) == {0.0, 12.0}
+    assert set(metric.compute()) == set(measured(RESULTS).compute())
+    assert set(metric.per_class()["cat"].values()) >= {0.0}
+    empty = replace(DATA, images=tuple(image._replace(objects=()) for image in DATA.images))
+    for results in (RESULTS, blind):
+        metric = measured(results, empty)
+        assert metric.compute() == {"images": 12}
+        assert (metric.per_class(), metric.precision_recall("segm")[1]) == ({}, {})
+    assert AveragePrecision(replace(DATA, images=()), masks=True).compute() == {"images": 0}
+
+
+def test_a_hundred_of_a_thousand_detections_count() -> None:
+    box = np.array([DATA.images[0].objects[0].box], np.float32)
+    label = DATA.images[0].objects[0].label
+    many = replace(
+        RESULTS[0],
+        boxes=np.repeat(box, 1000, 0) + np.linspace(40, 0, 1000)[:, None],
+        scores=np.linspace(1, 0, 1000),
+        labels=np.full(1000, label),
+        soft_masks=None,
+    )
+    found = measured([many], masks=False).compute()
+    assert found == measured([many.filter(float(many.scores[99]))], masks=False).compute()
+
+
+def test_what_cannot_be_compared_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    metric = AveragePrecision(DATA, masks=False)
+    with pytest.raises(DataError, match=r"0\.jpg: random has no image 5"):
+        metric.add(RESULTS[0], 5)
+    with pytest.raises(DataError, match=r"1\.jpg is 260x180, its annotations are for 256x185"):
+        metric.add(RESULTS[0], 99)
+    bare = [
+        image._replace(objects=(one._replace(segmentation=None),)) for image in DATA.images for one in image.objects
+    ]
+    with pytest.raises(DataError, match=r"images have objects without masks, 0\.jpg for one"):
+        AveragePrecision(replace(DATA, images=tuple(bare)), masks=True)
+    monkeypatch.setitem(__import__("sys").modules, "faster_coco_eval", None)
+    with pytest.raises(MissingExtraError, match=r"internimage\[detection\]"):
+        AveragePrecision(DATA, masks=False)
+
+
+class Predictor:
+    """Gives stored results in turn, under the classes of ``labels``."""
+
+    def __init__(self, labels: tuple[str, ...] | None, results: list[Detections | ImageReadError]) -> None:
+        self.labels = labels
+        self.results = results
+
+    def stream(self, images: Any) -> Iterator[tuple[ImageSource, Detections | ImageReadError]]:
+        assert images == [image.file for image in DATA.images]
+        yield from ((ImageSource("", ""), result) for result in self.results)
+
+
+def renamed(result: Detections, names: tuple[str, ...]) -> Detections:
+    """The result of a model that knows the classes in another order, and finds a car on top of all."""
+    labels = np.array([names.index(CLASSES[label]) for label in result.labels] + [names.index("car")])
+    last = slice(-1, None)
+    parts = [(x, x[last]) for x in (result.boxes, result.scores, result.soft_masks) if x is not None]
+    boxes, scores, soft = (np.concatenate(part) for part in parts)
+    return replace(result, boxes=boxes, scores=scores, soft_masks=soft, labels=labels, names=names)
+
+
+def test_report(tmp_path: Path) -> None:
+    names = ("car", *reversed(CLASSES))
+    results: list[Detections | ImageReadError] = [renamed(result, names) for result in RESULTS]
+    report = evaluate_detector(Predictor(names, results), DATA)
+    assert report.metric.compute() == measured(RESULTS).compute()
+    results[-1] = ImageReadError("11.jpg is missing")
+    with pytest.raises(ImageReadError, match=r"11\.jpg is missing \(--on-corrupt skip"):
+        evaluate_detector(Predictor(names, results), DATA)
+    report = evaluate_detector(Predictor(names, results), DATA, skip_unreadable=True)
+    numbers = measured(RESULTS[:-1]).compute()
+    lines = report.table().splitlines()
+    cat = report.metric.per_class()["cat"]
+    assert lines[0] == "class  objects  box AP  box AP50  mask AP  mask AP50"
+    assert lines[1].split() == ["cat", f"{cat['objects']:.0f}", *(f"{v:.1%}" for v in list(cat.values())[1:])]
+    assert lines[4].startswith(f"box AP {numbers['box_ap']:.1%}  box AP50 {numbers['box_ap50']:.1%}  mask AP ")
+    assert lines[4:] == [lines[4], "left out: 11.jpg"]
+    assert lines[4].endswith("images 11")
+    written = report.save(tmp_path / "out")
+    assert [path.name for path in written] == ["metrics.json", "precision_recall.png", "precision_recall_masks.png"]
+    assert json.loads(written[0].read_text()) == report.to_dict()
+    assert {key: report.to_dict()[key] for key in numbers} == numbers
+    assert all(Image.open(path).size[0] > 600 for path in written[1:])
+
+
+def test_report_without_masks_names_or_objects(tmp_path: Path) -> None:
+    boxes: list[Detections | ImageReadError] = [replace(result, soft_masks=None) for result in RESULTS]
+    report = evaluate_detector(Predictor(None, boxes), DATA)
+    assert report.table().splitlines()[0] == "class  objects  box AP  box AP50"
+    assert report.metric.compute() == measured(RESULTS, masks=False).compute()
+    empty = replace(DATA, images=tuple(image._replace(objects=()) for image in DATA.images))
+    report = evaluate_detector(Predictor(None, boxes), empty)
+    assert report.table().splitlines() == ["class  objects  box AP  box AP50", "images 12"]
+    assert report.save(tmp_path) == [tmp_path / "metrics.json"]
+    few: list[Detections | ImageReadError] = [replace(result, names=("class 0",)) for result in RESULTS]
+    with pytest.raises(DataError, match="the model has 1 classes without names, the data 5"):
+        evaluate_detector(Predictor(None, few), DATA)
+    with pytest.raises(DataError, match="does not know the classes dog, crowds, bird, nothing; it knows cat, fish"):
+        evaluate_detector(Predictor(("cat", "fish"), few), DATA)
+    with pytest.raises(DataError, match="random: none of 12 images can be read"):
+        evaluate_detector(Predictor(CLASSES, [ImageReadError("x")] * 12), DATA, skip_unreadable=True)
+
+
+def test_chart_shows_every_curve() -> None:
+    """The mean is black and bold; a class that is found up to recall 0.5 falls there; colours are the classes'."""
+    recall = np.linspace(0, 1, 101)
+    classes = [("steps", 4, (recall <= 0.5) * 0.8), ("flat", 9, np.full(101, 0.4))]
+    picture = np.asarray(precision_recall_chart(recall, np.full(101, 0.6), classes)).astype(int)
+    plot = picture[56:576, 72:592]
+    assert (plot[205:212, 400] == INK).all(-1).sum() >= 4  # 1 - 0.6 of 520 rows
+    column = (np.abs(plot[:, 100] - class_colour(4)).sum(-1) < 40).nonzero()[0]
+    assert column == pytest.approx(0.2 * 519, abs=2)
+    assert not (np.abs(plot[:510, 275:] - class_colour(4)).sum(-1) < 40).any()
+    row = (np.abs(plot[311] - class_colour(9)).sum(-1) < 40).mean()
+    assert 0.5 < row < 0.9  # the second curve is dashed
