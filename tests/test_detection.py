@@ -15,12 +15,15 @@ from torch import Tensor
 from internimage.backbones.internimage import InternImageConfig
 from internimage.checkpoints.layouts import from_ours, to_ours
 from internimage.errors import ConfigError, ImageReadError
+from internimage.factory import ARCHITECTURES
 from internimage.images.scaling import FitPreprocessing, pad_together, scale_bilinear
 from internimage.layers.boxes import decode, encode, suppress
+from internimage.layers.detection import RawDetections
 from internimage.layers.roi_heads import BoxHead, paste_masks, region_features
 from internimage.layers.rpn import RPN
 from internimage.models.cascade_rcnn import CascadeRCNN, CascadeRCNNConfig
-from internimage.models.mask_rcnn import MaskRCNN, MaskRCNNConfig, RawDetections
+from internimage.models.mask_rcnn import MaskRCNN, MaskRCNNConfig
+from internimage.recipes import get_recipe
 
 OPS = {name: torch.from_numpy(array) for name, array in np.load(GOLDENS / "detection_ops.npz").items()}
 STDS = (0.1, 0.1, 0.2, 0.2)
@@ -159,19 +162,10 @@ def same(one: RawDetections, other: RawDetections) -> None:
 # --- released detectors ----------------------------------------------------------------------------------------------
 
 
-def build(manifest: dict[str, Any], device: str = "cpu") -> MaskRCNN | CascadeRCNN:
-    """The model that a released configuration describes."""
-    given = manifest["architecture"]
-    names = ("channels", "depths", "groups", "layer_scale", "offset_scale", "post_norm")
-    backbone = {name: value for name, value in given["backbone"].items() if name in names}
-    backbone = InternImageConfig(**{k: tuple(v) if isinstance(v, list) else v for k, v in backbone.items()})
+def build(name: str, device: str = "cpu") -> MaskRCNN | CascadeRCNN:
+    recipe = get_recipe(name)
     with torch.device(device):
-        if given["type"] == "MaskRCNN":
-            return MaskRCNN(MaskRCNNConfig(backbone)).eval()
-        if given["roi_head"].get("mask_head"):
-            return CascadeRCNN(CascadeRCNNConfig(backbone)).eval()
-        crowd = CascadeRCNNConfig(backbone, 1, box_convolutions=0, box_linears=2, box_per_class=False, mask_width=None)
-        return CascadeRCNN(crowd).eval()
+        return ARCHITECTURES[recipe.architecture].model(recipe.config).eval()
 
 
 def read(path: Path) -> dict[str, Any]:
@@ -183,11 +177,12 @@ def test_names_and_shapes_are_those_of_every_released_detector(shared: Path) -> 
     paths = [path for path in (shared / CONFIGURATIONS).glob("*.json") if path.name.startswith(("mask_", "cascade_"))]
     assert len(paths) == 12
     for path in paths:
-        manifest = read(path)
-        model = build(manifest, "meta")
+        manifest, name = read(path), path.stem.removesuffix("_with_dcnv4")
+        model = build(name, "meta")
+        assert sum(parameter.numel() for parameter in model.parameters()) == manifest["total_params"]
         official = from_ours(model.state_dict(), "official", model.config)
-        shapes = {official[name]: list(tensor.shape) for name, tensor in model.state_dict().items()}
-        assert shapes == {name: entry[0] for name, entry in manifest["state_dict"].items()}, path.name
+        shapes = [(official[name], list(tensor.shape)) for name, tensor in model.state_dict().items()]
+        assert shapes == [(name, entry[0]) for name, entry in manifest["state_dict"].items()], path.name
 
 
 def released(shared: Path, golden: str) -> tuple[Any, Any, dict[str, Any], MaskRCNN | CascadeRCNN]:
@@ -204,7 +199,7 @@ def released(shared: Path, golden: str) -> tuple[Any, Any, dict[str, Any], MaskR
     fill.fill_state_dict(state, seed=0)
     overrides = read(shared / "goldens" / "fill_detection_overrides.json")
     fill.apply_overrides(state, overrides[meta.get("overrides", golden)])
-    model = build(manifest)
+    model = build(Path(meta["config"]).stem)
     model.load_state_dict({ours: state[name] for name, ours in to_ours(state, "official", model.config).items()})
     return fill, data, meta, model
 

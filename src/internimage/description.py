@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
+from internimage.images.scaling import FitPreprocessing
 from internimage.images.transforms import Preprocessing
 
 
@@ -31,6 +32,6 @@ class ModelDescription:
 
     architecture: str
     config: dict[str, Any] = field(default_factory=dict)
-    preprocessing: Preprocessing | None = None
+    preprocessing: Preprocessing | FitPreprocessing | None = None
     labels: tuple[str, ...] | None = None
     source: ModelSource = ModelSource()

@@ -8,7 +8,7 @@ import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal, TypeAlias, TypeVar
 
 import torch
 from torch import nn
@@ -18,10 +18,13 @@ from internimage.checkpoints import convert, files, folder, hub, layouts, loadin
 from internimage.description import ModelDescription, ModelSource
 from internimage.errors import CheckpointMismatchError, ConfigError, DownloadError, UnknownModelError
 from internimage.labels import imagenet22k_to_1k, load_labels
+from internimage.models.cascade_rcnn import CascadeRCNN, CascadeRCNNConfig
 from internimage.models.classifier import ClassifierConfig, ImageClassifier
+from internimage.models.mask_rcnn import MaskRCNN, MaskRCNNConfig
 from internimage.recipes import get_recipe
 
 M = TypeVar("M", bound=nn.Module)
+Config: TypeAlias = ClassifierConfig | MaskRCNNConfig | CascadeRCNNConfig
 
 
 @dataclass(frozen=True)
@@ -29,11 +32,13 @@ class Architecture:
     """A kind of model: its configuration and the module built from it."""
 
     config: type[Any]
-    model: type[ImageClassifier] | type[InternImage]
+    model: type[Any]
 
 
 ARCHITECTURES: dict[str, Architecture] = {
     "image_classifier": Architecture(ClassifierConfig, ImageClassifier),
+    "mask_rcnn": Architecture(MaskRCNNConfig, MaskRCNN),
+    "cascade_rcnn": Architecture(CascadeRCNNConfig, CascadeRCNN),
     "internimage": Architecture(InternImageConfig, InternImage),
 }
 
@@ -60,7 +65,8 @@ def create_model(
         checkpoint: a file or folder to load instead: official ``.pth``, Hugging Face, safetensors or a folder of ours.
             Every tensor must be used and every parameter filled.
         num_classes: another number of classes than the recipe's.  A checkpoint with that many is loaded whole; from any
-            other, the classifier is left out and starts anew, with a warning.  0 gives pooled features.
+            other, what depends on the classes is left out and starts anew, with a warning.  0 gives a classifier's
+            pooled features.
         labels: "imagenet1k" reduces a 21,841-way classifier to the 1,000 classes of ImageNet-1K, as the original
             evaluation does.
         features_only: the backbone alone; ``model(images)`` is a list of NCHW maps, strides 4, 8, 16, 32.
@@ -85,6 +91,8 @@ def create_model(
         raise ConfigError("labels takes 'imagenet1k' alone and excludes num_classes")
     if labels is not None and recipe.labels != "imagenet22k":
         raise ConfigError(f"{name} has no 21,841-way classifier to reduce; leave labels out")
+    if num_classes == 0 and recipe.task != "classification":
+        raise ConfigError(f"num_classes is 0; {name} needs classes (features_only=True gives its backbone)")
     path: Path | None = None
     if pretrained:
         if recipe.weights is None:
@@ -100,7 +108,7 @@ def create_model(
         return backbone
     classes = recipe.config.num_classes if num_classes is None else num_classes
     config = dataclasses.replace(recipe.config, num_classes=classes)
-    model = _build_classifier(config, path, device, dtype, replace_classifier=num_classes is not None)
+    model = _build_model(recipe.architecture, config, path, device, dtype, replace_classifier=num_classes is not None)
     names = load_labels(recipe.labels) if recipe.labels and classes == recipe.config.num_classes else None
     if path is not None and (path / folder.DESCRIPTION_FILE).is_file():  # a folder knows its own classes
         own = folder.read_description(path).labels
@@ -156,14 +164,14 @@ def save_model(
     kinds = [name for name, kind in ARCHITECTURES.items() if isinstance(model, kind.model)]
     if not kinds:
         raise ConfigError(f"cannot save a {type(model).__name__}; expected a model made by create_model")
-    assert isinstance(model, ImageClassifier | InternImage)
-    description = model.description or ModelDescription(kinds[0])
-    classes = model.num_classes if isinstance(model, ImageClassifier) else 0
+    config: Any = model.config
+    description: ModelDescription = model.description or ModelDescription(kinds[0])  # type: ignore[assignment]
+    classes = getattr(config, "num_classes", 0)  # a backbone alone has none
     if labels is not None and len(labels) != classes:
         raise ConfigError(f"{len(labels)} labels for a model with {classes} outputs")
     names = tuple(labels) if labels is not None else description.labels
     names = names if names is not None and len(names) == classes else None
-    description = dataclasses.replace(description, config=dataclasses.asdict(model.config), labels=names)
+    description = dataclasses.replace(description, config=dataclasses.asdict(config), labels=names)
     return folder.write_folder(path, model.state_dict() if weights is None else weights, description)
 
 
@@ -180,7 +188,7 @@ def convert_checkpoint(
     Args:
         source: a file or folder in any layout.
         target: a ``.pth`` file for "official", a folder for "hf" and "ours".
-        layout: the layout to write.
+        layout: the layout to write; detectors know "official" and "ours".
         name: the model the file belongs to; by default the stem of the file or what ``model.json`` says.
         ema: take the moving average of a training checkpoint.
     """
@@ -189,7 +197,7 @@ def convert_checkpoint(
     description, config = _identify(source, name)
     config = dataclasses.replace(config, num_classes=loading.classes_in(file, config))
     with torch.device("meta"):
-        expected = loading.model_specs(ImageClassifier(config))
+        expected = loading.model_specs(ARCHITECTURES[description.architecture].model(config))
     selected = loading.match(file, loading.names_in(file, config), expected)
     tensors = {selected[theirs]: tensor for theirs, tensor in file.read(selected)}
     if description.labels is not None and len(description.labels) != config.num_classes:
@@ -200,14 +208,14 @@ def convert_checkpoint(
     )
 
 
-def _identify(source: Path, name: str | None) -> tuple[ModelDescription, ClassifierConfig]:
+def _identify(source: Path, name: str | None) -> tuple[ModelDescription, Config]:
     """What model a file holds: by the name given, by its ``model.json``, or by its own name."""
     place = source if source.is_dir() else source.parent
     if name is None and (place / folder.DESCRIPTION_FILE).is_file():
         description = folder.read_description(place)
-        if description.architecture != "image_classifier":
-            raise ConfigError(f"{source} holds a {description.architecture}; only classifiers have other layouts")
-        return description, folder.from_plain(ClassifierConfig, description.config)
+        if description.architecture not in ARCHITECTURES or description.architecture == "internimage":
+            raise ConfigError(f"{source} holds a {description.architecture}; only whole models have other layouts")
+        return description, folder.from_plain(ARCHITECTURES[description.architecture].config, description.config)
     name = name or (source.name if source.is_dir() else source.stem)
     try:
         recipe = get_recipe(name)
@@ -220,25 +228,32 @@ def _identify(source: Path, name: str | None) -> tuple[ModelDescription, Classif
     ), recipe.config
 
 
-def _build_classifier(
-    config: ClassifierConfig,
+def _build_model(
+    architecture: str,
+    config: Config,
     path: Path | None,
     device: str | torch.device | None,
     dtype: torch.dtype | None,
     *,
     replace_classifier: bool = False,
-) -> ImageClassifier:
+) -> Any:
+    build = ARCHITECTURES[architecture].model
     if path is None:
-        return _on(ImageClassifier(config), device, dtype)
+        return _on(build(config), device, dtype)
     file = files.open_checkpoint(path)
     mapping = loading.names_in(file, config)
     classes = loading.classes_in(file, config)
     anew = replace_classifier and classes != config.num_classes
     with torch.device("meta"):
-        model = ImageClassifier(config)
-    head = loading.CLASSIFIER_TENSORS if anew else ()
-    unused = [ours for ours in mapping.values() if ours.startswith("metadata_head.")] if anew else ()
-    selected = loading.match(file, mapping, loading.model_specs(model), unused=(*head, *unused), absent=head)
+        model = build(config)
+    specs = loading.model_specs(model)
+    unused: list[str] = []
+    absent: list[str] = []
+    if anew:
+        unused = [ours for ours in mapping.values() if _depends_on_classes(ours)]
+        found = {ours: file.specs[theirs].shape for theirs, ours in mapping.items()}
+        absent = [ours for ours in specs if loading.is_class_tensor(ours) and found.get(ours) != specs[ours].shape]
+    selected = loading.match(file, mapping, specs, unused=unused, absent=absent)
     loading.assign(model, file, selected, _device(device), dtype or torch.float32)
     if anew and config.num_classes:
         model.reset_classifier(config.num_classes)
@@ -250,14 +265,19 @@ def _build_classifier(
     return model.eval()
 
 
+def _depends_on_classes(name: str) -> bool:
+    """Whether a tensor is of no use with other classes; without a classifier, neither is a metadata head."""
+    return loading.is_class_tensor(name) or name.startswith("metadata_head.")
+
+
 def _build_backbone(
-    config: ClassifierConfig,
+    config: Config,
     path: Path | None,
     device: str | torch.device | None,
     dtype: torch.dtype | None,
     out_indices: Sequence[int],
 ) -> InternImage:
-    """The backbone of a classifier, from a file of the whole classifier or of the backbone alone."""
+    """The backbone of a model, from a file of the whole model or of the backbone alone."""
     if path is None:
         return _on(InternImage(config.backbone, out_indices), device, dtype)
     file = files.open_checkpoint(path)

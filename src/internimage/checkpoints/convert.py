@@ -10,15 +10,17 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from internimage.backbones.internimage import InternImageConfig
 from internimage.checkpoints.folder import (
     WEIGHTS_FILE,
     write_folder,
     write_safetensors,
     written_aside,
 )
-from internimage.checkpoints.layouts import Layout, from_ours
+from internimage.checkpoints.layouts import Layout, ModelConfig, from_ours
 from internimage.description import ModelDescription
 from internimage.errors import ConfigError
+from internimage.images import Preprocessing
 from internimage.models.classifier import ClassifierConfig
 
 # The repository whose modelling code transformers is to fetch; it is the same in all published ones.
@@ -30,13 +32,14 @@ def write_layout(
     target: Path,
     layout: Layout,
     tensors: Mapping[str, Tensor],
-    config: ClassifierConfig,
+    config: ModelConfig,
     description: ModelDescription,
 ) -> Path:
     """Write tensors, given by our names, to ``target`` in ``layout``; return the path written.
 
-    "official" is a ``.pth`` file ``{"model": state_dict}``; "hf" a folder with ``model.safetensors``, ``config.json``
-    and ``preprocessor_config.json``; "ours" a model folder.
+    "official" is a ``.pth`` file, ``{"model": state_dict}`` for classifiers and ``{"meta": {"CLASSES": names},
+    "state_dict": state_dict}`` for detectors; "hf" (classifiers alone) a folder with ``model.safetensors``,
+    ``config.json`` and ``preprocessor_config.json``; "ours" a model folder.
     """
     if layout == "official" and target.suffix != ".pth":
         raise ConfigError(f"the official layout is one .pth file; {target} does not end in .pth")
@@ -44,15 +47,22 @@ def write_layout(
         raise ConfigError(f"the {layout} layout is a folder; {target} looks like a file")
     if layout == "ours":
         return write_folder(target, tensors, description)
-    if not config.backbone.mask_softmax:  # every reader of those files would apply the softmax
+    backbone = config if isinstance(config, InternImageConfig) else config.backbone
+    if not backbone.mask_softmax:  # every reader of those files would apply the softmax
         raise ConfigError(f"the {layout} layout cannot say that a model's masks have no softmax; write the layout ours")
     names = from_ours(tensors, layout, config)
     renamed = {names[name]: tensor for name, tensor in tensors.items()}
     if layout == "official":
         target.parent.mkdir(parents=True, exist_ok=True)
         with written_aside(target) as aside:
-            torch.save({"model": {name: tensor.clone() for name, tensor in renamed.items()}}, aside)
+            state = {name: tensor.clone() for name, tensor in renamed.items()}
+            if isinstance(config, ClassifierConfig | InternImageConfig):
+                torch.save({"model": state}, aside)
+            else:
+                torch.save({"meta": {"CLASSES": description.labels}, "state_dict": state}, aside)
         return target
+    if not isinstance(config, ClassifierConfig):
+        raise ConfigError("the hf layout is for classifiers; write the layout official or ours")
     target.mkdir(parents=True, exist_ok=True)
     with (
         written_aside(target / WEIGHTS_FILE) as weights,
@@ -113,7 +123,7 @@ def _hf_config(config: ClassifierConfig, description: ModelDescription) -> dict[
 
 def _hf_preprocessor(description: ModelDescription) -> dict[str, Any]:
     preprocessing = description.preprocessing
-    if preprocessing is None:
+    if not isinstance(preprocessing, Preprocessing):
         return {}
     return {
         "feature_extractor_type": "CLIPFeatureExtractor",

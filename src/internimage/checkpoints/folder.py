@@ -77,7 +77,11 @@ def _convert(kind: Any, data: Any, where: str) -> Any:
     if origin in (typing.Union, types.UnionType):
         if data is None and type(None) in arguments:
             return None
-        return _convert(next(a for a in arguments if a is not type(None)), data, where)
+        kinds = [kind for kind in arguments if kind is not type(None)]
+        if isinstance(data, dict):  # of several dataclasses the one that has such fields
+            fits = (kind for kind in kinds if set(data) <= set(getattr(kind, "__dataclass_fields__", ())))
+            return _convert(next(fits, kinds[0]), data, where)
+        return _convert(kinds[0], data, where)
     if origin is typing.Literal:
         if data in arguments:
             return data

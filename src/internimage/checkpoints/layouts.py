@@ -117,8 +117,9 @@ _HF_PREFIX = "model."
 
 def layout_of(names: Iterable[str]) -> Layout:
     """Recognise a layout by its names."""
-    roots = {name.split(".", 2)[0] for name in names}
-    if "patch_embed" in roots:
+    names = list(names)
+    roots = {name.split(".", 1)[0] for name in names}
+    if "patch_embed" in roots or any(name.startswith("backbone.patch_embed.") for name in names):
         return "official"
     if "model" in roots:
         return "hf"

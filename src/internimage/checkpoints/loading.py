@@ -2,24 +2,21 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Mapping
 
 import torch
 from torch import nn
 
-from internimage.backbones.internimage import InternImageConfig
 from internimage.checkpoints.files import TensorFile, TensorSpec, batches
-from internimage.checkpoints.layouts import layout_of, to_ours
+from internimage.checkpoints.layouts import ModelConfig, layout_of, to_ours
 from internimage.errors import CheckpointMismatchError
-from internimage.models.classifier import ClassifierConfig
 
 _LISTED = 6
-CLASSIFIER_TENSORS = (
-    "classifier.weight",
-    "classifier.bias",
-    "metadata_head.fc.weight",
-    "metadata_head.fc.bias",
+_CLASS_TENSOR = re.compile(
+    r"(classifier|metadata_head\.fc|box_heads?(\.\d+)?\.(classifier|regressor)|mask_heads?(\.\d+)?\.logits)\.(weight|bias)"
 )
+_FIRST_CLASSIFIER = re.compile(r"(?P<box>box_heads?(\.0)?\.)?classifier\.weight")
 
 
 def model_specs(model: nn.Module) -> dict[str, TensorSpec]:
@@ -27,7 +24,7 @@ def model_specs(model: nn.Module) -> dict[str, TensorSpec]:
     return {name: TensorSpec(tuple(t.shape), t.dtype) for name, t in model.state_dict().items()}
 
 
-def names_in(file: TensorFile, config: ClassifierConfig | InternImageConfig) -> dict[str, str]:
+def names_in(file: TensorFile, config: ModelConfig) -> dict[str, str]:
     """Our name of every tensor of ``file`` that is part of such a model."""
     return to_ours(file.specs, layout_of(file.specs), config)
 
@@ -77,20 +74,28 @@ def match(
     if problems:
         hint = "check that the name belongs to the file"
         classes = _classes(file, mapping)
-        if classes and not missing and not leftover and any("classifier" in mapping[t] for t in selected):
-            only_head = all(mapping[t.split(" is ")[0]] in CLASSIFIER_TENSORS for t in reshaped)
+        if classes and not missing and not leftover:
+            only_head = all(is_class_tensor(mapping[text.split(" is ")[0]]) for text in reshaped)
             hint = f"the file has {classes} classes: pass num_classes={classes}" if only_head else hint
         raise CheckpointMismatchError(f"{file.path} does not fit the model: {'; '.join(problems)}; {hint}")
     return selected
 
 
-def classes_in(file: TensorFile, config: ClassifierConfig) -> int:
-    """Outputs of the classifier in a file; 0 if it has none."""
+def classes_in(file: TensorFile, config: ModelConfig) -> int:
+    """Classes that a file tells apart, background aside; 0 if it has no classifier."""
     return _classes(file, names_in(file, config))
 
 
 def _classes(file: TensorFile, mapping: Mapping[str, str]) -> int:
-    return next((file.specs[t].shape[0] for t, ours in mapping.items() if ours == "classifier.weight"), 0)
+    for theirs, ours in mapping.items():
+        if found := _FIRST_CLASSIFIER.fullmatch(ours):
+            return file.specs[theirs].shape[0] - (found["box"] is not None)
+    return 0
+
+
+def is_class_tensor(name: str) -> bool:
+    """Whether one of our names stands for a tensor that depends on the classes."""
+    return _CLASS_TENSOR.fullmatch(name) is not None
 
 
 def assign(

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     import torch
 
     from internimage.inference import Predictor
+    from internimage.inference.views import TestTimeAugmentation
 
 T = TypeVar("T")
 
@@ -50,7 +51,7 @@ class ModelOptions:
 
         return getattr(torch, self.dtype)
 
-    def predictor(self) -> Predictor:
+    def predictor(self, augmentation: TestTimeAugmentation | None = None) -> Predictor:
         """The model behind :class:`internimage.Predictor`."""
         from internimage.inference import Predictor
 
@@ -61,6 +62,7 @@ class ModelOptions:
             device=self.device,
             dtype=self.torch_dtype(),
             batch_size=self.batch_size,
+            augmentation=augmentation,
         )
 
 

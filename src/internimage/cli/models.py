@@ -36,16 +36,17 @@ class Models:
                 print(json.dumps(asdict(recipe)))
             return 0
         table = Table(box=None, pad_edge=False, header_style="bold")
-        for heading in ("model", "params", "size", "GMACs", "weights", "score"):
+        table.add_column("model", no_wrap=True, min_width=max(len(recipe.name) for recipe in recipes))
+        for heading in ("params", "size", "GMACs", "weights", "score"):
             table.add_column(heading, justify="right" if heading in ("params", "size", "GMACs") else "left")
         for recipe in recipes:
-            score = f"{recipe.published.value} {recipe.published.metric}" if recipe.published else "-"
+            score = str(recipe.published or "-")
             score = f"{recipe.measured} (ours)" if recipe.measured else score
             packaged = isinstance(recipe.weights, PackagedModel)
             table.add_row(
                 recipe.name,
                 f"{recipe.parameters / 1e6:.1f} M",
-                str(recipe.preprocessing.crop),
+                recipe.preprocessing.extent,
                 f"{recipe.gmacs:.1f}",
                 "packaged" if packaged else "released" if recipe.weights else "none",
                 score,
@@ -53,6 +54,6 @@ class Models:
         Console(width=None if Console().is_terminal else 120).print(table)
         print(
             "\nScores are the authors' own, unless marked ours. "
-            "GMACs: multiply-additions of one image of that size, counted here."
+            "GMACs: multiply-additions of one image of that size (of detectors: 800x1280), counted here."
         )
         return 0

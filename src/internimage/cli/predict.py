@@ -14,14 +14,17 @@ from tyro.conf import FlagCreatePairsOff, arg
 from internimage.cli.common import Images, ModelOptions, progress, report_failures
 
 if TYPE_CHECKING:
-    from internimage.results import Classification
+    from internimage.inference.views import TestTimeAugmentation
+    from internimage.results import Classification, Detections
 
 
 @dataclass(frozen=True)
 class Predict:
-    """Classify images and print the most probable classes.
+    """Classify images or find the objects in them, whatever the model is made for.
 
     $ internimage predict photo.jpg
+
+    $ internimage predict street.jpg --model mask_rcnn_internimage_t_fpn_3x_coco --save out/
 
     $ internimage predict photos/ --model internimage_b_1k_224 --csv > photos.csv
 
@@ -33,31 +36,42 @@ class Predict:
     images: Images
     model: ModelOptions = field(default_factory=ModelOptions)
     topk: int = 5
-    """Classes to print for each image."""
+    """Classifiers: classes to print for each image."""
+    score: float = 0.3
+    """Detectors: least score of the objects that are printed and drawn."""
+    tta: FlagCreatePairsOff[bool] = False
+    """Detectors: look at each picture mirrored too, and at --tta-sides; slower and more exact."""
+    tta_sides: Annotated[tuple[int, ...], arg(metavar="PIXELS...", help_behavior_hint="(default: the model's)")] = ()
+    """Shorter sides of the picture that --tta looks at, such as 600 800 1000."""
     json: FlagCreatePairsOff[bool] = False
     """Print one JSON object a line."""
     csv: FlagCreatePairsOff[bool] = False
-    """Print comma-separated values: image, rank, index, label, score."""
+    """Print comma-separated values: image, rank, index, label, score; of objects also x1, y1, x2, y2 in pixels."""
     save: Annotated[Path | None, arg(metavar="FOLDER", help_behavior_hint="")] = None
     """Folder to write the annotated pictures to."""
 
     def run(self) -> int:
         from internimage.errors import ConfigError, ImageReadError
         from internimage.images import list_images
+        from internimage.models.classifier import ImageClassifier
+        from internimage.results import Classification
 
         if self.json and self.csv:
             raise ConfigError("choose one of --json and --csv")
         if self.topk < 1:
             raise ConfigError(f"--topk is {self.topk}; expected at least 1")
+        if not 0 <= self.score <= 1:
+            raise ConfigError(f"--score is {self.score}; expected 0 to 1")
         if not self.images:
             raise ConfigError("no image given; name files, folders, URLs or quoted patterns")
         sources = list_images(list(self.images))
-        predictor = self.model.predictor()
+        predictor = self.model.predictor(self._augmentation())
         if self.save:
             self.save.mkdir(parents=True, exist_ok=True)
         writer = csv.writer(sys.stdout)
         if self.csv:
-            writer.writerow(("image", "rank", "index", "label", "score"))
+            box = () if isinstance(predictor.model, ImageClassifier) else ("x1", "y1", "x2", "y2")
+            writer.writerow(("image", "rank", "index", "label", "score", *box))
         failures: list[str] = []
         names: set[str] = set()
         stream = predictor.stream(sources)
@@ -66,15 +80,19 @@ class Predict:
                 failures.append(source.name)
                 print(f"internimage: {result}", file=sys.stderr)
                 continue
-            self._print(result, writer)
+            if isinstance(result, Classification):
+                self._print_classes(result, writer)
+            else:
+                self._print_objects(result.filter(self.score), writer)
             if self.save:
                 target = self.save / _free_name(Path(source.name).stem, names)
-                result.draw(self.topk).save(target)
+                picture = result.draw(self.topk) if isinstance(result, Classification) else result.draw(self.score)
+                picture.save(target)
         if self.save and len(failures) < len(sources):
             print(f"annotated pictures: {self.save}", file=sys.stderr)
         return report_failures(failures, len(sources))
 
-    def _print(self, result: Classification, writer: Any) -> None:
+    def _print_classes(self, result: Classification, writer: Any) -> None:
         if self.json:
             print(json.dumps(result.to_dict(self.topk), ensure_ascii=False))
         elif self.csv:
@@ -84,6 +102,30 @@ class Predict:
             print(result.source.name)
             for scored in result.top(self.topk):
                 print(f"  {scored.score:6.1%}  {scored.label}")
+
+    def _print_objects(self, result: Detections, writer: Any) -> None:
+        content = result.to_dict()
+        if self.json:
+            print(json.dumps(content, ensure_ascii=False))
+            return
+        if not self.csv:
+            print(f"{result.source.name}: {len(result)} object{'' if len(result) == 1 else 's'}")
+        for rank, found in enumerate(content["objects"], 1):
+            box = [f"{value:.1f}" for value in found["box"]]
+            if self.csv:
+                writer.writerow(
+                    (result.source.name, rank, found["index"], found["label"], f"{found['score']:.6f}", *box)
+                )
+            else:
+                print(f"  {found['score']:6.1%}  {found['label']}  ({', '.join(box)})")
+
+    def _augmentation(self) -> TestTimeAugmentation | None:
+        from internimage.errors import ConfigError
+        from internimage.inference.views import TestTimeAugmentation
+
+        if self.tta_sides and not self.tta:
+            raise ConfigError("--tta-sides belongs to --tta")
+        return TestTimeAugmentation(self.tta_sides) if self.tta else None
 
 
 def _free_name(stem: str, taken: set[str]) -> str:

@@ -26,6 +26,7 @@ def predict_photos() -> list[tuple[str, Classification]]:
     for sample, (_, outcome) in zip(data.samples, outcomes, strict=True):
         if isinstance(outcome, ImageReadError):
             raise outcome
+        assert isinstance(outcome, Classification)
         results.append((data.classes[sample.label], outcome))
     return results
 

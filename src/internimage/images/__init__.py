@@ -9,11 +9,13 @@ from internimage.images.reader import (
     list_images,
     read_image,
 )
+from internimage.images.scaling import FitPreprocessing
 from internimage.images.transforms import Preprocessing
 
 __all__ = [
     "IMAGE_SUFFIXES",
     "ArchiveMember",
+    "FitPreprocessing",
     "ImageInput",
     "ImageInputs",
     "ImageSource",

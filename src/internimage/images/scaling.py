@@ -15,6 +15,7 @@ from internimage.images.reader import exceeds_pixel_limit
 if TYPE_CHECKING:
     import torch
 
+_DIVISOR = 32  # the coarsest map has a pixel for each 32 of the image
 _UNIT = 2048  # OpenCV's weights of 8-bit pixels are whole numbers of 1 / 2048
 
 
@@ -38,6 +39,11 @@ class FitPreprocessing:
     def __post_init__(self) -> None:
         if not 1 <= self.short <= self.long:
             raise ConfigError(f"short and long are {self.short} and {self.long}; expected 1 <= short <= long")
+
+    @property
+    def extent(self) -> str:
+        """Size of the result, for people."""
+        return f"{self.short}x{self.long}"
 
     def __call__(self, image: Image.Image) -> torch.Tensor:
         """Preprocess one picture of mode "RGB": float32 (3, H, W)."""
@@ -77,9 +83,14 @@ def scale_bilinear(pixels: np.ndarray[Any, Any], height: int, width: int) -> np.
     return ((blended + 2) >> 2).clip(0, 255).astype(np.uint8)
 
 
-def pad_together(images: Sequence[torch.Tensor], divisor: int = 32) -> torch.Tensor:
-    """Images (3, H_i, W_i) as one batch (N, 3, H, W), zeros at the right and bottom, sides multiples of ``divisor``."""
-    height, width = (-(-max(image.shape[side] for image in images) // divisor) * divisor for side in (1, 2))
+def padded(side: int) -> int:
+    """The multiple of 32 that a side is padded to."""
+    return -(-side // _DIVISOR) * _DIVISOR
+
+
+def pad_together(images: Sequence[torch.Tensor]) -> torch.Tensor:
+    """Images (3, H_i, W_i) as one batch (N, 3, H, W), zeros at the right and bottom, sides multiples of 32."""
+    height, width = (padded(max(image.shape[side] for image in images)) for side in (1, 2))
     batch = images[0].new_zeros(len(images), 3, height, width)
     for place, image in zip(batch, images, strict=True):
         place[:, : image.shape[1], : image.shape[2]] = image

@@ -50,6 +50,11 @@ class Preprocessing:
         if len(self.mean) != 3 or len(self.std) != 3 or not all(value > 0 for value in self.std):
             raise ConfigError(f"mean and std need 3 values, std above 0, got {self.mean} and {self.std}")
 
+    @property
+    def extent(self) -> str:
+        """Size of the result, for people."""
+        return str(self.crop or self.resize)
+
     def __call__(self, image: Image.Image) -> torch.Tensor:
         """Preprocess one picture.
 

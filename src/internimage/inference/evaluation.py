@@ -15,6 +15,8 @@ from internimage.drawing.charts import confusion_matrix, sheet
 from internimage.errors import DataError, ImageReadError
 from internimage.images import read_image
 from internimage.inference.predictor import Predictor
+from internimage.models.classifier import ImageClassifier
+from internimage.results import Classification
 from internimage.tasks.classification import Accuracy
 
 _WORST = 24
@@ -114,14 +116,18 @@ def evaluate_classifier(
     that reads time and place gets them where the data has them.
 
     Raises:
-        DataError: the data has a class that the model does not know.
+        DataError: the data has a class that the model does not know, or the model is no classifier.
         ImageReadError: a file cannot be read, unless ``skip_unreadable``.
     """
-    labels = predictor.labels
-    if labels is None and len(data.classes) == predictor.model.num_classes:
+    if not isinstance(predictor.model, ImageClassifier):
+        kind = type(predictor.model).__name__
+        raise DataError(
+            f"{data.name} has a class for each image, but a {kind} finds objects; it needs COCO annotations"
+        )
+    count, labels = predictor.model.config.num_classes, predictor.labels
+    if labels is None and len(data.classes) == count:
         labels = data.classes
     if labels is None:
-        count = predictor.model.num_classes
         raise DataError(
             f"the model has {count} classes without names, the data {len(data.classes)}; none can be matched"
         )
@@ -140,6 +146,7 @@ def evaluate_classifier(
                 raise ImageReadError(f"{outcome} (--on-corrupt skip leaves such files out)")
             report.unreadable.append(str(file))
             continue
+        assert isinstance(outcome, Classification)
         truth = data.classes[label]
         report.accuracy.add(outcome, number[truth])
         best = outcome.top(1)[0]

@@ -54,7 +54,9 @@ def extract_features(
         ConfigError: a layer that the model does not have, or a model that is not a classifier.
     """
     if not isinstance(model, ImageClassifier):
-        raise ConfigError(f"features are extracted from a classifier, not from a {type(model).__name__}")
+        raise ConfigError(
+            f"features are extracted from a classifier, not a {type(model).__name__} (see features_only)"
+        )
     if model.description is None or model.description.preprocessing is None:
         raise ConfigError("the model does not say how its images are prepared; build it with create_model")
     unknown = sorted(set(layers) - set(layer_names(model)))
@@ -68,7 +70,7 @@ def extract_features(
 
 
 def _stream(
-    model: ImageClassifier, loader: ImageLoader, layers: Sequence[str], average: bool
+    model: ImageClassifier, loader: ImageLoader[Tensor], layers: Sequence[str], average: bool
 ) -> Iterator[tuple[ImageSource, dict[str, np.ndarray[Any, Any]] | ImageReadError]]:
     weight = next(model.parameters())
     for loaded in loader:

@@ -3,23 +3,27 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
-from typing import Literal, overload
+from typing import Generic, Literal, TypeAlias, TypeVar, overload
 
 import torch
+from PIL import Image
 from torch import Tensor, nn
 
 from internimage.checkpoints.folder import DESCRIPTION_FILE
 from internimage.data.samples import TimeAndPlace
 from internimage.errors import ConfigError, ImageReadError
 from internimage.factory import create_model, load_model
-from internimage.images import ImageInput, ImageSource, Preprocessing, list_images
+from internimage.images import FitPreprocessing, ImageInput, ImageSource, list_images
 from internimage.images.reader import ImageInputs
+from internimage.inference.views import Detector, MakeViews, TestTimeAugmentation, Views, detect_views
 from internimage.models.classifier import ImageClassifier
-from internimage.results import Classification
+from internimage.results import Classification, Detections
 from internimage.tasks import classification
+
+Result: TypeAlias = Classification | Detections
 
 
 def choose_device(device: str | torch.device = "auto") -> torch.device:
@@ -52,23 +56,27 @@ def load_for_inference(
     )
 
 
-class ImageLoader:
-    """Reads and preprocesses images in batches, one batch ahead of the model, in threads.
+T = TypeVar("T")
 
-    Iterating gives, per batch, the (source, tensor) pairs that could be read and the errors of those that could not.
+
+class ImageLoader(Generic[T]):
+    """Reads and prepares images in batches, one batch ahead of the model, in threads.
+
+    Iterating gives, for each batch, pairs of a source and what ``prepare`` makes of the picture, or the error of one
+    that cannot be read.
     """
 
-    def __init__(self, sources: list[ImageSource], preprocessing: Preprocessing, batch_size: int) -> None:
+    def __init__(self, sources: list[ImageSource], prepare: Callable[[Image.Image], T], batch_size: int) -> None:
         if batch_size < 1:
             raise ConfigError(f"batch_size is {batch_size}; expected at least 1")
         self.sources = sources
-        self.preprocessing = preprocessing
+        self.prepare = prepare
         self.batch_size = batch_size
 
-    def __iter__(self) -> Iterator[list[tuple[ImageSource, Tensor | ImageReadError]]]:
+    def __iter__(self) -> Iterator[list[tuple[ImageSource, T | ImageReadError]]]:
         workers = min(8, os.cpu_count() or 1)
         with ThreadPoolExecutor(workers, thread_name_prefix="internimage-read") as pool:
-            ahead: list[tuple[ImageSource, Future[Tensor | ImageReadError]]] = []
+            ahead: list[tuple[ImageSource, Future[T | ImageReadError]]] = []
             for start in range(0, len(self.sources) + self.batch_size, self.batch_size):
                 ready = ahead
                 chunk = self.sources[start : start + self.batch_size]
@@ -76,9 +84,9 @@ class ImageLoader:
                 if ready:
                     yield [(source, future.result()) for source, future in ready]
 
-    def _load(self, source: ImageSource) -> Tensor | ImageReadError:
+    def _load(self, source: ImageSource) -> T | ImageReadError:
         try:
-            return self.preprocessing(source.read())
+            return self.prepare(source.read())
         except ImageReadError as error:
             return error
 
@@ -94,6 +102,10 @@ class Predictor:
         device: "auto", "cpu", "cuda", "cuda:1" ...
         dtype: dtype of the parameters; float32 by default, torch.bfloat16 or torch.float16 save memory.
         batch_size: images a forward pass.
+        augmentation: let a detector look at each picture several times.
+
+    Results are :class:`internimage.results.Classification` or :class:`internimage.results.Detections`, whatever the
+    model is made for.
 
     Example::
 
@@ -111,6 +123,7 @@ class Predictor:
         device: str | torch.device = "auto",
         dtype: torch.dtype | None = None,
         batch_size: int = 8,
+        augmentation: TestTimeAugmentation | None = None,
     ) -> None:
         if isinstance(model, nn.Module):
             if checkpoint is not None or labels is not None:
@@ -119,20 +132,23 @@ class Predictor:
             built = model.to(device=place, dtype=dtype).eval()
         else:
             built = load_for_inference(model, checkpoint, labels, device, dtype)
-        if not isinstance(built, ImageClassifier) or not built.num_classes:
+        if not isinstance(built, ImageClassifier | Detector) or not built.config.num_classes:
             raise ConfigError(f"a {type(built).__name__} without a classifier cannot predict; use extract_features")
         if built.description is None or built.description.preprocessing is None:
             raise ConfigError("the model does not say how its images are prepared; build it with create_model")
+        if augmentation is not None and not isinstance(built, Detector):
+            raise ConfigError("test-time augmentation is for detectors; leave it out")
         self.model = built
         self.preprocessing = built.description.preprocessing
         self.labels = built.description.labels
+        self.augmentation = augmentation
         self.batch_size = batch_size
 
     @overload
-    def __call__(self, images: list[ImageInput]) -> list[Classification]: ...
+    def __call__(self, images: list[ImageInput]) -> list[Result]: ...
     @overload
-    def __call__(self, images: ImageInputs) -> Classification | list[Classification]: ...
-    def __call__(self, images: ImageInputs) -> Classification | list[Classification]:
+    def __call__(self, images: ImageInputs) -> Classification | list[Result]: ...
+    def __call__(self, images: ImageInputs) -> Result | list[Result]:
         """Predict one image or many.
 
         Args:
@@ -156,7 +172,7 @@ class Predictor:
 
     def stream(
         self, images: ImageInputs, taken: Sequence[TimeAndPlace | None] | None = None
-    ) -> Iterator[tuple[ImageSource, Classification | ImageReadError]]:
+    ) -> Iterator[tuple[ImageSource, Result | ImageReadError]]:
         """Yield (source, result) in order while the work goes on; an image that cannot be read yields its error.
 
         ``taken`` says of each image when and where it was taken, for models that read it (``metadata_channels``).
@@ -164,9 +180,16 @@ class Predictor:
         listed = list_images(images)
         if taken is not None and len(taken) != len(listed):
             raise ConfigError(f"time and place of {len(taken)} photos for {len(listed)} images; expected one each")
-        known = iter(taken or [None] * len(listed))
-        metadata = self.model.config.metadata_channels is not None
-        for loaded in ImageLoader(listed, self.preprocessing, self.batch_size):
+        if isinstance(self.model, ImageClassifier):
+            return self._classify(self.model, listed, taken or [None] * len(listed))
+        return self._detect(self.model, listed)
+
+    def _classify(
+        self, model: ImageClassifier, images: list[ImageSource], taken: Sequence[TimeAndPlace | None]
+    ) -> Iterator[tuple[ImageSource, Result | ImageReadError]]:
+        known = iter(taken)
+        metadata = model.config.metadata_channels is not None
+        for loaded in ImageLoader(images, self.preprocessing, self.batch_size):
             # strict would ask the iterator for one more than the batch
             pairs = zip(loaded, known, strict=False)
             good = [(source, tensor, when) for (source, tensor), when in pairs if isinstance(tensor, Tensor)]
@@ -174,6 +197,21 @@ class Predictor:
             if good:
                 sources, tensors, times = zip(*good, strict=True)
                 batch = classification.stack(tensors, sources, times if metadata else None)
-                results = iter(classification.predict(self.model, batch, self.labels))
+                results = iter(classification.predict(model, batch, self.labels))
             for source, tensor in loaded:
                 yield source, tensor if isinstance(tensor, ImageReadError) else next(results)
+
+    def _detect(
+        self, model: Detector, images: list[ImageSource]
+    ) -> Iterator[tuple[ImageSource, Result | ImageReadError]]:
+        assert isinstance(self.preprocessing, FitPreprocessing)
+        labels = self.labels or tuple(f"class {index}" for index in range(model.config.num_classes))
+        flip = self.augmentation is not None and self.augmentation.flip
+        for loaded in ImageLoader(images, MakeViews(self.preprocessing, self.augmentation), self.batch_size):
+            good = [(source, views) for source, views in loaded if isinstance(views, Views)]
+            results: Iterator[Detections] = iter(())
+            if good:
+                sources, seen = zip(*good, strict=True)
+                results = iter(detect_views(model, seen, sources, labels, flip=flip))
+            for source, views in loaded:
+                yield source, views if isinstance(views, ImageReadError) else next(results)

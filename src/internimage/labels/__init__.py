@@ -13,20 +13,25 @@ from importlib.resources import files
 
 from internimage.errors import ConfigError
 
-LABEL_SETS = ("imagenet1k", "imagenet22k")
+LABEL_SETS = ("imagenet1k", "imagenet22k", "coco", "crowdhuman")
 
 
 @cache
 def load_labels(name: str) -> tuple[str, ...]:
-    """Names of a label set, in the order of the released classifiers' outputs.
+    """Names of a label set, in the order of the released models' outputs.
 
-    "imagenet1k" has 1,000 names; "imagenet22k" 21,841, of which those outside ImageNet-1K are WordNet ids.
+    "imagenet1k" has 1,000 names; "imagenet22k" 21,841, of which those outside ImageNet-1K are WordNet ids; "coco" the
+    80 kinds of objects of COCO; "crowdhuman" one.
     """
     if name == "imagenet1k":
         return tuple(label for _, label in _imagenet1k())
     if name == "imagenet22k":
         known = dict(_imagenet1k())
         return tuple(known.get(wnid, wnid) for wnid in _lines("imagenet22k_wnids.txt"))
+    if name == "coco":
+        return tuple(_lines("coco.txt"))
+    if name == "crowdhuman":
+        return ("person",)
     raise ConfigError(f"unknown label set {name!r}; expected one of {', '.join(LABEL_SETS)}")
 
 

@@ -64,17 +64,22 @@ class BoxHead(nn.Module):
         box_per_class: bool = True,
     ) -> None:
         super().__init__()
+        self.classifier = _normal(nn.Linear(width, num_classes + 1), 0.01)
+        self.regressor = _normal(nn.Linear(width, 4 * (num_classes if box_per_class else 1)), 0.001)
         self.convolutions = nn.ModuleList(ConvNormReLU(channels) for _ in range(convolutions))
         inputs = [channels * self.size**2, *(width for _ in range(linears - 1))]
         self.linears = nn.ModuleList(nn.Linear(count, width) for count in inputs)
-        self.classifier = nn.Linear(width, num_classes + 1)
-        self.regressor = nn.Linear(width, 4 * (num_classes if box_per_class else 1))
+        self.box_per_class = box_per_class
         for layer in self.linears:
             nn.init.xavier_uniform_(layer.weight)  # type: ignore[arg-type]
             nn.init.zeros_(layer.bias)  # type: ignore[arg-type]
-        for layer, std in ((self.classifier, 0.01), (self.regressor, 0.001)):
-            nn.init.normal_(layer.weight, std=std)
-            nn.init.zeros_(layer.bias)
+
+    def reset_classes(self, num_classes: int) -> None:
+        """Start the class anew for another number of classes, and the box if there is one for each."""
+        like, width = next(self.linears.parameters()), self.classifier.in_features
+        self.classifier = _normal(nn.Linear(width, num_classes + 1), 0.01).to(like)
+        if self.box_per_class:
+            self.regressor = _normal(nn.Linear(width, 4 * num_classes), 0.001).to(like)
 
     def forward(self, regions: Tensor) -> tuple[Tensor, Tensor]:
         """Logits (R, K + 1) and deltas (R, K or 1, 4)."""
@@ -117,10 +122,15 @@ class MaskHead(nn.Module):
         inputs = [channels, *(width for _ in range(convolutions - 1))]
         self.convolutions = nn.ModuleList(nn.Conv2d(count, width, 3, padding=1) for count in inputs)
         self.upsample = nn.ConvTranspose2d(width, width, 2, stride=2)
-        self.logits = nn.Conv2d(width, num_classes, 1)
-        for layer in (*self.convolutions, self.upsample, self.logits):
-            nn.init.kaiming_normal_(layer.weight, mode="fan_out", nonlinearity="relu")  # type: ignore[arg-type]
-            nn.init.zeros_(layer.bias)  # type: ignore[arg-type]
+        for layer in (*self.convolutions, self.upsample):
+            _initialise(layer)
+        self.reset_classes(num_classes)
+
+    def reset_classes(self, num_classes: int) -> None:
+        """Start the last layer anew, for another number of classes."""
+        like = self.upsample.weight
+        self.logits = nn.Conv2d(like.shape[1], num_classes, 1, device=like.device, dtype=like.dtype)
+        _initialise(self.logits)
 
     def forward(self, regions: Tensor) -> Tensor:
         """Logits (R, K, 28, 28)."""
@@ -128,6 +138,24 @@ class MaskHead(nn.Module):
         for convolution in self.convolutions:
             x = F.relu(convolution(x))
         return self.logits(F.relu(self.upsample(x)))
+
+
+def reset_classes(model: nn.Module, num_classes: int) -> None:
+    """Start anew what depends on the classes in all heads of ``model``."""
+    for module in model.modules():
+        if isinstance(module, BoxHead | MaskHead):
+            module.reset_classes(num_classes)
+
+
+def _normal(layer: nn.Linear, std: float) -> nn.Linear:
+    nn.init.normal_(layer.weight, std=std)
+    nn.init.zeros_(layer.bias)
+    return layer
+
+
+def _initialise(layer: nn.Module) -> None:
+    nn.init.kaiming_normal_(layer.weight, mode="fan_out", nonlinearity="relu")  # type: ignore[arg-type]
+    nn.init.zeros_(layer.bias)  # type: ignore[arg-type]
 
 
 def paste_masks(masks: Tensor, boxes: Tensor, size: tuple[int, int], threshold: float = 0.5) -> Tensor:

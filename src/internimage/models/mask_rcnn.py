@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import overload
 
 import torch
@@ -15,7 +15,7 @@ from internimage.layers.boxes import decode
 from internimage.layers.detection import DetectionConfig, GroundTruth, RawDetections, detect_masks, select
 from internimage.layers.fpn import FPN
 from internimage.layers.region_losses import box_losses, mask_loss, sample_regions
-from internimage.layers.roi_heads import BoxHead, MaskHead, region_features, with_image_numbers
+from internimage.layers.roi_heads import BoxHead, MaskHead, region_features, reset_classes, with_image_numbers
 from internimage.layers.rpn import RPN, ProposalConfig
 
 
@@ -58,6 +58,11 @@ class MaskRCNN(nn.Module):
         self.mask_head = (
             MaskHead(config.channels, config.num_classes, width=config.mask_width) if config.mask_width else None
         )
+
+    def reset_classifier(self, num_classes: int) -> None:
+        """Start anew what depends on the classes; everything else stays."""
+        reset_classes(self, num_classes)
+        self.config = replace(self.config, num_classes=num_classes)
 
     @overload
     def forward(self, images: Tensor, sizes: Sequence[tuple[int, int]], scales: Tensor) -> list[RawDetections]: ...

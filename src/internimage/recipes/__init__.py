@@ -6,12 +6,12 @@ import difflib
 import fnmatch
 
 from internimage.errors import UnknownModelError
-from internimage.recipes import classification
+from internimage.recipes import classification, detection
 from internimage.recipes.recipe import MeasuredScore, PublishedScore, Recipe
 
 __all__ = ["MeasuredScore", "PublishedScore", "Recipe", "get_recipe", "list_models"]
 
-_RECIPES: dict[str, Recipe] = {recipe.name: recipe for recipe in classification.RECIPES}
+_RECIPES: dict[str, Recipe] = {recipe.name: recipe for recipe in (*classification.RECIPES, *detection.RECIPES)}
 
 
 def list_models(pattern: str = "*") -> list[str]:

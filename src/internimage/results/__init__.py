@@ -1,5 +1,6 @@
 """Results: what a prediction is, as typed data that can show itself."""
 
 from internimage.results.classification import Classification, ScoredLabel
+from internimage.results.detections import Detections
 
-__all__ = ["Classification", "ScoredLabel"]
+__all__ = ["Classification", "Detections", "ScoredLabel"]

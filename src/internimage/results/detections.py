@@ -99,11 +99,15 @@ class Detections:
         return draw_objects(self.source.read(), objects)
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain data for JSON, without masks."""
-        objects = [
+        """Plain data for JSON: boxes as x1, y1, x2, y2, masks as COCO's run lengths."""
+        objects: list[dict[str, Any]] = [
             {"label": self.name(i), "index": int(self.labels[i]), "score": float(self.scores[i]), "box": box}
             for i, box in enumerate(self.boxes.tolist())
         ]
+        for i, entry in enumerate(objects):
+            mask = self.mask(i)
+            if mask is not None:
+                entry["segmentation"] = {"size": list(self.size), "counts": run_lengths(mask)}
         return {"image": self.source.name, "height": self.size[0], "width": self.size[1], "objects": objects}
 
     def to_coco(self, image_id: int, category_ids: tuple[int, ...] | None = None) -> list[dict[str, Any]]:

@@ -1,0 +1,82 @@
+"""The released detectors."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from internimage.backbones.internimage import InternImageConfig
+from internimage.checkpoints.hub import HubFile
+from internimage.images import FitPreprocessing
+from internimage.models.cascade_rcnn import CascadeRCNNConfig
+from internimage.models.mask_rcnn import MaskRCNNConfig
+from internimage.recipes.classification import BACKBONES
+from internimage.recipes.recipe import PublishedScore, Recipe
+
+
+def _backbone(name: str) -> InternImageConfig:
+    """As in the classifiers, but for the layer scales, which start at 1."""
+    return replace(BACKBONES[name], layer_scale=1.0)
+
+
+def _recipe(
+    name: str,
+    config: MaskRCNNConfig | CascadeRCNNConfig,
+    parameters: int,
+    gmacs: float,
+    published: PublishedScore | None,
+    *,
+    labels: str = "coco",
+    note: str = "",
+) -> Recipe:
+    return Recipe(
+        name=name,
+        task="detection",
+        architecture="mask_rcnn" if isinstance(config, MaskRCNNConfig) else "cascade_rcnn",
+        config=config,
+        preprocessing=FitPreprocessing(),
+        parameters=parameters,
+        gmacs=gmacs,
+        labels=labels,
+        weights=HubFile("OpenGVLab/InternImage", f"{name}.pth") if published else None,
+        published=published,
+        note=note,
+    )
+
+
+def _coco(boxes: float, masks: float, flops: str) -> PublishedScore:
+    return PublishedScore("COCO box AP", boxes, flops, masks)
+
+
+_T, _S, _B = (MaskRCNNConfig(_backbone(name)) for name in "TSB")
+_L, _XL = (CascadeRCNNConfig(_backbone(name)) for name in ("L", "XL"))
+_XL_CROWD = CascadeRCNNConfig(
+    _backbone("XL"),
+    num_classes=1,
+    box_convolutions=0,
+    box_linears=2,
+    box_per_class=False,
+    box_loss="smooth_l1",
+    mask_width=None,
+)
+
+RECIPES = (
+    _recipe("mask_rcnn_internimage_t_fpn_1x_coco", _T, 48_920_544, 268.9, _coco(47.2, 42.5, "270G")),
+    _recipe("mask_rcnn_internimage_t_fpn_3x_coco", _T, 48_920_544, 268.9, _coco(49.1, 43.7, "270G")),
+    _recipe("mask_rcnn_internimage_s_fpn_1x_coco", _S, 68_715_024, 338.8, _coco(47.8, 43.3, "340G")),
+    _recipe("mask_rcnn_internimage_s_fpn_3x_coco", _S, 68_715_024, 338.8, _coco(49.7, 44.5, "340G")),
+    _recipe("mask_rcnn_internimage_b_fpn_1x_coco", _B, 115_245_264, 499.7, _coco(48.8, 44.0, "501G")),
+    _recipe("mask_rcnn_internimage_b_fpn_3x_coco", _B, 115_245_264, 499.7, _coco(50.3, 44.8, "501G")),
+    _recipe("cascade_internimage_l_fpn_1x_coco", _L, 277_307_236, 1396.0, _coco(54.9, 47.7, "1399G")),
+    _recipe("cascade_internimage_l_fpn_3x_coco", _L, 277_307_236, 1396.0, _coco(56.1, 48.5, "1399G")),
+    _recipe("cascade_internimage_xl_fpn_1x_coco", _XL, 387_448_974, 1778.5, _coco(55.3, 48.1, "1782G")),
+    _recipe("cascade_internimage_xl_fpn_3x_coco", _XL, 387_448_974, 1778.5, _coco(56.2, 48.8, "1782G")),
+    _recipe(
+        "cascade_internimage_xl_fpn_3x_crowd_human",
+        _XL_CROWD,
+        374_369_277,
+        1274.7,
+        None,
+        labels="crowdhuman",
+        note="people in crowds; boxes alone; no weights were published",
+    ),
+)
