@@ -222,6 +222,8 @@ def test_nothing_to_find_and_nothing_found() -> None:
     assert set(metric.compute().values()) == {0.0, 12.0}
     assert set(metric.compute()) == set(measured(RESULTS).compute())
     assert set(metric.per_class()["cat"].values()) >= {0.0}
+    diverged = [replace(result, scores=np.full(len(result), np.nan)) for result in RESULTS]
+    assert measured(diverged).compute() == metric.compute()
     empty = replace(DATA, images=tuple(image._replace(objects=()) for image in DATA.images))
     for results in (RESULTS, blind):
         metric = measured(results, empty)

@@ -254,8 +254,9 @@ class AveragePrecision:
         entries = []
         for identity, (labels, scores, boxes, masks) in self._found.items():
             size = list(self._images[identity].size)
-            for index, (label, score) in enumerate(zip(labels.tolist(), scores.tolist(), strict=True)):
-                entry = {"image_id": identity, "category_id": self.truth.category_ids[label], "score": score}
+            for index in np.flatnonzero(~np.isnan(scores)).tolist():  # the library refuses NaN
+                category, score = self.truth.category_ids[int(labels[index])], float(scores[index])
+                entry: dict[str, Any] = {"image_id": identity, "category_id": category, "score": score}
                 if kind == "bbox":
                     x1, y1, x2, y2 = boxes[index].tolist()
                     entry["bbox"] = [x1, y1, x2 - x1, y2 - y1]
