@@ -48,14 +48,17 @@ class ObjectAugmentation:
     photometric: bool = False
 
     def __post_init__(self) -> None:
-        if not self.short_sides or not 1 <= min(self.short_sides) <= max(self.short_sides) <= self.long:
+        if not 0 <= self.flip <= 1:
+            raise ConfigError(f"flip is {self.flip}; expected a probability between 0 and 1")
+        if self.jitter is not None:
+            if self.crop or self.long < 1 or not 0 < self.jitter[0] <= self.jitter[1] < 10:
+                raise ConfigError(
+                    f"jitter is {self.jitter}; expected two factors, 0 < low <= high < 10, and crop=False"
+                )
+        elif not self.short_sides or not 1 <= min(self.short_sides) <= max(self.short_sides) <= self.long:
             raise ConfigError(
                 f"short_sides are {self.short_sides} and long is {self.long}; expected 1 <= short_sides <= long"
             )
-        if not 0 <= self.flip <= 1:
-            raise ConfigError(f"flip is {self.flip}; expected a probability between 0 and 1")
-        if self.jitter is not None and (self.crop or not 0 < self.jitter[0] <= self.jitter[1] < 10):
-            raise ConfigError(f"jitter is {self.jitter}; expected two factors, 0 < low <= high < 10, and crop=False")
 
 
 def object_transform(augmentation: ObjectAugmentation, preprocessing: FitPreprocessing) -> ObjectTransform:
@@ -151,10 +154,21 @@ def _crop(parts: list[Any], labels: torch.Tensor, height: int, width: int) -> tu
 
 
 def _resize(parts: list[Any], size: tuple[int, int]) -> list[Any]:
-    """Bilinear without antialiasing, as the released pipeline; of masks torchvision takes the nearest pixel."""
+    """Bilinear without antialiasing, as the released pipeline; of masks the nearest pixel."""
+    from torchvision import tv_tensors
+    from torchvision.transforms import InterpolationMode
     from torchvision.transforms.v2 import functional
 
-    return [functional.resize(part, list(size), antialias=False) for part in parts]
+    image, boxes, *masks = parts
+    return [
+        functional.resize(image, list(size), antialias=False),
+        functional.resize(boxes, list(size)),
+        # torchvision's own choice for masks, and OpenCV's, moves them by up to half a pixel against the image
+        *(
+            tv_tensors.wrap(functional.resize_image(one, list(size), InterpolationMode.NEAREST_EXACT), like=one)
+            for one in masks
+        ),
+    ]
 
 
 def _jittered(size: tuple[int, int], frame: int, factors: tuple[float, float]) -> tuple[int, int]:
