@@ -27,7 +27,7 @@ from internimage.results.detections import Detections, run_lengths
 from internimage.tasks.average_precision import AveragePrecision, Kind, average_precision
 
 GOLDENS = Path(__file__).parent / "goldens" / "coco_eval"
-CLASSES, IDENTITIES = ("cat", "dog", "crowds", "bird", "nothing"), (3, 7, 8, 20, 21)
+CLASSES, IDENTITIES = ("cat", "nothing", "dog", "crowds", "bird"), (3, 7, 8, 20, 21)
 
 
 def golden(name: str) -> Any:
@@ -111,13 +111,13 @@ def random_data() -> tuple[ObjectImages, list[Detections]]:
         for index in range(9):
             w, h = (round(float(draw.uniform(8, 160))) for _ in range(2))
             x, y = int(draw.integers(0, width - w)), int(draw.integers(0, height - h))
-            label = int(draw.choice([0, 1, 2, 3]))
-            crowd = label == 2 or index == 8
+            label = int(draw.choice([0, 2, 3, 4]))
+            crowd = label == 3 or index == 8
             shape: Any = [[x, y, x + w, y, x + w, y + h, x + w / 3, y + h, x, y + h / 2], [x, y, x + 3, y, x, y + 9]]
             if crowd:
                 pixels = np.zeros((height, width), bool)
                 pixels[y : y + h, x : x + w] = draw.random((h, w)) < 0.9
-                shape = {"size": [height, width], "counts": run_lengths(pixels)}
+                shape = {"size": [height, width], "counts": run_lengths(pixels)} if number % 2 else None
             objects.append(ObjectAnnotation((x, y, x + w, y + h), label, shape, crowd, w * h * 0.6, len(objects)))
             for _ in range(int(draw.integers(0, 4))):
                 box = np.array([x, y, x + w, y + h]) + draw.normal(0, 0.08, 4) * [w, h, w, h]
@@ -171,7 +171,7 @@ def test_random_objects_as_pycocotools_evaluates_them() -> None:
                 "bbox": [one.box[0], one.box[1], one.box[2] - one.box[0], one.box[3] - one.box[1]],
                 "area": one.area,
                 "iscrowd": int(one.crowd),
-                "segmentation": one.segmentation,
+                "segmentation": one.segmentation or [[one.box[i] for i in (0, 1, 2, 1, 2, 3, 0, 3)]],
             }
             for number, (image, one) in enumerate(objects, start=1)
         ],
@@ -192,7 +192,7 @@ def test_random_objects_as_pycocotools_evaluates_them() -> None:
         assert numbers == pytest.approx(evaluation.stats.tolist(), abs=1e-12)
         assert 0.1 < numbers[0] < 0.9
         _, curves = metric.precision_recall(kind)
-        for name, index in (("cat", 0), ("dog", 1), ("bird", 3)):
+        for name, index in (("cat", 0), ("dog", 2), ("bird", 4)):
             np.testing.assert_allclose(curves[name], evaluation.eval["precision"][0, :, index, 0, 2], atol=1e-12)
     assert list(metric.per_class()) == ["cat", "dog", "bird"]  # one class has only crowds, one nothing
 
@@ -210,10 +210,13 @@ def test_processes_together_are_one() -> None:
 
 def test_only_predicted_images_count() -> None:
     part = replace(DATA, images=DATA.images[:5])
-    found = measured(RESULTS[:5]).compute()
+    metric = measured(RESULTS[:5])
+    found = metric.compute()
     assert found == measured(RESULTS[:5], part).compute()
     assert found["images"] == 5
-    assert found["box_ap"] != measured(RESULTS).compute()["box_ap"]
+    for image, result in zip(DATA.images[5:], RESULTS[5:], strict=True):
+        metric.add(result, image.identity)
+    assert found["box_ap"] != metric.compute()["box_ap"] == measured(RESULTS).compute()["box_ap"]
 
 
 def test_nothing_to_find_and_nothing_found() -> None:
@@ -276,10 +279,10 @@ class Predictor:
 
 def renamed(result: Detections, names: tuple[str, ...]) -> Detections:
     """The result of a model that knows the classes in another order, and finds a car on top of all."""
-    labels = np.array([names.index(CLASSES[label]) for label in result.labels] + [names.index("car")])
-    last = slice(-1, None)
-    parts = [(x, x[last]) for x in (result.boxes, result.scores, result.soft_masks) if x is not None]
-    boxes, scores, soft = (np.concatenate(part) for part in parts)
+    labels = np.array([names.index("car")] + [names.index(CLASSES[label]) for label in result.labels])
+    assert result.soft_masks is not None
+    boxes, soft = (np.concatenate([values[:1], values]) for values in (result.boxes, result.soft_masks))
+    scores = np.concatenate([[1.0], result.scores])
     return replace(result, boxes=boxes, scores=scores, soft_masks=soft, labels=labels, names=names)
 
 
@@ -309,6 +312,11 @@ def test_report(tmp_path: Path) -> None:
 
 def test_report_without_masks_names_or_objects(tmp_path: Path) -> None:
     boxes: list[Detections | ImageReadError] = [replace(result, soft_masks=None) for result in RESULTS]
+    bare = tuple(image._replace(objects=image.objects[:0]) for image in DATA.images[:11])
+    last = DATA.images[11]._replace(objects=(DATA.images[11].objects[0]._replace(segmentation=None),))
+    seen: list[Detections | ImageReadError] = [*RESULTS]
+    report = evaluate_detector(Predictor(CLASSES, seen), replace(DATA, images=(*bare, last)))
+    assert not [name for name in report.metric.compute() if name.startswith("mask")]
     report = evaluate_detector(Predictor(None, boxes), DATA)
     assert report.table().splitlines()[0] == "class  objects  box AP  box AP50"
     assert report.metric.compute() == measured(RESULTS, masks=False).compute()
@@ -319,7 +327,7 @@ def test_report_without_masks_names_or_objects(tmp_path: Path) -> None:
     few: list[Detections | ImageReadError] = [replace(result, names=("class 0",)) for result in RESULTS]
     with pytest.raises(DataError, match="the model has 1 classes without names, the data 5"):
         evaluate_detector(Predictor(None, few), DATA)
-    with pytest.raises(DataError, match="does not know the classes dog, crowds, bird, nothing; it knows cat, fish"):
+    with pytest.raises(DataError, match="does not know the classes nothing, dog, crowds, bird; it knows cat, fish"):
         evaluate_detector(Predictor(("cat", "fish"), few), DATA)
     with pytest.raises(DataError, match="random: none of 12 images can be read"):
         evaluate_detector(Predictor(CLASSES, [ImageReadError("x")] * 12), DATA, skip_unreadable=True)
