@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from functools import partial
 from typing import Annotated, Any
 
 import tyro
@@ -17,25 +18,22 @@ from internimage.cli.evaluate import Evaluate
 from internimage.cli.features import Features
 from internimage.cli.models import Models
 from internimage.cli.predict import Predict
-from internimage.cli.train import Train
+from internimage.cli.train import Train, TrainDetector, train_command
 from internimage.errors import InternImageError
 
 
 def _commands(arguments: list[str]) -> Any:
-    """All commands.  ``train`` is asked for its recipe or its data first, which then decide the defaults."""
-    train = subcommand("train")
+    """All commands.  What ``train`` takes, and its defaults, depend on the model and the data that it is given."""
+    command: Train | TrainDetector = Train()
     if arguments[:1] == ["train"]:
-        recipe, data = _value_of("--recipe", arguments), _value_of("--data", arguments)
-        if recipe is not None:
-            train = subcommand("train", default=Train.from_recipe(recipe))
-        elif data is not None:
-            train = subcommand("train", default=Train.from_data(data, _value_of("--init", arguments) or "scratch"))
+        command = train_command(partial(_value_of, arguments))
+    train = subcommand("train", default=command)
     return (
         Annotated[Demo, subcommand("demo")]
         | Annotated[Models, subcommand("models")]
         | Annotated[Predict, subcommand("predict")]
         | Annotated[Features, subcommand("features")]
-        | Annotated[Train, train]
+        | Annotated[type(command), train]
         | Annotated[Evaluate, subcommand("evaluate")]
         | Annotated[Data, subcommand("data")]
         | Annotated[Convert, subcommand("convert")]
@@ -44,7 +42,7 @@ def _commands(arguments: list[str]) -> Any:
     )
 
 
-def _value_of(option: str, arguments: list[str]) -> str | None:
+def _value_of(arguments: list[str], option: str) -> str | None:
     for argument, following in zip(arguments, [*arguments[1:], None], strict=True):
         if argument == option:
             return following

@@ -3,35 +3,25 @@
 from __future__ import annotations
 
 import sys
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Annotated, Literal
 
 from tyro.conf import FlagCreatePairsOff, arg
 
 from internimage.data.augmentation import Augmentation
+from internimage.data.object_augmentation import ObjectAugmentation
 from internimage.training.config import TrainingConfig
 
 
 @dataclass(frozen=True)
-class Train:
-    """Train or fine-tune a classifier on your own images.
-
-    $ internimage train --data photos/
-
-    $ internimage train --data photos/ --model internimage_t_1k_224 --init pretrained --epochs 20 --lr 1e-4
-
-    $ internimage train --data imagenet/ --recipe internimage_t_1k_224
-
-    $ internimage train --resume runs/photos
-
-    The data is a folder with one folder a class (or train/ and val/ with such folders, a CSV file with the columns path
-    and label, zip archives, WebDataset shards or iNaturalist's JSON; see docs/training.md). The trained model is a
-    folder that every other command takes: --model runs/photos/best.
-    """
+class _Train:
+    """What all kinds of models have in common."""
 
     data: Annotated[Path | None, arg(metavar="FOLDER", help_behavior_hint="(required, unless --resume)")] = None
-    """Images: one folder a class, or train and val as folders, .csv, .zip, .tar shards, or iNaturalist's .json."""
+    """Images: one folder a class, or train and val as folders, .csv, .zip, .tar shards, or iNaturalist's .json; for
+    detectors, COCO's annotations."""
     recipe: Annotated[str | None, arg(metavar="NAME", help_behavior_hint="")] = None
     """Train as a released model was trained: sets all that follows, which further options then change."""
     model: Annotated[str, arg(metavar="NAME")] = "internimage_atto"
@@ -39,7 +29,7 @@ class Train:
     init: Annotated[str, arg(metavar="pretrained|scratch|NAME|FILE")] = "scratch"
     """Weights to start from: released ones (of this or another NAME), none, or a checkpoint or model folder."""
     size: Annotated[int | None, arg(metavar="PIXELS", help_behavior_hint="(default: the model's)")] = None
-    """Side of the images."""
+    """Side of the images; of detectors the shorter side in evaluation."""
     freeze: Annotated[int, arg(metavar="STAGES", help_behavior_hint="(default: none)")] = 0
     """Stages of the backbone that stay as they are, counted from the image."""
     linear_probe: FlagCreatePairsOff[bool] = False
@@ -55,30 +45,6 @@ class Train:
     cpu: FlagCreatePairsOff[bool] = False
     """Stay on the CPU even where there is a GPU."""
     training: TrainingConfig = field(default_factory=TrainingConfig)
-    augmentation: Augmentation = field(default_factory=Augmentation)
-
-    @staticmethod
-    def from_recipe(name: str) -> Train:
-        """The defaults of ``--recipe NAME``."""
-        from internimage.training.recipes import get_training_recipe
-
-        recipe = get_training_recipe(name)
-        return Train(
-            recipe=name,
-            model=recipe.model,
-            init=recipe.init,
-            training=recipe.training,
-            augmentation=recipe.augmentation,
-        )
-
-    @staticmethod
-    def from_data(data: str, init: str) -> Train:
-        """The defaults for the amount of data in a folder, starting from scratch or from weights."""
-        from internimage.data.labelled import estimate_images
-        from internimage.training.defaults import default_settings
-
-        training, augmentation = default_settings(estimate_images(Path(data)), init)
-        return Train(training=training, augmentation=augmentation)
 
     def run(self) -> int:
         from internimage.cli.console import ConsoleReporter
@@ -103,7 +69,7 @@ class Train:
                 linear_probe=self.linear_probe,
                 val_fraction=self.val_fraction,
                 on_corrupt=self.on_corrupt,
-                augmentation=self.augmentation,
+                augmentation=self.augmentation,  # type: ignore[attr-defined]
                 training=self.training,
             )
             trainer, splits = run.start(config, folder, reporter, cpu=self.cpu)
@@ -125,7 +91,9 @@ class Train:
         finally:
             reporter.close()
         if trainer.accelerator.is_main_process:
-            print(f"best {trainer.task.best} {trainer.progress.best:.1%} in {folder / 'best'}; last {row['top1']:.1%}")
+            name, best = trainer.task.best, trainer.progress.best
+            if best is not None:
+                print(f"best {name} {best:.1%} in {folder / 'best'}; last {row[name]:.1%}")
             for name in ("curves.png", "summary.json"):
                 if (folder / name).exists():
                     print(f"written: {folder / name}")
@@ -137,14 +105,111 @@ class Train:
             print(f"use it: internimage predict IMAGE --model {folder / 'best'}")
         return 0
 
+    def _usual(self, images: int) -> TrainingConfig:
+        raise NotImplementedError
+
     def _warn(self, config: TrainingConfig, images: int, processes: int) -> None:
-        from internimage.training.defaults import default_settings, too_high
+        from internimage.training.defaults import too_high
         from internimage.training.recipes import get_training_recipe
 
-        usual = get_training_recipe(self.recipe).training if self.recipe else default_settings(images, self.init)[0]
+        usual = get_training_recipe(self.recipe).training if self.recipe else self._usual(images)
         warning = too_high(config, usual, processes)
         if warning and self.resume is None:
             print(f"internimage: {warning}; training may diverge", file=sys.stderr)
+
+
+@dataclass(frozen=True)
+class Train(_Train):
+    """Train or fine-tune a classifier, or a detector, on your own images.
+
+    $ internimage train --data photos/
+
+    $ internimage train --data photos/ --model internimage_t_1k_224 --init pretrained --epochs 20 --lr 1e-4
+
+    $ internimage train --data imagenet/ --recipe internimage_t_1k_224
+
+    $ internimage train --data cells/ --model mask_rcnn_internimage_t_fpn_3x_coco --init pretrained
+
+    $ internimage train --resume runs/photos
+
+    The data is a folder with one folder a class (or train/ and val/ with such folders, a CSV file with the columns path
+    and label, zip archives, WebDataset shards or iNaturalist's JSON), or for detectors one with COCO's annotations; see
+    docs/training.md. The trained model is a folder that every other command takes: --model runs/photos/best.
+    These are the options for classifiers; with the --data or --model of a detector, --help shows its own.
+    """
+
+    augmentation: Augmentation = field(default_factory=Augmentation)
+
+    def _usual(self, images: int) -> TrainingConfig:
+        from internimage.training.defaults import default_settings
+
+        return default_settings(images, self.init)[0]
+
+
+@dataclass(frozen=True)
+class TrainDetector(_Train):
+    """Train or fine-tune a detector on your own images with COCO's annotations.
+
+    $ internimage train --data cells/
+
+    $ internimage train --data cells/ --model mask_rcnn_internimage_t_fpn_3x_coco --init pretrained --size 640
+
+    $ internimage train --data coco/ --recipe cascade_internimage_l_fpn_3x_coco
+
+    $ internimage train --resume runs/cells
+
+    The data is a folder with annotations/train.json (and val.json) and the images in train/ (and val/), or laid out as
+    COCO or Roboflow do; see docs/training.md. Masks are learnt if every object has one. Classes of your own start anew.
+    The trained model is a folder that every other command takes: --model runs/cells/best.
+    """
+
+    model: Annotated[str, arg(metavar="NAME")] = "mask_rcnn_internimage_atto_fpn"
+    augmentation: ObjectAugmentation = field(default_factory=ObjectAugmentation)
+
+    def _usual(self, images: int) -> TrainingConfig:
+        from internimage.training.defaults import default_object_settings
+
+        return default_object_settings(images, self.init, self.size or 800)[0]
+
+
+def train_command(value_of: Callable[[str], str | None]) -> Train | TrainDetector:
+    """The kind of command, with its defaults, that the options on the command line ask for."""
+    from internimage.data.coco import is_object_data
+    from internimage.recipes import get_recipe, list_models
+    from internimage.training.recipes import get_training_recipe
+
+    recipe, data, model = (value_of(name) for name in ("--recipe", "--data", "--model"))
+    if recipe is not None:
+        given = get_training_recipe(recipe)
+        chosen = {"recipe": recipe, "model": given.model, "init": given.init, "training": given.training}
+        if isinstance(given.augmentation, ObjectAugmentation):
+            return TrainDetector(**chosen, augmentation=given.augmentation)  # type: ignore[arg-type]
+        return Train(**chosen, augmentation=given.augmentation)  # type: ignore[arg-type]
+    if model is not None and model in list_models():
+        detector = get_recipe(model).task == "detection"
+    else:
+        detector = data is not None and is_object_data(Path(data))
+    kind = TrainDetector if detector else Train
+    return kind() if data is None else _for_data(kind(), Path(data), model, value_of("--init"), value_of("--size"))
+
+
+def _for_data(
+    command: Train | TrainDetector, data: Path, model: str | None, init: str | None, size: str | None
+) -> Train | TrainDetector:
+    """Defaults for the amount of data, starting from scratch or from weights."""
+    from internimage.data.coco import estimate_object_images
+    from internimage.data.labelled import estimate_images
+    from internimage.recipes import get_recipe
+    from internimage.training.defaults import default_object_settings, default_settings
+
+    start = init or command.init
+    if isinstance(command, Train):
+        training, augmentation = default_settings(estimate_images(data), start)
+        return replace(command, training=training, augmentation=augmentation)
+    preprocessing = get_recipe(model or command.model).preprocessing
+    side = int(size) if size and size.isdigit() and int(size) else preprocessing.short  # type: ignore[union-attr]
+    settings = default_object_settings(estimate_object_images(data), start, side)
+    return replace(command, training=settings[0], augmentation=settings[1])
 
 
 def _learning_rate(config: TrainingConfig, processes: int) -> str:

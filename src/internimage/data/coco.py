@@ -8,10 +8,12 @@ from __future__ import annotations
 import json
 import mmap
 import random
+import re
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
+from itertools import islice
 from math import ceil
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Any, NamedTuple
@@ -127,6 +129,14 @@ def is_object_data(root: Path) -> bool:
     root = root.expanduser()
     files = [root] if root.suffix.lower() == ".json" else [file for _, file, _ in _candidates(root)]
     return any(_mentions_boxes(file) for file in files if file.is_file())
+
+
+def estimate_object_images(root: Path, most: int = 100_000) -> int:
+    """How many images there are to train on, counted up to ``most`` without parsing; 0 if none are found."""
+    root = root.expanduser()
+    files = [root] if root.is_file() else [file for part, file, _ in _candidates(root) if part == "train"]
+    found = next((file for file in files if file.is_file() and _mentions_boxes(file)), None)
+    return 0 if found is None else _mentions(found, b'"file_name"', most)
 
 
 def read_object_splits(root: Path, *, val_fraction: float = 0.2, seed: int = 0) -> ObjectSplits:
@@ -245,11 +255,16 @@ def _candidates(root: Path) -> Iterator[tuple[str, Path, list[Path]]]:
 
 
 def _mentions_boxes(path: Path) -> bool:
+    return _mentions(path, b'"bbox"', 1) > 0
+
+
+def _mentions(path: Path, word: bytes, most: int) -> int:
+    """How often a file has a word, counted up to ``most``."""
     try:
         with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
-            return content.find(b'"bbox"') >= 0
+            return sum(1 for _ in islice(re.finditer(re.escape(word), content), most))
     except (OSError, ValueError):  # an empty file has no map
-        return False
+        return 0
 
 
 def _read(path: Path, places: Sequence[Path]) -> ObjectImages:

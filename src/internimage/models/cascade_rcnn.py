@@ -93,6 +93,11 @@ class CascadeRCNN(nn.Module):
         reset_classes(self, num_classes)
         self.config = replace(self.config, num_classes=num_classes)
 
+    def remove_masks(self) -> None:
+        """Go on with boxes alone."""
+        self.mask_heads = nn.ModuleList()
+        self.config = replace(self.config, mask_width=None)
+
     @overload
     def forward(self, images: Tensor, sizes: Sequence[tuple[int, int]], scales: Tensor) -> list[RawDetections]: ...
     @overload

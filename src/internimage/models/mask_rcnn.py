@@ -64,6 +64,11 @@ class MaskRCNN(nn.Module):
         reset_classes(self, num_classes)
         self.config = replace(self.config, num_classes=num_classes)
 
+    def remove_masks(self) -> None:
+        """Go on with boxes alone."""
+        self.mask_head = None
+        self.config = replace(self.config, mask_width=None)
+
     @overload
     def forward(self, images: Tensor, sizes: Sequence[tuple[int, int]], scales: Tensor) -> list[RawDetections]: ...
     @overload

@@ -54,8 +54,8 @@ _G = InternImageConfig(
     post_norm_blocks=(5, 11, 17, 23, 29, 35, 41, 47),
 )
 
-# The released sizes, which the models of other tasks are built on.
-BACKBONES = {"T": _T, "S": _S, "B": _B, "L": _L, "XL": _XL, "H": _H, "G": _G}
+# Sizes, by the names that people know; the models of other tasks are built on them.
+BACKBONES = {"atto": _ATTO, "pico": _PICO, "T": _T, "S": _S, "B": _B, "L": _L, "XL": _XL, "H": _H, "G": _G}
 
 _IMAGENET_1K = 1_000
 _IMAGENET_22K = 21_841

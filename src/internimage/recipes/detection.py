@@ -25,7 +25,8 @@ def _recipe(
     gmacs: float,
     published: PublishedScore | None,
     *,
-    labels: str = "coco",
+    labels: str | None = "coco",
+    size: int = 800,
     note: str = "",
 ) -> Recipe:
     return Recipe(
@@ -33,7 +34,7 @@ def _recipe(
         task="detection",
         architecture="mask_rcnn" if isinstance(config, MaskRCNNConfig) else "cascade_rcnn",
         config=config,
-        preprocessing=FitPreprocessing(),
+        preprocessing=FitPreprocessing(size, round(size * 1333 / 800)),
         parameters=parameters,
         gmacs=gmacs,
         labels=labels,
@@ -59,7 +60,19 @@ _XL_CROWD = CascadeRCNNConfig(
     mask_width=None,
 )
 
+_SMALL = MaskRCNNConfig(BACKBONES["atto"], channels=64, box_width=256, mask_width=64)
+
 RECIPES = (
+    _recipe(
+        "mask_rcnn_internimage_atto_fpn",
+        _SMALL,
+        4_550_648,
+        21.6,
+        None,
+        labels=None,
+        size=320,
+        note="ours, for CPUs and quick fine-tuning",
+    ),
     _recipe("mask_rcnn_internimage_t_fpn_1x_coco", _T, 48_920_544, 268.9, _coco(47.2, 42.5, "270G")),
     _recipe("mask_rcnn_internimage_t_fpn_3x_coco", _T, 48_920_544, 268.9, _coco(49.1, 43.7, "270G")),
     _recipe("mask_rcnn_internimage_s_fpn_1x_coco", _S, 68_715_024, 338.8, _coco(47.8, 43.3, "340G")),

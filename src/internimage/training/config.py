@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
+from internimage.data.augmentation import Augmentation
+from internimage.data.object_augmentation import ObjectAugmentation
 from internimage.errors import ConfigError
 
 Strategy = Literal["ddp", "fsdp", "deepspeed-zero1", "deepspeed-zero3", "deepspeed-zero3-offload"]
@@ -24,7 +26,9 @@ class TrainingConfig:
         weight_decay: of matrices; vectors are spared.
         warmup_epochs: linear warm-up; may be a fraction.
         warmup_start: first learning rate over the peak.
-        end_lr: last learning rate over the peak.
+        lr_drops: epochs after which the learning rate falls to a tenth, as detectors are trained; none for half a
+            cosine.
+        end_lr: last learning rate of the cosine over the peak.
         layer_decay: learning rate of a block over that of the next.
         deformable_lr_scale: extra factor for offsets of deformable convolutions.
         published_groups: learning rates and weight decay of each parameter exactly as in the released code, whose
@@ -54,6 +58,7 @@ class TrainingConfig:
     weight_decay: float = 0.05
     warmup_epochs: float = 5.0
     warmup_start: float = 1e-3
+    lr_drops: tuple[int, ...] = ()
     end_lr: float = 1e-2
     layer_decay: float = 1.0
     deformable_lr_scale: float = 1.0
@@ -84,6 +89,8 @@ class TrainingConfig:
                 raise ConfigError(f"{name} is {getattr(self, name)}; expected 0 or more")
         if not 0 <= self.ema_decay < 1:
             raise ConfigError(f"ema_decay is {self.ema_decay}; expected 0 <= ema_decay < 1")
+        if list(self.lr_drops) != sorted({drop for drop in self.lr_drops if drop > 0}):
+            raise ConfigError(f"lr_drops are {self.lr_drops}; expected epochs, ascending")
         for name in ("warmup_start", "end_lr"):
             if not 0 <= getattr(self, name) <= 1:
                 raise ConfigError(f"{name} is {getattr(self, name)}; expected a share of the peak, 0 to 1")
@@ -98,3 +105,34 @@ class TrainingConfig:
     def peak_lr(self, processes: int) -> float:
         """The peak learning rate, scaled to the images of an update."""
         return self.lr * (self.images_an_update(processes) / self.lr_batch_size if self.lr_batch_size else 1.0)
+
+
+@dataclass(frozen=True)
+class RunConfig:
+    """Everything that a run was asked to do; kept in ``run.json`` so that it can be resumed and repeated.
+
+    Attributes:
+        data: folder, table or archive, see :func:`internimage.data.labelled.read_splits` and, for detectors,
+            :func:`internimage.data.coco.read_object_splits`.
+        model: name of the architecture.
+        init: "scratch", "pretrained" (the model's released weights), the name of another released model of the same
+            architecture, or a checkpoint or model folder to start from.  A detector also starts from a classifier,
+            which gives its backbone.
+        size: side of the images in pixels, of detectors the shorter side in evaluation; None for the model's own.
+        freeze: stages of the backbone, counted from the image, that stay as they are.
+        linear_probe: train nothing but the classifier; not for detectors.
+        val_fraction: share of each class set aside where the data has no validation part.
+        on_corrupt: "error" or "skip".
+        augmentation, training: settings.
+    """
+
+    data: str
+    model: str = "internimage_atto"
+    init: str = "scratch"
+    size: int | None = None
+    freeze: int = 0
+    linear_probe: bool = False
+    val_fraction: float = 0.2
+    on_corrupt: Literal["error", "skip"] = "error"
+    augmentation: Augmentation | ObjectAugmentation = field(default_factory=Augmentation)
+    training: TrainingConfig = field(default_factory=TrainingConfig)

@@ -5,10 +5,12 @@ from __future__ import annotations
 from dataclasses import replace
 
 from internimage.data.augmentation import Augmentation
+from internimage.data.object_augmentation import ObjectAugmentation
 from internimage.training.config import TrainingConfig
 from internimage.training.recipes import TRAINING_RECIPES
 
 _FEW, _MANY = 5_000, 100_000
+_OBJECT_UPDATES = 6_000  # after which small detectors trained here hardly gained
 _FAR_ABOVE = 4.0
 
 
@@ -20,6 +22,7 @@ def default_settings(images: int, init: str) -> tuple[TrainingConfig, Augmentati
     weights), learning rates scaled to the images of an update.  Those between were not measured here.
     """
     published = TRAINING_RECIPES["internimage_t_1k_224" if init == "scratch" else "internimage_l_22kto1k_384"]
+    assert isinstance(published.augmentation, Augmentation)
     if images >= _MANY:
         return replace(published.training, batch_size=64, gradient_checkpointing=False), published.augmentation
     few = images < _FEW
@@ -45,6 +48,36 @@ def default_settings(images: int, init: str) -> tuple[TrainingConfig, Augmentati
         ema_decay=0.99 if few else 0.999,
     )
     return training, replace(weak, mixup=0.0) if few else replace(strong, label_smoothing=0.1)
+
+
+def default_object_settings(images: int, init: str, size: int) -> tuple[TrainingConfig, ObjectAugmentation]:
+    """Settings of a detector for about so many training images, from scratch or from weights.
+
+    Args:
+        images: of the training part.
+        init: "scratch" or weights to start from.
+        size: shorter side in evaluation; training takes 60 to 100 % of it.
+
+    From 100,000 images on they are the published ones of the schedule of 36 epochs.
+    """
+    published = TRAINING_RECIPES["mask_rcnn_internimage_t_fpn_3x_coco"]
+    sides = tuple(sorted({max(1, round(size * share / 100)) for share in (60, 68, 76, 84, 92, 100)}))
+    augmentation = ObjectAugmentation(short_sides=sides, long=round(size * 1333 / 800), crop=True)
+    if images >= _MANY:
+        return published.training, augmentation
+    scratch = init == "scratch"
+    epochs = max(12, min(100, round(_OBJECT_UPDATES / max(1, images) * 4)))
+    training = TrainingConfig(
+        epochs=epochs,
+        batch_size=4,
+        lr=5e-4 if scratch else 1e-4,
+        warmup_epochs=min(2.0, epochs / 10),
+        layer_decay=1.0 if scratch else 0.9,
+        deformable_lr_scale=1.0,
+        drop_path=0.0 if scratch else 0.1,
+        ema_decay=0.99 if images < _FEW else 0.999,
+    )
+    return training, augmentation
 
 
 def too_high(config: TrainingConfig, usual: TrainingConfig, processes: int) -> str | None:

@@ -13,6 +13,7 @@ from torch import nn
 
 from internimage.backbones.internimage import InternImage
 from internimage.errors import ConfigError
+from internimage.models.classifier import ImageClassifier
 
 _DEFORMABLE = re.compile(r"\.dcn\.(offset|center_scale)")
 
@@ -41,11 +42,13 @@ def parameter_rules(
     offset predictors and centre-scale gates.
 
     The published code differs in two places, and ``as_published`` follows it: the extra norms inside the third stage
-    keep the full rate instead of their block's, and ``deformable_lr_scale`` needs ``layer_decay`` to act.
+    keep the full rate instead of their block's, and ``deformable_lr_scale`` needs ``layer_decay`` to act.  That of
+    detectors counts the stem and the heads as layers of their own and knows no slower offsets.
     """
     if not 0 < layer_decay <= 1:
         raise ConfigError(f"layer_decay is {layer_decay}; expected 0 < layer_decay <= 1")
     backbones = {name: module for name, module in model.named_modules() if isinstance(module, InternImage)}
+    of_detector = as_published and not isinstance(model, ImageClassifier | InternImage)
     rules = {}
     for name, parameter in model.named_parameters():
         if not parameter.requires_grad:
@@ -55,8 +58,9 @@ def parameter_rules(
             inner = name.removeprefix(f"{prefix}.") if prefix else name
             if prefix and inner == name:
                 continue
-            scale = layer_decay ** _blocks_after(inner, backbone, as_published)
-        if _DEFORMABLE.search(f".{name}") and (layer_decay != 1.0 or not as_published):
+            after = _layers_after(inner, backbone) if of_detector else _blocks_after(inner, backbone, as_published)
+            scale = layer_decay**after
+        if _DEFORMABLE.search(f".{name}") and not of_detector and (layer_decay != 1.0 or not as_published):
             scale *= deformable_lr_scale
         rules[name] = ParameterRule(scale, 0.0 if parameter.ndim <= 1 else weight_decay)
     return rules
@@ -92,3 +96,19 @@ def _blocks_after(name: str, backbone: InternImage, as_published: bool) -> int:
     if found[2] == "post_norms":
         return 0 if as_published else last - (first + backbone.config.post_norm_blocks[int(found[3])])
     return max(0, last - (first + depths[stage]))  # the stage's norm and downsampling go with the next stage
+
+
+def _layers_after(name: str, backbone: InternImage) -> int:
+    """How many layers come after a parameter's in the released detectors: stem, blocks, heads."""
+    depths = backbone.config.depths
+    heads = sum(depths) + 1
+    found = re.match(r"stages\.(\d+)\.(?:(blocks|post_norms)\.(\d+)\.)?", name)
+    if name.startswith("stem.") or found is None:
+        return heads
+    stage = int(found[1])
+    if found[2] == "blocks":
+        return heads - (1 + sum(depths[:stage]) + int(found[3]))
+    if found[2] == "post_norms":
+        return heads - (1 + sum(depths[:stage]) + backbone.config.post_norm_blocks[int(found[3])])
+    # downsampling and a stage's norm go with the first block of the next stage, the last norm with that of its own
+    return heads - (1 + sum(depths[: min(stage + 1, len(depths) - 1)]))

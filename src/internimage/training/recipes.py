@@ -1,16 +1,21 @@
-"""The released training configurations: how each classifier was trained, by the name of its recipe.
+"""The released training configurations: how each model was trained, by the name of its recipe.
 
-Values are those of the released ``configs/*.yaml`` merged over ``config.py``; learning rates hold for 512 images an
-update and are scaled in proportion.  Three things differ.  RandAugment is torchvision's, whose magnitude 27 of 30 is
+Classifiers: values are those of the released ``configs/*.yaml`` merged over ``config.py``; learning rates hold for 512
+images an update and are scaled in proportion.  Three things differ.  RandAugment is torchvision's, whose magnitude 27 of 30 is
 the published 9 of 10, without the noise on the magnitude.  Erased rectangles are grey instead of noise.  Precision is
 bfloat16 where the released script runs float16.
+
+Detectors: 16 images an update, AdamW, the rate falls to a tenth twice, precision float32; the 500 updates of warm-up
+are a share of COCO's epoch of 7,330.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import Any
 
 from internimage.data.augmentation import Augmentation
+from internimage.data.object_augmentation import ObjectAugmentation
 from internimage.errors import UnknownModelError
 from internimage.training.config import TrainingConfig
 
@@ -28,7 +33,7 @@ class TrainingRecipe:
     model: str
     init: str
     training: TrainingConfig
-    augmentation: Augmentation
+    augmentation: Augmentation | ObjectAugmentation
 
 
 _SCRATCH = TrainingConfig(
@@ -69,6 +74,34 @@ def _fine_tuned(model: str, init: str, drop_path: float, training: TrainingConfi
     return TrainingRecipe(model, init, replace(training, drop_path=drop_path), _WEAK)
 
 
+_DETECTOR = TrainingConfig(
+    epochs=12,
+    batch_size=2,
+    lr=1e-4,
+    lr_batch_size=16,
+    weight_decay=0.05,
+    warmup_epochs=500 / 7330,
+    warmup_start=1e-3,
+    lr_drops=(8, 11),
+    published_groups=True,
+    clip_norm=0.0,
+    ema_decay=0.0,
+    workers=2,
+)
+_LONG_CASCADE = {"lr": 2e-4, "layer_decay": 0.9, "ema_decay": 0.9999}
+_PLAIN = ObjectAugmentation()
+_MULTI_SCALE = ObjectAugmentation(short_sides=tuple(range(480, 801, 32)), crop=True)
+
+
+def _detector(model: str, init: str, drop_path: float, **changes: Any) -> TrainingRecipe:
+    """1x: 12 epochs of whole images at one scale; 3x: 36 epochs of crops at many."""
+    long = "_3x_" in model
+    training = replace(_DETECTOR, drop_path=drop_path)
+    if long:
+        training = replace(training, epochs=36, lr_drops=(27, 33))
+    return TrainingRecipe(model, init, replace(training, **changes), _MULTI_SCALE if long else _PLAIN)
+
+
 TRAINING_RECIPES = {
     recipe.model: recipe
     for recipe in (
@@ -85,6 +118,23 @@ TRAINING_RECIPES = {
             "internimage_h_jointto22k_384",
             0.6,
             replace(_FINE_TUNING, epochs=100, warmup_epochs=0, ema_decay=0.0, layer_decay=1.0, deformable_lr_scale=1.0),
+        ),
+        _detector("mask_rcnn_internimage_t_fpn_1x_coco", "internimage_t_1k_224", 0.2),
+        _detector("mask_rcnn_internimage_t_fpn_3x_coco", "internimage_t_1k_224", 0.2),
+        _detector("mask_rcnn_internimage_s_fpn_1x_coco", "internimage_s_1k_224", 0.3),
+        _detector("mask_rcnn_internimage_s_fpn_3x_coco", "internimage_s_1k_224", 0.3),
+        _detector("mask_rcnn_internimage_b_fpn_1x_coco", "internimage_b_1k_224", 0.4),
+        _detector("mask_rcnn_internimage_b_fpn_3x_coco", "internimage_b_1k_224", 0.4),
+        _detector("cascade_internimage_l_fpn_1x_coco", "internimage_l_22k_192to384", 0.4, layer_decay=0.94),
+        _detector("cascade_internimage_xl_fpn_1x_coco", "internimage_xl_22k_192to384", 0.4, layer_decay=0.94),
+        _detector("cascade_internimage_l_fpn_3x_coco", "internimage_l_22k_192to384", 0.4, **_LONG_CASCADE),
+        _detector("cascade_internimage_xl_fpn_3x_coco", "internimage_xl_22k_192to384", 0.6, **_LONG_CASCADE),
+        _detector(
+            "cascade_internimage_xl_fpn_3x_crowd_human",
+            "internimage_xl_22k_192to384",
+            0.4,
+            layer_decay=0.94,
+            weight_decay=1e-4,
         ),
     )
 }

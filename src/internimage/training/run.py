@@ -1,17 +1,17 @@
-"""A classification run: from a data folder and a model's name to a trained model folder."""
+"""A run: from a data folder and a model's name to a trained model folder."""
 
 from __future__ import annotations
 
 import dataclasses
 import json
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import torch
 
 from internimage.checkpoints.folder import DESCRIPTION_FILE, from_plain, written_aside
 from internimage.data.augmentation import Augmentation, batch_mixing, training_transform
+from internimage.data.coco import ObjectSplits
 from internimage.data.dataset import ImageDataset, OnCorrupt
 from internimage.data.labelled import Splits, read_splits
 from internimage.data.samples import LabelledImages
@@ -22,43 +22,17 @@ from internimage.labels import imagenet1k_wnids
 from internimage.models.classifier import ImageClassifier
 from internimage.recipes import get_recipe, list_models
 from internimage.tasks.classification import ClassificationTask
-from internimage.training.config import TrainingConfig
+from internimage.training.config import RunConfig
+from internimage.training.detection import prepare_detection
 from internimage.training.trainer import Reporter, Trainer
 
 RUN_FILE = "run.json"
 _ONE_PIXEL = 32  # images up to this size end in a map of one pixel
 
 
-@dataclass(frozen=True)
-class RunConfig:
-    """Everything that a run was asked to do; kept in ``run.json`` so that it can be resumed and repeated.
-
-    Attributes:
-        data: folder, table or archive, see :func:`internimage.data.labelled.read_splits`.
-        model: name of the architecture.
-        init: "scratch", "pretrained" (the model's released weights), the name of another released model of the same
-            architecture, or a checkpoint or model folder to start from.
-        size: side of the images in pixels; None for the model's own.
-        freeze: stages of the backbone, counted from the image, that stay as they are.
-        linear_probe: train nothing but the classifier.
-        val_fraction: share of each class set aside where the data has no validation part.
-        on_corrupt: "error" or "skip".
-        augmentation, training: settings.
-    """
-
-    data: str
-    model: str = "internimage_atto"
-    init: str = "scratch"
-    size: int | None = None
-    freeze: int = 0
-    linear_probe: bool = False
-    val_fraction: float = 0.2
-    on_corrupt: Literal["error", "skip"] = "error"
-    augmentation: Augmentation = field(default_factory=Augmentation)
-    training: TrainingConfig = field(default_factory=TrainingConfig)
-
-
-def start(config: RunConfig, folder: Path, reporter: Reporter, *, cpu: bool = False) -> tuple[Trainer, Splits]:
+def start(
+    config: RunConfig, folder: Path, reporter: Reporter, *, cpu: bool = False
+) -> tuple[Trainer, Splits | ObjectSplits]:
     """Prepare a new run in ``folder``.
 
     Raises:
@@ -79,7 +53,7 @@ def start(config: RunConfig, folder: Path, reporter: Reporter, *, cpu: bool = Fa
     return trainer, splits
 
 
-def resume(folder: Path, reporter: Reporter, *, cpu: bool = False) -> tuple[Trainer, Splits]:
+def resume(folder: Path, reporter: Reporter, *, cpu: bool = False) -> tuple[Trainer, Splits | ObjectSplits]:
     """Prepare the run in ``folder`` to continue; call ``fit(resume=True)``."""
     path = folder / RUN_FILE
     try:
@@ -91,7 +65,15 @@ def resume(folder: Path, reporter: Reporter, *, cpu: bool = False) -> tuple[Trai
     return _prepare(config, folder, reporter, cpu)
 
 
-def _prepare(config: RunConfig, folder: Path, reporter: Reporter, cpu: bool) -> tuple[Trainer, Splits]:
+def _prepare(config: RunConfig, folder: Path, reporter: Reporter, cpu: bool) -> tuple[Trainer, Splits | ObjectSplits]:
+    if get_recipe(config.model).task == "detection":
+        return prepare_detection(config, folder, reporter, cpu)
+    return _prepare_classification(config, folder, reporter, cpu)
+
+
+def _prepare_classification(config: RunConfig, folder: Path, reporter: Reporter, cpu: bool) -> tuple[Trainer, Splits]:
+    if not isinstance(config.augmentation, Augmentation):
+        raise ConfigError(f"{config.model} is a classifier; its augmentation is an {Augmentation.__name__}")
     splits = read_splits(Path(config.data), val_fraction=config.val_fraction, seed=config.training.seed)
     torch.manual_seed(config.training.seed)
     model = _initial_model(config, splits.train.classes)
@@ -101,7 +83,7 @@ def _prepare(config: RunConfig, folder: Path, reporter: Reporter, cpu: bool) -> 
         model.freeze(config.freeze)
     assert model.description is not None
     preprocessing = model.description.preprocessing
-    assert preprocessing is not None
+    assert isinstance(preprocessing, Preprocessing)
     size = preprocessing.crop or preprocessing.resize
     if min(config.training.batch_size, len(splits.train)) == 1 and size <= _ONE_PIXEL:
         raise ConfigError(
@@ -144,6 +126,7 @@ def _initial_model(config: RunConfig, classes: tuple[str, ...]) -> ImageClassifi
     if not isinstance(model, ImageClassifier) or model.description is None:
         raise ConfigError(f"{config.init} is not an image classifier")
     preprocessing = model.description.preprocessing or get_recipe(config.model).preprocessing
+    assert isinstance(preprocessing, Preprocessing)
     if config.size is not None:
         preprocessing = dataclasses.replace(preprocessing, resize=config.size, crop=config.size)
     model.description = dataclasses.replace(model.description, labels=classes, preprocessing=preprocessing)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 
 def warmup_cosine(steps: int, warmup_steps: int, *, start: float = 1e-3, end: float = 1e-2) -> Callable[[int], float]:
@@ -17,5 +17,15 @@ def warmup_cosine(steps: int, warmup_steps: int, *, start: float = 1e-3, end: fl
         if step < warmup_steps:
             return start + (1.0 - start) * step / warmup_steps
         return end + (1.0 - end) * 0.5 * (1.0 + math.cos(math.pi * min(step, steps) / max(1, steps)))
+
+    return factor
+
+
+def warmup_drops(drops: Sequence[int], warmup_steps: int, *, start: float = 1e-3) -> Callable[[int], float]:
+    """Factor on the learning rate at each update: linear from ``start`` to 1, then a tenth after each of ``drops``."""
+
+    def factor(step: int) -> float:
+        dropped = 0.1 ** sum(step >= drop for drop in drops)
+        return dropped * (start + (1.0 - start) * step / warmup_steps if step < warmup_steps else 1.0)
 
     return factor

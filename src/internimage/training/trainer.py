@@ -28,7 +28,7 @@ from internimage.training.config import TrainingConfig
 from internimage.training.distributed import distribute, gathered_weights, make_accelerator, share_buffers
 from internimage.training.ema import MovingAverage
 from internimage.training.groups import parameter_groups, parameter_rules
-from internimage.training.schedule import warmup_cosine
+from internimage.training.schedule import warmup_cosine, warmup_drops
 from internimage.training.state import Processes, Progress, load_state, save_state
 from internimage.training.tracking import check_tracker, start_tracking, write_history
 
@@ -131,12 +131,13 @@ class Trainer:
         if config.compile:
             self.module = cast(nn.Module, torch.compile(self.module))
         self.updates_per_epoch = math.ceil(self.batches / config.accumulate)
-        self.factor = warmup_cosine(
-            config.epochs * self.updates_per_epoch,
-            round(config.warmup_epochs * self.updates_per_epoch),
-            start=config.warmup_start,
-            end=config.end_lr,
-        )
+        warmup = round(config.warmup_epochs * self.updates_per_epoch)
+        if config.lr_drops:
+            drops = [epoch * self.updates_per_epoch for epoch in config.lr_drops]
+            self.factor = warmup_drops(drops, warmup, start=config.warmup_start)
+        else:
+            updates = config.epochs * self.updates_per_epoch
+            self.factor = warmup_cosine(updates, warmup, start=config.warmup_start, end=config.end_lr)
         self.progress = Progress()
         self._stop: signal.Signals | None = None
         self._saved_at = self._counted_at = time.monotonic()
