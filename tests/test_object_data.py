@@ -73,14 +73,8 @@ def test_bitmaps_equal_pycocotools(form: str) -> None:
         expected = coco_mask.decode(encoded).astype(bool)
         text = {"size": [HEIGHT, WIDTH], "counts": encoded["counts"].decode()}
         counts = {"size": [HEIGHT, WIDTH], "counts": runs(expected)}
-        one = ObjectAnnotation(
-            (0, 0, 9, 9),
-            0,
-            {"polygons": polygons, "compressed": text, "runs": counts}[form],
-            form == "runs",
-            1.0,
-            trial,
-        )
+        segmentation: Any = {"polygons": polygons, "compressed": text, "runs": counts}[form]
+        one = ObjectAnnotation((0, 0, 9, 9), 0, segmentation, form == "runs", 1.0, trial)
         found = bitmap(one, (HEIGHT, WIDTH))
         assert found.dtype == bool
         assert (found == expected).all()
@@ -299,7 +293,8 @@ def test_image_boxes_and_masks_stay_together(name: str, shape: str, tmp_path: Pa
             assert (box[2:] - box[:2] >= 1).all()
             if shape == "rectangle" or name not in ("crop", "jitter"):  # a cut triangle leaves corners of its box
                 bounds = torch.tensor([x.min(), y.min(), x.max() + 1, y.max() + 1])
-                assert (bounds - box).abs().max() <= (1.5 if name == "crop" else 0.51)  # a crop rounds three times
+                # rounding alone; a crop rounds three times, and thin tips of triangles fall between pixels
+                assert (bounds - box).abs().max() <= (0.51 if shape == "rectangle" and name != "crop" else 2)
         sizes.add(tuple(image.shape[1:]))
         objects += len(truth.boxes)
     assert objects > 60
