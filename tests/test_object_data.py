@@ -1,6 +1,7 @@
 """Data of objects against pycocotools, pictures that are their own masks, and numbers computed by hand."""
 
 import json
+import pickle
 import sys
 from pathlib import Path
 from typing import Any
@@ -369,6 +370,7 @@ def test_samples_depend_on_seed_epoch_and_index_alone(workers: int, tmp_path: Pa
     ]
     torch.manual_seed(99)
     np.random.seed(99)
+    dataset = pickle.loads(pickle.dumps(dataset))  # as workers that are not forked get it
     for sample, key in zip(found, sampler, strict=True):
         again, later = dataset[key], dataset[SampleKey(1, key.index)]
         assert torch.equal(sample.image, again.image)

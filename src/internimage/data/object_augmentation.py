@@ -62,23 +62,36 @@ class ObjectAugmentation:
 
 
 def object_transform(augmentation: ObjectAugmentation, preprocessing: FitPreprocessing) -> ObjectTransform:
-    """A transform for training: scale, crop, flip, normalise, with random numbers from PyTorch's global generator.
+    """A transform for training: flip, scale, crop, normalise, with random numbers from PyTorch's global generator.
 
     It takes a picture (RGB) and its objects in pixels of the picture, and gives a normalised image (3, H, W) float32
     and the objects in it; those that a crop cuts off or that end smaller than a pixel are left out.
     """
-    import torch
-    from torchvision import tv_tensors
-    from torchvision.transforms import v2
-    from torchvision.transforms.v2 import functional
+    return _TrainingTransform(augmentation, preprocessing)
 
-    from internimage.layers.detection import GroundTruth
 
-    flip = v2.RandomHorizontalFlip(augmentation.flip)
-    # SSD's ranges without its exchange of channels: classes are often told apart by their colour
-    colours = v2.RandomApply([v2.ColorJitter((0.875, 1.125), (0.5, 1.5), (0.5, 1.5), (-0.05, 0.05))], 0.5)
+def prediction_transform(preprocessing: FitPreprocessing) -> ObjectTransform:
+    """A transform as for prediction, with the boxes in the scaled image; masks are left out."""
+    return _PredictionTransform(preprocessing)
 
-    def transform(picture: Image.Image, truth: GroundTruth) -> tuple[torch.Tensor, GroundTruth]:
+
+# Classes and not functions in functions: where processes are not forked, the data loader pickles them.
+
+
+@dataclass(frozen=True)
+class _TrainingTransform:
+    augmentation: ObjectAugmentation
+    preprocessing: FitPreprocessing
+
+    def __call__(self, picture: Image.Image, truth: GroundTruth) -> tuple[torch.Tensor, GroundTruth]:
+        import torch
+        from torchvision import tv_tensors
+        from torchvision.transforms import v2
+        from torchvision.transforms.v2 import functional
+
+        from internimage.layers.detection import GroundTruth
+
+        augmentation = self.augmentation
         size = (picture.height, picture.width)
         parts: list[Any] = [
             tv_tensors.Image(functional.pil_to_tensor(picture)),
@@ -86,7 +99,7 @@ def object_transform(augmentation: ObjectAugmentation, preprocessing: FitPreproc
         ]
         if truth.masks is not None:
             parts.append(tv_tensors.Mask(truth.masks.to(torch.uint8)))  # bool would be scaled as float32
-        parts = flip(parts)
+        parts = v2.RandomHorizontalFlip(augmentation.flip)(parts)
         labels = truth.labels
         if augmentation.jitter is not None:
             parts = _resize(parts, _jittered(size, augmentation.long, augmentation.jitter))
@@ -97,10 +110,12 @@ def object_transform(augmentation: ObjectAugmentation, preprocessing: FitPreproc
             short = _one_of(augmentation.short_sides)
             parts = _resize(parts, FitPreprocessing(short, augmentation.long).size(_size(parts)))
         if augmentation.photometric:
-            parts[0] = colours(parts[0])
+            # SSD's ranges without its exchange of channels: classes are often told apart by their colour
+            colours = v2.ColorJitter((0.875, 1.125), (0.5, 1.5), (0.5, 1.5), (-0.05, 0.05))
+            parts[0] = v2.RandomApply([colours], 0.5)(parts[0])
         kept = _extended(parts[1])
         plain = [part.as_subclass(torch.Tensor) for part in parts]
-        image = functional.normalize(plain[0].float(), list(preprocessing.mean), list(preprocessing.std))
+        image = functional.normalize(plain[0].float(), list(self.preprocessing.mean), list(self.preprocessing.std))
         masks = plain[2][kept].bool() if truth.masks is not None else None
         if augmentation.jitter is not None:  # after normalising, as a batch is padded
             frame = [0, 0, augmentation.long - image.shape[2], augmentation.long - image.shape[1]]
@@ -108,21 +123,19 @@ def object_transform(augmentation: ObjectAugmentation, preprocessing: FitPreproc
             masks = None if masks is None else functional.pad(masks, frame)
         return image, GroundTruth(plain[1][kept], labels[kept], masks)
 
-    return transform
 
+@dataclass(frozen=True)
+class _PredictionTransform:
+    preprocessing: FitPreprocessing
 
-def prediction_transform(preprocessing: FitPreprocessing) -> ObjectTransform:
-    """A transform as for prediction, with the boxes in the scaled image; masks are left out."""
-    import torch
+    def __call__(self, picture: Image.Image, truth: GroundTruth) -> tuple[torch.Tensor, GroundTruth]:
+        import torch
 
-    from internimage.layers.detection import GroundTruth
+        from internimage.layers.detection import GroundTruth
 
-    def transform(picture: Image.Image, truth: GroundTruth) -> tuple[torch.Tensor, GroundTruth]:
-        image = preprocessing(picture)
+        image = self.preprocessing(picture)
         x, y = image.shape[2] / picture.width, image.shape[1] / picture.height
         return image, GroundTruth(truth.boxes * torch.tensor([x, y, x, y]), truth.labels)
-
-    return transform
 
 
 def _released_crop(
