@@ -66,6 +66,16 @@ class ModelOptions:
         )
 
 
+def augmentation(wanted: bool, sides: tuple[int, ...]) -> TestTimeAugmentation | None:
+    """What ``--tta`` and ``--tta-sides`` ask for."""
+    from internimage.errors import ConfigError
+    from internimage.inference.views import TestTimeAugmentation
+
+    if sides and not wanted:
+        raise ConfigError("--tta-sides belongs to --tta")
+    return TestTimeAugmentation(sides) if wanted else None
+
+
 def progress(items: Iterable[T], total: int, what: str) -> Iterator[T]:
     """Pass ``items`` on behind a progress bar on stderr, if a person is watching and there is more than one."""
     if total < 2 or not sys.stderr.isatty():

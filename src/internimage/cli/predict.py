@@ -11,10 +11,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from tyro.conf import FlagCreatePairsOff, arg
 
-from internimage.cli.common import Images, ModelOptions, progress, report_failures
+from internimage.cli.common import Images, ModelOptions, augmentation, progress, report_failures
 
 if TYPE_CHECKING:
-    from internimage.inference.views import TestTimeAugmentation
     from internimage.results import Classification, Detections
 
 
@@ -65,7 +64,7 @@ class Predict:
         if not self.images:
             raise ConfigError("no image given; name files, folders, URLs or quoted patterns")
         sources = list_images(list(self.images))
-        predictor = self.model.predictor(self._augmentation())
+        predictor = self.model.predictor(augmentation(self.tta, self.tta_sides))
         if self.save:
             self.save.mkdir(parents=True, exist_ok=True)
         writer = csv.writer(sys.stdout)
@@ -118,14 +117,6 @@ class Predict:
                 )
             else:
                 print(f"  {found['score']:6.1%}  {found['label']}  ({', '.join(box)})")
-
-    def _augmentation(self) -> TestTimeAugmentation | None:
-        from internimage.errors import ConfigError
-        from internimage.inference.views import TestTimeAugmentation
-
-        if self.tta_sides and not self.tta:
-            raise ConfigError("--tta-sides belongs to --tta")
-        return TestTimeAugmentation(self.tta_sides) if self.tta else None
 
 
 def _free_name(stem: str, taken: set[str]) -> str:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import heapq
 import json
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
+from internimage.data.coco import ObjectImages, read_object_parts
 from internimage.data.labelled import read_parts
-from internimage.data.samples import ImageFile, LabelledImages
+from internimage.data.samples import ImageFile, LabelledImage, LabelledImages
 from internimage.drawing.canvas import BAD, INK
 from internimage.drawing.charts import confusion_matrix, sheet
 from internimage.errors import DataError, ImageReadError
@@ -19,12 +21,22 @@ from internimage.models.classifier import ImageClassifier
 from internimage.results import Classification
 from internimage.tasks.classification import Accuracy
 
+Part = TypeVar("Part")
 _WORST = 24
 
 
 def read_part(root: Path, part: str) -> LabelledImages:
     """One part of a data set; "all" is ``root`` itself, or its only part."""
-    parts = read_parts(root)
+    return choose_part(read_parts(root), root, part)
+
+
+def read_object_part(root: Path, part: str) -> ObjectImages:
+    """The same of images with objects."""
+    return choose_part(read_object_parts(root), root, part)
+
+
+def choose_part(parts: Mapping[str, Part], root: Path, part: str) -> Part:
+    """The named one of ``parts``; "all" is the only one there is."""
     if part != "all":
         if part not in parts:
             raise DataError(f"{root} has no part {part!r}; it has {', '.join(parts)}")
@@ -108,7 +120,11 @@ class ClassificationReport:
 
 
 def evaluate_classifier(
-    predictor: Predictor, data: LabelledImages, *, skip_unreadable: bool = False
+    predictor: Predictor,
+    data: LabelledImages,
+    *,
+    skip_unreadable: bool = False,
+    progress: Callable[[Iterable[LabelledImage]], Iterable[LabelledImage]] = iter,
 ) -> ClassificationReport:
     """Predict every image once and compare with its label.
 
@@ -140,7 +156,7 @@ def evaluate_classifier(
     report = ClassificationReport(labels, Accuracy(len(labels)))
     mistakes: list[tuple[float, ImageFile, str, str]] = []
     outcomes = predictor.stream([s.file for s in data.samples], [s.taken for s in data.samples])
-    for (file, label, _), (_, outcome) in zip(data.samples, outcomes, strict=True):
+    for (file, label, _), (_, outcome) in zip(progress(data.samples), outcomes, strict=True):
         if isinstance(outcome, ImageReadError):
             if not skip_unreadable:
                 raise ImageReadError(f"{outcome} (--on-corrupt skip leaves such files out)")

@@ -54,9 +54,7 @@ def extract_features(
         ConfigError: a layer that the model does not have, or a model that is not a classifier.
     """
     if not isinstance(model, ImageClassifier):
-        raise ConfigError(
-            f"features are extracted from a classifier, not a {type(model).__name__} (see features_only)"
-        )
+        raise ConfigError(f"features are extracted from a classifier, not a {type(model).__name__} (see features_only)")
     if model.description is None or model.description.preprocessing is None:
         raise ConfigError("the model does not say how its images are prepared; build it with create_model")
     unknown = sorted(set(layers) - set(layer_names(model)))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
@@ -17,7 +17,7 @@ from internimage.results.detections import Detections
 from internimage.tasks.average_precision import AveragePrecision
 
 if TYPE_CHECKING:
-    from internimage.data.coco import ObjectImages
+    from internimage.data.coco import ObjectImage, ObjectImages
 
 _CURVES = 12
 
@@ -79,7 +79,13 @@ class DetectionReport:
         return written
 
 
-def evaluate_detector(predictor: Streams, data: ObjectImages, *, skip_unreadable: bool = False) -> DetectionReport:
+def evaluate_detector(
+    predictor: Streams,
+    data: ObjectImages,
+    *,
+    skip_unreadable: bool = False,
+    progress: Callable[[Iterable[ObjectImage]], Iterable[ObjectImage]] = iter,
+) -> DetectionReport:
     """Predict every image once and compare with its objects; masks too if both have them.
 
     Classes are matched by name, or by number where the model has no names and the data has as many classes.  Classes
@@ -93,7 +99,8 @@ def evaluate_detector(predictor: Streams, data: ObjectImages, *, skip_unreadable
     numbers = None if predictor.labels is None else _class_numbers(predictor.labels, data.classes)
     report: DetectionReport | None = None
     unreadable = []
-    for image, (_, outcome) in zip(data.images, predictor.stream([one.file for one in data.images]), strict=True):
+    outcomes = predictor.stream([one.file for one in data.images])
+    for image, (_, outcome) in zip(progress(data.images), outcomes, strict=True):
         if isinstance(outcome, ImageReadError):
             if not skip_unreadable:
                 raise ImageReadError(f"{outcome} (--on-corrupt skip leaves such files out)")

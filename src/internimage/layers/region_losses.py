@@ -17,6 +17,7 @@ from internimage.layers.roi_heads import with_image_numbers
 
 BoxLoss = Literal["l1", "smooth_l1", "giou"]
 _GIOU_WEIGHT = 10.0
+_SHARE = 0.25  # of the sampled regions that may have an object
 
 
 @dataclass(frozen=True)
@@ -41,7 +42,6 @@ def sample_regions(
     *,
     low_quality: bool,
     count: int = 512,
-    share: float = 0.25,
 ) -> SampledRegions:
     """Choose among ``proposals`` (K, 4) and the objects' own boxes; ``overlap`` divides objects from background."""
     from torchvision.ops import box_iou
@@ -49,7 +49,7 @@ def sample_regions(
     matches = match(box_iou(truth.boxes, proposals), overlap, overlap, overlap if low_quality else None)
     matches = torch.cat([torch.arange(len(truth.boxes), device=matches.device), matches])
     boxes = torch.cat([truth.boxes, proposals])
-    positives, negatives = sample(matches, count, share)
+    positives, negatives = sample(matches, count, _SHARE)
     chosen = torch.cat([positives, negatives])
     return SampledRegions(boxes[chosen], matches[positives], chosen < len(truth.boxes))
 

@@ -32,6 +32,7 @@ class CascadeRCNNConfig:
         box_loss: see :func:`internimage.layers.region_losses.box_losses`.
         mask_width: of the mask heads' convolutions; None for boxes alone.
         proposals, detections: what passes from stage to stage in inference.
+        sampled_regions: regions of an image that a head learns from.
     """
 
     backbone: InternImageConfig
@@ -45,6 +46,7 @@ class CascadeRCNNConfig:
     mask_width: int | None = 256
     proposals: ProposalConfig = field(default_factory=ProposalConfig)
     detections: DetectionConfig = field(default_factory=DetectionConfig)
+    sampled_regions: int = 512
 
 
 @dataclass(frozen=True)
@@ -143,7 +145,7 @@ class CascadeRCNN(nn.Module):
         for number, (overlap, weight) in enumerate(zip(self.overlaps, self.weights, strict=True)):
             with torch.no_grad():
                 regions = [
-                    sample_regions(boxes, truth, overlap, low_quality=False)
+                    sample_regions(boxes, truth, overlap, low_quality=False, count=self.config.sampled_regions)
                     for boxes, truth in zip(proposals, truths, strict=True)
                 ]
             rois = with_image_numbers([region.boxes for region in regions])

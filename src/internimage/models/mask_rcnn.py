@@ -30,6 +30,7 @@ class MaskRCNNConfig:
         box_width: of the box head's linear layers.
         mask_width: of the mask head's convolutions; None for boxes alone.
         proposals, detections: what passes from stage to stage in inference.
+        sampled_regions: regions of an image that a head learns from.
     """
 
     backbone: InternImageConfig
@@ -39,6 +40,7 @@ class MaskRCNNConfig:
     mask_width: int | None = 256
     proposals: ProposalConfig = field(default_factory=ProposalConfig)
     detections: DetectionConfig = field(default_factory=DetectionConfig)
+    sampled_regions: int = 512
 
 
 class MaskRCNN(nn.Module):
@@ -112,7 +114,7 @@ class MaskRCNN(nn.Module):
         with torch.no_grad():
             proposals = self.rpn.propose(outputs, sizes, self.training_proposals)
             regions = [
-                sample_regions(boxes, truth, 0.5, low_quality=True)
+                sample_regions(boxes, truth, 0.5, low_quality=True, count=self.config.sampled_regions)
                 for (boxes, _), truth in zip(proposals, truths, strict=True)
             ]
         rois = with_image_numbers([region.boxes for region in regions])

@@ -60,7 +60,7 @@ _XL_CROWD = CascadeRCNNConfig(
     mask_width=None,
 )
 
-_SMALL = MaskRCNNConfig(BACKBONES["atto"], channels=64, box_width=256, mask_width=64)
+_SMALL = MaskRCNNConfig(BACKBONES["atto"], channels=64, box_width=256, mask_width=64, sampled_regions=128)
 
 RECIPES = (
     _recipe(

@@ -1,9 +1,9 @@
 """The released training configurations: how each model was trained, by the name of its recipe.
 
 Classifiers: values are those of the released ``configs/*.yaml`` merged over ``config.py``; learning rates hold for 512
-images an update and are scaled in proportion.  Three things differ.  RandAugment is torchvision's, whose magnitude 27 of 30 is
-the published 9 of 10, without the noise on the magnitude.  Erased rectangles are grey instead of noise.  Precision is
-bfloat16 where the released script runs float16.
+images an update and are scaled in proportion.  Three things differ.  RandAugment is torchvision's, whose magnitude 27
+of 30 is the published 9 of 10, without the noise on the magnitude.  Erased rectangles are grey instead of noise.
+Precision is bfloat16 where the released script runs float16.
 
 Detectors: 16 images an update, AdamW, the rate falls to a tenth twice, precision float32; the 500 updates of warm-up
 are a share of COCO's epoch of 7,330.

@@ -1,0 +1,207 @@
+"""Training, evaluating and checking detectors as users do, on painted pictures; the released schedules and groups."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from accelerate.state import AcceleratorState, GradientState
+from PIL import Image
+from test_detectors import small_recipes as small_recipes
+from test_inference import run
+from test_training import Silent
+from test_training import one_thread as one_thread
+
+import internimage as ii
+from internimage import recipes
+from internimage.cli.main import parse
+from internimage.cli.train import Train, TrainDetector
+from internimage.data.object_augmentation import ObjectAugmentation
+from internimage.errors import ConfigError, InterruptedRunError
+from internimage.factory import ARCHITECTURES
+from internimage.training import run as runs
+from internimage.training.config import RunConfig, TrainingConfig
+from internimage.training.defaults import default_object_settings
+from internimage.training.groups import parameter_rules
+from internimage.training.recipes import TRAINING_RECIPES
+from internimage.training.schedule import warmup_drops
+from internimage.training.trainer import Trainer
+
+SMALL = TrainingConfig(track="none", epochs=2, batch_size=2, workers=0, warmup_epochs=0.5, drop_path=0.1, ema_decay=0.5)
+COLOURS = {"blue": (30, 40, 220), "red": (220, 30, 40)}
+
+
+def paint(folder: Path, masks: bool = True, count: int = 6) -> Path:
+    """Rectangles of two colours on grey, one or two a picture, as COCO's annotations."""
+    rng = np.random.default_rng(0)
+    (folder / "annotations").mkdir(parents=True)
+    for part in ("train", "val"):
+        (folder / part).mkdir()
+        images, annotations = [], []
+        for number in range(count):
+            pixels = np.full((64, 96, 3), 128, np.uint8)
+            for label, colour in enumerate(COLOURS.values()):
+                if number % 3 == label:
+                    continue
+                (x, y), (w, h) = rng.integers(1, 5, 2).tolist(), rng.integers(36, 44, 2).tolist()
+                x += 48 * label
+                pixels[y : y + h, x : x + w] = colour
+                corners = [x, y, x + w, y, x + w, y + h, x, y + h, x, y + h - 1]  # more than the box's outline
+                one = {"id": len(annotations) + 1, "image_id": number + 1, "category_id": 5 + label, "iscrowd": 0}
+                one |= {"bbox": [x, y, w, h], "area": w * h}
+                annotations.append(one | ({"segmentation": [corners]} if masks else {}))
+            Image.fromarray(pixels).save(folder / part / f"{number}.png")
+            images.append({"id": number + 1, "file_name": f"{number}.png", "width": 96, "height": 64})
+        categories = [{"id": 5 + label, "name": name} for label, name in enumerate(COLOURS)]
+        content = {"images": images, "annotations": annotations, "categories": categories}
+        (folder / "annotations" / f"{part}.json").write_text(json.dumps(content))
+    return folder
+
+
+def prepare(data: Path, folder: Path, model: str = "small_mask", **changes: Any) -> Trainer:
+    AcceleratorState._reset_state(True)
+    GradientState._reset_state()
+    augmentation = ObjectAugmentation(short_sides=(64, 96), long=160, crop=True)
+    settings = {"data": str(data), "model": model, "training": SMALL, "augmentation": augmentation, **changes}
+    return runs.start(RunConfig(**settings), folder, Silent(), cpu=True)[0]
+
+
+@pytest.mark.parametrize("name", ["small_mask", "small_crowd"])
+def test_a_run_ends_in_a_folder_that_predicts_and_is_measured(
+    name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The trainer's last numbers are those of the evaluate command, whatever batches the images came in."""
+    data = paint(tmp_path / "data", masks=name != "small_crowd")
+    learning = replace(SMALL, epochs=15, lr=2e-3, warmup_epochs=1, drop_path=0)
+    plain = ObjectAugmentation((64,), 160, flip=0)
+    trainer = prepare(data, tmp_path / "run", name, training=learning, augmentation=plain, size=64)
+    row = trainer.fit()
+    assert ("mask_ap" in row) == (name != "small_crowd")
+    model = ii.load_model(tmp_path / "run" / "final")
+    assert model.description is not None
+    assert model.description.labels == tuple(COLOURS)  # type: ignore[union-attr]
+    command: list[str | Path] = ["evaluate", "--data", data, "--part", "val", "--model", tmp_path / "run" / "final"]
+    assert run([*command, "--json", "--save", tmp_path / "report"]) == 0
+    report = json.loads(capsys.readouterr().out)
+    measured = {key: value for key, value in report.items() if key.startswith(("box_", "mask_"))}
+    assert measured == pytest.approx({key: row[key] for key in measured}, abs=1e-6)
+    assert report["box_ap50"] > 0
+    assert set(report["per_class"]) == set(COLOURS)
+    assert (tmp_path / "report" / "precision_recall.png").is_file()
+    assert run([*command, "--tta", "--tta-sides", "64", "96"]) == 0
+    assert "box AP" in capsys.readouterr().out
+
+
+def test_an_interrupted_run_ends_in_the_same_bits(tmp_path: Path) -> None:
+    data = paint(tmp_path / "data")
+    whole = prepare(data, tmp_path / "whole")
+    whole.fit()
+    stopped = prepare(data, tmp_path / "stopped")
+    losses, calls = stopped.task.losses, iter(range(99))
+
+    def stop(model: Any, batch: Any) -> Any:
+        if next(calls) == 4:
+            stopped._stop = __import__("signal").SIGTERM
+        return losses(model, batch)
+
+    stopped.task.losses = stop  # type: ignore[method-assign]
+    with pytest.raises(InterruptedRunError):
+        stopped.fit()
+    AcceleratorState._reset_state(True)
+    GradientState._reset_state()
+    again = runs.resume(tmp_path / "stopped", Silent(), cpu=True)[0]
+    again.fit(resume=True)
+    assert again.progress.history == whole.progress.history
+    for one, other in zip(again.model.state_dict().values(), whole.model.state_dict().values(), strict=True):
+        assert torch.equal(one, other)
+
+
+def test_what_a_detector_starts_from(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A classifier gives its backbone, a detector of other classes all but its classes, boxes alone need no masks."""
+    config = replace(ii.get_recipe("internimage_atto").config, backbone=ii.get_recipe("small_mask").config.backbone)
+    monkeypatch.setitem(
+        recipes._RECIPES, "small", replace(ii.get_recipe("internimage_atto"), name="small", config=config)
+    )
+    classifier = ii.create_model("small", num_classes=3)
+    ii.save_model(classifier, tmp_path / "classifier")
+    data = paint(tmp_path / "data", masks=False)
+    first = prepare(data, tmp_path / "first", init=str(tmp_path / "classifier")).model
+    assert first.mask_head is None  # type: ignore[union-attr]
+    for key, tensor in classifier.state_dict().items():
+        if key.startswith("backbone."):
+            assert torch.equal(first.state_dict()[key], tensor), key
+    ii.save_model(ii.create_model("small_mask"), tmp_path / "detector")
+    second = prepare(data, tmp_path / "second", init=str(tmp_path / "detector"), size=48)
+    before = ii.load_model(tmp_path / "detector").state_dict()
+    after = second.model.state_dict()
+    differ = {key.split(".")[1] for key in after if not torch.equal(after[key], before[key])}
+    assert differ == {"classifier", "regressor"}
+    assert second.model.description.preprocessing.short == 48  # type: ignore[union-attr]
+    with pytest.raises(ConfigError, match="is a MaskRCNN; small_cascade is another kind"):
+        prepare(data, tmp_path / "third", "small_cascade", init=str(tmp_path / "detector"))
+    with pytest.raises(ConfigError, match="a linear probe is for classifiers"):
+        prepare(data, tmp_path / "third", linear_probe=True, init=str(tmp_path / "detector"))
+
+
+def test_the_command_line_knows_detectors_by_model_or_data(tmp_path: Path) -> None:
+    data = str(paint(tmp_path / "data"))
+    by_data = parse(["train", "--data", data, "--epochs", "3"])
+    by_model = parse(["train", "--data", "nowhere", "--model=mask_rcnn_internimage_t_fpn_3x_coco", "--size", "400"])
+    assert isinstance(by_data, TrainDetector)
+    assert by_data.model == "mask_rcnn_internimage_atto_fpn"
+    assert by_data.training == replace(default_object_settings(6, "scratch", 320)[0], epochs=3)
+    assert isinstance(by_model, TrainDetector)
+    assert max(by_model.augmentation.short_sides) == 400
+    assert isinstance(parse(["train", "--data", "nowhere"]), Train)
+    recipe = parse(["train", "--data", data, "--recipe", "cascade_internimage_xl_fpn_3x_coco", "--flip", "0"])
+    assert recipe.training == TRAINING_RECIPES["cascade_internimage_xl_fpn_3x_coco"].training
+    assert recipe.augmentation == ObjectAugmentation(tuple(range(480, 801, 32)), 1333, crop=True, flip=0)
+
+
+def test_rates_fall_to_a_tenth() -> None:
+    factor = warmup_drops([80, 110], 5, start=0.001)
+    expected = [0.001, 0.2008, 1, 1, 0.1, 0.1, 0.01, 0.01]
+    assert [factor(step) for step in (0, 1, 5, 79, 80, 109, 110, 999)] == pytest.approx(expected)
+
+
+DETECTORS = [name for name in TRAINING_RECIPES if recipes.get_recipe(name).task == "detection"]
+
+
+@pytest.mark.full
+@pytest.mark.parametrize("name", DETECTORS)
+def test_published_schedules_and_groups(shared: Path, name: str) -> None:
+    """Every value, and the rate and decay of every parameter, as in the released configuration."""
+    given = json.loads((shared / f"spec/checkpoints/detection/{name}.json").read_text())
+    recipe, architecture = TRAINING_RECIPES[name], given["architecture"]
+    training, options = recipe.training, given["optimizer"]["paramwise_cfg"]
+    assert training.lr == given["optimizer"]["lr"]
+    assert training.batch_size * 8 == training.lr_batch_size == given["data"]["samples_per_gpu"] * 8
+    assert training.weight_decay == given["optimizer"]["weight_decay"]
+    assert training.epochs == given["runner"]["max_epochs"]
+    assert list(training.lr_drops) == given["lr_config"]["step"]
+    assert training.warmup_start == given["lr_config"]["warmup_ratio"]
+    assert round(training.warmup_epochs * 7330) == given["lr_config"]["warmup_iters"]
+    assert training.drop_path == architecture["backbone"]["drop_path_rate"]
+    assert training.layer_decay == options["layer_decay_rate"]
+    hooks = [hook for hook in given["runtime"]["custom_hooks"] if hook["type"] == "ExpMomentumEMAHook"]
+    assert training.ema_decay == pytest.approx(1 - hooks[0]["momentum"] if hooks else 0.0)
+    assert Path(architecture["backbone"]["init_cfg"]["checkpoint"]).stem == recipe.init
+    steps = {step["type"]: step for step in given["data"]["train"]["pipeline"]}
+    assert isinstance(recipe.augmentation, ObjectAugmentation)
+    assert recipe.augmentation.crop == ("AutoAugment" in steps)
+    scales = steps["AutoAugment"]["policies"][0][0]["img_scale"] if recipe.augmentation.crop else [(1333, 800)]
+    assert sorted(min(scale) for scale in scales) == sorted(recipe.augmentation.short_sides)
+    with torch.device("meta"):
+        model = ARCHITECTURES[recipes.get_recipe(name).architecture].model(recipes.get_recipe(name).config)
+    rules = parameter_rules(
+        model, weight_decay=training.weight_decay, layer_decay=training.layer_decay, as_published=True
+    )
+    from internimage.checkpoints.layouts import from_ours
+
+    official = from_ours(rules, "official", model.config)
+    for ours, rule in rules.items():
+        group = given["param_groups"][given["state_dict"][official[ours]][3]]
+        assert (rule.lr_scale, rule.weight_decay) == pytest.approx((group["lr_scale"], group["weight_decay"])), ours
