@@ -8,16 +8,25 @@ from pathlib import Path
 
 @dataclass(frozen=True)
 class Demo:
-    """Predict a dozen held-out photos with the model of this package and draw truth beside prediction. Offline.
+    """Predict held-out pictures with the models of this package and draw truth beside prediction. Offline.
 
-    The model is small and was trained on 500 photos in an hour on a CPU, so it makes mistakes; they are shown.
+    A classifier of clothes, a detector of blood cells and a segmenter of cell nuclei. They are small and were trained
+    on 500, 205 and 60 pictures, each in less than an hour on a CPU, so they make mistakes; they are shown.
     """
 
     output: Path = Path("internimage-demo.png")
     """Picture to write."""
 
     def run(self) -> int:
-        from internimage.demo import predict_photos, prediction_sheet
+        from internimage.demo import (
+            DETECTORS,
+            cell_sheet,
+            found_classes,
+            predict_cells,
+            predict_photos,
+            prediction_sheet,
+            stack,
+        )
 
         results = predict_photos()
         width = max(len(truth) for truth, _ in results)
@@ -25,8 +34,17 @@ class Demo:
             mark = " " if result.label == truth else "x"
             others = ", ".join(f"{scored.label} {scored.score:.0%}" for scored in result.top(3))
             print(f"{mark} is {truth:<{width}}  says {others}")
-        self.output.parent.mkdir(parents=True, exist_ok=True)
-        prediction_sheet(results).save(self.output)
         right = sum(result.label == truth for truth, result in results)
-        print(f"{right} of {len(results)} right; look at {self.output.resolve()}")
+        print(f"{right} of {len(results)} right")
+        sheets = [prediction_sheet(results)]
+        for name in DETECTORS:
+            cells = predict_cells(name)
+            for labelled, found in cells:
+                counts = found_classes(found)
+                texts = [f"{counts[label]} of {labelled[label]} {label}" for label in sorted(labelled | counts)]
+                print(f"  found {', '.join(texts)} in {Path(found.source.name).name}")
+            sheets.append(cell_sheet(name, cells))
+        self.output.parent.mkdir(parents=True, exist_ok=True)
+        stack(sheets).save(self.output)
+        print(f"look at {self.output.resolve()}")
         return 0

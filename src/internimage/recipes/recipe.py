@@ -45,7 +45,8 @@ class MeasuredScore:
     peers: dict[str, tuple[float, ...]] = field(default_factory=dict)
 
     def __str__(self) -> str:
-        return f"{mean(self.seeds):.1f} ± {stdev(self.seeds):.1f} {self.metric}"
+        spread = f" ± {stdev(self.seeds):.1f}" if len(self.seeds) > 1 else ""
+        return f"{mean(self.seeds):.1f}{spread} {self.metric}"
 
 
 @dataclass(frozen=True)
