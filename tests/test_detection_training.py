@@ -95,7 +95,7 @@ def truth(count: int, size: tuple[int, int], masks: bool = True) -> GroundTruth:
     return GroundTruth(where, torch.arange(count) % 3, bitmaps if masks else None)
 
 
-@pytest.mark.parametrize("counts", [(3, 2), (2, 0), (0, 0), (700, 1)], ids=str)
+@pytest.mark.parametrize("counts", [(3, 2), (2, 0), (0, 0), (1000, 1)], ids=str)
 @pytest.mark.parametrize("config", [SMALL_MASK, SMALL_CASCADE, SMALL_CROWD], ids=["mask", "cascade", "crowd"])
 def test_every_parameter_learns_from_any_image(
     config: MaskRCNNConfig | CascadeRCNNConfig, counts: tuple[int, int]

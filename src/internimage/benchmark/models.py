@@ -106,9 +106,10 @@ def benchmark_models(
 
     Raises:
         UnknownModelError: ``model`` has no recipe.
-        ConfigError: a size or the batch is not positive, or no size or dtype is given.
+        ConfigError: a size or the batch is not positive, no size or dtype is given, or the model is no classifier.
     """
-    get_recipe(model)
+    if get_recipe(model).task != "classification":
+        raise ConfigError(f"{model} is no classifier; what is compared here are classifiers")
     if not sizes or not dtypes or min(sizes) < 1 or batch < 1:
         raise ConfigError("at least one size and one dtype are needed; sizes and batch must be positive")
     timm = load_timm(peers) if peers else None

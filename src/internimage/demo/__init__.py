@@ -1,4 +1,4 @@
-"""The demonstration: the packaged models on pictures that they have never seen.  Offline, with weights of the package."""
+"""The demonstration: the packaged models on pictures that they have never seen, offline."""
 
 from __future__ import annotations
 
