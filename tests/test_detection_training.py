@@ -126,8 +126,8 @@ def test_a_cascade_finds_what_it_learnt() -> None:
     where = torch.tensor([[8.0, 8, 32, 32], [30, 36, 60, 60]])
     model = tiny(replace(SMALL_CROWD, box_loss="giou"))
     optimizer = torch.optim.AdamW(model.parameters(), lr=2e-3)
-    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, 100)
-    for _ in range(100):
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, 150)
+    for _ in range(150):
         losses = model(image, [(64, 64)], None, [GroundTruth(where, torch.zeros(2).long())])
         optimizer.zero_grad()
         torch.stack(list(losses.values())).sum().backward()

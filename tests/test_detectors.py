@@ -176,6 +176,19 @@ def test_pictures_of_different_sizes_share_a_batch(name: str) -> None:
         agree(together, alone)
 
 
+@pytest.mark.parametrize("name", NAMES)
+def test_half_precision_moves_boxes_by_less_than_a_pixel(name: str) -> None:
+    """Most of the best objects are the same; coordinates and scores are float32 throughout."""
+    model, image = talkative(name), photo(160, 96, 5)
+    exact = ii.Predictor(model)(image)
+    assert isinstance(exact, Detections)
+    rough = ii.Predictor(model, dtype=torch.bfloat16)(image)
+    assert isinstance(rough, Detections)
+    assert rough.boxes.dtype == rough.scores.dtype == np.float32
+    best = exact.filter(float(exact.scores[min(10, len(exact) - 1)]))
+    assert (np.abs(best.boxes[:, None] - rough.boxes).max(-1).min(1) < 1).mean() > 0.6
+
+
 def test_task_predicts_a_batch_as_the_predictor_does() -> None:
     model, image = talkative("small_mask"), photo(100, 70)
     expected = ii.Predictor(model)(image)

@@ -95,6 +95,6 @@ def detect_masks(
     features = region_features(maps, strides, rois, MaskHead.size)
     labels = torch.cat([one.labels for one in found])
     rows = torch.arange(len(labels), device=labels.device)
-    masks = torch.stack([head(features)[rows, labels].sigmoid() for head in heads]).mean(0)
+    masks = torch.stack([head(features)[rows, labels].float().sigmoid() for head in heads]).mean(0)
     parts = masks.split([len(one.boxes) for one in found])
     return [replace(one, masks=part) for one, part in zip(found, parts, strict=True)]

@@ -33,20 +33,21 @@ class ProposalConfig:
 
 
 class RPN(nn.Module):
-    """Objectness and box of every anchor: three a place, of height over width 0.5, 1 and 2, eight strides wide.
+    """Objectness and box of every anchor: three a place, of height over width 0.5, 1 and 2.
 
     Anchors are centred on the corner of their cell, as in the released detectors.
 
     Args:
         channels: width of the maps.
+        scale: side of a square anchor, in strides of its map.
         strides: of the maps, in pixels.
     """
 
-    scale = 8
     ratios = (0.5, 1.0, 2.0)
 
-    def __init__(self, channels: int = 256, strides: Sequence[int] = (4, 8, 16, 32, 64)) -> None:
+    def __init__(self, channels: int = 256, scale: int = 8, strides: Sequence[int] = (4, 8, 16, 32, 64)) -> None:
         super().__init__()
+        self.scale = scale
         self.strides = tuple(strides)
         self.conv = nn.Conv2d(channels, channels, 3, padding=1)
         self.objectness = nn.Conv2d(channels, len(self.ratios), 1)
@@ -92,7 +93,7 @@ class RPN(nn.Module):
     ) -> tuple[Tensor, Tensor]:
         boxes, scores, levels = [], [], []
         for level, (logits, deltas) in enumerate(outputs):
-            score = logits[image].permute(1, 2, 0).flatten().sigmoid()
+            score = logits[image].permute(1, 2, 0).flatten().float().sigmoid()
             score, order = score.sort(descending=True)
             order = order[: config.each_level]
             shifts = deltas[image].permute(1, 2, 0).reshape(-1, 4)[order]

@@ -27,6 +27,8 @@ class CascadeRCNNConfig:
         backbone: the backbone's architecture.
         num_classes: classes of objects, background not counted.
         channels: width of the feature pyramid.
+        anchor_scale: side of the smallest square anchor over the finest map's stride of 4 pixels; that of the objects
+            should not be less than half of it.
         box_convolutions, box_linears, box_width: layers of each stage's box head.
         box_per_class: predict a box for each class instead of one for all.
         box_loss: see :func:`internimage.layers.region_losses.box_losses`.
@@ -38,6 +40,7 @@ class CascadeRCNNConfig:
     backbone: InternImageConfig
     num_classes: int = 80
     channels: int = 256
+    anchor_scale: int = 8
     box_convolutions: int = 4
     box_linears: int = 1
     box_width: int = 1024
@@ -72,7 +75,7 @@ class CascadeRCNN(nn.Module):
         self.config = config
         self.backbone = InternImage(config.backbone)
         self.neck = FPN(config.backbone.stage_channels, config.channels)
-        self.rpn = RPN(config.channels)
+        self.rpn = RPN(config.channels, config.anchor_scale)
         self.box_heads = nn.ModuleList(
             BoxHead(
                 config.channels,
@@ -205,7 +208,7 @@ class CascadeRCNN(nn.Module):
     ) -> list[RawDetections]:
         """The boxes of the last stage with the mean logits of all."""
         last, results = stages[-1], []
-        probabilities = torch.stack([stage.logits for stage in stages]).mean(0).softmax(-1)[:, :-1]
+        probabilities = torch.stack([stage.logits for stage in stages]).float().mean(0).softmax(-1)[:, :-1]
         for index, (size, scale) in enumerate(zip(sizes, scales, strict=True)):
             mine = last.rois[:, 0] == index
             boxes = decode(last.rois[mine, 1:], last.deltas[mine], self.stds[-1], size) / scale

@@ -27,6 +27,8 @@ class MaskRCNNConfig:
         backbone: the backbone's architecture.
         num_classes: classes of objects, background not counted.
         channels: width of the feature pyramid.
+        anchor_scale: side of the smallest square anchor over the finest map's stride of 4 pixels; that of the objects
+            should not be less than half of it.
         box_width: of the box head's linear layers.
         mask_width: of the mask head's convolutions; None for boxes alone.
         proposals, detections: what passes from stage to stage in inference.
@@ -36,6 +38,7 @@ class MaskRCNNConfig:
     backbone: InternImageConfig
     num_classes: int = 80
     channels: int = 256
+    anchor_scale: int = 8
     box_width: int = 1024
     mask_width: int | None = 256
     proposals: ProposalConfig = field(default_factory=ProposalConfig)
@@ -55,7 +58,7 @@ class MaskRCNN(nn.Module):
         self.config = config
         self.backbone = InternImage(config.backbone)
         self.neck = FPN(config.backbone.stage_channels, config.channels)
-        self.rpn = RPN(config.channels)
+        self.rpn = RPN(config.channels, config.anchor_scale)
         self.box_head = BoxHead(config.channels, config.num_classes, width=config.box_width)
         self.mask_head = (
             MaskHead(config.channels, config.num_classes, width=config.mask_width) if config.mask_width else None
@@ -137,5 +140,5 @@ class MaskRCNN(nn.Module):
         parts = zip(proposals, logits.split(counts), deltas.split(counts), sizes, scales, strict=True)
         for boxes, logit, delta, size, scale in parts:
             refined = decode(boxes, delta, self.stds, size) / scale
-            results.append(select(refined, logit.softmax(-1)[:, :-1], self.config.detections))
+            results.append(select(refined, logit.float().softmax(-1)[:, :-1], self.config.detections))
         return results

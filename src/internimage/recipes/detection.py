@@ -60,7 +60,10 @@ _XL_CROWD = CascadeRCNNConfig(
     mask_width=None,
 )
 
-_SMALL = MaskRCNNConfig(BACKBONES["atto"], channels=64, box_width=256, mask_width=64, sampled_regions=128)
+# Anchors of 16 pixels and more: pictures of 320 pixels show small objects smaller than the released detectors see them.
+_SMALL = MaskRCNNConfig(
+    BACKBONES["atto"], channels=64, anchor_scale=4, box_width=256, mask_width=64, sampled_regions=128
+)
 
 RECIPES = (
     _recipe(
