@@ -17,6 +17,7 @@ from typing import Any
 import torch
 
 import internimage
+from internimage.layers.detection import detect_masks
 from internimage.layers.roi_heads import paste_masks
 from internimage.machine import describe_machine
 from internimage.models.mask_rcnn import MaskRCNN
@@ -36,7 +37,7 @@ def timed(times: dict[str, list[float]], memory: dict[str, float], stage: str, r
     started = time.perf_counter()
     result = run()
     times.setdefault(stage, []).append((time.perf_counter() - started) * 1e3)
-    memory[stage] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**10
+    memory[stage] = memory.get(stage) or resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**10
     return result
 
 
@@ -53,10 +54,7 @@ def once(model: MaskRCNN, times: dict[str, list[float]], memory: dict[str, float
     )
     boxes = [found for found, _ in proposals]
     found = timed(times, memory, "boxes", lambda: model.detect_boxes(maps, boxes, sizes, scales))
-    heads = [model.mask_head]
-    from internimage.layers.detection import detect_masks
-
-    found = timed(times, memory, "masks", lambda: detect_masks(heads, maps[:-1], strides, found, scales))
+    found = timed(times, memory, "masks", lambda: detect_masks([model.mask_head], maps[:-1], strides, found, scales))
     timed(times, memory, "masks in the picture", lambda: paste_masks(found[0].masks, found[0].boxes, ORIGINAL))
     return len(found[0].boxes)
 
@@ -68,10 +66,12 @@ def main() -> None:
     options = parser.parse_args()
     print(describe_machine(torch.device("cpu")))
     model, times, memory = talkative(options.model), {}, {}
-    once(model, {}, {})
+    loaded = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**10
+    once(model, {}, memory)  # the first pass shows where memory grows, the later ones where time goes
     objects = [once(model, times, memory) for _ in range(options.rounds)]
     whole = sum(statistics.median(values) for values in times.values())
     print(f"{options.model}, 1x3x{HEIGHT}x{WIDTH}, {objects[0]} objects, {options.rounds} rounds")
+    print(f"peak memory with the model loaded: {loaded:.0f} MiB")
     print("| stage | ms, median (range) | share | peak memory so far, MiB |\n|---|---:|---:|---:|")
     for stage, values in times.items():
         median = statistics.median(values)
