@@ -10,7 +10,7 @@ from internimage.training.config import TrainingConfig
 from internimage.training.recipes import TRAINING_RECIPES
 
 _FEW, _MANY = 5_000, 100_000
-_OBJECT_UPDATES = 6_000  # after which small detectors trained here hardly gained
+_OBJECT_UPDATES = 3_000  # of four images: several times what docs/detection.md needed for small sets
 _FAR_ABOVE = 4.0
 
 
@@ -70,7 +70,7 @@ def default_object_settings(images: int, init: str, size: int) -> tuple[Training
     training = TrainingConfig(
         epochs=epochs,
         batch_size=4,
-        lr=5e-4 if scratch else 1e-4,
+        lr=1e-3 if scratch else 1e-4,
         warmup_epochs=min(2.0, epochs / 10),
         layer_decay=1.0 if scratch else 0.9,
         deformable_lr_scale=1.0,
