@@ -104,6 +104,21 @@ def test_a_released_file_gives_the_same_objects(name: str, tmp_path: Path) -> No
     assert torch.equal(backbone.stem.conv1.weight, model.backbone.stem.conv1.weight)  # type: ignore[union-attr]
 
 
+def test_the_weights_of_training_beside_their_average_are_left_alone(tmp_path: Path) -> None:
+    """As mmdetection's EMA hook saves them; a name that only looks like a copy is still refused."""
+    path, model = released("small_mask", tmp_path / "x.pth")
+    content = torch.load(path, weights_only=True)
+    state = content["state_dict"]
+    copies = {"ema_" + name.replace(".", "_"): tensor + 1 for name, tensor in state.items()}
+    torch.save({**content, "state_dict": {**state, **copies}}, path)
+    loaded = ii.create_model("small_mask", checkpoint=path)
+    for one, other in zip(loaded.state_dict().values(), model.state_dict().values(), strict=True):
+        assert torch.equal(one, other)
+    torch.save({**content, "state_dict": {**state, "ema_backbone_other_weight": torch.zeros(1)}}, path)
+    with pytest.raises(CheckpointMismatchError, match="not part of the model: ema_backbone_other_weight"):
+        ii.create_model("small_mask", checkpoint=path)
+
+
 @pytest.mark.parametrize("name", NAMES)
 def test_new_classes_start_anew_and_the_rest_stays(name: str, tmp_path: Path) -> None:
     path, model = released(name, tmp_path / "x.pth")

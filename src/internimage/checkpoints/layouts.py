@@ -132,6 +132,16 @@ def layout_of(names: Iterable[str]) -> Layout:
     )
 
 
+def second_copies(names: Iterable[str]) -> set[str]:
+    """Names under which mmdetection's EMA hook keeps a second copy: ``ema_backbone_stem_weight``, without dots.
+
+    Its checkpoints are written while the averages stand under the ordinary names, so the copies are the weights of
+    training, which nobody predicts with.
+    """
+    names = set(names)
+    return names & {"ema_" + name.replace(".", "_") for name in names}
+
+
 def to_ours(names: Iterable[str], layout: Layout, config: ModelConfig) -> dict[str, str]:
     """Map each given name of ``layout`` to ours; names that belong to no part of the model are left out."""
     translate = _translator(_table(config), False)

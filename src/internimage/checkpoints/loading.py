@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from internimage.checkpoints.files import TensorFile, TensorSpec, batches
-from internimage.checkpoints.layouts import ModelConfig, layout_of, to_ours
+from internimage.checkpoints.layouts import ModelConfig, layout_of, second_copies, to_ours
 from internimage.errors import CheckpointMismatchError
 
 _LISTED = 6
@@ -54,7 +54,8 @@ def match(
     """
     found = {ours: theirs for theirs, ours in mapping.items()}
     missing = [name for name in expected if name not in found and name not in absent]
-    leftover = [name for name in file.specs if name not in mapping]
+    copies = second_copies(file.specs)
+    leftover = [name for name in file.specs if name not in mapping and name not in copies]
     leftover += [theirs for ours, theirs in found.items() if ours not in expected and ours not in unused]
     selected = {found[name]: name for name in expected if name in found and name not in absent}
     reshaped = [
