@@ -9,6 +9,7 @@ import json
 import mmap
 import random
 import re
+from array import array
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -38,8 +39,9 @@ class ObjectAnnotation(NamedTuple):
     Attributes:
         box: x1, y1, x2, y2 in pixels of the original image.
         label: index into the classes.
-        segmentation: polygons, each x, y, x, y, ... in pixels; or run lengths, ``{"size": [height, width], "counts":
-            text or list}``; None if the file has only a box.
+        segmentation: polygons, each x, y, x, y, ... in pixels, packed, since COCO's would fill gigabytes as lists of
+            numbers; or run lengths, ``{"size": [height, width], "counts": text or list}``; None if the file has only a
+            box.
         crowd: several objects that were not told apart; nothing to learn from, and nothing that counts as missed.
         area: of the mask, in pixels, as the file says; else of the box.
         identity: the annotation's id.
@@ -47,7 +49,7 @@ class ObjectAnnotation(NamedTuple):
 
     box: tuple[float, float, float, float]
     label: int
-    segmentation: list[Any] | dict[str, Any] | None
+    segmentation: list[array[float]] | dict[str, Any] | None
     crowd: bool
     area: float
     identity: int
@@ -237,7 +239,7 @@ def _runs(segmentation: Any, size: tuple[int, int]) -> Any:
     """The segmentation as one compressed list of run lengths."""
     mask = _mask_functions()
     if isinstance(segmentation, list):
-        return mask.merge(mask.frPyObjects(segmentation, *size))
+        return mask.merge(mask.frPyObjects([list(polygon) for polygon in segmentation], *size))
     if isinstance(segmentation["counts"], list):
         return mask.frPyObjects(segmentation, *size)
     return {"size": segmentation["size"], "counts": segmentation["counts"].encode()}
@@ -381,6 +383,7 @@ def _annotation(
                 raise DataError(
                     f"{where}: segmentation has the polygon {_short(polygon)}; expected x, y, ... of 3 or more points"
                 )
+        segmentation = [array("d", polygon) for polygon in segmentation]
     elif segmentation is not None and not _fills(segmentation, size):
         raise DataError(
             f"{where}: segmentation is {_short(segmentation)}; expected polygons, or size {list(size)} as in images "

@@ -236,8 +236,11 @@ class AveragePrecision:
             images.append({"id": identity, "height": image.size[0], "width": image.size[1]})
             for one in image.objects:
                 x1, y1, x2, y2 = one.box
-                # a crowd may lack a mask: its box is taken
-                shape = one.segmentation or [[x1, y1, x2, y1, x2, y2, x1, y2]]
+                shape: Any = one.segmentation
+                if shape is None:  # a crowd may lack a mask: its box is taken
+                    shape = [[x1, y1, x2, y1, x2, y2, x1, y2]]
+                elif isinstance(shape, list):
+                    shape = [list(polygon) for polygon in shape]
                 annotation = {
                     "image_id": identity,
                     "category_id": self.truth.category_ids[one.label],
