@@ -105,3 +105,24 @@ def test_colours_of_classes_differ() -> None:
     assert len(set(colours)) == 30
     distances = [sum(abs(a - b) for a, b in zip(one, other, strict=True)) for one, other in pairwise(colours)]
     assert min(distances) > 100
+
+
+def test_among_many_objects_names_stay_within_their_boxes() -> None:
+    """Forty small boxes: outlines alone; the same few with names, and one that is wide enough among the many."""
+    picture = Image.new("RGB", (400, 200), "white")
+    small = [
+        Object(
+            (20 + 36 * (i % 10), 30 + 40 * (i // 10), 32 + 36 * (i % 10), 42 + 40 * (i // 10)), "nucleus", (200, 0, 0)
+        )
+        for i in range(40)
+    ]
+
+    def plates(objects: list[Object]) -> int:
+        """Pixels of the objects' colour inside none of the boxes' outlines."""
+        return int((np.asarray(draw_objects(picture, objects)) == (200, 0, 0)).all(-1).sum())
+
+    outline = plates(small[:1]) - plates([Object(small[0].box, "", (200, 0, 0))])
+    assert outline > 100  # a plate
+    assert plates(small) == 40 * plates([Object(small[0].box, "", (200, 0, 0))])
+    wide = Object((10, 180, 390, 198), "nucleus", (200, 0, 0))
+    assert plates([*small, wide]) > plates(small) + plates([Object(wide.box, "", (200, 0, 0))])

@@ -14,6 +14,7 @@ from internimage.drawing.canvas import Colour, font
 
 _GOLDEN = 0.618033988749895
 _MASK_SHARE = 0.45
+_FEW = 15
 
 
 @dataclass(frozen=True)
@@ -40,6 +41,7 @@ def class_colour(index: int) -> Colour:
 def draw_objects(image: Image.Image, objects: Iterable[Object]) -> Image.Image:
     """The picture with ``objects``, later ones on top; lines and letters grow with the picture.
 
+    Among many objects, a text that is wider than its box would hide others and is left out.
     Masks are used one at a time, so an iterable that makes them on demand needs memory for one.
     """
     unit = max(1.0, min(image.size) / 500)
@@ -55,7 +57,8 @@ def draw_objects(image: Image.Image, objects: Iterable[Object]) -> Image.Image:
     for one in outlines:
         draw.rectangle(one.box, outline=one.colour, width=width)
     for one in outlines:
-        _label(draw, one, size, picture.size)
+        if len(outlines) <= _FEW or font(size).getlength(one.text) <= one.box[2] - one.box[0]:
+            _label(draw, one, size, picture.size)
     return picture
 
 

@@ -7,6 +7,7 @@ from dataclasses import replace
 from internimage.backbones.internimage import InternImageConfig
 from internimage.checkpoints.hub import HubFile
 from internimage.images import FitPreprocessing
+from internimage.layers.detection import DetectionConfig
 from internimage.models.cascade_rcnn import CascadeRCNNConfig
 from internimage.models.mask_rcnn import MaskRCNNConfig
 from internimage.recipes.classification import BACKBONES
@@ -60,9 +61,15 @@ _XL_CROWD = CascadeRCNNConfig(
     mask_width=None,
 )
 
-# Anchors of 16 pixels and more: pictures of 320 pixels show small objects smaller than the released detectors see them.
+# Anchors of 16 pixels and more: pictures of 320 pixels show objects smaller than the released detectors see them.
 _SMALL = MaskRCNNConfig(
-    BACKBONES["atto"], channels=64, anchor_scale=4, box_width=256, mask_width=64, sampled_regions=128
+    BACKBONES["atto"],
+    channels=64,
+    anchor_scale=4,
+    box_width=256,
+    mask_width=64,
+    detections=DetectionConfig(keep=300),
+    sampled_regions=128,
 )
 
 RECIPES = (

@@ -85,13 +85,17 @@ class Detections:
         )
 
     def draw(self, score: float = 0.3) -> Image.Image:
-        """The picture with the objects of at least this ``score``: outlines, masks, names; the best on top."""
+        """The picture with the objects of at least this ``score``: outlines, masks, names; the best on top.
+
+        A colour stands for a class, or, where there is only one, for an object.
+        """
+        several = len(self.names) > 1
         shown = self.filter(score)
         objects = (
             Object(
                 tuple(shown.boxes[i].tolist()),
                 f"{shown.name(i)} {shown.scores[i]:.0%}",
-                class_colour(int(shown.labels[i])),
+                class_colour(int(shown.labels[i]) if several else i),
                 shown.mask(i),
             )
             for i in reversed(range(len(shown)))
