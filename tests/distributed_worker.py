@@ -86,6 +86,7 @@ class Metric:
 
 class Task:
     best = "quality"
+    ragged = False
 
     def __init__(self, stop_after: int = 0) -> None:
         self.calls, self.stop_after = 0, stop_after

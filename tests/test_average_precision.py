@@ -122,7 +122,7 @@ def random_data() -> tuple[ObjectImages, list[Detections]]:
             for _ in range(int(draw.integers(0, 4))):
                 box = np.array([x, y, x + w, y + h]) + draw.normal(0, 0.08, 4) * [w, h, w, h]
                 found.append((np.sort(box.reshape(2, 2), 0).ravel(), round(float(draw.random()), 1), label))
-        images.append(ObjectImage(Path(f"{number}.jpg"), 100 - number, (height, width), tuple(objects)))
+        images.append(ObjectImage(Path(f"{number}.jpg"), 2**62 - number, (height, width), tuple(objects)))
         found.sort(key=lambda one: -one[1])
         boxes, scores, labels = (np.array(column) for column in zip(*found, strict=True))
         rows, columns = np.indices((28, 28))  # without the lower left corner, now more of it, now less
@@ -254,7 +254,7 @@ def test_what_cannot_be_compared_is_said(monkeypatch: pytest.MonkeyPatch) -> Non
     with pytest.raises(DataError, match=r"0\.jpg: random has no image 5"):
         metric.add(RESULTS[0], 5)
     with pytest.raises(DataError, match=r"1\.jpg is 260x180, its annotations are for 256x185"):
-        metric.add(RESULTS[0], 99)
+        metric.add(RESULTS[0], DATA.images[1].identity)
     bare = [
         image._replace(objects=(one._replace(segmentation=None),)) for image in DATA.images for one in image.objects
     ]

@@ -20,7 +20,7 @@ from internimage import recipes
 from internimage.cli.main import parse
 from internimage.cli.train import Train, TrainDetector
 from internimage.data.object_augmentation import ObjectAugmentation
-from internimage.errors import ConfigError, InterruptedRunError
+from internimage.errors import ConfigError, DataError, ImageReadError, InterruptedRunError
 from internimage.factory import ARCHITECTURES
 from internimage.training import run as runs
 from internimage.training.config import RunConfig, TrainingConfig
@@ -144,6 +144,75 @@ def test_what_a_detector_starts_from(tmp_path: Path, monkeypatch: pytest.MonkeyP
         prepare(data, tmp_path / "third", "small_cascade", init=str(tmp_path / "detector"))
     with pytest.raises(ConfigError, match="a linear probe is for classifiers"):
         prepare(data, tmp_path / "third", linear_probe=True, init=str(tmp_path / "detector"))
+
+
+def edited(data: Path, part: str, change: Any) -> None:
+    file = data / "annotations" / f"{part}.json"
+    content = json.loads(file.read_text())
+    change(content)
+    file.write_text(json.dumps(content))
+
+
+def crowds(content: dict[str, Any]) -> None:
+    for one in content["annotations"]:
+        one |= {"iscrowd": 1, "segmentation": {"size": [64, 96], "counts": [64 * 96]}}
+
+
+@pytest.mark.parametrize(
+    ("part", "change", "settings", "message"),
+    [
+        ("train", lambda content: content["annotations"].clear(), {}, "train.json has no objects; training needs some"),
+        ("train", crowds, {}, "train.json has no objects"),
+        ("val", lambda content: content["annotations"].clear(), {}, "val.json has no objects"),
+        ("val", None, {"size": 16, "training": replace(SMALL, batch_size=1)}, "one image of 16 pixels a batch"),
+        ("val", None, {"model": "small_cascade", "init": "small_mask"}, "another kind of detector"),
+        ("val", None, {"init": "mask_rcnn_internimage_atto_fpn"}, "has another architecture than small_mask"),
+    ],
+)
+def test_runs_that_cannot_end_well_do_not_start(
+    part: str, change: Any, settings: dict[str, Any], message: str, tmp_path: Path
+) -> None:
+    data = paint(tmp_path / "data")
+    if change:
+        edited(data, part, change)
+    if "init" in settings:
+        ii.save_model(ii.create_model(settings["init"]), tmp_path / "start")
+        settings = {**settings, "init": str(tmp_path / "start")}
+    with pytest.raises((ConfigError, DataError), match=message):
+        prepare(data, tmp_path / "run", **settings)
+    assert not (tmp_path / "run").exists()
+
+
+def test_files_that_cannot_be_read_end_in_one_sentence(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """In a worker process too; skipped if asked, in training and in evaluation, pictures of another size as well."""
+    data = paint(tmp_path / "data")
+    (data / "train" / "1.png").unlink()
+    Image.new("RGB", (64, 96)).save(data / "val" / "2.png")
+    training = replace(SMALL, epochs=1, workers=1)
+    with pytest.raises(ImageReadError) as caught:
+        prepare(data, tmp_path / "run", training=training).fit()
+    message = f"{data / 'train' / '1.png'}: no such file (--on-corrupt skip leaves such files out)"
+    assert str(caught.value) == message
+    row = prepare(data, tmp_path / "skipping", training=training, on_corrupt="skip").fit()
+    assert row["unreadable"] == 1
+    command = ["evaluate", "--data", data, "--part", "val", "--model", tmp_path / "skipping" / "final"]
+    assert run([*command, "--on-corrupt", "skip"]) == 0
+    assert f"left out: {data / 'val' / '2.png'}" in capsys.readouterr().out
+    assert run(command) == 1
+    assert "the picture is 64x96, the annotations are for 96x64" in capsys.readouterr().err
+    edited(data, "train", lambda content: content.pop("images"))  # the other part is not looked at
+    assert run([*command, "--on-corrupt", "skip"]) == 0
+
+
+def test_sizes_of_training_follow_those_of_evaluation(tmp_path: Path) -> None:
+    data = paint(tmp_path / "data")
+    model = ii.create_model("small_mask")
+    ii.save_model(model, tmp_path / "start")  # 96 pixels
+    by_folder = parse(["train", "--data", str(data), "--init", str(tmp_path / "start")])
+    by_size = parse(["train", "--data", str(data), "--recipe", "mask_rcnn_internimage_s_fpn_3x_coco", "--size", "400"])
+    assert max(by_folder.augmentation.short_sides) == 96
+    assert (by_size.augmentation.short_sides[0], by_size.augmentation.short_sides[-1]) == (240, 400)
+    assert by_size.augmentation.long == 666
 
 
 def test_the_command_line_knows_detectors_by_model_or_data(tmp_path: Path) -> None:

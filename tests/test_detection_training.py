@@ -43,6 +43,7 @@ def test_boxes_get_the_objects_that_the_rules_say(low_quality: float | None) -> 
         assert answer == expected
     assert {IGNORED, BACKGROUND, 2} <= set(found.tolist())
     assert (match(overlaps[:0], 0.6, 0.3, low_quality) == BACKGROUND).all()
+    assert match(overlaps[:, :0], 0.6, 0.3, low_quality).shape == (0,)  # as when all proposals are NaN
 
 
 def test_samples_are_distinct_and_within_their_share() -> None:

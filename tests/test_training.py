@@ -104,6 +104,7 @@ class ToyTask:
     """Regression, which the trainer knows nothing of; ``crash`` is called before every loss."""
 
     best = "quality"
+    ragged = False
 
     def __init__(self, crash: Any = None) -> None:
         self.crash = crash

@@ -37,7 +37,7 @@ class Predict:
     topk: int = 5
     """Classifiers: classes to print for each image."""
     score: float = 0.3
-    """Detectors: least score of the objects that are printed and drawn."""
+    """Detectors: least score of the objects that are printed and drawn, from 0.05 on."""
     tta: FlagCreatePairsOff[bool] = False
     """Detectors: look at each picture mirrored too, and at --tta-sides; slower and more exact."""
     tta_sides: Annotated[tuple[int, ...], arg(metavar="PIXELS...", help_behavior_hint="(default: the model's)")] = ()
@@ -103,20 +103,19 @@ class Predict:
                 print(f"  {scored.score:6.1%}  {scored.label}")
 
     def _print_objects(self, result: Detections, writer: Any) -> None:
-        content = result.to_dict()
         if self.json:
-            print(json.dumps(content, ensure_ascii=False))
+            print(json.dumps(result.to_dict(), ensure_ascii=False))
             return
         if not self.csv:
             print(f"{result.source.name}: {len(result)} object{'' if len(result) == 1 else 's'}")
-        for rank, found in enumerate(content["objects"], 1):
-            box = [f"{value:.1f}" for value in found["box"]]
+        for i in range(len(result)):
+            box, score = [f"{value:.1f}" for value in result.boxes[i]], float(result.scores[i])
             if self.csv:
                 writer.writerow(
-                    (result.source.name, rank, found["index"], found["label"], f"{found['score']:.6f}", *box)
+                    (result.source.name, i + 1, int(result.labels[i]), result.name(i), f"{score:.6f}", *box)
                 )
             else:
-                print(f"  {found['score']:6.1%}  {found['label']}  ({', '.join(box)})")
+                print(f"  {score:6.1%}  {result.name(i)}  ({', '.join(box)})")
 
 
 def _free_name(stem: str, taken: set[str]) -> str:

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import shlex
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from tyro.conf import FlagCreatePairsOff, arg
 
 from internimage.data.augmentation import Augmentation
 from internimage.data.object_augmentation import ObjectAugmentation
 from internimage.training.config import TrainingConfig
+
+if TYPE_CHECKING:
+    from internimage.tasks.detection import DetectionTask
 
 
 @dataclass(frozen=True)
@@ -35,7 +39,7 @@ class _Train:
     linear_probe: FlagCreatePairsOff[bool] = False
     """Train nothing but the classifier, on features that stay as they are."""
     val_fraction: float = 0.2
-    """Share of each class set aside if there is no val folder."""
+    """Share of each class (of detectors: of the images) set aside if there is no val part."""
     on_corrupt: Literal["error", "skip"] = "error"
     """What to do about files that cannot be read; skipped ones are counted."""
     output: Annotated[Path | None, arg(metavar="FOLDER", help_behavior_hint="(default: runs/NAME-OF-DATA)")] = None
@@ -49,6 +53,7 @@ class _Train:
     def run(self) -> int:
         from internimage.cli.console import ConsoleReporter
         from internimage.errors import ConfigError, InterruptedRunError
+        from internimage.tasks.detection import DetectionTask
         from internimage.training import run
 
         if (self.data is None) == (self.resume is None):
@@ -77,6 +82,8 @@ class _Train:
             sizes = f"{len(splits.train)} training, {len(splits.val)} validation images"
             length = f"{trainer.config.epochs} epochs of {trainer.updates_per_epoch} updates"
             print(f"{len(splits.train.classes)} classes; {sizes}; {length}")
+            if isinstance(trainer.task, DetectionTask):
+                print(_what_is_learnt(trainer.task, splits))
             print(_learning_rate(trainer.config, trainer.accelerator.num_processes))
             self._warn(trainer.config, len(splits.train), trainer.accelerator.num_processes)
             print(f"run: {folder}")
@@ -86,7 +93,10 @@ class _Train:
             if trainer.accelerator.is_main_process:
                 several = trainer.accelerator.num_processes > 1
                 start = "the same launcher and -m internimage" if several else "internimage"
-                print(f"internimage: {error}; continue with: {start} train --resume {folder}", file=sys.stderr)
+                print(
+                    f"internimage: {error}; continue with: {start} train --resume {shlex.quote(str(folder))}",
+                    file=sys.stderr,
+                )
             return 130
         finally:
             reporter.close()
@@ -98,11 +108,15 @@ class _Train:
                 if (folder / name).exists():
                     print(f"written: {folder / name}")
             on_corrupt = "" if self.on_corrupt == "error" else f" --on-corrupt {self.on_corrupt}"
-            print(
-                f"look at its mistakes: internimage evaluate --data {self.data or 'DATA'} --part val{on_corrupt} "
-                f"--model {folder / 'best'} --save {folder / 'report'}"
-            )
-            print(f"use it: internimage predict IMAGE --model {folder / 'best'}")
+            model = shlex.quote(str(folder / "best"))
+            if "(set aside)" not in splits.val.name:
+                data = shlex.quote(str(self.data or "DATA"))
+                report = shlex.quote(str(folder / "report"))
+                print(
+                    f"look at its mistakes: internimage evaluate --data {data} --part val{on_corrupt} --model {model} "
+                    f"--save {report}"
+                )
+            print(f"use it: internimage predict IMAGE --model {model}")
         return 0
 
     def _usual(self, images: int) -> TrainingConfig:
@@ -159,7 +173,7 @@ class TrainDetector(_Train):
     $ internimage train --resume runs/cells
 
     The data is a folder with annotations/train.json (and val.json) and the images in train/ (and val/), or laid out as
-    COCO or Roboflow do; see docs/training.md. Masks are learnt if every object has one. Classes of your own start anew.
+    COCO or Roboflow do; see docs/detection.md. Masks are learnt if every object has one. Your own classes start anew.
     The trained model is a folder that every other command takes: --model runs/cells/best.
     """
 
@@ -183,7 +197,14 @@ def train_command(value_of: Callable[[str], str | None]) -> Train | TrainDetecto
         given = get_training_recipe(recipe)
         chosen = {"recipe": recipe, "model": given.model, "init": given.init, "training": given.training}
         if isinstance(given.augmentation, ObjectAugmentation):
-            return TrainDetector(**chosen, augmentation=given.augmentation)  # type: ignore[arg-type]
+            augmentation = given.augmentation
+            if _pixels(value_of("--size")):  # of 800, which the published sides are for
+                share = _pixels(value_of("--size")) / max(augmentation.short_sides)
+                sides = tuple(max(1, round(share * side)) for side in augmentation.short_sides)
+                augmentation = replace(
+                    augmentation, short_sides=sides, long=max(sides[-1], round(share * augmentation.long))
+                )
+            return TrainDetector(**chosen, augmentation=augmentation)  # type: ignore[arg-type]
         return Train(**chosen, augmentation=given.augmentation)  # type: ignore[arg-type]
     if model is not None and model in list_models():
         detector = get_recipe(model).task == "detection"
@@ -193,12 +214,19 @@ def train_command(value_of: Callable[[str], str | None]) -> Train | TrainDetecto
     return kind() if data is None else _for_data(kind(), Path(data), model, value_of("--init"), value_of("--size"))
 
 
+def _pixels(text: str | None) -> int:
+    """A number of pixels, 0 if it is none."""
+    return int(text) if text and text.isdigit() else 0
+
+
 def _for_data(
     command: Train | TrainDetector, data: Path, model: str | None, init: str | None, size: str | None
 ) -> Train | TrainDetector:
     """Defaults for the amount of data, starting from scratch or from weights."""
+    from internimage.checkpoints.folder import DESCRIPTION_FILE, read_description
     from internimage.data.coco import estimate_object_images
     from internimage.data.labelled import estimate_images
+    from internimage.images import FitPreprocessing
     from internimage.recipes import get_recipe
     from internimage.training.defaults import default_object_settings, default_settings
 
@@ -206,10 +234,22 @@ def _for_data(
     if isinstance(command, Train):
         training, augmentation = default_settings(estimate_images(data), start)
         return replace(command, training=training, augmentation=augmentation)
-    preprocessing = get_recipe(model or command.model).preprocessing
-    side = int(size) if size and size.isdigit() and int(size) else preprocessing.short  # type: ignore[union-attr]
+    preprocessing: Any = get_recipe(model or command.model).preprocessing
+    if (Path(start) / DESCRIPTION_FILE).is_file():
+        own = read_description(start).preprocessing
+        preprocessing = own if isinstance(own, FitPreprocessing) else preprocessing
+    side = _pixels(size) or preprocessing.short
     settings = default_object_settings(estimate_object_images(data), start, side)
     return replace(command, training=settings[0], augmentation=settings[1])
+
+
+def _what_is_learnt(task: DetectionTask, splits: Any) -> str:
+    """Whether masks are, and if not why."""
+    if task.masks:
+        return "boxes and masks are learnt and measured"
+    if not splits.train.has_masks:
+        return "boxes alone are learnt: not every object has a mask that is more than its box"
+    return "boxes alone are measured: the model has no masks, or not every validation object has one"
 
 
 def _learning_rate(config: TrainingConfig, processes: int) -> str:

@@ -66,10 +66,15 @@ class ObjectAnnotation(NamedTuple):
         if not isinstance(self.segmentation, list) or len(self.segmentation) != 1:
             return False
         (polygon,) = self.segmentation
+        points = list(zip(polygon[::2], polygon[1::2], strict=True))
+        points = points[:-1] if points[0] == points[-1] else points  # closed, as some write it
         x1, y1, x2, y2 = self.box
         corners = [(x1, y1), (x1, y2), (x2, y1), (x2, y2)]
-        found = sorted(zip(polygon[::2], polygon[1::2], strict=True))
-        return len(found) == 4 and bool(np.allclose(found, corners, rtol=0, atol=0.5))
+        near = [
+            next((i for i, (u, v) in enumerate(corners) if abs(u - x) <= 0.5 and abs(v - y) <= 0.5), -1)
+            for x, y in points
+        ]
+        return sorted(near) == [0, 1, 2, 3]
 
 
 class ObjectImage(NamedTuple):
@@ -88,7 +93,7 @@ class ObjectImages:
     Attributes:
         name: where they came from, for messages.
         classes: names of the classes; a label is an index into them.
-        category_ids: the JSON's id of each class, ascending.
+        category_ids: the JSON's id of each class.
         images: in the order of the file.
     """
 
@@ -162,8 +167,8 @@ def read_object_splits(root: Path, *, val_fraction: float = 0.2, seed: int = 0) 
     return ObjectSplits(train, val, _with_classes(test, train) if test else None)
 
 
-def read_object_parts(root: Path) -> dict[str, ObjectImages]:
-    """The parts of a data set as they lie there: "train", "val", "test".
+def read_object_parts(root: Path, wanted: str | None = None) -> dict[str, ObjectImages]:
+    """The parts of a data set as they lie there: "train", "val", "test"; only the ``wanted`` one if there is such.
 
     Annotations are ``annotations/train.json``, ``annotations/instances_train2017.json``,
     ``annotations/instances_train.json``, ``train/_annotations.coco.json`` or ``train.json``; images lie in ``train``,
@@ -181,8 +186,9 @@ def read_object_parts(root: Path) -> dict[str, ObjectImages]:
         places = [root.parent, root.parent / root.stem, root.parent / "images", above / stem, above / "images" / stem]
         return {"all": _read(root, places)}
     parts: dict[str, ObjectImages] = {}
-    for part, file, places in _candidates(root):
-        if part not in parts and file.is_file():
+    there = [candidate for candidate in _candidates(root) if candidate[1].is_file()]
+    for part, file, places in [one for one in there if one[0] == wanted] or there:
+        if part not in parts:
             parts[part] = _read(file, places)
     if not parts:
         looked = ", ".join(template.format("train") for template in _FILES)
@@ -395,6 +401,8 @@ def _annotation(
 def _fills(segmentation: Any, size: tuple[int, int]) -> bool:
     """Whether run lengths describe an image of ``size``: what reads them later writes as far as they reach."""
     if not isinstance(segmentation, dict) or segmentation.get("size") != list(size):
+        return False
+    if not all(type(side) is int for side in segmentation["size"]):
         return False
     counts = segmentation.get("counts")
     if isinstance(counts, str):

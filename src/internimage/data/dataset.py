@@ -6,6 +6,7 @@ worker processes, machines or interruptions.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -14,7 +15,7 @@ from typing import Generic, Literal, Protocol, TypeVar
 import torch
 from PIL import Image
 from torch import Tensor
-from torch.utils.data import Dataset, Sampler
+from torch.utils.data import DataLoader, Dataset, Sampler
 
 from internimage.data.samples import ImageFile, LabelledImage, LabelledImages, TimeAndPlace
 from internimage.errors import ImageReadError
@@ -164,6 +165,16 @@ class EpochSampler(Sampler[SampleKey]):
             order = torch.randperm(self.length, generator=generator)
         numbers = torch.arange(self.skip, self.share) * self.world + self.rank
         return (SampleKey(self.epoch, int(index)) for index in order[numbers % self.length])
+
+
+def batches(loader: DataLoader[Result]) -> Iterator[Result]:
+    """The batches of a loader; an image that a worker process cannot read is the same error as in this process."""
+    try:
+        yield from loader
+    except ImageReadError as error:
+        # PyTorch puts the worker's traceback into the message, whose last line is "module.ImageReadError: message"
+        text = str(error).rstrip()
+        raise ImageReadError(re.sub(r"(?s).*\n[\w.]+ImageReadError: ", "", text)) from None
 
 
 @contextmanager

@@ -78,7 +78,7 @@ def check_objects(
             path = str(image.file)
             if isinstance(outcome, Image.Image):
                 sizes.append(outcome.size)
-                if wrong := wrong_size(image, outcome):
+                if wrong := wrong_size(image, outcome.size):
                     findings.wrong_sizes[path] = wrong
             elif outcome is None:
                 findings.missing.append(path)
@@ -98,7 +98,7 @@ def object_sheet(data: ObjectImages, count: int = 24) -> Image.Image:
         if len(pictures) == count:
             break
         picture = _read(image)
-        if isinstance(picture, Image.Image) and not wrong_size(image, picture):
+        if isinstance(picture, Image.Image) and not wrong_size(image, picture.size):
             pictures.append((_drawn(picture, image, data), _captions(image, data.classes)))
     title = f"{data.name}: {len(data)} images, {sum(data.counts())} objects, {len(data.classes)} classes"
     return sheet(pictures, title=title, columns=4, cell=_CELL)

@@ -76,7 +76,7 @@ class ObjectDataset(PictureDataset[ObjectImage, ObjectSample]):
     def prepare(
         self, entry: ObjectImage, source: ImageSource, picture: Image.Image, unreadable: tuple[str, ...]
     ) -> ObjectSample:
-        if wrong := wrong_size(entry, picture):
+        if wrong := wrong_size(entry, picture.size):
             raise ImageReadError(f"{source.name}: {wrong}")
         image, truth = self.transform(picture, ground_truth(entry, masks=self.masks))
         return ObjectSample(image, truth, entry.size, entry.identity, source, unreadable)
@@ -97,13 +97,13 @@ def ground_truth(entry: ObjectImage, *, masks: bool) -> GroundTruth:
     return GroundTruth(boxes[kept], labels[kept], bitmaps)
 
 
-def wrong_size(entry: ObjectImage, picture: Image.Image) -> str | None:
-    """What is wrong with a picture that has not the size that its annotations say; None if it has."""
+def wrong_size(entry: ObjectImage, size: tuple[int, int]) -> str | None:
+    """What is wrong with a picture of ``size`` (width, height) that its annotations do not say; None if they do."""
     height, width = entry.size
-    if picture.size == (width, height):
+    if size == (width, height):
         return None
-    text = f"the picture is {picture.width}x{picture.height}, the annotations are for {width}x{height}"
-    if picture.size != (height, width):
+    text = f"the picture is {size[0]}x{size[1]}, the annotations are for {width}x{height}"
+    if size != (height, width):
         return f"{text}; expected one size"
     return (
         f"{text}: they are for the picture before the rotation that its EXIF data ask for; store it without EXIF "

@@ -32,7 +32,7 @@ def read_part(root: Path, part: str) -> LabelledImages:
 
 def read_object_part(root: Path, part: str) -> ObjectImages:
     """The same of images with objects."""
-    return choose_part(read_object_parts(root), root, part)
+    return choose_part(read_object_parts(root, part), root, part)
 
 
 def choose_part(parts: Mapping[str, Part], root: Path, part: str) -> Part:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
+from internimage.data.object_dataset import wrong_size
 from internimage.drawing.precision_recall import precision_recall_chart
 from internimage.errors import DataError, ImageReadError
 from internimage.images import ImageSource
@@ -101,6 +102,8 @@ def evaluate_detector(
     unreadable = []
     outcomes = predictor.stream([one.file for one in data.images])
     for image, (_, outcome) in zip(progress(data.images), outcomes, strict=True):
+        if isinstance(outcome, Detections) and (wrong := wrong_size(image, (outcome.size[1], outcome.size[0]))):
+            outcome = ImageReadError(f"{image.file}: {wrong}")
         if isinstance(outcome, ImageReadError):
             if not skip_unreadable:
                 raise ImageReadError(f"{outcome} (--on-corrupt skip leaves such files out)")

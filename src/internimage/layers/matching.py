@@ -23,7 +23,7 @@ def match(overlaps: Tensor, positive: float, negative: float, low_quality: float
     """
     objects, count = overlaps.shape
     result = overlaps.new_full((count,), IGNORED, dtype=torch.int64)
-    if not objects:
+    if not objects or not count:
         return result.fill_(BACKGROUND)
     best, which = overlaps.max(0)
     result[best < negative] = BACKGROUND

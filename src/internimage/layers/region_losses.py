@@ -118,7 +118,8 @@ def mask_targets(regions: SampledRegions, truth: GroundTruth, size: int) -> Tens
 
     assert truth.masks is not None
     boxes = regions.boxes[: len(regions.objects)]
+    used, place = regions.objects.unique(return_inverse=True)  # of a thousand masks few are needed
     rois = with_image_numbers([boxes])
-    rois[:, 0] = regions.objects
-    soft = roi_align(truth.masks[:, None].float(), rois, size, sampling_ratio=0, aligned=True)
+    rois[:, 0] = place
+    soft = roi_align(truth.masks[used, None].float(), rois, size, sampling_ratio=0, aligned=True)
     return (soft[:, 0] >= 0.5).float()

@@ -231,9 +231,9 @@ class AveragePrecision:
     def _annotations(self, kind: Kind) -> dict[str, Any]:
         """The annotation file of the predicted images."""
         images, annotations = [], []
-        for identity in sorted(self._found):
+        for number, identity in enumerate(sorted(self._found), 1):  # the library takes no ids beyond 2**53
             image = self._images[identity]
-            images.append({"id": identity, "height": image.size[0], "width": image.size[1]})
+            images.append({"id": number, "height": image.size[0], "width": image.size[1]})
             for one in image.objects:
                 x1, y1, x2, y2 = one.box
                 shape: Any = one.segmentation
@@ -242,7 +242,7 @@ class AveragePrecision:
                 elif isinstance(shape, list):
                     shape = [list(polygon) for polygon in shape]
                 annotation = {
-                    "image_id": identity,
+                    "image_id": number,
                     "category_id": self.truth.category_ids[one.label],
                     "bbox": [x1, y1, x2 - x1, y2 - y1],
                     "area": one.area,
@@ -255,11 +255,12 @@ class AveragePrecision:
     def _entries(self, kind: Kind) -> list[dict[str, Any]]:
         """The result file of the predicted images."""
         entries = []
-        for identity, (labels, scores, boxes, masks) in self._found.items():
+        for number, identity in enumerate(sorted(self._found), 1):
+            labels, scores, boxes, masks = self._found[identity]
             size = list(self._images[identity].size)
             for index in np.flatnonzero(~np.isnan(scores)).tolist():  # the library refuses NaN
                 category, score = self.truth.category_ids[int(labels[index])], float(scores[index])
-                entry: dict[str, Any] = {"image_id": identity, "category_id": category, "score": score}
+                entry: dict[str, Any] = {"image_id": number, "category_id": category, "score": score}
                 if kind == "bbox":
                     x1, y1, x2, y2 = boxes[index].tolist()
                     entry["bbox"] = [x1, y1, x2 - x1, y2 - y1]

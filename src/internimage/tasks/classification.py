@@ -95,6 +95,7 @@ class ClassificationTask:
     """
 
     best = "top1"
+    ragged = False
 
     def __init__(
         self,

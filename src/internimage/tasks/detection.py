@@ -107,6 +107,7 @@ class DetectionTask:
     """
 
     best = "box_ap"
+    ragged = True
 
     def __init__(self, data: ObjectImages, *, masks: bool) -> None:
         self.data = data

@@ -28,6 +28,9 @@ class Task(Protocol[SampleT, BatchT, ResultT]):
     best: str
     """Name of the metric that decides which weights are kept; larger is better."""
 
+    ragged: bool
+    """Whether images of a batch may differ in size, so that a batch is more than one forward pass."""
+
     def collate(self, samples: Sequence[SampleT]) -> BatchT: ...
     def losses(self, model: nn.Module, batch: BatchT) -> dict[str, Tensor]: ...
     def predict(self, model: nn.Module, batch: BatchT) -> list[ResultT]: ...

@@ -84,13 +84,15 @@ class TrainingConfig:
         for name in ("lr", "checkpoint_minutes"):
             if not getattr(self, name) > 0:
                 raise ConfigError(f"{name} is {getattr(self, name)}; expected more than 0")
-        for name in ("lr_batch_size", "weight_decay", "warmup_epochs", "clip_norm", "workers"):
+        for name in ("lr_batch_size", "weight_decay", "warmup_epochs", "deformable_lr_scale", "clip_norm", "workers"):
             if getattr(self, name) < 0:
                 raise ConfigError(f"{name} is {getattr(self, name)}; expected 0 or more")
         if not 0 <= self.ema_decay < 1:
             raise ConfigError(f"ema_decay is {self.ema_decay}; expected 0 <= ema_decay < 1")
         if list(self.lr_drops) != sorted({drop for drop in self.lr_drops if drop > 0}):
             raise ConfigError(f"lr_drops are {self.lr_drops}; expected epochs, ascending")
+        if self.lr_drops and self.lr_drops[-1] >= self.epochs:
+            raise ConfigError(f"lr_drops are {self.lr_drops}; expected epochs before the end at {self.epochs}")
         for name in ("warmup_start", "end_lr"):
             if not 0 <= getattr(self, name) <= 1:
                 raise ConfigError(f"{name} is {getattr(self, name)}; expected a share of the peak, 0 to 1")

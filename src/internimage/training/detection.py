@@ -13,7 +13,7 @@ from internimage.checkpoints.folder import DESCRIPTION_FILE
 from internimage.data.coco import ObjectSplits, read_object_splits
 from internimage.data.object_augmentation import ObjectAugmentation, object_transform
 from internimage.data.object_dataset import ObjectDataset
-from internimage.errors import CheckpointMismatchError, ConfigError
+from internimage.errors import CheckpointMismatchError, ConfigError, DataError
 from internimage.factory import create_model, load_model
 from internimage.images import FitPreprocessing
 from internimage.models.cascade_rcnn import CascadeRCNN
@@ -22,6 +22,8 @@ from internimage.recipes import get_recipe, list_models
 from internimage.tasks.detection import DetectionTask
 from internimage.training.config import RunConfig
 from internimage.training.trainer import Reporter, Trainer
+
+_ONE_PIXEL = 32  # images up to this size end in a map of one pixel
 
 
 def prepare_detection(config: RunConfig, folder: Path, reporter: Reporter, cpu: bool) -> tuple[Trainer, ObjectSplits]:
@@ -32,6 +34,9 @@ def prepare_detection(config: RunConfig, folder: Path, reporter: Reporter, cpu: 
     if config.linear_probe:
         raise ConfigError("a linear probe is for classifiers; --freeze 4 fixes a detector's backbone")
     splits = read_object_splits(Path(config.data), val_fraction=config.val_fraction, seed=config.training.seed)
+    for part in (splits.train, splits.val):
+        if not sum(part.counts()):
+            raise DataError(f"{part.name} has no objects; training needs some to learn from and some to measure with")
     torch.manual_seed(config.training.seed)
     model = initial_detector(config, splits)
     model.backbone.freeze(config.freeze)
@@ -39,6 +44,11 @@ def prepare_detection(config: RunConfig, folder: Path, reporter: Reporter, cpu: 
     assert model.description is not None
     preprocessing = model.description.preprocessing
     assert isinstance(preprocessing, FitPreprocessing)
+    if min(config.training.batch_size, len(splits.train)) == 1 and preprocessing.short <= _ONE_PIXEL:
+        raise ConfigError(
+            f"one image of {preprocessing.short} pixels a batch gives batch normalisation a single value; use a larger "
+            "batch or size"
+        )
     train = ObjectDataset(
         splits.train,
         object_transform(augmentation, preprocessing),
@@ -72,8 +82,11 @@ def initial_detector(config: RunConfig, splits: ObjectSplits) -> MaskRCNN | Casc
             model.reset_classifier(len(classes))
     else:
         model = create_model(config.model, checkpoint=folder, num_classes=len(classes))
-    if type(model.config) is not type(get_recipe(config.model).config):
+    expected = get_recipe(config.model).config
+    if type(model.config) is not type(expected):
         raise ConfigError(f"{init} is a {type(model).__name__}; {config.model} is another kind of detector")
+    if model.config.backbone != expected.backbone:
+        raise ConfigError(f"{init} has another architecture than {config.model}; name its own with --model")
     assert isinstance(model, MaskRCNN | CascadeRCNN)
     if model.config.mask_width is not None and not splits.train.has_masks:
         model.remove_masks()

@@ -43,7 +43,8 @@ def start(
         raise TrainingError(
             f"{folder} already holds a run; resume it with --resume {folder}, or choose another --output"
         )
-    if config.linear_probe and config.init == "scratch":
+    classifier = get_recipe(config.model).task == "classification"
+    if classifier and config.linear_probe and config.init == "scratch":
         raise ConfigError("a linear probe of random features teaches nothing; choose weights to start from with --init")
     trainer, splits = _prepare(config, folder, reporter, cpu)
     if trainer.accelerator.is_main_process:

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
 from internimage.backbones.internimage import InternImage
-from internimage.data.dataset import EpochSampler, SampleKey, mix_seed
+from internimage.data.dataset import EpochSampler, SampleKey, batches, mix_seed
 from internimage.errors import InternImageError, InterruptedRunError, TrainingError
 from internimage.factory import save_model
 from internimage.machine import describe_machine
@@ -113,8 +113,10 @@ class Trainer:
         share = length // world if whole else -(-length // world)
         self.sampler = EpochSampler(length, config.seed, shuffle=True, rank=rank, world=world, share=share)
         val_sampler = EpochSampler(val_length, config.seed, shuffle=False, rank=rank, world=world)
-        self.loader = self._loader(train_data, self.sampler, drop_last=whole)
-        self.val_loader = self._loader(val_data, val_sampler, drop_last=False)
+        self.loader = self._loader(train_data, self.sampler, config.batch_size, drop_last=whole)
+        # processes that share a sharded model have to make as many forward passes
+        alone = task.ragged and config.strategy not in ("ddp", "deepspeed-zero1")
+        self.val_loader = self._loader(val_data, val_sampler, 1 if alone else config.batch_size, drop_last=False)
         self.batches = len(self.loader)
         for module in model.modules():
             if isinstance(module, InternImage):
@@ -202,10 +204,12 @@ class Trainer:
         )
         return torch.optim.AdamW(parameter_groups(model, rules, self.lr))  # type: ignore[arg-type]
 
-    def _loader(self, data: Dataset[Any], sampler: EpochSampler, *, drop_last: bool) -> DataLoader[Any]:
+    def _loader(
+        self, data: Dataset[Any], sampler: EpochSampler, batch_size: int, *, drop_last: bool
+    ) -> DataLoader[Any]:
         return DataLoader(
             data,
-            batch_size=self.config.batch_size,
+            batch_size=batch_size,
             sampler=sampler,
             drop_last=drop_last,
             num_workers=self.config.workers,
@@ -223,7 +227,7 @@ class Trainer:
         device = self.accelerator.device
         running = torch.zeros(2, dtype=torch.float32 if device.type == "mps" else torch.float64, device=device)
         counted, self._counted_at = 0, time.monotonic()
-        for batch in self.loader:
+        for batch in batches(self.loader):
             # dropout, stochastic depth and mixing draw from this; so nothing random has to be saved
             torch.manual_seed(mix_seed(config.seed + self.accelerator.process_index, state.epoch, 1 + state.batch))
             last = state.batch + 1 == self.batches
@@ -420,7 +424,7 @@ def evaluate(
         most = max(gather_object([len(loader)]))
     model.eval()
     metric = task.metric()
-    for batch in loader:
+    for batch in batches(loader):
         metric.update(task.predict(model, batch), batch)
     if several:
         # a sharded model waits in each forward pass, so processes with fewer batches take part in the others' too
