@@ -2,15 +2,18 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image
+from safetensors.torch import load_file
 from test_inference import run
 
 import internimage as ii
-from internimage.demo import MODEL, predict_photos
+from internimage.checkpoints.hub import PackagedModel
+from internimage.demo import DETECTORS, found_classes, predict_cells, predict_photos
 from internimage.drawing.canvas import BAD, GOOD, INK, PAPER
 from internimage.drawing.charts import confusion_matrix, sheet
 from internimage.recipes import get_recipe
@@ -152,20 +155,40 @@ def test_demo_is_right_as_often_as_it_says(tmp_path: Path, capsys: pytest.Captur
     results = predict_photos()
     right = sum(truth == result.label for truth, result in results)
     assert len(results) == 12
-    assert f"{right} of 12 right; look at {tmp_path / 'sheet.png'}" in text
+    assert f"{right} of 12 right" in text
+    assert f"look at {tmp_path / 'sheet.png'}" in text
+    for name in DETECTORS:
+        for labelled, found in predict_cells(name):
+            line = ", ".join(
+                f"{count} of {labelled[label]} {label}" for label, count in sorted(found_classes(found).items())
+            )
+            assert f"found {line} in {Path(found.source.name).name}" in text
+            assert sum(found_classes(found).values()) > 0.7 * sum(labelled.values())
     assert text.count("\nx is") + text.startswith("x is") == 12 - right
     drawn = np.asarray(Image.open(tmp_path / "sheet.png"))
     assert bool((drawn == BAD).all(-1).any()) == (right < 12)
     assert bool((drawn == GOOD).all(-1).any()) == (right > 0)
 
 
-def test_packaged_weights_are_what_the_recipe_says() -> None:
-    recipe = get_recipe(MODEL)
-    model = ii.create_model(MODEL, pretrained=True)
-    assert recipe.weights is not None
+PACKAGED = [name for name in ii.list_models() if isinstance(get_recipe(name).weights, PackagedModel)]
+
+
+@pytest.mark.parametrize("name", PACKAGED)
+def test_packaged_weights_are_what_the_recipe_says(name: str) -> None:
+    recipe = get_recipe(name)
+    model: Any = ii.create_model(name, pretrained=True)
+    assert isinstance(recipe.weights, PackagedModel)
     assert recipe.measured is not None
     assert recipe.measured.shipped in recipe.measured.seeds
     assert sum(p.numel() for p in model.parameters()) == recipe.parameters
     assert {p.dtype for p in model.parameters()} == {torch.float32}
     assert sum(file.stat().st_size for file in recipe.weights.path.iterdir()) < 10_000_000
-    assert len(model.description.labels) == 10
+    assert len(model.description.labels) == recipe.config.num_classes
+    stored = load_file(recipe.weights.path / "model.safetensors").values()
+    assert {tensor.dtype for tensor in stored if tensor.is_floating_point()} == {torch.float16}
+
+
+def test_packaged_weights_together_stay_small() -> None:
+    assert len(PACKAGED) == 3
+    weights = [get_recipe(name).weights for name in PACKAGED]
+    assert sum(f.stat().st_size for one in weights for f in one.path.iterdir()) < 25_000_000  # type: ignore[union-attr]
