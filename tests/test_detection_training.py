@@ -148,7 +148,7 @@ def test_losses_and_gradients_are_the_reference_s(shared: Path, monkeypatch: pyt
     model.train()
     model.backbone.eval()  # no stochastic depth
     monkeypatch.setattr(torch, "randperm", lambda count, **_: torch.arange(count))
-    monkeypatch.setattr("internimage.layers.rpn._PADDING", 192)  # both images count as 192 pixels high there
+    monkeypatch.setattr("internimage.images.scaling._DIVISOR", 192)  # both images count as 192 pixels high there
     metas = meta["metas"]
     height, width = metas[0]["batch_input_shape"]
     sizes = [tuple(one["img_shape"][:2]) for one in metas]

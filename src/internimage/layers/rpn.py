@@ -9,12 +9,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from internimage.images.scaling import padded
 from internimage.layers.boxes import decode, encode, suppress
 from internimage.layers.detection import GroundTruth
 from internimage.layers.matching import IGNORED, match, sample
 
 _STDS = (1.0, 1.0, 1.0, 1.0)
-_PADDING = 32  # images are padded to multiples of it
 
 
 @dataclass(frozen=True)
@@ -166,6 +166,6 @@ class RPN(nn.Module):
 
     def _in_image(self, stride: int, shape: Sequence[int], size: tuple[int, int], device: torch.device) -> Tensor:
         """Whether the cell of an anchor lies in the image, itself padded to a multiple of 32: (H * W * 3,)."""
-        ends = [-(-(-(-side // _PADDING) * _PADDING) // stride) for side in size]
+        ends = [-(-padded(side) // stride) for side in size]
         y, x = (torch.arange(n, device=device) < end for n, end in zip(shape, ends, strict=True))
         return (y[:, None] & x).flatten().repeat_interleave(len(self.ratios))
