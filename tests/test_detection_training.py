@@ -11,6 +11,7 @@ from test_detection import SMALL_CASCADE, SMALL_CROWD, SMALL_MASK, released
 from torchvision.ops import box_iou
 
 from internimage.checkpoints.layouts import from_ours
+from internimage.layers import matching
 from internimage.layers.boxes import encode
 from internimage.layers.detection import GroundTruth
 from internimage.layers.matching import BACKGROUND, IGNORED, match, sample
@@ -26,13 +27,15 @@ def boxes(count: int, generator: torch.Generator) -> torch.Tensor:
 
 
 @pytest.mark.parametrize("low_quality", [None, 0.3])
-def test_boxes_get_the_objects_that_the_rules_say(low_quality: float | None) -> None:
-    """One box at a time, in the words of the paper."""
+def test_boxes_get_the_objects_that_the_rules_say(low_quality: float | None, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One box at a time, in the words of the paper; objects by threes."""
+    monkeypatch.setattr(matching, "_TOGETHER", 3)
     generator = torch.Generator().manual_seed(0)
     truth = boxes(7, generator)
+    truth = torch.cat([truth, truth[:1]])  # two objects in one place
     references = torch.cat([boxes(400, generator), truth[2:4], truth[2:4]])
-    overlaps = box_iou(torch.cat([truth, truth[:1]]), references)  # two objects in one place
-    found = match(overlaps, 0.6, 0.3, low_quality)
+    overlaps = box_iou(truth, references)
+    found = match(truth, references, 0.6, 0.3, low_quality)
     for column, answer in zip(overlaps.T.tolist(), found.tolist(), strict=True):
         expected = IGNORED if max(column) >= 0.3 else BACKGROUND
         if max(column) >= 0.6:
@@ -42,8 +45,8 @@ def test_boxes_get_the_objects_that_the_rules_say(low_quality: float | None) -> 
                 expected = number
         assert answer == expected
     assert {IGNORED, BACKGROUND, 2} <= set(found.tolist())
-    assert (match(overlaps[:0], 0.6, 0.3, low_quality) == BACKGROUND).all()
-    assert match(overlaps[:, :0], 0.6, 0.3, low_quality).shape == (0,)  # as when all proposals are NaN
+    assert (match(truth[:0], references, 0.6, 0.3, low_quality) == BACKGROUND).all()
+    assert match(truth, references[:0], 0.6, 0.3, low_quality).shape == (0,)  # as when all proposals are NaN
 
 
 def test_samples_are_distinct_and_within_their_share() -> None:

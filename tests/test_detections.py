@@ -1,5 +1,6 @@
 """What a detector's result can do: filter, masks, COCO entries, drawings."""
 
+from dataclasses import replace
 from itertools import pairwise
 from typing import Any
 
@@ -9,6 +10,7 @@ from PIL import Image
 
 from internimage.drawing.objects import Object, class_colour, draw_objects
 from internimage.images import ImageSource
+from internimage.labels import load_labels
 from internimage.results.detections import Detections, run_lengths
 
 NAMES = ("cat", "dog", "bird")
@@ -58,7 +60,11 @@ def test_coco_entries() -> None:
     assert entries[0]["bbox"] == [10, 30, 40, 40]
     assert entries[0]["image_id"] == 7
     assert sum(entries[0]["segmentation"]["counts"]) == 80 * 120
-    assert "segmentation" not in detections(soft_masks=None).to_coco(7)[0]
+    plain = detections(soft_masks=None)
+    assert "segmentation" not in plain.to_coco(7)[0]
+    assert [entry["category_id"] for entry in plain.to_coco(7)] == [3, 1, 2]
+    named = replace(plain, names=load_labels("coco"), labels=np.array([0, 11, 79]))
+    assert [entry["category_id"] for entry in named.to_coco(7)] == [1, 13, 90]  # person, stop sign, toothbrush
 
 
 @pytest.mark.parametrize("density", [0.0, 0.3, 1.0])

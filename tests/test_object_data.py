@@ -2,6 +2,7 @@
 
 import json
 import pickle
+import shutil
 import sys
 from pathlib import Path
 from typing import Any
@@ -98,7 +99,7 @@ def test_reading(tmp_path: Path) -> None:
     """Classes by id, crowds kept apart, optional fields missing."""
     square = annotation(1, 2, [10, 5, 20, 30], area=500, segmentation=[[10, 5, 30, 5, 30, 35]])
     crowd = annotation(2, 2, [0, 0, 9, 9], iscrowd=1, segmentation={"size": [HEIGHT, WIDTH], "counts": [5400]})
-    bare = {"id": 5, "image_id": 1, "category_id": 7, "bbox": [1, 2, 3.5, 4], "segmentation": []}
+    bare = {"id": 5, "image_id": 1.0, "category_id": 7, "bbox": [1, 2, 3.5, 4], "segmentation": [], "iscrowd": None}
     data = read(write(tmp_path, [square, crowd, bare], count=3))
     assert (data.classes, data.category_ids, data.counts()) == (("moon", "star"), (3, 7), [1, 1])
     assert [image.file.name for image in data.images] == ["1.png", "2.png", "3.png"]
@@ -148,6 +149,7 @@ def test_other_data_is_not_taken_for_objects(tmp_path: Path) -> None:
 def test_splits(tmp_path: Path) -> None:
     write(tmp_path, [annotation(n, n, [1, 1, 5, 5]) for n in range(1, 8)], count=10)
     splits = read_object_splits(tmp_path, val_fraction=0.3, seed=1)
+    assert splits.set_aside
     train, val = ({image.identity for image in part.images} for part in (splits.train, splits.val))
     assert (len(train), len(val), train | val) == (7, 3, set(range(1, 11)))
     assert splits == read_object_splits(tmp_path, val_fraction=0.3, seed=1)
@@ -157,8 +159,13 @@ def test_splits(tmp_path: Path) -> None:
     val_part = read_object_splits(tmp_path).val
     assert (val_part.classes, val_part.category_ids) == (("moon", "star"), (2, 1))
     assert val_part.images[0].objects[0].label == 1
-    write(tmp_path, [], part="val", categories=[{"id": 1, "name": "sun"}])
-    with pytest.raises(DataError, match=r"val\.json has classes that .*train\.json has not: sun"):
+    assert not read_object_splits(tmp_path).set_aside
+    sun = [*moved, {"id": 2, "name": "sun"}]
+    one = {**annotation(1, 1, [1, 1, 5, 5]), "category_id": 1}
+    write(tmp_path, [one], part="val", categories=sun)
+    assert read_object_splits(tmp_path).val.images[0].objects[0].label == 1  # no object is a sun
+    write(tmp_path, [{**one, "category_id": 2}], part="val", categories=sun)
+    with pytest.raises(DataError, match=r"val\.json has objects of classes that .*train\.json has not: sun"):
         read_object_splits(tmp_path)
 
 
@@ -472,6 +479,11 @@ def test_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     report = json.loads(capsys.readouterr().out)
     assert report["train"]["counts"] == {"moon": 12, "star": 6}
     assert [len(report[part]["outside"]) for part in ("train", "val")] == [0, 1]
+    assert report["leakage"] == {"val": []}
+    shutil.copy(root / "train" / "2.png", root / "val" / "2.png")
+    assert run(["data", "check", root]) == 1
+    shown = capsys.readouterr().out
+    assert f"leakage: {root / 'val' / '2.png'} (val) is {root / 'train' / '2.png'} (train)" in shown
 
 
 def test_sheet_shows_every_class(tmp_path: Path) -> None:

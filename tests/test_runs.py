@@ -159,3 +159,7 @@ def test_training_from_the_command_line(tmp_path: Path, capsys: pytest.CaptureFi
         main(command)
     assert done.value.code == 1
     assert "already holds a run; resume it with --resume" in capsys.readouterr().err
+    with pytest.raises(SystemExit) as done:
+        main(["train", "--resume", str(tmp_path / "run"), "--size", "64"])
+    assert done.value.code == 1
+    assert "--resume continues a run with its own settings; leave out all others" in capsys.readouterr().err

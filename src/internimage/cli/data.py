@@ -64,16 +64,16 @@ class Data:
             name: check_images(part, partial(progress, total=len(part), what="reading")) for name, part in parts.items()
         }
         leaks = {
-            name: overlap(parts["train"], part) for name, part in parts.items() if "train" in parts and name != "train"
+            name: overlap(parts["train"].samples, part.samples)
+            for name, part in parts.items()
+            if "train" in parts and name != "train"
         }
         if self.json:
             print(json.dumps({**{name: asdict(f) for name, f in findings.items()}, "leakage": leaks}))
         else:
             for name, found in findings.items():
                 _print(name, found)
-            for name, pairs in leaks.items():
-                for one, other in pairs[:10]:
-                    print(f"leakage: {other} ({name}) is {one} (train)")
+            _print_leaks(leaks)
         if self.sheet is not None:
             first = next(iter(parts.values()))
             pictures = [(image, [(label, INK)]) for image, label in examples(first, 3)]
@@ -82,6 +82,7 @@ class Data:
         return int(any(found.errors for found in findings.values()) or any(leaks.values()))
 
     def _check_objects(self) -> int:
+        from internimage.data.check import overlap
         from internimage.data.coco import read_object_parts
         from internimage.data.object_check import check_objects, object_sheet
 
@@ -90,14 +91,20 @@ class Data:
             name: check_objects(part, partial(progress, total=len(part), what="reading"))
             for name, part in parts.items()
         }
+        leaks = {
+            name: overlap(parts["train"].images, part.images)
+            for name, part in parts.items()
+            if "train" in parts and name != "train"
+        }
         if self.json:
-            print(json.dumps({name: asdict(found) for name, found in findings.items()}))
+            print(json.dumps({**{name: asdict(found) for name, found in findings.items()}, "leakage": leaks}))
         else:
             for name, found in findings.items():
                 _print_objects(name, found)
+            _print_leaks(leaks)
         if self.sheet is not None:
             _save(object_sheet(next(iter(parts.values()))), self.sheet)
-        return int(any(found.errors for found in findings.values()))
+        return int(any(found.errors for found in findings.values()) or any(leaks.values()))
 
 
 def _save(picture: Image, path: Path) -> None:
@@ -120,6 +127,12 @@ def _print(name: str, found: Findings) -> None:
             print(f"  same picture: {', '.join(group)}")
     for path in found.small:
         print(f"  side under 32 pixels: {path}")
+
+
+def _print_leaks(leaks: dict[str, list[tuple[str, str]]]) -> None:
+    for name, pairs in leaks.items():
+        for one, other in pairs[:10]:
+            print(f"leakage: {other} ({name}) is {one} (train)")
 
 
 def _print_objects(name: str, found: ObjectFindings) -> None:

@@ -60,6 +60,8 @@ class _Train:
             raise ConfigError("pass either --data FOLDER to start a run or --resume RUN to continue one")
         reporter = ConsoleReporter()
         if self.resume is not None:
+            if replace(self, resume=None, cpu=False) != type(self)():
+                raise ConfigError("--resume continues a run with its own settings; leave out all others but --cpu")
             folder = self.resume
             trainer, splits = run.resume(folder, reporter, cpu=self.cpu)
         else:
@@ -109,7 +111,7 @@ class _Train:
                     print(f"written: {folder / name}")
             on_corrupt = "" if self.on_corrupt == "error" else f" --on-corrupt {self.on_corrupt}"
             model = shlex.quote(str(folder / "best"))
-            if "(set aside)" not in splits.val.name:
+            if not splits.set_aside:
                 data = shlex.quote(str(self.data or "DATA"))
                 report = shlex.quote(str(folder / "report"))
                 print(

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 
 from PIL import Image
 
-from internimage.data.samples import ImageFile, LabelledImage, LabelledImages
+from internimage.data.samples import HasFile, ImageFile, LabelledImage, LabelledImages
 from internimage.errors import ImageReadError
 from internimage.images import read_image
 
@@ -76,19 +76,20 @@ def check_images(
     return findings
 
 
-def overlap(first: LabelledImages, second: LabelledImages) -> list[tuple[str, str]]:
+def overlap(first: Iterable[HasFile], second: Iterable[HasFile]) -> list[tuple[str, str]]:
     """Pairs of files with the same pixels in two parts of a data set: leakage from training into evaluation."""
     seen: dict[str, str] = {}
     pairs = []
-    for data, collect in ((first, True), (second, False)):
-        for sample in data.samples:
-            outcome = _fingerprint(sample.file)
-            if isinstance(outcome, ImageReadError):
-                continue
-            if collect:
-                seen.setdefault(outcome[0], str(sample.file))
-            elif outcome[0] in seen:
-                pairs.append((seen[outcome[0]], str(sample.file)))
+    with ThreadPoolExecutor() as pool:
+        for part, collect in ((first, True), (second, False)):
+            files = [each.file for each in part]
+            for file, outcome in zip(files, pool.map(_fingerprint, files), strict=True):
+                if isinstance(outcome, ImageReadError):
+                    continue
+                if collect:
+                    seen.setdefault(outcome[0], str(file))
+                elif outcome[0] in seen:
+                    pairs.append((seen[outcome[0]], str(file)))
     return pairs
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import mmap
+import os
 import random
 import re
 from array import array
@@ -113,6 +114,13 @@ class ObjectImages:
                 counts[one.label] += not one.crowd
         return counts
 
+    def missing(self) -> list[Path]:
+        """Image files that are not there; folders are listed, since a look for each file takes long on a network."""
+        names: dict[Path, set[str]] = {}
+        for folder in {image.file.parent for image in self.images}:
+            names[folder] = {entry.name for entry in os.scandir(folder)} if folder.is_dir() else set()
+        return [image.file for image in self.images if image.file.name not in names[image.file.parent]]
+
     @cached_property
     def has_masks(self) -> bool:
         """Whether every object has a mask, and they are more than outlines of the boxes."""
@@ -124,11 +132,17 @@ class ObjectImages:
 
 @dataclass(frozen=True)
 class ObjectSplits:
-    """The parts of a data set, all with the classes of ``train``; ``test`` is None where there is none."""
+    """The parts of a data set, all with the classes of ``train``.
+
+    Attributes:
+        train, val, test: the parts; ``test`` is None where there is none.
+        set_aside: whether ``val`` was taken from the training images.
+    """
 
     train: ObjectImages
     val: ObjectImages
     test: ObjectImages | None
+    set_aside: bool
 
 
 def is_object_data(root: Path) -> bool:
@@ -160,11 +174,12 @@ def read_object_splits(root: Path, *, val_fraction: float = 0.2, seed: int = 0) 
     if train is None:
         raise DataError(f"{root} has no training images; found {', '.join(parts)}")
     test = parts.get("test")
-    if "val" in parts:
-        val = _with_classes(parts["val"], train)
-    else:
+    set_aside = "val" not in parts
+    if set_aside:
         train, val = _set_aside(train, val_fraction, seed)
-    return ObjectSplits(train, val, _with_classes(test, train) if test else None)
+    else:
+        val = _with_classes(parts["val"], train)
+    return ObjectSplits(train, val, _with_classes(test, train) if test else None, set_aside)
 
 
 def read_object_parts(root: Path, wanted: str | None = None) -> dict[str, ObjectImages]:
@@ -301,15 +316,19 @@ def _set_aside(data: ObjectImages, fraction: float, seed: int) -> tuple[ObjectIm
 
 
 def _with_classes(part: ObjectImages, train: ObjectImages) -> ObjectImages:
-    """The part with labels of ``train``; a class that it has not gets an id that no other has."""
+    """The part with labels of ``train``; a class that it has not gets an id that no other has.
+
+    Classes without objects, as lists of categories often have them, are dropped where ``train`` has not such.
+    """
     if part.classes == train.classes:
         return part
-    if extra := sorted(set(part.classes) - set(train.classes)):
-        raise DataError(f"{part.name} has classes that {train.name} has not: {', '.join(extra[:5])}")
+    used = {part.classes[one.label] for image in part.images for one in image.objects}
+    if extra := sorted(used - set(train.classes)):
+        raise DataError(f"{part.name} has objects of classes that {train.name} has not: {', '.join(extra[:5])}")
     known = dict(zip(part.classes, part.category_ids, strict=True))
     free = max(part.category_ids) + 1
     ids = tuple(known.get(name, free + number) for number, name in enumerate(train.classes))
-    label = [train.classes.index(name) for name in part.classes]
+    label = [train.classes.index(name) if name in used else -1 for name in part.classes]
     images = tuple(
         image._replace(objects=tuple(one._replace(label=label[one.label]) for one in image.objects))
         for image in part.images
@@ -374,8 +393,8 @@ def _annotation(
     if not _numbers(box) or len(box) != 4:
         raise DataError(f"{where}: bbox is {_short(box)}; expected x, y, width and height in pixels")
     x, y, width, height = map(float, box)
-    crowd = entry.get("iscrowd", 0)
-    if crowd not in (0, 1):
+    crowd = entry.get("iscrowd")
+    if crowd not in (None, 0, 1):
         raise DataError(f"{where}: iscrowd is {_short(crowd)}; expected 0 or 1")
     area = entry.get("area")
     if area is None:
@@ -447,9 +466,10 @@ def _list(path: Path, content: Any, key: str, *, empty: bool = False) -> list[An
 
 
 def _whole(where: str, entry: Any, *keys: str) -> list[int]:
-    if not isinstance(entry, dict) or not all(type(entry.get(key)) is int for key in keys):
+    values = [entry.get(key) for key in keys] if isinstance(entry, dict) else []
+    if not values or not all(type(v) is int or (type(v) is float and v.is_integer()) for v in values):
         raise DataError(f"{where} is {_short(entry)}; expected an object with the whole numbers {', '.join(keys)}")
-    return [entry[key] for key in keys]
+    return [int(entry[key]) for key in keys]
 
 
 def _file_name(where: str, entry: dict[str, Any]) -> str:

@@ -10,19 +10,19 @@ import re
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Generic, Literal, Protocol, TypeVar
+from typing import Generic, Literal, TypeVar
 
 import torch
 from PIL import Image
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
-from internimage.data.samples import ImageFile, LabelledImage, LabelledImages, TimeAndPlace
+from internimage.data.samples import HasFile, LabelledImage, LabelledImages, TimeAndPlace
 from internimage.errors import ImageReadError
 from internimage.images import ImageSource
 
 OnCorrupt = Literal["error", "skip"]
-Entry = TypeVar("Entry", bound="HasFile")
+Entry = TypeVar("Entry", bound=HasFile)
 Result = TypeVar("Result", covariant=True)
 
 
@@ -51,13 +51,6 @@ class Sample:
     source: ImageSource
     unreadable: tuple[str, ...] = ()
     taken: TimeAndPlace | None = None
-
-
-class HasFile(Protocol):
-    """What a data set knows of one picture."""
-
-    @property
-    def file(self) -> ImageFile: ...
 
 
 class PictureDataset(Dataset[Result], Generic[Entry, Result]):

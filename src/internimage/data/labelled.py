@@ -22,11 +22,17 @@ _VALIDATION_NAMES = ("val", "valid", "validation")
 
 @dataclass(frozen=True)
 class Splits:
-    """The parts of a data set; ``test`` is None where there is none."""
+    """The parts of a data set.
+
+    Attributes:
+        train, val, test: the parts; ``test`` is None where there is none.
+        set_aside: whether ``val`` was taken from the training images.
+    """
 
     train: LabelledImages
     val: LabelledImages
     test: LabelledImages | None
+    set_aside: bool
 
 
 def read_splits(root: Path, *, val_fraction: float = 0.2, seed: int = 0) -> Splits:
@@ -53,9 +59,10 @@ def read_splits(root: Path, *, val_fraction: float = 0.2, seed: int = 0) -> Spli
         if part is not None and not set(part.classes) <= set(train.classes):
             extra = sorted(set(part.classes) - set(train.classes))
             raise DataError(f"{part.name} has classes that {train.name} has not: {', '.join(extra[:5])}")
+    alone = val is None
     if val is None:
         train, val = set_aside(train, val_fraction, seed)
-    return Splits(train, _relabel(val, train.classes), _relabel(test, train.classes) if test else None)
+    return Splits(train, _relabel(val, train.classes), _relabel(test, train.classes) if test else None, alone)
 
 
 def estimate_images(root: Path, most: int = 100_000) -> int:

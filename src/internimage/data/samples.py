@@ -5,11 +5,18 @@ from __future__ import annotations
 from dataclasses import dataclass
 from math import cos, pi, radians, sin
 from pathlib import Path
-from typing import NamedTuple, TypeAlias
+from typing import NamedTuple, Protocol, TypeAlias
 
 from internimage.images import ArchiveMember
 
 ImageFile: TypeAlias = "Path | ArchiveMember"
+
+
+class HasFile(Protocol):
+    """What a data set knows of one picture."""
+
+    @property
+    def file(self) -> ImageFile: ...
 
 
 class TimeAndPlace(NamedTuple):

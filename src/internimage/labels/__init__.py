@@ -13,6 +13,8 @@ from importlib.resources import files
 
 from internimage.errors import ConfigError
 
+# COCO's files number the 80 kinds of objects among the 90 that were once planned
+COCO_CATEGORY_IDS = tuple(sorted({*range(1, 91)} - {12, 26, 29, 30, 45, 66, 68, 69, 71, 83}))
 LABEL_SETS = ("imagenet1k", "imagenet22k", "coco", "crowdhuman")
 
 

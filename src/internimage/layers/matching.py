@@ -9,11 +9,15 @@ BACKGROUND = -1
 IGNORED = -2
 
 
-def match(overlaps: Tensor, positive: float, negative: float, low_quality: float | None = None) -> Tensor:
-    """The object of each reference box: (N,) int64 from ``overlaps`` (G, N); ``BACKGROUND`` or ``IGNORED`` for none.
+_TOGETHER = 64  # objects whose overlaps with all boxes are in memory at a time: 70 MB at 270,000 anchors
+
+
+def match(objects: Tensor, boxes: Tensor, positive: float, negative: float, low_quality: float | None = None) -> Tensor:
+    """The object of each reference box: (N,) int64, ``BACKGROUND`` or ``IGNORED`` for none.
 
     Args:
-        overlaps: intersection over union of G objects with N boxes.
+        objects: (G, 4), x1, y1, x2, y2.
+        boxes: (N, 4) likewise; overlap is intersection over union.
         positive: a box learns the object that it overlaps most, from this overlap on.
         negative: below this overlap with all objects it is background; in between it is ignored.
         low_quality: besides, each object is given the boxes that overlap it most, if they do so by at least this much;
@@ -21,19 +25,23 @@ def match(overlaps: Tensor, positive: float, negative: float, low_quality: float
 
     Ren et al., Faster R-CNN (2015), section 3.1.2.
     """
-    objects, count = overlaps.shape
-    result = overlaps.new_full((count,), IGNORED, dtype=torch.int64)
-    if not objects or not count:
-        return result.fill_(BACKGROUND)
-    best, which = overlaps.max(0)
+    from torchvision.ops import box_iou
+
+    best = boxes.new_zeros(len(boxes))
+    which = torch.full_like(best, BACKGROUND, dtype=torch.int64)
+    wanted = which.clone()  # the last object whose most overlapping box this is
+    for start in range(0, len(objects) if len(boxes) else 0, _TOGETHER):
+        overlaps = box_iou(objects[start : start + _TOGETHER], boxes)
+        most, index = overlaps.max(0)
+        which = torch.where(most > best, index + start, which)
+        best = torch.maximum(best, most)
+        if low_quality is not None:
+            most = overlaps.max(1, keepdim=True).values
+            number = torch.arange(start, start + len(overlaps), device=boxes.device)[:, None]
+            wanted = torch.where((overlaps == most) & (most >= low_quality), number, wanted).max(0).values
+    result = torch.where(best >= positive, which, IGNORED)
     result[best < negative] = BACKGROUND
-    result = torch.where(best >= positive, which, result)
-    if low_quality is not None:
-        most = overlaps.max(1, keepdim=True).values
-        wanted = (overlaps == most) & (most >= low_quality)
-        later = torch.arange(objects, device=overlaps.device)[:, None].expand_as(wanted)
-        result = torch.where(wanted.any(0), torch.where(wanted, later, -1).max(0).values, result)
-    return result
+    return torch.where(wanted >= 0, wanted, result)
 
 
 def sample(matches: Tensor, count: int, share: float) -> tuple[Tensor, Tensor]:

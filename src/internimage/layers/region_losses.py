@@ -44,9 +44,8 @@ def sample_regions(
     count: int = 512,
 ) -> SampledRegions:
     """Choose among ``proposals`` (K, 4) and the objects' own boxes; ``overlap`` divides objects from background."""
-    from torchvision.ops import box_iou
 
-    matches = match(box_iou(truth.boxes, proposals), overlap, overlap, overlap if low_quality else None)
+    matches = match(truth.boxes, proposals, overlap, overlap, overlap if low_quality else None)
     matches = torch.cat([torch.arange(len(truth.boxes), device=matches.device), matches])
     boxes = torch.cat([truth.boxes, proposals])
     positives, negatives = sample(matches, count, _SHARE)

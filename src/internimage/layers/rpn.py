@@ -150,8 +150,6 @@ class RPN(nn.Module):
         inside: bool,
     ) -> Tensor:
         """The object of each anchor of all levels, see :func:`match`; those that are left out are ignored."""
-        from torchvision.ops import box_iou
-
         references = torch.cat(list(anchors))
         if inside:
             height, width = size
@@ -161,7 +159,7 @@ class RPN(nn.Module):
                 [self._in_image(*each, size, references.device) for each in zip(self.strides, shapes, strict=True)]
             )
         matches = torch.full_like(references[:, 0], IGNORED, dtype=torch.int64)
-        matches[usable] = match(box_iou(truth.boxes, references[usable]), 0.7, 0.3, 0.3)
+        matches[usable] = match(truth.boxes, references[usable], 0.7, 0.3, 0.3)
         return matches
 
     def _in_image(self, stride: int, shape: Sequence[int], size: tuple[int, int], device: torch.device) -> Tensor:

@@ -12,6 +12,7 @@ from PIL import Image
 from internimage.drawing.objects import Object, class_colour, draw_objects
 from internimage.errors import MissingExtraError
 from internimage.images import ImageSource
+from internimage.labels import COCO_CATEGORY_IDS, load_labels
 
 
 @dataclass(frozen=True)
@@ -119,15 +120,18 @@ class Detections:
 
         Args:
             image_id: the image's number in the annotation file.
-            category_ids: the file's number of each class; None for 1, 2, ...
+            category_ids: the file's number of each class; None for COCO's own where the classes are COCO's, else for
+                1, 2, ...
         """
-        identities = category_ids or tuple(range(1, len(self.names) + 1))
+        if category_ids is None:
+            official = self.names == load_labels("coco")
+            category_ids = COCO_CATEGORY_IDS if official else tuple(range(1, len(self.names) + 1))
         entries = []
         for i in range(len(self)):
             x1, y1, x2, y2 = self.boxes[i].tolist()
             entry: dict[str, Any] = {
                 "image_id": image_id,
-                "category_id": identities[int(self.labels[i])],
+                "category_id": category_ids[int(self.labels[i])],
                 "bbox": [x1, y1, x2 - x1, y2 - y1],
                 "score": float(self.scores[i]),
             }

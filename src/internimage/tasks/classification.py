@@ -48,6 +48,10 @@ class Batch:
         spatial = None if self.spatial is None else self.spatial.to(device, dtype, non_blocking=True)
         return replace(self, images=images, labels=labels, temporal=temporal, spatial=spatial)
 
+    def pin_memory(self) -> Batch:
+        """The images in page-locked memory, from which they travel to a GPU while it computes."""
+        return replace(self, images=self.images.pin_memory())
+
 
 def stack(
     images: Sequence[Tensor], sources: Sequence[ImageSource], taken: Sequence[TimeAndPlace | None] | None = None

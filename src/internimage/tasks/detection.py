@@ -50,6 +50,10 @@ class Batch:
         truths = None if self.truths is None else tuple(truth.to(device) for truth in self.truths)
         return replace(self, images=images, truths=truths)
 
+    def pin_memory(self) -> Batch:
+        """The images in page-locked memory, from which they travel to a GPU while it computes."""
+        return replace(self, images=self.images.pin_memory())
+
     @property
     def scales(self) -> Tensor:
         """(N, 4) float32, how much larger each image is than the original, in x, y, x, y."""

@@ -138,3 +138,7 @@ class RunConfig:
     on_corrupt: Literal["error", "skip"] = "error"
     augmentation: Augmentation | ObjectAugmentation = field(default_factory=Augmentation)
     training: TrainingConfig = field(default_factory=TrainingConfig)
+
+    def __post_init__(self) -> None:
+        if self.size is not None and self.size < 1:
+            raise ConfigError(f"size is {self.size}; expected pixels")

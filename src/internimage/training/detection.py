@@ -37,6 +37,11 @@ def prepare_detection(config: RunConfig, folder: Path, reporter: Reporter, cpu: 
     for part in (splits.train, splits.val):
         if not sum(part.counts()):
             raise DataError(f"{part.name} has no objects; training needs some to learn from and some to measure with")
+        if config.on_corrupt == "error" and (missing := part.missing()):
+            raise DataError(
+                f"{part.name}: {len(missing)} of {len(part)} images are not there, such as {missing[0]} (--on-corrupt "
+                "skip leaves them out)"
+            )
     torch.manual_seed(config.training.seed)
     model = initial_detector(config, splits)
     model.backbone.freeze(config.freeze)
