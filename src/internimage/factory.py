@@ -20,11 +20,16 @@ from internimage.errors import CheckpointMismatchError, ConfigError, DownloadErr
 from internimage.labels import imagenet22k_to_1k, load_labels
 from internimage.models.cascade_rcnn import CascadeRCNN, CascadeRCNNConfig
 from internimage.models.classifier import ClassifierConfig, ImageClassifier
+from internimage.models.mask2former import Mask2Former, Mask2FormerConfig
 from internimage.models.mask_rcnn import MaskRCNN, MaskRCNNConfig
+from internimage.models.segformer import SegFormer, SegFormerConfig
+from internimage.models.upernet import UperNet, UperNetConfig
 from internimage.recipes import get_recipe
 
 M = TypeVar("M", bound=nn.Module)
-Config: TypeAlias = ClassifierConfig | MaskRCNNConfig | CascadeRCNNConfig
+Config: TypeAlias = (
+    ClassifierConfig | MaskRCNNConfig | CascadeRCNNConfig | UperNetConfig | SegFormerConfig | Mask2FormerConfig
+)
 
 
 @dataclass(frozen=True)
@@ -39,6 +44,9 @@ ARCHITECTURES: dict[str, Architecture] = {
     "image_classifier": Architecture(ClassifierConfig, ImageClassifier),
     "mask_rcnn": Architecture(MaskRCNNConfig, MaskRCNN),
     "cascade_rcnn": Architecture(CascadeRCNNConfig, CascadeRCNN),
+    "upernet": Architecture(UperNetConfig, UperNet),
+    "segformer": Architecture(SegFormerConfig, SegFormer),
+    "mask2former": Architecture(Mask2FormerConfig, Mask2Former),
     "internimage": Architecture(InternImageConfig, InternImage),
 }
 
@@ -188,7 +196,7 @@ def convert_checkpoint(
     Args:
         source: a file or folder in any layout.
         target: a ``.pth`` file for "official", a folder for "hf" and "ours".
-        layout: the layout to write; detectors know "official" and "ours".
+        layout: the layout to write; detectors and segmenters know "official" and "ours".
         name: the model the file belongs to; by default the stem of the file or what ``model.json`` says.
         ema: take the moving average of a training checkpoint.
     """

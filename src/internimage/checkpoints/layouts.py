@@ -17,10 +17,21 @@ from internimage.backbones.internimage import InternImageConfig, NormLayer
 from internimage.errors import CheckpointMismatchError
 from internimage.models.cascade_rcnn import CascadeRCNNConfig
 from internimage.models.classifier import ClassifierConfig
+from internimage.models.mask2former import Mask2FormerConfig
 from internimage.models.mask_rcnn import MaskRCNNConfig
+from internimage.models.segformer import SegFormerConfig
+from internimage.models.upernet import UperNetConfig
 
 Layout = Literal["ours", "official", "hf"]
-ModelConfig = ClassifierConfig | InternImageConfig | MaskRCNNConfig | CascadeRCNNConfig
+ModelConfig = (
+    ClassifierConfig
+    | InternImageConfig
+    | MaskRCNNConfig
+    | CascadeRCNNConfig
+    | UperNetConfig
+    | SegFormerConfig
+    | Mask2FormerConfig
+)
 
 _BACKBONE = (
     # ours, official
@@ -111,6 +122,63 @@ _MASK_HEAD = (
     ("logits.*", "conv_logits.*"),
 )
 
+_UPERNET = (
+    ("decoder.pools.#.conv.*", "decode_head.psp_modules.#.1.conv.*"),
+    ("decoder.pools.#.norm.*", "decode_head.psp_modules.#.1.bn.*"),
+    ("decoder.bottleneck.conv.*", "decode_head.bottleneck.conv.*"),
+    ("decoder.bottleneck.norm.*", "decode_head.bottleneck.bn.*"),
+    ("decoder.lateral.#.conv.*", "decode_head.lateral_convs.#.conv.*"),
+    ("decoder.lateral.#.norm.*", "decode_head.lateral_convs.#.bn.*"),
+    ("decoder.output.#.conv.*", "decode_head.fpn_convs.#.conv.*"),
+    ("decoder.output.#.norm.*", "decode_head.fpn_convs.#.bn.*"),
+    ("decoder.fusion.conv.*", "decode_head.fpn_bottleneck.conv.*"),
+    ("decoder.fusion.norm.*", "decode_head.fpn_bottleneck.bn.*"),
+    ("classifier.*", "decode_head.conv_seg.*"),
+    ("auxiliary.convolution.conv.*", "auxiliary_head.convs.0.conv.*"),
+    ("auxiliary.convolution.norm.*", "auxiliary_head.convs.0.bn.*"),
+    ("auxiliary.classifier.*", "auxiliary_head.conv_seg.*"),
+)
+
+_SEGFORMER = (
+    ("decoder.lateral.#.conv.*", "decode_head.convs.#.conv.*"),
+    ("decoder.lateral.#.norm.*", "decode_head.convs.#.bn.*"),
+    ("decoder.fusion.conv.*", "decode_head.fusion_conv.conv.*"),
+    ("decoder.fusion.norm.*", "decode_head.fusion_conv.bn.*"),
+    ("classifier.*", "decode_head.conv_seg.*"),
+)
+
+_PIXEL_DECODER = (
+    ("projections.#.conv.*", "input_convs.#.conv.*"),
+    ("projections.#.norm.*", "input_convs.#.gn.*"),
+    ("level_embedding.*", "level_encoding.*"),
+    ("layers.#.attention.*", "encoder.layers.#.attentions.0.*"),
+    ("layers.#.norm1.*", "encoder.layers.#.norms.0.*"),
+    ("layers.#.linear1.*", "encoder.layers.#.ffns.0.layers.0.0.*"),
+    ("layers.#.linear2.*", "encoder.layers.#.ffns.0.layers.1.*"),
+    ("layers.#.norm2.*", "encoder.layers.#.norms.1.*"),
+    ("lateral.conv.*", "lateral_convs.0.conv.*"),
+    ("lateral.norm.*", "lateral_convs.0.gn.*"),
+    ("output.conv.*", "output_convs.0.conv.*"),
+    ("output.norm.*", "output_convs.0.gn.*"),
+    ("masks.*", "mask_feature.*"),
+)
+
+_QUERIES = (
+    ("query_embedding.*", "query_embed.*"),
+    ("query_features.*", "query_feat.*"),
+    ("level_embedding.*", "level_embed.*"),
+    ("layers.#.cross_attention.*", "transformer_decoder.layers.#.attentions.0.attn.*"),
+    ("layers.#.norm1.*", "transformer_decoder.layers.#.norms.0.*"),
+    ("layers.#.self_attention.*", "transformer_decoder.layers.#.attentions.1.attn.*"),
+    ("layers.#.norm2.*", "transformer_decoder.layers.#.norms.1.*"),
+    ("layers.#.linear1.*", "transformer_decoder.layers.#.ffns.0.layers.0.0.*"),
+    ("layers.#.linear2.*", "transformer_decoder.layers.#.ffns.0.layers.1.*"),
+    ("layers.#.norm3.*", "transformer_decoder.layers.#.norms.2.*"),
+    ("norm.*", "transformer_decoder.post_norm.*"),
+    ("query_classifier.*", "cls_embed.*"),
+    ("mask_embedding.*", "mask_embed.*"),
+)
+
 _NORM_POSITION: dict[NormLayer, str] = {"layer": "1", "batch": "0"}
 _HF_PREFIX = "model."
 
@@ -182,6 +250,14 @@ def _table(config: ModelConfig) -> tuple[tuple[str, str], ...]:
         rows = _within("backbone.", "backbone.", _BACKBONE) + _PYRAMID
         rows += _within(f"box_{ours}.", f"roi_head.bbox_{theirs}.", _BOX_HEAD)
         rows += _within(f"mask_{ours}.", f"roi_head.mask_{theirs}.", _MASK_HEAD) if config.mask_width else ()
+    elif isinstance(config, UperNetConfig | SegFormerConfig | Mask2FormerConfig):
+        norm = config.backbone.norm_layer
+        rows = _within("backbone.", "backbone.", _BACKBONE)
+        if isinstance(config, Mask2FormerConfig):
+            rows += _within("pixel_decoder.", "decode_head.pixel_decoder.", _PIXEL_DECODER)
+            rows += _within("", "decode_head.", _QUERIES)
+        else:
+            rows += _UPERNET if isinstance(config, UperNetConfig) else _SEGFORMER
     else:
         norm = config.backbone.norm_layer
         rows = _within("backbone.", "", _BACKBONE)

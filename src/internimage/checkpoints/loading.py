@@ -14,9 +14,9 @@ from internimage.errors import CheckpointMismatchError
 
 _LISTED = 6
 _CLASS_TENSOR = re.compile(
-    r"(classifier|metadata_head\.fc|box_heads?(\.\d+)?\.(classifier|regressor)|mask_heads?(\.\d+)?\.logits)\.(weight|bias)"
+    r"((auxiliary\.|query_)?classifier|metadata_head\.fc|box_heads?(\.\d+)?\.(classifier|regressor)|mask_heads?(\.\d+)?\.logits)\.(weight|bias)"
 )
-_FIRST_CLASSIFIER = re.compile(r"(?P<box>box_heads?(\.0)?\.)?classifier\.weight")
+_FIRST_CLASSIFIER = re.compile(r"(?P<background>box_heads?(\.0)?\.|query_)?classifier\.weight")
 
 
 def model_specs(model: nn.Module) -> dict[str, TensorSpec]:
@@ -90,7 +90,7 @@ def classes_in(file: TensorFile, config: ModelConfig) -> int:
 def _classes(file: TensorFile, mapping: Mapping[str, str]) -> int:
     for theirs, ours in mapping.items():
         if found := _FIRST_CLASSIFIER.fullmatch(ours):
-            return file.specs[theirs].shape[0] - (found["box"] is not None)
+            return file.specs[theirs].shape[0] - (found["background"] is not None)
     return 0
 
 

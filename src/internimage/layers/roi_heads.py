@@ -9,6 +9,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from internimage.layers.convolution import ConvNorm
+
 _FINEST_SIZE = 56.0  # pixels: boxes up to twice this size come from the finest map
 
 
@@ -66,7 +68,7 @@ class BoxHead(nn.Module):
         super().__init__()
         self.classifier = _normal(nn.Linear(width, num_classes + 1), 0.01)
         self.regressor = _normal(nn.Linear(width, 4 * (num_classes if box_per_class else 1)), 0.001)
-        self.convolutions = nn.ModuleList(ConvNormReLU(channels) for _ in range(convolutions))
+        self.convolutions = nn.ModuleList(ConvNorm(channels, channels, 3) for _ in range(convolutions))
         inputs = [channels * self.size**2, *(width for _ in range(linears - 1))]
         self.linears = nn.ModuleList(nn.Linear(count, width) for count in inputs)
         self.box_per_class = box_per_class
@@ -90,19 +92,6 @@ class BoxHead(nn.Module):
         for linear in self.linears:
             x = F.relu(linear(x))
         return self.classifier(x), self.regressor(x).unflatten(1, (-1, 4))
-
-
-class ConvNormReLU(nn.Module):
-    """3x3 convolution, BatchNorm, ReLU."""
-
-    def __init__(self, channels: int) -> None:
-        super().__init__()
-        self.conv = nn.Conv2d(channels, channels, 3, padding=1, bias=False)
-        nn.init.kaiming_normal_(self.conv.weight, mode="fan_out", nonlinearity="relu")
-        self.norm = nn.BatchNorm2d(channels)
-
-    def forward(self, x: Tensor) -> Tensor:
-        return F.relu(self.norm(self.conv(x)))
 
 
 class MaskHead(nn.Module):

@@ -1,0 +1,50 @@
+"""A convolution, its norm and a ReLU, as many heads stack them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+Norm = Callable[[int], nn.Module]
+
+
+def group_norm(channels: int) -> nn.Module:
+    """GroupNorm of 32 groups."""
+    return nn.GroupNorm(32, channels)
+
+
+class ConvNorm(nn.Module):
+    """Maps (N, C, H, W) to maps of the same size: convolution, norm and, if asked for, ReLU.
+
+    Args:
+        in_channels: C.
+        channels: width of the result.
+        kernel_size: odd.
+        norm: makes the norm for a number of channels.
+        bias: of the convolution.
+        relu: whether a ReLU follows.
+    """
+
+    def __init__(
+        self,
+        in_channels: int,
+        channels: int,
+        kernel_size: int,
+        *,
+        norm: Norm = nn.BatchNorm2d,
+        bias: bool = False,
+        relu: bool = True,
+    ) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(in_channels, channels, kernel_size, padding=kernel_size // 2, bias=bias)
+        self.norm = norm(channels)
+        self.relu = relu
+        nn.init.kaiming_normal_(self.conv.weight, mode="fan_out", nonlinearity="relu")
+        if self.conv.bias is not None:
+            nn.init.zeros_(self.conv.bias)
+
+    def forward(self, maps: Tensor) -> Tensor:
+        result: Tensor = self.norm(self.conv(maps))
+        return F.relu(result) if self.relu else result

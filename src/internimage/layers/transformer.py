@@ -1,0 +1,154 @@
+"""Parts of transformers on feature maps: place of a pixel, attention, deformable attention, the layers of an encoder.
+
+Post-norm throughout: what a layer adds is added, then normalised.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from internimage.ops import ms_deform_attn
+
+_BASE = 10_000.0
+_EPSILON = 1e-6
+
+
+def sine_position(height: int, width: int, channels: int, device: torch.device | None = None) -> Tensor:
+    """Sines and cosines of a pixel's row, then of its column: (channels, height, width) float32.
+
+    Rows and columns are counted from 1 and scaled to 2 pi at the last one (Carion et al., DETR, 2020, section A.4).
+    """
+    half = channels // 2
+    frequency = _BASE ** (2 * (torch.arange(half, device=device) // 2) / half)
+    planes = []
+    for extent, shape in ((height, (1, height, 1)), (width, (1, 1, width))):
+        place = torch.arange(1, extent + 1, dtype=torch.float32, device=device)
+        angle = (place / (extent + _EPSILON) * (2 * math.pi))[None] / frequency[:, None]
+        wave = torch.stack([angle[0::2].sin(), angle[1::2].cos()], dim=1).flatten(0, 1)
+        planes.append(wave.reshape(half, *shape[1:]).expand(half, height, width))
+    return torch.cat(planes)
+
+
+def centres(shapes: Sequence[tuple[int, int]], device: torch.device | None = None) -> Tensor:
+    """Centres (x, y) of the pixels of all levels, row by row, as shares of width and height: (S, 2) float32."""
+    grids = []
+    for height, width in shapes:
+        y = (torch.arange(height, dtype=torch.float32, device=device) + 0.5) / height
+        x = (torch.arange(width, dtype=torch.float32, device=device) + 0.5) / width
+        rows, columns = torch.meshgrid(y, x, indexing="ij")
+        grids.append(torch.stack([columns, rows], dim=-1).reshape(-1, 2))
+    return torch.cat(grids)
+
+
+class Attention(nn.Module):
+    """Attention of several heads (Vaswani et al., 2017), with a mask that all heads share.
+
+    Args:
+        channels: C of queries, keys, values and result.
+        heads: divide the channels.
+    """
+
+    def __init__(self, channels: int, heads: int) -> None:
+        super().__init__()
+        self.heads = heads
+        self.in_proj_weight = nn.Parameter(torch.empty(3 * channels, channels))
+        self.in_proj_bias = nn.Parameter(torch.zeros(3 * channels))
+        self.out_proj = nn.Linear(channels, channels)
+        nn.init.xavier_uniform_(self.in_proj_weight)
+        nn.init.zeros_(self.out_proj.bias)
+
+    def forward(self, query: Tensor, key: Tensor, value: Tensor, allowed: Tensor | None = None) -> Tensor:
+        """Queries (N, Q, C), keys and values (N, S, C) to (N, Q, C); ``allowed`` (N, Q, S) says who sees whom."""
+        weights, biases = self.in_proj_weight.chunk(3), self.in_proj_bias.chunk(3)
+        q, k, v = (
+            F.linear(x, weight, bias).unflatten(-1, (self.heads, -1)).transpose(1, 2)
+            for x, weight, bias in zip((query, key, value), weights, biases, strict=True)
+        )
+        mask = None if allowed is None else allowed[:, None]
+        mixed = F.scaled_dot_product_attention(q, k, v, attn_mask=mask)
+        result: Tensor = self.out_proj(mixed.transpose(1, 2).flatten(2))
+        return result
+
+
+class DeformableAttention(nn.Module):
+    """Each query takes a few samples around its place on every level (Zhu et al., Deformable DETR, 2021, section 4.1).
+
+    Args:
+        channels: C.
+        heads: divide the channels.
+        levels, points: points that a head samples on each level.
+    """
+
+    def __init__(self, channels: int, heads: int, levels: int, points: int = 4) -> None:
+        super().__init__()
+        self.grid = heads, levels, points
+        self.sampling_offsets = nn.Linear(channels, heads * levels * points * 2)
+        self.attention_weights = nn.Linear(channels, heads * levels * points)
+        self.value_proj = nn.Linear(channels, channels)
+        self.output_proj = nn.Linear(channels, channels)
+        for layer in (self.sampling_offsets, self.attention_weights):
+            nn.init.zeros_(layer.weight)
+        nn.init.zeros_(self.attention_weights.bias)
+        # at first a head looks in a direction of its own, point p at p + 1 pixels
+        angle = torch.arange(heads, dtype=torch.float32) * (2 * math.pi / heads)
+        direction = torch.stack([angle.cos(), angle.sin()], dim=-1)
+        direction = direction / direction.abs().max(-1, keepdim=True).values
+        reach = torch.arange(1, points + 1, dtype=torch.float32)
+        start = direction[:, None, None] * reach[None, None, :, None].expand(1, levels, points, 1)
+        with torch.no_grad():
+            self.sampling_offsets.bias.copy_(start.flatten())
+        for layer in (self.value_proj, self.output_proj):
+            nn.init.xavier_uniform_(layer.weight)
+            nn.init.zeros_(layer.bias)
+
+    def forward(self, query: Tensor, places: Tensor, value: Tensor, shapes: Sequence[tuple[int, int]]) -> Tensor:
+        """Queries (N, Q, C) at ``places`` of the maps ``value`` (N, S, C) to (N, Q, C).
+
+        Args:
+            query: (N, Q, C).
+            places: (N or 1, Q, L, 2) points (x, y), or (N or 1, Q, L, 4) boxes (centre, width, height), all as shares
+                of a level's width and height.
+            value: (N, S, C), the pixels of all levels one after the other.
+            shapes: (height, width) of each level.
+        """
+        heads, levels, points = self.grid
+        offsets = self.sampling_offsets(query).unflatten(-1, (heads, levels, points, 2))
+        weights = self.attention_weights(query).unflatten(-1, (heads, levels * points))
+        weights = weights.softmax(-1).unflatten(-1, (levels, points))
+        if places.shape[-1] == 2:
+            extent = torch.tensor([(width, height) for height, width in shapes], device=query.device)
+            step = offsets / extent[:, None]
+        else:
+            step = offsets / points * places[:, :, None, :, None, 2:] * 0.5
+        location = places[:, :, None, :, None, :2] + step
+        values = self.value_proj(value).unflatten(-1, (heads, -1))
+        result: Tensor = self.output_proj(ms_deform_attn(values, shapes, location, weights))
+        return result
+
+
+class DeformableEncoderLayer(nn.Module):
+    """Deformable attention of all pixels of all levels among themselves, then two linear layers.
+
+    Args:
+        channels, heads, levels: see :class:`DeformableAttention`.
+        width: between the two linear layers.
+    """
+
+    def __init__(self, channels: int, heads: int, levels: int, width: int) -> None:
+        super().__init__()
+        self.attention = DeformableAttention(channels, heads, levels)
+        self.norm1 = nn.LayerNorm(channels)
+        self.linear1 = nn.Linear(channels, width)
+        self.linear2 = nn.Linear(width, channels)
+        self.norm2 = nn.LayerNorm(channels)
+
+    def forward(self, pixels: Tensor, position: Tensor, places: Tensor, shapes: Sequence[tuple[int, int]]) -> Tensor:
+        """Pixels (N, S, C) of all levels; ``position`` is added to the queries, not to what they look at."""
+        pixels = self.norm1(pixels + self.attention(pixels + position, places, pixels, shapes))
+        result: Tensor = self.norm2(pixels + self.linear2(F.relu(self.linear1(pixels))))
+        return result
