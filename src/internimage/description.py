@@ -27,6 +27,7 @@ class ModelDescription:
         config: the architecture's configuration, as plain data; filled in when the model is written.
         preprocessing: what an image goes through before the model; None for a bare backbone built by hand.
         labels: names of the outputs, None if they have none.
+        palette: a colour (red, green, blue) of each, for segmenters; None for colours that are made up.
         source: where the weights came from.
     """
 
@@ -34,4 +35,5 @@ class ModelDescription:
     config: dict[str, Any] = field(default_factory=dict)
     preprocessing: Preprocessing | FitPreprocessing | None = None
     labels: tuple[str, ...] | None = None
+    palette: tuple[tuple[int, int, int], ...] | None = None
     source: ModelSource = ModelSource()

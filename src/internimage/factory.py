@@ -17,7 +17,7 @@ from internimage.backbones.internimage import InternImage, InternImageConfig
 from internimage.checkpoints import convert, files, folder, hub, layouts, loading
 from internimage.description import ModelDescription, ModelSource
 from internimage.errors import CheckpointMismatchError, ConfigError, DownloadError, UnknownModelError
-from internimage.labels import imagenet22k_to_1k, load_labels
+from internimage.labels import imagenet22k_to_1k, load_labels, load_palette
 from internimage.models.cascade_rcnn import CascadeRCNN, CascadeRCNNConfig
 from internimage.models.classifier import ClassifierConfig, ImageClassifier
 from internimage.models.mask2former import Mask2Former, Mask2FormerConfig
@@ -117,7 +117,9 @@ def create_model(
     classes = recipe.config.num_classes if num_classes is None else num_classes
     config = dataclasses.replace(recipe.config, num_classes=classes)
     model = _build_model(recipe.architecture, config, path, device, dtype, replace_classifier=num_classes is not None)
-    names = load_labels(recipe.labels) if recipe.labels and classes == recipe.config.num_classes else None
+    own_classes = classes == recipe.config.num_classes
+    names = _labels(recipe.labels, classes) if recipe.labels and own_classes else None
+    palette = load_palette(recipe.labels) if recipe.labels and own_classes else None
     if path is not None and (path / folder.DESCRIPTION_FILE).is_file():  # a folder knows its own classes
         own = folder.read_description(path).labels
         names = own if own is not None and len(own) == classes else names
@@ -125,7 +127,7 @@ def create_model(
         model.keep_classes(imagenet22k_to_1k())
         names = load_labels(labels)
     model.description = ModelDescription(
-        recipe.architecture, preprocessing=recipe.preprocessing, labels=names, source=source
+        recipe.architecture, preprocessing=recipe.preprocessing, labels=names, palette=palette, source=source
     )
     return model
 
@@ -229,11 +231,18 @@ def _identify(source: Path, name: str | None) -> tuple[ModelDescription, Config]
         recipe = get_recipe(name)
     except UnknownModelError as error:
         raise UnknownModelError(f"{error}. Name the model that {source} holds (name=, --model)") from None
-    labels = load_labels(recipe.labels) if recipe.labels else None
+    labels = _labels(recipe.labels, recipe.config.num_classes) if recipe.labels else None
+    palette = load_palette(recipe.labels) if recipe.labels else None
     origin = ModelSource(name, source.name)
     return ModelDescription(
-        recipe.architecture, preprocessing=recipe.preprocessing, labels=labels, source=origin
+        recipe.architecture, preprocessing=recipe.preprocessing, labels=labels, palette=palette, source=origin
     ), recipe.config
+
+
+def _labels(name: str, classes: int) -> tuple[str, ...]:
+    """Names of a model's outputs; those beyond the label set are unused."""
+    names = load_labels(name)
+    return (*names, *(f"unused {index}" for index in range(len(names), classes)))
 
 
 def _build_model(

@@ -1,4 +1,4 @@
-"""From a picture to the tensor that a detector takes: its whole, scaled to fit, and batches of such."""
+"""From a picture to the tensor that a detector or segmenter takes: its whole, scaled to fit, and batches of such."""
 
 from __future__ import annotations
 
@@ -21,24 +21,28 @@ _UNIT = 2048  # OpenCV's weights of 8-bit pixels are whole numbers of 1 / 2048
 
 @dataclass(frozen=True)
 class FitPreprocessing:
-    """Scale into a frame, keeping the shape, and normalise: the released detectors' test pipeline.
+    """Scale into a frame, keeping the shape, and normalise: the test pipeline of the released detectors and segmenters.
 
     Scaling is bilinear without antialiasing, in the whole numbers that OpenCV computes with.
 
     Attributes:
         short, long: the shorter side becomes ``short`` pixels, unless the longer one would exceed ``long``.
+        multiple: afterwards, both sides grow to the next multiple of this, for which the picture is scaled once more.
         mean: subtracted from the RGB channels in [0, 255]; ImageNet's by default.
         std: the channels are divided by it afterwards; ImageNet's by default.
     """
 
     short: int = 800
     long: int = 1333
+    multiple: int = 1
     mean: tuple[float, float, float] = (123.675, 116.28, 103.53)
     std: tuple[float, float, float] = (58.395, 57.12, 57.375)
 
     def __post_init__(self) -> None:
         if not 1 <= self.short <= self.long:
             raise ConfigError(f"short and long are {self.short} and {self.long}; expected 1 <= short <= long")
+        if self.multiple < 1:
+            raise ConfigError(f"multiple is {self.multiple}; expected 1 or more")
 
     @property
     def extent(self) -> str:
@@ -54,13 +58,17 @@ class FitPreprocessing:
         height, width = self.size((image.height, image.width))
         if exceeds_pixel_limit(width, height):
             raise ImageReadError(f"{image.width}x{image.height} pixels scaled to {width}x{height} are too many")
-        pixels = scale_bilinear(np.asarray(image), height, width).astype(np.float32)
+        scaled = scale_bilinear(np.asarray(image), height, width)
+        higher, wider = (-(-side // self.multiple) * self.multiple for side in (height, width))
+        if (higher, wider) != (height, width):
+            scaled = scale_bilinear(scaled, higher, wider)
+        pixels = scaled.astype(np.float32)
         pixels -= np.array(self.mean, np.float32)
         pixels *= (1 / np.array(self.std)).astype(np.float32)
         return torch.from_numpy(np.ascontiguousarray(pixels.transpose(2, 0, 1)))
 
     def size(self, original: tuple[int, int]) -> tuple[int, int]:
-        """(height, width) after scaling, at least one pixel each."""
+        """(height, width) after the first scaling, at least one pixel each."""
         shorter, longer = min(original), max(original)
         scale = min(self.long / longer, self.short / shorter)
         height, width = (max(1, int(side * scale + 0.5)) for side in original)

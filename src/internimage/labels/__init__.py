@@ -15,7 +15,8 @@ from internimage.errors import ConfigError
 
 # COCO's files number the 80 kinds of objects among the 90 that were once planned
 COCO_CATEGORY_IDS = tuple(sorted({*range(1, 91)} - {12, 26, 29, 30, 45, 66, 68, 69, 71, 83}))
-LABEL_SETS = ("imagenet1k", "imagenet22k", "coco", "crowdhuman")
+_PALETTES = ("ade20k", "cityscapes", "coco_stuff", "pascal_context", "nyu40")
+LABEL_SETS = ("imagenet1k", "imagenet22k", "coco", "crowdhuman", *_PALETTES)
 
 
 @cache
@@ -23,8 +24,11 @@ def load_labels(name: str) -> tuple[str, ...]:
     """Names of a label set, in the order of the released models' outputs.
 
     "imagenet1k" has 1,000 names; "imagenet22k" 21,841, of which those outside ImageNet-1K are WordNet ids; "coco" the
-    80 kinds of objects of COCO; "crowdhuman" one.
+    80 kinds of objects of COCO; "crowdhuman" one; "ade20k" 150, "cityscapes" 19, "coco_stuff" 171, "pascal_context" 59
+    and "nyu40" 40 kinds of regions.
     """
+    if name in _PALETTES:
+        return tuple(row["name"] for row in _regions(name))
     if name == "imagenet1k":
         return tuple(label for _, label in _imagenet1k())
     if name == "imagenet22k":
@@ -35,6 +39,14 @@ def load_labels(name: str) -> tuple[str, ...]:
     if name == "crowdhuman":
         return ("person",)
     raise ConfigError(f"unknown label set {name!r}; expected one of {', '.join(LABEL_SETS)}")
+
+
+@cache
+def load_palette(name: str) -> tuple[tuple[int, int, int], ...] | None:
+    """The usual colour (red, green, blue) of each name of a label set; None for sets without."""
+    if name not in _PALETTES:
+        return None
+    return tuple((int(row["red"]), int(row["green"]), int(row["blue"])) for row in _regions(name))
 
 
 @cache
@@ -66,6 +78,10 @@ def _imagenet1k() -> list[tuple[str, str]]:
             label = names if names != name else f"{name} ({numbered[name]})"
         labels.append((wnid, label))
     return labels
+
+
+def _regions(name: str) -> list[dict[str, str]]:
+    return list(csv.DictReader(_lines(f"{name}.csv")))
 
 
 def _lines(file: str) -> list[str]:

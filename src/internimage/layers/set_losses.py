@@ -20,7 +20,7 @@ def assign(cost: Tensor) -> tuple[Tensor, Tensor]:
     Kuhn, The Hungarian method for the assignment problem (1955).
     """
     try:
-        from scipy.optimize import linear_sum_assignment
+        from scipy.optimize import linear_sum_assignment  # type: ignore[import-untyped]
     except ImportError as error:
         raise MissingExtraError("matching needs scipy: pip install 'internimage[segmentation]'") from error
     rows, columns = linear_sum_assignment(cost.detach().float().cpu().numpy())
@@ -49,9 +49,9 @@ def match_masks(logits: Tensor, masks: Tensor, labels: Tensor, truth: Tensor) ->
 
     Cheng et al., Mask2Former (2022), section 3.3: masks are compared in random points, the same for all.
     """
+    points = random_points((1, _POINTS), masks.device)
     if not len(labels):
         return labels, labels
-    points = random_points((1, _POINTS), masks.device)
     found = sample_points(masks.float(), points.expand(len(masks), -1, -1))
     wanted = sample_points(truth.to(found.dtype), points.expand(len(truth), -1, -1))
     cost = -_CLASS_COST * logits.float().softmax(-1)[:, labels]

@@ -6,12 +6,14 @@ import difflib
 import fnmatch
 
 from internimage.errors import UnknownModelError
-from internimage.recipes import classification, detection
+from internimage.recipes import classification, detection, segmentation
 from internimage.recipes.recipe import MeasuredScore, PublishedScore, Recipe
 
 __all__ = ["MeasuredScore", "PublishedScore", "Recipe", "get_recipe", "list_models"]
 
-_RECIPES: dict[str, Recipe] = {recipe.name: recipe for recipe in (*classification.RECIPES, *detection.RECIPES)}
+_RECIPES: dict[str, Recipe] = {
+    recipe.name: recipe for recipe in (*classification.RECIPES, *detection.RECIPES, *segmentation.RECIPES)
+}
 
 
 def list_models(pattern: str = "*") -> list[str]:

@@ -10,20 +10,29 @@ from internimage.checkpoints.hub import HubFile, PackagedModel
 from internimage.images import FitPreprocessing, Preprocessing
 from internimage.models.cascade_rcnn import CascadeRCNNConfig
 from internimage.models.classifier import ClassifierConfig
+from internimage.models.mask2former import Mask2FormerConfig
 from internimage.models.mask_rcnn import MaskRCNNConfig
+from internimage.models.segformer import SegFormerConfig
+from internimage.models.upernet import UperNetConfig
 
 
 @dataclass(frozen=True)
 class PublishedScore:
-    """A result stated by the authors of the weights, not measured by this project; ``masks`` the same of masks."""
+    """A result stated by the authors of the weights, not measured by this project.
+
+    ``masks`` is the same of masks, ``multi_scale`` the same with several views of each picture.
+    """
 
     metric: str
     value: float
     flops: str | None = None
     masks: float | None = None
+    multi_scale: float | None = None
 
     def __str__(self) -> str:
-        return f"{self.value} {self.metric}" + (f", {self.masks} mask AP" if self.masks is not None else "")
+        masks = f", {self.masks} mask AP" if self.masks is not None else ""
+        views = f", {self.multi_scale} with several views" if self.multi_scale is not None else ""
+        return f"{self.value} {self.metric}{masks}{views}"
 
 
 @dataclass(frozen=True)
@@ -55,14 +64,15 @@ class Recipe:
 
     Attributes:
         name: stem of the released checkpoint, or of its configuration where no file was published.
-        task: "classification" or "detection".
+        task: "classification", "detection" or "segmentation".
         architecture: a name of ``internimage.factory.ARCHITECTURES``.
         config: the architecture's configuration.
         preprocessing: evaluation protocol of the weights.
         parameters: exact number of parameters.
         gmacs: billions of multiply-additions for one image at the preprocessing's size, counted by this project; for
-            detectors at 800x1280, with 1,000 regions and 100 masks.
-        labels: a label set of :mod:`internimage.labels`; None where the names of the classes are not available.
+            detectors at 800x1280, with 1,000 regions and 100 masks, for segmenters at the size of their training crops.
+        labels: a label set of :mod:`internimage.labels`; None where the names of the classes are not available.  Outputs
+            beyond it, as heads copied from other data sets have them, are "unused".
         weights: the released file, or a folder of this package; None if there is none.
         hub_name: repository of the same weights in the Hugging Face layout.
         published: the authors' score.
@@ -71,9 +81,9 @@ class Recipe:
     """
 
     name: str
-    task: Literal["classification", "detection"]
+    task: Literal["classification", "detection", "segmentation"]
     architecture: str
-    config: ClassifierConfig | MaskRCNNConfig | CascadeRCNNConfig
+    config: ClassifierConfig | MaskRCNNConfig | CascadeRCNNConfig | UperNetConfig | SegFormerConfig | Mask2FormerConfig
     preprocessing: Preprocessing | FitPreprocessing
     parameters: int
     gmacs: float

@@ -1,0 +1,240 @@
+"""The released segmenters."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from internimage.backbones.internimage import InternImageConfig
+from internimage.checkpoints.hub import HubFile
+from internimage.images import FitPreprocessing
+from internimage.layers.segmentation import Window
+from internimage.models.mask2former import Mask2FormerConfig
+from internimage.models.segformer import SegFormerConfig
+from internimage.models.upernet import UperNetConfig
+from internimage.recipes.classification import BACKBONES
+from internimage.recipes.recipe import PublishedScore, Recipe
+
+_DATA = {
+    "ade20k": "ADE20K",
+    "cityscapes": "Cityscapes",
+    "coco_stuff": "COCO-Stuff",
+    "pascal_context": "Pascal Context",
+    "nyu40": "NYU Depth V2",
+}
+_COPIED_HEAD = (
+    "150 outputs, of which the 19 of Cityscapes were trained; others may be predicted, as in the released code"
+)
+
+
+def _recipe(
+    name: str,
+    config: UperNetConfig | SegFormerConfig | Mask2FormerConfig,
+    parameters: int,
+    gmacs: float,
+    labels: str,
+    preprocessing: FitPreprocessing,
+    published: tuple[float, float] | None = None,
+    flops: str | None = None,
+    *,
+    released: bool = True,
+    note: str = "",
+) -> Recipe:
+    kinds = {UperNetConfig: "upernet", SegFormerConfig: "segformer", Mask2FormerConfig: "mask2former"}
+    score = None
+    if published is not None:
+        score = PublishedScore(f"{_DATA[labels]} mIoU", published[0], flops, multi_scale=published[1])
+    return Recipe(
+        name=name,
+        task="segmentation",
+        architecture=kinds[type(config)],
+        config=config,
+        preprocessing=preprocessing,
+        parameters=parameters,
+        gmacs=gmacs,
+        labels=labels,
+        weights=HubFile("OpenGVLab/InternImage", f"{name}.pth") if released else None,
+        published=score,
+        note=note,
+    )
+
+
+def _backbone(size: str) -> InternImageConfig:
+    """As in the classifiers, but for the layer scales, which start at 1; H and G have none."""
+    return BACKBONES[size] if size in ("H", "G") else replace(BACKBONES[size], layer_scale=1.0)
+
+
+def _wide(num_classes: int) -> Mask2FormerConfig:
+    return Mask2FormerConfig(
+        _backbone("H"), num_classes, channels=1024, queries=200, encoder_width=4096, decoder_width=4096
+    )
+
+
+def _narrow(num_classes: int, window: int | None = None) -> Mask2FormerConfig:
+    parts = Window((window, window), (512, 512)) if window else None
+    return Mask2FormerConfig(_backbone("H"), num_classes, window=parts)
+
+
+def _frame(short: int, long: int | None = None, multiple: int = 32) -> FitPreprocessing:
+    return FitPreprocessing(short, long or 4 * short, multiple)
+
+
+_UPERNET = {size: UperNetConfig(_backbone(size)) for size in ("T", "S", "B", "L", "XL", "H", "G")}
+_SEGFORMER = {size: SegFormerConfig(_backbone(size)) for size in ("L", "XL")}
+_CITY = _frame(1024, 2048, 1)
+
+
+def _ade20k(
+    size: str, side: int, parameters: int, gmacs: float, score: tuple[float, float] | None, flops: str | None
+) -> Recipe:
+    return _recipe(
+        f"upernet_internimage_{size.lower()}_{side}_160k_ade20k",
+        _UPERNET[size],
+        parameters,
+        gmacs,
+        "ade20k",
+        _frame(side),
+        score,
+        flops,
+        released=score is not None,
+        note="" if score else "no weights were published",
+    )
+
+
+def _city(
+    name: str,
+    config: UperNetConfig | SegFormerConfig,
+    parameters: int,
+    gmacs: float,
+    score: tuple[float, float] | None,
+    flops: str,
+) -> Recipe:
+    note = _COPIED_HEAD
+    if name.endswith("_mapillary"):
+        note = f"trained on Mapillary with the classes of Cityscapes; {note}"
+    return _recipe(name, config, parameters, gmacs, "cityscapes", _CITY, score, flops, note=note)
+
+
+RECIPES = (
+    _ade20k("T", 512, 59_077_148, 235.9, (47.9, 48.1), "944G"),
+    _ade20k("S", 512, 79_866_956, 254.1, (50.1, 50.9), "1017G"),
+    _ade20k("B", 512, 128_387_852, 295.8, (50.8, 51.3), "1185G"),
+    _ade20k("L", 640, 255_600_606, 630.6, (53.9, 54.1), "2526G"),
+    _ade20k("XL", 640, 367_733_000, 784.4, (55.0, 55.3), "3142G"),
+    _ade20k("H", 896, 1_120_338_396, 3568.4, (59.9, 60.3), "3566G"),
+    _ade20k("G", 896, 3_112_678_316, 8950.9, None, None),
+    _city("upernet_internimage_t_512x1024_160k_cityscapes", _UPERNET["T"], 59_077_148, 471.8, (82.58, 83.40), "1889G"),
+    _city("upernet_internimage_s_512x1024_160k_cityscapes", _UPERNET["S"], 79_866_956, 508.1, (82.74, 83.45), "2035G"),
+    _city("upernet_internimage_b_512x1024_160k_cityscapes", _UPERNET["B"], 128_387_852, 591.6, (83.18, 83.97), "2369G"),
+    _city("segformer_internimage_l_512x1024_80k_mapillary", _SEGFORMER["L"], 219_870_024, 393.7, None, "1580G"),
+    _city(
+        "segformer_internimage_l_512x1024_160k_mapillary2cityscapes",
+        _SEGFORMER["L"],
+        219_870_024,
+        393.7,
+        (85.16, 85.67),
+        "1580G",
+    ),
+    _city("upernet_internimage_l_512x1024_160k_cityscapes", _UPERNET["L"], 255_600_606, 807.2, (83.68, 84.41), "3234G"),
+    _city("upernet_internimage_l_512x1024_80k_mapillary", _UPERNET["L"], 255_600_606, 807.2, None, "3234G"),
+    _city(
+        "upernet_internimage_l_512x1024_160k_mapillary2cityscapes",
+        _UPERNET["L"],
+        255_600_606,
+        807.2,
+        (85.94, 86.22),
+        "3234G",
+    ),
+    _city("segformer_internimage_xl_512x1024_80k_mapillary", _SEGFORMER["XL"], 330_011_762, 589.6, None, "2364G"),
+    _city(
+        "segformer_internimage_xl_512x1024_160k_mapillary2cityscapes",
+        _SEGFORMER["XL"],
+        330_011_762,
+        589.6,
+        (85.41, 85.93),
+        "2364G",
+    ),
+    _city(
+        "upernet_internimage_xl_512x1024_160k_cityscapes", _UPERNET["XL"], 367_733_000, 1004.0, (83.62, 84.28), "4022G"
+    ),
+    _city("upernet_internimage_xl_512x1024_80k_mapillary", _UPERNET["XL"], 367_733_000, 1004.0, None, "4022G"),
+    _city(
+        "upernet_internimage_xl_512x1024_160k_mapillary2cityscapes",
+        _UPERNET["XL"],
+        367_733_000,
+        1004.0,
+        (86.20, 86.42),
+        "4022G",
+    ),
+    _recipe(
+        "mask2former_internimage_h_480_40k_nyu",
+        _narrow(40),
+        1_093_873_305,
+        874.1,
+        "nyu40",
+        _frame(480, 640),
+        (67.1, 68.1),
+        "867G",
+    ),
+    _recipe(
+        "mask2former_internimage_h_480_40k_pascal_context_59",
+        _narrow(59),
+        1_093_878_188,
+        874.2,
+        "pascal_context",
+        _frame(520, 4096),
+        (69.7, 70.3),
+        "867G",
+    ),
+    _recipe(
+        "mask2former_internimage_h_896x896_80k_mapillary",
+        _narrow(19, 896),
+        1_093_867_908,
+        3042.1,
+        "cityscapes",
+        _frame(1024, 2048),
+        None,
+        "7878G",
+        note="trained on Mapillary with the classes of Cityscapes",
+    ),
+    _recipe(
+        "mask2former_internimage_h_1024x1024_80k_mapillary2cityscapes",
+        _narrow(19, 1024),
+        1_093_867_908,
+        3972.8,
+        "cityscapes",
+        _frame(1024, 2048),
+        (86.37, 86.96),
+        "7878G",
+    ),
+    _recipe(
+        "mask2former_internimage_h_512_40k_cocostuff164k_to_10k",
+        _wide(171),
+        1_313_517_660,
+        1616.3,
+        "coco_stuff",
+        _frame(512),
+        (59.2, 59.6),
+        "1528G",
+    ),
+    _recipe(
+        "mask2former_internimage_h_896_80k_cocostuff164k",
+        _wide(171),
+        1_313_517_660,
+        4880.3,
+        "coco_stuff",
+        _frame(896),
+        (52.6, 52.8),
+        "4635G",
+    ),
+    _recipe(
+        "mask2former_internimage_h_896_80k_cocostuff2ade20k",
+        _wide(150),
+        1_313_496_135,
+        4880.3,
+        "ade20k",
+        _frame(896),
+        (62.6, 62.9),
+        "4635G",
+        note="the score with several views takes --tta --tta-sides 768 832 896 960 1024",
+    ),
+)
