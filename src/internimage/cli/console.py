@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from internimage.training.trainer import Moment
 
 _LINE_EVERY = 60  # seconds between lines within an epoch where nobody is watching
-_SHARES = ("top1", "top5", "mean_class", "box_ap", "box_ap50", "mask_ap", "mask_ap50")
+_SHARES = ("miou", "aacc", "top1", "top5", "mean_class", "box_ap", "box_ap50", "mask_ap", "mask_ap50")
 
 
 class ConsoleReporter:

@@ -18,13 +18,13 @@ from internimage.cli.evaluate import Evaluate
 from internimage.cli.features import Features
 from internimage.cli.models import Models
 from internimage.cli.predict import Predict
-from internimage.cli.train import Train, TrainDetector, train_command
+from internimage.cli.train import AnyTrain, Train, train_command
 from internimage.errors import InternImageError
 
 
 def _commands(arguments: list[str]) -> Any:
     """All commands.  What ``train`` takes, and its defaults, depend on the model and the data that it is given."""
-    command: Train | TrainDetector = Train()
+    command: AnyTrain = Train()
     if arguments[:1] == ["train"]:
         command = train_command(partial(_value_of, arguments))
     train = subcommand("train", default=command)

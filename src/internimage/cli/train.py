@@ -7,12 +7,13 @@ import sys
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeAlias
 
 from tyro.conf import FlagCreatePairsOff, arg
 
 from internimage.data.augmentation import Augmentation
 from internimage.data.object_augmentation import ObjectAugmentation
+from internimage.data.region_augmentation import RegionAugmentation
 from internimage.training.config import TrainingConfig
 
 if TYPE_CHECKING:
@@ -25,7 +26,7 @@ class _Train:
 
     data: Annotated[Path | None, arg(metavar="FOLDER", help_behavior_hint="(required, unless --resume)")] = None
     """Images: one folder a class, or train and val as folders, .csv, .zip, .tar shards, or iNaturalist's .json; for
-    detectors, COCO's annotations."""
+    detectors, COCO's annotations; for segmenters, a folder of masks beside the folder of images."""
     recipe: Annotated[str | None, arg(metavar="NAME", help_behavior_hint="")] = None
     """Train as a released model was trained: sets all that follows, which further options then change."""
     model: Annotated[str, arg(metavar="NAME")] = "internimage_atto"
@@ -33,13 +34,13 @@ class _Train:
     init: Annotated[str, arg(metavar="pretrained|scratch|NAME|FILE")] = "scratch"
     """Weights to start from: released ones (of this or another NAME), none, or a checkpoint or model folder."""
     size: Annotated[int | None, arg(metavar="PIXELS", help_behavior_hint="(default: the model's)")] = None
-    """Side of the images; of detectors the shorter side in evaluation."""
+    """Side of the images; of detectors and segmenters the shorter side in evaluation."""
     freeze: Annotated[int, arg(metavar="STAGES", help_behavior_hint="(default: none)")] = 0
     """Stages of the backbone that stay as they are, counted from the image."""
     linear_probe: FlagCreatePairsOff[bool] = False
     """Train nothing but the classifier, on features that stay as they are."""
     val_fraction: float = 0.2
-    """Share of each class (of detectors: of the images) set aside if there is no val part."""
+    """Share of each class (of detectors and segmenters: of the images) set aside if there is no val part."""
     on_corrupt: Literal["error", "skip"] = "error"
     """What to do about files that cannot be read; skipped ones are counted."""
     output: Annotated[Path | None, arg(metavar="FOLDER", help_behavior_hint="(default: runs/NAME-OF-DATA)")] = None
@@ -136,7 +137,7 @@ class _Train:
 
 @dataclass(frozen=True)
 class Train(_Train):
-    """Train or fine-tune a classifier, or a detector, on your own images.
+    """Train or fine-tune a classifier, a detector or a segmenter on your own images.
 
     $ internimage train --data photos/
 
@@ -146,12 +147,15 @@ class Train(_Train):
 
     $ internimage train --data cells/ --model mask_rcnn_internimage_t_fpn_3x_coco --init pretrained
 
+    $ internimage train --data streets/ --model upernet_internimage_t_512_160k_ade20k --init pretrained
+
     $ internimage train --resume runs/photos
 
     The data is a folder with one folder a class (or train/ and val/ with such folders, a CSV file with the columns path
-    and label, zip archives, WebDataset shards or iNaturalist's JSON), or for detectors one with COCO's annotations; see
-    docs/training.md. The trained model is a folder that every other command takes: --model runs/photos/best.
-    These are the options for classifiers; with the --data or --model of a detector, --help shows its own.
+    and label, zip archives, WebDataset shards or iNaturalist's JSON), or for detectors one with COCO's annotations, or
+    for segmenters one with images/ and masks/; see docs/training.md. The trained model is a folder that every other
+    command takes: --model runs/photos/best. These are the options for classifiers; with the --data or --model of a
+    detector or segmenter, --help shows its own.
     """
 
     augmentation: Augmentation = field(default_factory=Augmentation)
@@ -188,9 +192,42 @@ class TrainDetector(_Train):
         return default_object_settings(images, self.init, self.size or 800)[0]
 
 
-def train_command(value_of: Callable[[str], str | None]) -> Train | TrainDetector:
+@dataclass(frozen=True)
+class TrainSegmenter(_Train):
+    """Train or fine-tune a segmenter on your own images with a mask for each.
+
+    $ internimage train --data streets/
+
+    $ internimage train --data streets/ --model upernet_internimage_t_512_160k_ade20k --init pretrained --size 512
+
+    $ internimage train --data cells/ --model upernet_internimage_atto
+
+    $ internimage train --data ADEChallengeData2016/ --recipe upernet_internimage_t_512_160k_ade20k
+
+    $ internimage train --resume runs/streets
+
+    The data is a folder with train/images and train/masks (and val/images, val/masks), pictures and masks of the same
+    names; classes.json or classes.txt names the classes. Or COCO's annotations, whose objects become regions; or
+    ADE20K, Cityscapes, CamVid as they are; see docs/segmentation.md. Your own classes start anew.
+    The trained model is a folder that every other command takes: --model runs/streets/best.
+    """
+
+    model: Annotated[str, arg(metavar="NAME")] = "upernet_internimage_atto"
+    augmentation: RegionAugmentation = field(default_factory=RegionAugmentation)
+
+    def _usual(self, images: int) -> TrainingConfig:
+        from internimage.training.defaults import default_region_settings
+
+        return default_region_settings(images, self.init, self.size or 320)[0]
+
+
+AnyTrain: TypeAlias = Train | TrainDetector | TrainSegmenter
+
+
+def train_command(value_of: Callable[[str], str | None]) -> AnyTrain:
     """The kind of command, with its defaults, that the options on the command line ask for."""
     from internimage.data.coco import is_object_data
+    from internimage.data.regions import is_region_data
     from internimage.recipes import get_recipe, list_models
     from internimage.training.recipes import get_training_recipe
 
@@ -207,12 +244,15 @@ def train_command(value_of: Callable[[str], str | None]) -> Train | TrainDetecto
                     augmentation, short_sides=sides, long=max(sides[-1], round(share * augmentation.long))
                 )
             return TrainDetector(**chosen, augmentation=augmentation)  # type: ignore[arg-type]
+        if isinstance(given.augmentation, RegionAugmentation):
+            return TrainSegmenter(**chosen, augmentation=given.augmentation)  # type: ignore[arg-type]
         return Train(**chosen, augmentation=given.augmentation)  # type: ignore[arg-type]
+    kind: type[AnyTrain] = Train
     if model is not None and model in list_models():
-        detector = get_recipe(model).task == "detection"
-    else:
-        detector = data is not None and is_object_data(Path(data))
-    kind = TrainDetector if detector else Train
+        kinds: dict[str, type[AnyTrain]] = {"detection": TrainDetector, "segmentation": TrainSegmenter}
+        kind = kinds.get(get_recipe(model).task, Train)
+    elif data is not None:
+        kind = TrainDetector if is_object_data(Path(data)) else TrainSegmenter if is_region_data(Path(data)) else Train
     return kind() if data is None else _for_data(kind(), Path(data), model, value_of("--init"), value_of("--size"))
 
 
@@ -221,16 +261,15 @@ def _pixels(text: str | None) -> int:
     return int(text) if text and text.isdigit() else 0
 
 
-def _for_data(
-    command: Train | TrainDetector, data: Path, model: str | None, init: str | None, size: str | None
-) -> Train | TrainDetector:
+def _for_data(command: AnyTrain, data: Path, model: str | None, init: str | None, size: str | None) -> AnyTrain:
     """Defaults for the amount of data, starting from scratch or from weights."""
     from internimage.checkpoints.folder import DESCRIPTION_FILE, read_description
     from internimage.data.coco import estimate_object_images
     from internimage.data.labelled import estimate_images
+    from internimage.data.regions import estimate_region_images
     from internimage.images import FitPreprocessing
     from internimage.recipes import get_recipe
-    from internimage.training.defaults import default_object_settings, default_settings
+    from internimage.training.defaults import default_object_settings, default_region_settings, default_settings
 
     start = init or command.init
     if isinstance(command, Train):
@@ -241,8 +280,11 @@ def _for_data(
         own = read_description(start).preprocessing
         preprocessing = own if isinstance(own, FitPreprocessing) else preprocessing
     side = _pixels(size) or preprocessing.short
-    settings = default_object_settings(estimate_object_images(data), start, side)
-    return replace(command, training=settings[0], augmentation=settings[1])
+    if isinstance(command, TrainDetector):
+        training, objects = default_object_settings(estimate_object_images(data), start, side)
+        return replace(command, training=training, augmentation=objects)
+    training, regions = default_region_settings(estimate_region_images(data), start, side)
+    return replace(command, training=training, augmentation=regions)
 
 
 def _what_is_learnt(task: DetectionTask, splits: Any) -> str:

@@ -8,7 +8,6 @@ from __future__ import annotations
 import json
 import mmap
 import os
-import random
 import re
 from array import array
 from collections import defaultdict
@@ -22,6 +21,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from internimage.data.samples import choose_some
 from internimage.errors import DataError, MissingExtraError
 
 _FAR = 1e5  # pixels; drawing a polygon takes memory for every pixel of its outline
@@ -304,12 +304,7 @@ def _read(path: Path, places: Sequence[Path]) -> ObjectImages:
 
 
 def _set_aside(data: ObjectImages, fraction: float, seed: int) -> tuple[ObjectImages, ObjectImages]:
-    if not 0 < fraction < 1:
-        raise DataError(f"the validation fraction is {fraction}; expected a number between 0 and 1")
-    if len(data) < 2:
-        raise DataError(f"{data.name} has one image; too few to set some aside for validation")
-    count = min(max(1, round(len(data) * fraction)), len(data) - 1)
-    taken = set(random.Random(f"{seed}").sample(range(len(data)), count))
+    taken = choose_some(data.name, len(data), fraction, seed)
     val = tuple(image for index, image in enumerate(data.images) if index in taken)
     train = tuple(image for index, image in enumerate(data.images) if index not in taken)
     return replace(data, images=train), replace(data, name=f"{data.name} (set aside)", images=val)

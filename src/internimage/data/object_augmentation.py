@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeAlias
 
+from internimage.data.augmentation import vary_colours
 from internimage.errors import ConfigError
 from internimage.images.scaling import FitPreprocessing
 
@@ -110,9 +111,7 @@ class _TrainingTransform:
             short = _one_of(augmentation.short_sides)
             parts = _resize(parts, FitPreprocessing(short, augmentation.long).size(_size(parts)))
         if augmentation.photometric:
-            # SSD's ranges without its exchange of channels: classes are often told apart by their colour
-            colours = v2.ColorJitter((0.875, 1.125), (0.5, 1.5), (0.5, 1.5), (-0.05, 0.05))
-            parts[0] = v2.RandomApply([colours], 0.5)(parts[0])
+            parts[0] = vary_colours(parts[0])
         kept = _extended(parts[1])
         plain = [part.as_subclass(torch.Tensor) for part in parts]
         image = functional.normalize(plain[0].float(), list(self.preprocessing.mean), list(self.preprocessing.std))

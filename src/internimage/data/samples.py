@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import random
 from dataclasses import dataclass
 from math import cos, pi, radians, sin
 from pathlib import Path
 from typing import NamedTuple, Protocol, TypeAlias
 
+from internimage.errors import DataError
 from internimage.images import ArchiveMember
 
 ImageFile: TypeAlias = "Path | ArchiveMember"
@@ -17,6 +19,20 @@ class HasFile(Protocol):
 
     @property
     def file(self) -> ImageFile: ...
+
+
+def choose_some(name: str, count: int, fraction: float, seed: int) -> set[int]:
+    """Which of ``count`` images to set aside: at least one, not all, the same for the same ``seed``.
+
+    Raises:
+        DataError: there is one image, or ``fraction`` is no share.
+    """
+    if not 0 < fraction < 1:
+        raise DataError(f"the validation fraction is {fraction}; expected a number between 0 and 1")
+    if count < 2:
+        raise DataError(f"{name} has one image; too few to set some aside for validation")
+    some = min(max(1, round(count * fraction)), count - 1)
+    return set(random.Random(f"{seed}").sample(range(count), some))
 
 
 class TimeAndPlace(NamedTuple):

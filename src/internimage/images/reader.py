@@ -188,7 +188,7 @@ def _read(source: ImageInput) -> Image.Image:
         return _upright_rgb(_from_array(source))
     if isinstance(source, str | Path | ArchiveMember | bytes):
         with _open(source) as file:
-            return _upright_rgb(_identify(file))
+            return _upright_rgb(identify(file))
     import torch
 
     if isinstance(source, torch.Tensor):
@@ -228,7 +228,7 @@ def _download(url: str) -> bytes:
     return data
 
 
-def _identify(file: BinaryIO) -> Image.Image:
+def identify(file: BinaryIO) -> Image.Image:
     """Read the header, as ``Image.open`` does.
 
     ``Image.open`` checks the size as well, but answers with a warning that only a change to process-wide

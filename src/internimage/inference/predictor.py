@@ -18,12 +18,21 @@ from internimage.errors import ConfigError, ImageReadError
 from internimage.factory import create_model, load_model
 from internimage.images import FitPreprocessing, ImageInput, ImageSource, list_images
 from internimage.images.reader import ImageInputs
-from internimage.inference.views import Detector, MakeViews, TestTimeAugmentation, Views, detect_views
+from internimage.inference.views import (
+    Detector,
+    MakeViews,
+    Segmenter,
+    TestTimeAugmentation,
+    Views,
+    detect_views,
+    segment_views,
+)
+from internimage.layers.segmentation import Window
 from internimage.models.classifier import ImageClassifier
-from internimage.results import Classification, Detections
+from internimage.results import Classification, Detections, Segmentation
 from internimage.tasks import classification
 
-Result: TypeAlias = Classification | Detections
+Result: TypeAlias = Classification | Detections | Segmentation
 
 
 def choose_device(device: str | torch.device = "auto") -> torch.device:
@@ -102,10 +111,12 @@ class Predictor:
         device: "auto", "cpu", "cuda", "cuda:1" ...
         dtype: dtype of the parameters; float32 by default, torch.bfloat16 or torch.float16 save memory.
         batch_size: images a forward pass.
-        augmentation: let a detector look at each picture several times.
+        augmentation: let a detector or segmenter look at each picture several times.
+        window: let a segmenter look at pictures part by part; "model" does as it was made for, None takes the whole.
+        keep_scores: let results of a segmenter have the probabilities of all classes, which may take gigabytes.
 
-    Results are :class:`internimage.results.Classification` or :class:`internimage.results.Detections`, whatever the
-    model is made for.
+    Results are :class:`internimage.results.Classification`, :class:`internimage.results.Detections` or
+    :class:`internimage.results.Segmentation`, whatever the model is made for.
 
     Example::
 
@@ -124,6 +135,8 @@ class Predictor:
         dtype: torch.dtype | None = None,
         batch_size: int = 8,
         augmentation: TestTimeAugmentation | None = None,
+        window: Window | Literal["model"] | None = "model",
+        keep_scores: bool = False,
     ) -> None:
         if isinstance(model, nn.Module):
             if checkpoint is not None or labels is not None:
@@ -132,16 +145,21 @@ class Predictor:
             built = model.to(device=place, dtype=dtype).eval()
         else:
             built = load_for_inference(model, checkpoint, labels, device, dtype)
-        if not isinstance(built, ImageClassifier | Detector) or not built.config.num_classes:
+        if not isinstance(built, ImageClassifier | Detector | Segmenter) or not built.config.num_classes:
             raise ConfigError(f"a {type(built).__name__} without a classifier cannot predict; use extract_features")
         if built.description is None or built.description.preprocessing is None:
             raise ConfigError("the model does not say how its images are prepared; build it with create_model")
-        if augmentation is not None and not isinstance(built, Detector):
-            raise ConfigError("test-time augmentation is for detectors; leave it out")
+        if augmentation is not None and isinstance(built, ImageClassifier):
+            raise ConfigError("test-time augmentation is for detectors and segmenters; leave it out")
+        if (keep_scores or window != "model") and not isinstance(built, Segmenter):
+            raise ConfigError("window and keep_scores are for segmenters; leave them out")
         self.model = built
         self.preprocessing = built.description.preprocessing
         self.labels = built.description.labels
+        self.palette = built.description.palette
         self.augmentation = augmentation
+        self.window = window
+        self.keep_scores = keep_scores
         self.batch_size = batch_size
 
     @overload
@@ -182,7 +200,7 @@ class Predictor:
             raise ConfigError(f"time and place of {len(taken)} photos for {len(listed)} images; expected one each")
         if isinstance(self.model, ImageClassifier):
             return self._classify(self.model, listed, taken or [None] * len(listed))
-        return self._detect(self.model, listed)
+        return self._look(self.model, listed)
 
     def _classify(
         self, model: ImageClassifier, images: list[ImageSource], taken: Sequence[TimeAndPlace | None]
@@ -201,17 +219,29 @@ class Predictor:
             for source, tensor in loaded:
                 yield source, tensor if isinstance(tensor, ImageReadError) else next(results)
 
-    def _detect(
-        self, model: Detector, images: list[ImageSource]
+    def _look(
+        self, model: Detector | Segmenter, images: list[ImageSource]
     ) -> Iterator[tuple[ImageSource, Result | ImageReadError]]:
         assert isinstance(self.preprocessing, FitPreprocessing)
         labels = self.labels or tuple(f"class {index}" for index in range(model.config.num_classes))
         flip = self.augmentation is not None and self.augmentation.flip
         for loaded in ImageLoader(images, MakeViews(self.preprocessing, self.augmentation), self.batch_size):
             good = [(source, views) for source, views in loaded if isinstance(views, Views)]
-            results: Iterator[Detections] = iter(())
+            results: Iterator[Result] = iter(())
             if good:
                 sources, seen = zip(*good, strict=True)
-                results = iter(detect_views(model, seen, sources, labels, flip=flip))
+                if isinstance(model, Detector):
+                    results = iter(detect_views(model, seen, sources, labels, flip=flip))
+                else:
+                    results = segment_views(
+                        model,
+                        seen,
+                        sources,
+                        labels,
+                        self.palette,
+                        flip=flip,
+                        window=model.config.window if self.window == "model" else self.window,
+                        keep_scores=self.keep_scores,
+                    )
             for source, views in loaded:
                 yield source, views if isinstance(views, ImageReadError) else next(results)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import TypeAlias
 
@@ -14,16 +14,21 @@ from internimage.errors import ConfigError
 from internimage.images import FitPreprocessing, ImageSource
 from internimage.layers.boxes import suppress
 from internimage.layers.detection import DetectionConfig, RawDetections
+from internimage.layers.segmentation import Window
 from internimage.models.cascade_rcnn import CascadeRCNN
+from internimage.models.mask2former import Mask2Former
 from internimage.models.mask_rcnn import MaskRCNN
-from internimage.tasks import detection
+from internimage.models.segformer import SegFormer
+from internimage.models.upernet import UperNet
+from internimage.tasks import detection, segmentation
 
 Detector: TypeAlias = MaskRCNN | CascadeRCNN
+Segmenter: TypeAlias = UperNet | SegFormer | Mask2Former
 
 
 @dataclass(frozen=True)
 class TestTimeAugmentation:
-    """Several views of each picture for a detector.
+    """Several views of each picture for a detector or segmenter.
 
     Attributes:
         short_sides: a view for each, of which the shorter side has so many pixels; the longer one stays within the
@@ -43,7 +48,7 @@ class TestTimeAugmentation:
 
 @dataclass(frozen=True)
 class Views:
-    """A picture as a detector sees it: images (3, H_i, W_i), and the (height, width) of the original."""
+    """A picture as a model sees it: images (3, H_i, W_i), and the (height, width) of the original."""
 
     images: tuple[Tensor, ...]
     original: tuple[int, int]
@@ -81,6 +86,26 @@ def detect_views(
             rounds.append([_mirror(one, width) for one, width in zip(found, widths, strict=True)])
     merged = [merge(one, model.config.detections) if len(one) > 1 else one[0] for one in zip(*rounds, strict=True)]
     return detection.decode(merged, batch, labels)
+
+
+def segment_views(
+    model: Segmenter,
+    views: Sequence[Views],
+    sources: Sequence[ImageSource],
+    labels: tuple[str, ...],
+    palette: tuple[tuple[int, int, int], ...] | None,
+    *,
+    flip: bool,
+    window: Window | None,
+    keep_scores: bool,
+) -> Iterator[segmentation.Segmentation]:
+    """The classes of each picture's pixels; probabilities of several views are averaged."""
+    rounds: list[list[segmentation.View]] = []
+    for images in zip(*(one.images for one in views), strict=True):
+        for mirrored in (False, True) if flip else (False,):
+            rounds.append(segmentation.look(model, images, window, mirrored=mirrored))
+    for picture, source, seen in zip(views, sources, zip(*rounds, strict=True), strict=True):
+        yield segmentation.decode(seen, picture.original, source, labels, palette, keep_scores=keep_scores)
 
 
 def merge(found: Sequence[RawDetections], config: DetectionConfig) -> RawDetections:

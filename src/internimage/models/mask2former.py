@@ -163,10 +163,13 @@ class Mask2Former(nn.Module):
 
         A score is the sum over queries of the probability of the class times that of the mask.
         """
-        layers = self.predict_masks(self.backbone(images))
         if truth is not None:
-            return self.losses(layers, truth)
-        return resize(class_scores(layers[-1]), (images.shape[2], images.shape[3]))
+            return self.losses(self.predict_masks(self.backbone(images)), truth)
+        return resize(self.coarse(images), (images.shape[2], images.shape[3]))
+
+    def coarse(self, images: Tensor) -> Tensor:
+        """Scores (N, K, H / 4, W / 4), before they are enlarged."""
+        return class_scores(self.predict_masks(self.backbone(images))[-1])
 
     def predict_masks(self, maps: Sequence[Tensor]) -> list[Masks]:
         """Maps of the backbone to what the queries say, before the first layer and after each."""

@@ -75,10 +75,14 @@ class SegFormer(nn.Module):
     def forward(self, images: Tensor, truth: Tensor) -> dict[str, Tensor]: ...
     def forward(self, images: Tensor, truth: Tensor | None = None) -> Tensor | dict[str, Tensor]:
         """Logits (N, K, H, W), or, given ``truth``, the losses; see :meth:`UperNet.forward`."""
-        logits = self.logits(self.backbone(images))
+        logits = self.coarse(images)
         if truth is None:
             return resize(logits, (images.shape[2], images.shape[3]))
         return {"pixels": pixel_loss(logits, truth)}
+
+    def coarse(self, images: Tensor) -> Tensor:
+        """Logits (N, K, H / 4, W / 4), before they are enlarged."""
+        return self.logits(self.backbone(images))
 
     def logits(self, maps: Sequence[Tensor]) -> Tensor:
         """Maps of the backbone to logits (N, K, H / 4, W / 4)."""

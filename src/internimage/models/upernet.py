@@ -109,14 +109,18 @@ class UperNet(nn.Module):
             images: (N, 3, H, W).
             truth: (N, H, W) int64 class numbers, -1 where unknown.
         """
+        if truth is None:
+            return resize(self.coarse(images), _size(images))
         maps = self.backbone(images)
         logits = self.logits(maps)
-        if truth is None:
-            return resize(logits, _size(images))
         losses = {"pixels": pixel_loss(logits, truth)}
         if self.auxiliary is not None:
             losses["auxiliary"] = _AUXILIARY_WEIGHT * pixel_loss(self.auxiliary(maps[_AUXILIARY_LEVEL]), truth)
         return losses
+
+    def coarse(self, images: Tensor) -> Tensor:
+        """Logits (N, K, H / 4, W / 4), before they are enlarged."""
+        return self.logits(self.backbone(images))
 
     def logits(self, maps: Sequence[Tensor]) -> Tensor:
         """Maps of the backbone to logits (N, K, H / 4, W / 4)."""

@@ -71,8 +71,8 @@ class Recipe:
         parameters: exact number of parameters.
         gmacs: billions of multiply-additions for one image at the preprocessing's size, counted by this project; for
             detectors at 800x1280, with 1,000 regions and 100 masks, for segmenters at the size of their training crops.
-        labels: a label set of :mod:`internimage.labels`; None where the names of the classes are not available.  Outputs
-            beyond it, as heads copied from other data sets have them, are "unused".
+        labels: a label set of :mod:`internimage.labels`; None where the names of the classes are not available.
+            Outputs beyond it, as heads copied from other data sets have them, are "unused".
         weights: the released file, or a folder of this package; None if there is none.
         hub_name: repository of the same weights in the Hugging Face layout.
         published: the authors' score.

@@ -31,7 +31,7 @@ def _recipe(
     config: UperNetConfig | SegFormerConfig | Mask2FormerConfig,
     parameters: int,
     gmacs: float,
-    labels: str,
+    labels: str | None,
     preprocessing: FitPreprocessing,
     published: tuple[float, float] | None = None,
     flops: str | None = None,
@@ -41,7 +41,7 @@ def _recipe(
 ) -> Recipe:
     kinds = {UperNetConfig: "upernet", SegFormerConfig: "segformer", Mask2FormerConfig: "mask2former"}
     score = None
-    if published is not None:
+    if published is not None and labels is not None:
         score = PublishedScore(f"{_DATA[labels]} mIoU", published[0], flops, multi_scale=published[1])
     return Recipe(
         name=name,
@@ -52,7 +52,7 @@ def _recipe(
         parameters=parameters,
         gmacs=gmacs,
         labels=labels,
-        weights=HubFile("OpenGVLab/InternImage", f"{name}.pth") if released else None,
+        weights=HubFile("OpenGVLab/InternImage", f"{name}.pth") if released and labels is not None else None,
         published=score,
         note=note,
     )
@@ -114,7 +114,22 @@ def _city(
     return _recipe(name, config, parameters, gmacs, "cityscapes", _CITY, score, flops, note=note)
 
 
+# A hundredth of the released decoders' cost: width 96, and for Mask2Former three layers each.
+_SMALL = UperNetConfig(BACKBONES["atto"], channels=96, auxiliary_channels=None)
+_SMALL_QUERIES = Mask2FormerConfig(
+    BACKBONES["atto"],
+    channels=96,
+    queries=50,
+    encoder_layers=3,
+    encoder_width=384,
+    decoder_layers=3,
+    decoder_width=384,
+)
+_OURS = "ours, for CPUs and quick fine-tuning"
+
 RECIPES = (
+    _recipe("upernet_internimage_atto", _SMALL, 4_463_006, 4.0, None, _frame(320, 1280, 1), note=_OURS),
+    _recipe("mask2former_internimage_atto", _SMALL_QUERIES, 4_144_227, 2.6, None, _frame(320, 1280, 1), note=_OURS),
     _ade20k("T", 512, 59_077_148, 235.9, (47.9, 48.1), "944G"),
     _ade20k("S", 512, 79_866_956, 254.1, (50.1, 50.9), "1017G"),
     _ade20k("B", 512, 128_387_852, 295.8, (50.8, 51.3), "1185G"),

@@ -2,5 +2,6 @@
 
 from internimage.results.classification import Classification, ScoredLabel
 from internimage.results.detections import Detections
+from internimage.results.segmentation import Region, Segmentation
 
-__all__ = ["Classification", "Detections", "ScoredLabel"]
+__all__ = ["Classification", "Detections", "Region", "ScoredLabel", "Segmentation"]

@@ -7,6 +7,7 @@ from typing import Literal
 
 from internimage.data.augmentation import Augmentation
 from internimage.data.object_augmentation import ObjectAugmentation
+from internimage.data.region_augmentation import RegionAugmentation
 from internimage.errors import ConfigError
 
 Strategy = Literal["ddp", "fsdp", "deepspeed-zero1", "deepspeed-zero3", "deepspeed-zero3-offload"]
@@ -28,6 +29,8 @@ class TrainingConfig:
         warmup_start: first learning rate over the peak.
         lr_drops: epochs after which the learning rate falls to a tenth, as detectors are trained; none for half a
             cosine.
+        lr_power: the learning rate falls as this power of the share of the run that is left, as segmenters are trained;
+            0 for half a cosine.
         end_lr: last learning rate of the cosine over the peak.
         layer_decay: learning rate of a block over that of the next.
         deformable_lr_scale: extra factor for offsets of deformable convolutions.
@@ -48,6 +51,7 @@ class TrainingConfig:
         workers: processes that read images; 0 reads in the main process.
         checkpoint_minutes: also save within an epoch, this often.
         keep_checkpoints: states to keep, the newest ones; the best weights are kept besides.
+        evaluate_every: epochs from one evaluation to the next; the last one is always evaluated.
     """
 
     epochs: int = 100
@@ -59,6 +63,7 @@ class TrainingConfig:
     warmup_epochs: float = 5.0
     warmup_start: float = 1e-3
     lr_drops: tuple[int, ...] = ()
+    lr_power: float = 0.0
     end_lr: float = 1e-2
     layer_decay: float = 1.0
     deformable_lr_scale: float = 1.0
@@ -76,15 +81,19 @@ class TrainingConfig:
     workers: int = 2
     checkpoint_minutes: float = 15.0
     keep_checkpoints: int = 2
+    evaluate_every: int = 1
 
     def __post_init__(self) -> None:
-        for name in ("epochs", "batch_size", "accumulate", "keep_checkpoints"):
+        for name in ("epochs", "batch_size", "accumulate", "keep_checkpoints", "evaluate_every"):
             if getattr(self, name) < 1:
                 raise ConfigError(f"{name} is {getattr(self, name)}; expected at least 1")
         for name in ("lr", "checkpoint_minutes"):
             if not getattr(self, name) > 0:
                 raise ConfigError(f"{name} is {getattr(self, name)}; expected more than 0")
-        for name in ("lr_batch_size", "weight_decay", "warmup_epochs", "deformable_lr_scale", "clip_norm", "workers"):
+        for name in (
+            *("lr_batch_size", "weight_decay", "warmup_epochs", "lr_power"),
+            *("deformable_lr_scale", "clip_norm", "workers"),
+        ):
             if getattr(self, name) < 0:
                 raise ConfigError(f"{name} is {getattr(self, name)}; expected 0 or more")
         if not 0 <= self.ema_decay < 1:
@@ -93,10 +102,11 @@ class TrainingConfig:
             raise ConfigError(f"lr_drops are {self.lr_drops}; expected epochs, ascending")
         if self.lr_drops and self.lr_drops[-1] >= self.epochs:
             raise ConfigError(f"lr_drops are {self.lr_drops}; expected epochs before the end at {self.epochs}")
+        if self.lr_drops and self.lr_power:
+            raise ConfigError("lr_drops and lr_power are two ways for the learning rate to fall; choose one")
         for name in ("warmup_start", "end_lr"):
             if not 0 <= getattr(self, name) <= 1:
                 raise ConfigError(f"{name} is {getattr(self, name)}; expected a share of the peak, 0 to 1")
-
         if self.compile and self.strategy != "ddp":
             raise ConfigError(f"compile works with strategy ddp, not with {self.strategy}")
 
@@ -115,14 +125,16 @@ class RunConfig:
 
     Attributes:
         data: folder, table or archive, see :func:`internimage.data.labelled.read_splits` and, for detectors,
-            :func:`internimage.data.coco.read_object_splits`.
+            :func:`internimage.data.coco.read_object_splits`, for segmenters
+            :func:`internimage.data.regions.read_region_splits`.
         model: name of the architecture.
         init: "scratch", "pretrained" (the model's released weights), the name of another released model of the same
-            architecture, or a checkpoint or model folder to start from.  A detector also starts from a classifier,
-            which gives its backbone.
-        size: side of the images in pixels, of detectors the shorter side in evaluation; None for the model's own.
+            architecture, or a checkpoint or model folder to start from.  A detector or segmenter also starts from a
+            classifier, which gives its backbone.
+        size: side of the images in pixels, of detectors and segmenters the shorter side in evaluation; None for the
+            model's own.
         freeze: stages of the backbone, counted from the image, that stay as they are.
-        linear_probe: train nothing but the classifier; not for detectors.
+        linear_probe: train nothing but the classifier; for classifiers alone.
         val_fraction: share of each class set aside where the data has no validation part.
         on_corrupt: "error" or "skip".
         augmentation, training: settings.
@@ -136,7 +148,7 @@ class RunConfig:
     linear_probe: bool = False
     val_fraction: float = 0.2
     on_corrupt: Literal["error", "skip"] = "error"
-    augmentation: Augmentation | ObjectAugmentation = field(default_factory=Augmentation)
+    augmentation: Augmentation | ObjectAugmentation | RegionAugmentation = field(default_factory=Augmentation)
     training: TrainingConfig = field(default_factory=TrainingConfig)
 
     def __post_init__(self) -> None:

@@ -6,11 +6,13 @@ from dataclasses import replace
 
 from internimage.data.augmentation import Augmentation
 from internimage.data.object_augmentation import ObjectAugmentation
+from internimage.data.region_augmentation import RegionAugmentation
 from internimage.training.config import TrainingConfig
 from internimage.training.recipes import TRAINING_RECIPES
 
 _FEW, _MANY = 5_000, 100_000
 _OBJECT_UPDATES = 3_000  # of four images: several times what docs/detection.md needed for small sets
+_REGION_UPDATES, _REGION_BATCH = 4_000, 8
 _FAR_ABOVE = 4.0
 
 
@@ -78,6 +80,29 @@ def default_object_settings(images: int, init: str, size: int) -> tuple[Training
         ema_decay=0.99 if images < _FEW else 0.999,
     )
     return training, augmentation
+
+
+def default_region_settings(images: int, init: str, size: int) -> tuple[TrainingConfig, RegionAugmentation]:
+    """Settings of a segmenter for about so many training images, from scratch or from weights.
+
+    Args:
+        images: of the training part.
+        init: "scratch" or weights to start from.
+        size: shorter side in evaluation, and side of the crops.
+    """
+    scratch = init == "scratch"
+    epochs = max(12, min(200, round(_REGION_UPDATES / max(1, images) * _REGION_BATCH)))
+    training = TrainingConfig(
+        epochs=epochs,
+        batch_size=_REGION_BATCH,
+        lr=1e-3 if scratch else 1e-4,
+        warmup_epochs=min(2.0, epochs / 10),
+        lr_power=1.0,
+        layer_decay=1.0 if scratch else 0.9,
+        drop_path=0.0 if scratch else 0.1,
+        ema_decay=0.99 if images < _FEW else 0.999,
+    )
+    return training, RegionAugmentation(crop=(size, size), short=size, long=4 * size)
 
 
 def too_high(config: TrainingConfig, usual: TrainingConfig, processes: int) -> str | None:

@@ -14,7 +14,12 @@ from torch import nn
 from internimage.backbones.internimage import InternImage
 from internimage.errors import ConfigError
 from internimage.models.classifier import ImageClassifier
+from internimage.models.mask2former import Mask2Former
+from internimage.models.segformer import SegFormer
+from internimage.models.upernet import UperNet
 
+_QUERIES = re.compile(r"(query_|level_embedding|mask_embedding)")
+_SPARED = re.compile(r"norm|sampling_offsets")
 _DEFORMABLE = re.compile(r"\.dcn\.(offset|center_scale)")
 
 
@@ -43,12 +48,15 @@ def parameter_rules(
 
     The published code differs in two places, and ``as_published`` follows it: the extra norms inside the third stage
     keep the full rate instead of their block's, and ``deformable_lr_scale`` needs ``layer_decay`` to act.  That of
-    detectors counts the stem and the heads as layers of their own and knows no slower offsets.
+    detectors and segmenters counts the stem and the heads as layers of their own and knows no slower offsets; that of
+    segmenters also gives Mask2Former's queries the rate of the stem, the extra norms that of the blocks of their
+    numbers, and spares all that is called a norm or sampling offset from weight decay.
     """
     if not 0 < layer_decay <= 1:
         raise ConfigError(f"layer_decay is {layer_decay}; expected 0 < layer_decay <= 1")
     backbones = {name: module for name, module in model.named_modules() if isinstance(module, InternImage)}
-    of_detector = as_published and not isinstance(model, ImageClassifier | InternImage)
+    layered = as_published and not isinstance(model, ImageClassifier | InternImage)
+    of_segmenter = as_published and isinstance(model, UperNet | SegFormer | Mask2Former)
     rules = {}
     for name, parameter in model.named_parameters():
         if not parameter.requires_grad:
@@ -58,11 +66,16 @@ def parameter_rules(
             inner = name.removeprefix(f"{prefix}.") if prefix else name
             if prefix and inner == name:
                 continue
-            after = _layers_after(inner, backbone) if of_detector else _blocks_after(inner, backbone, as_published)
+            after = _blocks_after(inner, backbone, as_published)
+            if layered:
+                after = _layers_after(inner, backbone, by_number=of_segmenter)
             scale = layer_decay**after
-        if _DEFORMABLE.search(f".{name}") and not of_detector and (layer_decay != 1.0 or not as_published):
+        if of_segmenter and _QUERIES.match(name):
+            scale = layer_decay ** (sum(backbones["backbone"].config.depths) + 1)
+        if _DEFORMABLE.search(f".{name}") and not layered and (layer_decay != 1.0 or not as_published):
             scale *= deformable_lr_scale
-        rules[name] = ParameterRule(scale, 0.0 if parameter.ndim <= 1 else weight_decay)
+        spared = parameter.ndim <= 1 or (of_segmenter and _SPARED.search(name) is not None)
+        rules[name] = ParameterRule(scale, 0.0 if spared else weight_decay)
     return rules
 
 
@@ -98,8 +111,11 @@ def _blocks_after(name: str, backbone: InternImage, as_published: bool) -> int:
     return max(0, last - (first + depths[stage]))  # the stage's norm and downsampling go with the next stage
 
 
-def _layers_after(name: str, backbone: InternImage) -> int:
-    """How many layers come after a parameter's in the released detectors: stem, blocks, heads."""
+def _layers_after(name: str, backbone: InternImage, *, by_number: bool) -> int:
+    """How many layers come after a parameter's in the released detectors and segmenters: stem, blocks, heads.
+
+    ``by_number``: an extra norm goes with the block of its number instead of the one that it follows.
+    """
     depths = backbone.config.depths
     heads = sum(depths) + 1
     found = re.match(r"stages\.(\d+)\.(?:(blocks|post_norms)\.(\d+)\.)?", name)
@@ -109,6 +125,7 @@ def _layers_after(name: str, backbone: InternImage) -> int:
     if found[2] == "blocks":
         return heads - (1 + sum(depths[:stage]) + int(found[3]))
     if found[2] == "post_norms":
-        return heads - (1 + sum(depths[:stage]) + backbone.config.post_norm_blocks[int(found[3])])
+        block = int(found[3]) if by_number else backbone.config.post_norm_blocks[int(found[3])]
+        return heads - (1 + sum(depths[:stage]) + block)
     # downsampling and a stage's norm go with the first block of the next stage, the last norm with that of its own
     return heads - (1 + sum(depths[: min(stage + 1, len(depths) - 1)]))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import torch
 
@@ -14,6 +14,7 @@ from internimage.data.augmentation import Augmentation, batch_mixing, training_t
 from internimage.data.coco import ObjectSplits
 from internimage.data.dataset import ImageDataset, OnCorrupt
 from internimage.data.labelled import Splits, read_splits
+from internimage.data.regions import RegionSplits
 from internimage.data.samples import LabelledImages
 from internimage.errors import ConfigError, TrainingError
 from internimage.factory import create_model, load_model
@@ -24,15 +25,15 @@ from internimage.recipes import get_recipe, list_models
 from internimage.tasks.classification import ClassificationTask
 from internimage.training.config import RunConfig
 from internimage.training.detection import prepare_detection
+from internimage.training.segmentation import prepare_segmentation
 from internimage.training.trainer import Reporter, Trainer
 
+AnySplits: TypeAlias = Splits | ObjectSplits | RegionSplits
 RUN_FILE = "run.json"
 _ONE_PIXEL = 32  # images up to this size end in a map of one pixel
 
 
-def start(
-    config: RunConfig, folder: Path, reporter: Reporter, *, cpu: bool = False
-) -> tuple[Trainer, Splits | ObjectSplits]:
+def start(config: RunConfig, folder: Path, reporter: Reporter, *, cpu: bool = False) -> tuple[Trainer, AnySplits]:
     """Prepare a new run in ``folder``.
 
     Raises:
@@ -54,7 +55,7 @@ def start(
     return trainer, splits
 
 
-def resume(folder: Path, reporter: Reporter, *, cpu: bool = False) -> tuple[Trainer, Splits | ObjectSplits]:
+def resume(folder: Path, reporter: Reporter, *, cpu: bool = False) -> tuple[Trainer, AnySplits]:
     """Prepare the run in ``folder`` to continue; call ``fit(resume=True)``."""
     path = folder / RUN_FILE
     try:
@@ -66,9 +67,12 @@ def resume(folder: Path, reporter: Reporter, *, cpu: bool = False) -> tuple[Trai
     return _prepare(config, folder, reporter, cpu)
 
 
-def _prepare(config: RunConfig, folder: Path, reporter: Reporter, cpu: bool) -> tuple[Trainer, Splits | ObjectSplits]:
-    if get_recipe(config.model).task == "detection":
+def _prepare(config: RunConfig, folder: Path, reporter: Reporter, cpu: bool) -> tuple[Trainer, AnySplits]:
+    task = get_recipe(config.model).task
+    if task == "detection":
         return prepare_detection(config, folder, reporter, cpu)
+    if task == "segmentation":
+        return prepare_segmentation(config, folder, reporter, cpu)
     return _prepare_classification(config, folder, reporter, cpu)
 
 

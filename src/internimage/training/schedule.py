@@ -29,3 +29,16 @@ def warmup_drops(drops: Sequence[int], warmup_steps: int, *, start: float = 1e-3
         return dropped * (start + (1.0 - start) * step / warmup_steps if step < warmup_steps else 1.0)
 
     return factor
+
+
+def warmup_power(steps: int, warmup_steps: int, power: float, *, start: float = 1e-3) -> Callable[[int], float]:
+    """Factor on the learning rate at each update: the share of the run that is left, to a power.
+
+    Times a warm-up, linear from ``start`` to 1, which it goes on falling in, as in the released schedules.
+    """
+
+    def factor(step: int) -> float:
+        left = (1.0 - min(step, steps) / max(1, steps)) ** power
+        return left * (start + (1.0 - start) * step / warmup_steps if step < warmup_steps else 1.0)
+
+    return factor

@@ -30,12 +30,12 @@ class Progress:
         epoch: epochs finished.
         batch: batches done of the epoch after those, on each process.
         update: optimiser steps done.
-        loss_sum, loss_count: of the unfinished epoch, the mean over processes; losses that are not finite left out.
-        skipped: updates left out so far in the unfinished epoch because their gradient was not finite.
+        loss_sum, loss_count: since the last evaluation, the mean over processes; losses that are not finite left out.
+        skipped: updates left out since the last evaluation because their gradient was not finite.
         skipped_in_a_row: those since the last good update.
-        unreadable: files left out so far in the unfinished epoch.
+        unreadable: files left out since the last evaluation.
         best: best value of the task's main metric, None before the first evaluation.
-        history: one row of numbers per finished epoch.
+        history: a row of numbers for each evaluation.
     """
 
     epoch: int = 0

@@ -28,7 +28,7 @@ from internimage.training.config import TrainingConfig
 from internimage.training.distributed import distribute, gathered_weights, make_accelerator, share_buffers
 from internimage.training.ema import MovingAverage
 from internimage.training.groups import parameter_groups, parameter_rules
-from internimage.training.schedule import warmup_cosine, warmup_drops
+from internimage.training.schedule import warmup_cosine, warmup_drops, warmup_power
 from internimage.training.state import Processes, Progress, load_state, save_state
 from internimage.training.tracking import check_tracker, start_tracking, write_history
 
@@ -134,11 +134,13 @@ class Trainer:
             self.module = cast(nn.Module, torch.compile(self.module))
         self.updates_per_epoch = math.ceil(self.batches / config.accumulate)
         warmup = round(config.warmup_epochs * self.updates_per_epoch)
+        updates = config.epochs * self.updates_per_epoch
         if config.lr_drops:
             drops = [epoch * self.updates_per_epoch for epoch in config.lr_drops]
             self.factor = warmup_drops(drops, warmup, start=config.warmup_start)
+        elif config.lr_power:
+            self.factor = warmup_power(updates, warmup, config.lr_power, start=config.warmup_start)
         else:
-            updates = config.epochs * self.updates_per_epoch
             self.factor = warmup_cosine(updates, warmup, start=config.warmup_start, end=config.end_lr)
         self.progress = Progress()
         self._stop: signal.Signals | None = None
@@ -318,6 +320,12 @@ class Trainer:
 
     def _finish_epoch(self) -> None:
         state = self.progress
+        done = state.epoch + 1
+        if done % self.config.evaluate_every and done < self.config.epochs:
+            state.epoch, state.batch = done, 0  # losses add up until the next evaluation
+            self._save()
+            self._stop_if_asked()
+            return
         metrics = self.evaluate()
         row: dict[str, Any] = {
             "epoch": state.epoch + 1,

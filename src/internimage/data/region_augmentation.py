@@ -1,0 +1,103 @@
+"""Transforms of pictures and label maps, made of torchvision's: both move together."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from internimage.data.augmentation import vary_colours
+from internimage.data.regions import UNKNOWN
+from internimage.errors import ConfigError
+from internimage.images.scaling import FitPreprocessing
+
+if TYPE_CHECKING:
+    import numpy as np
+    import torch
+    from PIL import Image
+
+_TRIES = 10  # crops that are tried until no class fills too much of one
+
+
+@dataclass(frozen=True)
+class RegionAugmentation:
+    """How training images with label maps are varied.
+
+    Attributes:
+        crop: (height, width) of training images in pixels.
+        short, long: the picture is fitted into this frame, as in evaluation,
+        scale: and made larger by a random factor between these two.
+        most_of_one: a crop that one class fills by more than this share is drawn anew, ten times at most; 1 takes any.
+        flip: probability of a horizontal flip.
+        photometric: vary brightness, contrast, saturation and hue of half of the images.
+    """
+
+    crop: tuple[int, int] = (512, 512)
+    short: int = 512
+    long: int = 2048
+    scale: tuple[float, float] = (0.5, 2.0)
+    most_of_one: float = 0.75
+    flip: float = 0.5
+    photometric: bool = True
+
+    def __post_init__(self) -> None:
+        if min(self.crop) < 1:
+            raise ConfigError(f"crop is {self.crop}; expected height and width in pixels")
+        if not 1 <= self.short <= self.long:
+            raise ConfigError(f"short and long are {self.short} and {self.long}; expected 1 <= short <= long")
+        if not 0 < self.scale[0] <= self.scale[1] < 100:
+            raise ConfigError(f"scale is {self.scale}; expected two factors, 0 < low <= high < 100")
+        if not 0 <= self.flip <= 1 or not 0 < self.most_of_one <= 1:
+            raise ConfigError(f"flip is {self.flip} and most_of_one {self.most_of_one}; expected shares of 1")
+
+
+@dataclass(frozen=True)
+class TrainingTransform:
+    """A picture (RGB) and its label map (H, W) to a normalised image (3, h, w) float32 and its label map (h, w) int64.
+
+    Scaled, cropped, flipped and padded to the crop's size, with random numbers from PyTorch's global generator; padding
+    is unknown.
+    """
+
+    augmentation: RegionAugmentation
+    preprocessing: FitPreprocessing
+
+    def __call__(self, picture: Image.Image, truth: np.ndarray[Any, Any]) -> tuple[torch.Tensor, torch.Tensor]:
+        import torch
+        from torchvision import tv_tensors
+        from torchvision.transforms import InterpolationMode
+        from torchvision.transforms.v2 import functional
+
+        augmentation = self.augmentation
+        factor = float(torch.empty(()).uniform_(*augmentation.scale))
+        short, long = (max(1, int(side * factor)) for side in (augmentation.short, augmentation.long))
+        size = FitPreprocessing(short, long).size((picture.height, picture.width))
+        image = functional.resize(functional.pil_to_tensor(picture), list(size), antialias=False)
+        labels = torch.from_numpy(truth)[None]
+        labels = functional.resize_image(labels, list(size), InterpolationMode.NEAREST_EXACT)
+        top, left, height, width = self._place(labels[0])
+        parts: list[Any] = [tv_tensors.Image(image), tv_tensors.Mask(labels)]
+        parts = [functional.crop(part, top, left, height, width) for part in parts]
+        if torch.rand(()) < augmentation.flip:
+            parts = [functional.horizontal_flip(part) for part in parts]
+        if augmentation.photometric:
+            parts[0] = vary_colours(parts[0])
+        image, labels = (part.as_subclass(torch.Tensor) for part in parts)
+        image = functional.normalize(image.float(), list(self.preprocessing.mean), list(self.preprocessing.std))
+        frame = [0, 0, augmentation.crop[1] - width, augmentation.crop[0] - height]
+        return functional.pad(image, frame), functional.pad(labels, frame, fill=UNKNOWN)[0].long()
+
+    def _place(self, labels: torch.Tensor) -> tuple[int, int, int, int]:
+        """Top, left, height and width of a crop that no class fills."""
+        import torch
+
+        height, width = (min(side, most) for side, most in zip(labels.shape, self.augmentation.crop, strict=True))
+        for _ in range(_TRIES):
+            top = int(torch.randint(labels.shape[0] - height + 1, ()))
+            left = int(torch.randint(labels.shape[1] - width + 1, ()))
+            if self.augmentation.most_of_one == 1:
+                break
+            seen = labels[top : top + height, left : left + width]
+            counts = torch.bincount(seen[seen != UNKNOWN])
+            if int((counts > 0).sum()) > 1 and counts.max() < self.augmentation.most_of_one * counts.sum():
+                break
+        return top, left, height, width

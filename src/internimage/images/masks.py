@@ -1,0 +1,47 @@
+"""Reading masks: pictures whose pixels are numbers of classes, or colours that stand for them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from internimage.errors import ImageReadError
+from internimage.images.reader import exceeds_pixel_limit, identify
+
+_NUMBERS = ("L", "P", "1")
+
+
+def read_mask(path: Path) -> np.ndarray[Any, Any]:
+    """Pixels as the file stores them: numbers (H, W) int32, or colours (H, W, 3) uint8 where there are several.
+
+    Of palette images the numbers, not their colours; of 16-bit images all 16 bits; of images of one bit 0 and 1.  A
+    grey picture stored as RGB is numbers.  EXIF is not looked at: who draws masks draws them upright.
+
+    Raises:
+        ImageReadError: the file is missing, broken, too large or has pixels of another kind.
+    """
+    try:
+        with path.open("rb") as file:
+            image = identify(file)
+            if exceeds_pixel_limit(*image.size):
+                raise ImageReadError(f"too large, {image.width}x{image.height} pixels")
+            image.load()
+    except ImageReadError as error:
+        raise ImageReadError(f"{path}: {error}") from error.__cause__
+    except FileNotFoundError:
+        raise ImageReadError(f"{path}: no such file") from None
+    except Image.DecompressionBombError as error:
+        raise ImageReadError(f"{path}: too large, {error}") from error
+    except Exception as error:  # on broken files Pillow raises about any type there is
+        raise ImageReadError(f"{path}: cannot be read, {error or type(error).__name__}") from error
+    if image.mode in _NUMBERS or image.mode.startswith("I"):
+        return np.asarray(image).astype(np.int32)
+    if image.mode not in ("RGB", "RGBA", "LA"):
+        raise ImageReadError(f"{path}: pixels of mode {image.mode}; expected numbers of classes or colours")
+    colours = np.asarray(image.convert("RGB"))
+    if (colours[..., 0] == colours[..., 1]).all() and (colours[..., 1] == colours[..., 2]).all():
+        return colours[..., 0].astype(np.int32)
+    return colours

@@ -1,0 +1,223 @@
+"""Semantic segmentation: batches, losses, results, mean intersection over union."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+import torch
+from PIL import Image
+from torch import Tensor, nn
+
+from internimage.images import ImageSource
+from internimage.layers.segmentation import Window, resize
+from internimage.results import Segmentation
+from internimage.tasks.mean_iou import MeanIoU
+
+if TYPE_CHECKING:
+    from internimage.data.region_dataset import RegionSample
+
+Part: TypeAlias = tuple[int, int, int, int]
+
+_CHUNK = 16 << 20  # pixels of all classes that are enlarged at a time: 64 MB
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Images of any size.
+
+    Attributes:
+        images: (3, H_i, W_i) floating, RGB, normalised.
+        originals: (height, width) of the pictures before scaling.
+        sources: where they came from.
+        truths: (H_i, W_i) int64 class numbers, -1 where unknown; None where they are not known.  To learn from, of the
+            size of the image; to measure with, of the original.
+        unreadable: files left out in reading this batch.
+    """
+
+    images: tuple[Tensor, ...]
+    originals: tuple[tuple[int, int], ...]
+    sources: tuple[ImageSource, ...]
+    truths: tuple[Tensor, ...] | None = None
+    unreadable: tuple[str, ...] = ()
+
+    def to(self, device: torch.device, dtype: torch.dtype | None = None) -> Batch:
+        """The batch on another device, the images in another dtype."""
+        images = tuple(image.to(device, dtype or image.dtype, non_blocking=True) for image in self.images)
+        truths = None if self.truths is None else tuple(truth.to(device, non_blocking=True) for truth in self.truths)
+        return replace(self, images=images, truths=truths)
+
+    def pin_memory(self) -> Batch:
+        """The images in page-locked memory, from which they travel to a GPU while it computes."""
+        return replace(self, images=tuple(image.pin_memory() for image in self.images))
+
+
+@dataclass(frozen=True)
+class View:
+    """What a model says of one view of a picture.
+
+    Attributes:
+        parts: top, left, bottom, right in the view, and the logits (K, h, w) of this part at whatever size.
+        size: (height, width) of the view.
+        mirrored: whether the view is the picture's mirror image.
+    """
+
+    parts: tuple[tuple[Part, Tensor], ...]
+    size: tuple[int, int]
+    mirrored: bool = False
+
+    def logits(self, channels: slice, size: tuple[int, int]) -> Tensor:
+        """Some classes (k, height, width), enlarged to the view and then to ``size``; parts that overlap averaged."""
+        _, first = self.parts[0]
+        height, width = self.size
+        if len(self.parts) == 1:
+            whole = resize(first[None, channels], self.size)
+        else:
+            whole = first.new_zeros(1, len(first[channels]), height, width)
+            visits = first.new_zeros(1, 1, height, width)
+            for (top, left, bottom, right), part in self.parts:
+                whole[..., top:bottom, left:right] += resize(part[None, channels], (bottom - top, right - left))
+                visits[..., top:bottom, left:right] += 1
+            whole = whole / visits
+        enlarged = resize(whole, size)[0]
+        return enlarged.flip(2) if self.mirrored else enlarged
+
+
+@torch.inference_mode()
+def look(model: Any, images: Sequence[Tensor], window: Window | None, *, mirrored: bool = False) -> list[View]:
+    """What a model says of each image (3, H_i, W_i), as a whole or part by part.
+
+    Parts of equal size run together, as many as there are images.
+    """
+    weight = next(model.parameters())
+    seen = [image.flip(2) if mirrored else image for image in images]
+    pending: dict[tuple[int, int], list[tuple[int, Part]]] = defaultdict(list)
+    for index, image in enumerate(seen):
+        height, width = image.shape[1:]
+        for part in window.parts(height, width) if window else [(0, 0, height, width)]:
+            pending[part[2] - part[0], part[3] - part[1]].append((index, part))
+    found: list[list[tuple[Part, Tensor]]] = [[] for _ in seen]
+    for parts in pending.values():
+        for start in range(0, len(parts), len(seen)):
+            some = parts[start : start + len(seen)]
+            pixels = torch.stack([seen[i][:, top:bottom, left:right] for i, (top, left, bottom, right) in some])
+            logits = model.coarse(pixels.to(weight.device, weight.dtype)).float()
+            for (index, part), one in zip(some, logits, strict=True):
+                found[index].append((part, one))
+    return [
+        View(tuple(parts), (image.shape[1], image.shape[2]), mirrored) for parts, image in zip(found, seen, strict=True)
+    ]
+
+
+@torch.inference_mode()
+def decode(
+    views: Sequence[View],
+    original: tuple[int, int],
+    source: ImageSource,
+    labels: tuple[str, ...],
+    palette: tuple[tuple[int, int, int], ...] | None,
+    *,
+    keep_scores: bool = False,
+) -> Segmentation:
+    """The most probable class of every pixel; probabilities are averaged over views.
+
+    Classes are enlarged a few at a time: all of ADE20K's for a picture of 12 megapixels would fill 7 GB.
+    """
+    classes = len(labels)
+    device = views[0].parts[0][1].device
+    chunks = list(_chunks(classes, original))
+    totals = []
+    for view in views:
+        total = torch.full(original, -torch.inf, device=device)
+        for chunk in chunks:
+            total = torch.logaddexp(total, view.logits(chunk, original).logsumexp(0))
+        totals.append(total)
+    best = torch.full(original, -1.0, device=device)
+    label_map = torch.zeros(original, dtype=torch.int64, device=device)
+    kept = []
+    for chunk in chunks:
+        scores = torch.zeros((), device=device)
+        for view, total in zip(views, totals, strict=True):
+            scores = scores + (view.logits(chunk, original) - total).exp()
+        scores = scores / len(views)
+        most, index = scores.max(0)
+        better = most > best
+        label_map = torch.where(better, index + chunk.start, label_map)
+        best = torch.where(better, most, best)
+        if keep_scores:
+            kept.append(scores.cpu())
+    return Segmentation(
+        label_map=label_map.to(torch.uint8 if classes <= 256 else torch.int32).cpu().numpy(),
+        confidence=best.cpu().numpy(),
+        names=labels,
+        source=source,
+        palette=palette,
+        scores=torch.cat(kept).numpy() if keep_scores else None,
+    )
+
+
+def _chunks(classes: int, size: tuple[int, int]) -> Iterator[slice]:
+    step = max(1, _CHUNK // (size[0] * size[1]))
+    return (slice(start, min(start + step, classes)) for start in range(0, classes, step))
+
+
+def predict(
+    model: Any,
+    batch: Batch,
+    labels: tuple[str, ...],
+    palette: tuple[tuple[int, int, int], ...] | None = None,
+    *,
+    window: Window | None = None,
+) -> list[Segmentation]:
+    """Forward and decode, on the model's device and in its dtype; ``window`` looks part by part."""
+    views = look(model, batch.images, window)
+    parts = zip(views, batch.originals, batch.sources, strict=True)
+    return [decode([view], original, source, labels, palette) for view, original, source in parts]
+
+
+class SegmentationTask:
+    """A class for every pixel.
+
+    Args:
+        classes: names.
+        palette: colours; None for colours that are made up.
+        window: parts that images are looked at in, in evaluation.
+    """
+
+    best = "miou"
+    ragged = True
+
+    def __init__(
+        self,
+        classes: tuple[str, ...],
+        palette: tuple[tuple[int, int, int], ...] | None = None,
+        window: Window | None = None,
+    ) -> None:
+        self.classes = classes
+        self.palette = palette
+        self.window = window
+
+    def collate(self, samples: Sequence[RegionSample]) -> Batch:
+        return Batch(
+            tuple(sample.image for sample in samples),
+            tuple(sample.original for sample in samples),
+            tuple(sample.source for sample in samples),
+            tuple(sample.truth for sample in samples),
+            tuple(name for sample in samples for name in sample.unreadable),
+        )
+
+    def losses(self, model: nn.Module, batch: Batch) -> dict[str, Tensor]:
+        assert batch.truths is not None
+        losses: dict[str, Tensor] = model(torch.stack(batch.images), torch.stack(batch.truths))
+        return losses
+
+    def predict(self, model: nn.Module, batch: Batch) -> list[Segmentation]:
+        return predict(model, batch, self.classes, self.palette, window=self.window)
+
+    def metric(self) -> MeanIoU:
+        return MeanIoU(self.classes)
+
+    def draw(self, result: Segmentation) -> Image.Image:
+        return result.draw()

@@ -1,0 +1,68 @@
+"""The model that a detector's or segmenter's run starts from."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+from internimage.backbones.internimage import InternImage
+from internimage.checkpoints.folder import DESCRIPTION_FILE
+from internimage.errors import CheckpointMismatchError, ConfigError
+from internimage.factory import create_model, load_model
+from internimage.images import FitPreprocessing
+from internimage.models.classifier import ImageClassifier
+from internimage.recipes import get_recipe, list_models
+from internimage.training.config import RunConfig
+
+
+def initial_model(config: RunConfig, classes: tuple[str, ...]) -> Any:
+    """A detector or segmenter for these classes, with the weights to start from and prepared for the run's size."""
+    init, folder = config.init, Path(config.init).expanduser()
+    model: Any
+    if init == "scratch":
+        model = create_model(config.model, num_classes=len(classes))
+    elif init in list_models() and get_recipe(init).task == "classification":
+        model = _on_backbone(config.model, create_model(init, pretrained=True, features_only=True), len(classes))
+    elif init == "pretrained" or init in list_models():
+        name = config.model if init == "pretrained" else init
+        model = create_model(name, pretrained=True, num_classes=len(classes))
+    elif (folder / DESCRIPTION_FILE).is_file():
+        model = load_model(folder)
+        if isinstance(model, ImageClassifier | InternImage):
+            model = _on_backbone(config.model, getattr(model, "backbone", model), len(classes))
+        elif model.description is None or model.description.labels != classes:  # type: ignore[union-attr]
+            model.reset_classifier(len(classes))  # type: ignore[operator]
+    else:
+        model = create_model(config.model, checkpoint=folder, num_classes=len(classes))
+    expected: Any = get_recipe(config.model).config
+    if type(model.config) is not type(expected):
+        raise ConfigError(f"{init} is a {type(model).__name__}; {config.model} is another kind of model")
+    if model.config.backbone != expected.backbone:
+        raise ConfigError(f"{init} has another architecture than {config.model}; name its own with --model")
+    preprocessing = model.description.preprocessing
+    if config.size is not None:
+        assert isinstance(preprocessing, FitPreprocessing)
+        long = round(config.size * preprocessing.long / preprocessing.short)
+        preprocessing = dataclasses.replace(preprocessing, short=config.size, long=long)
+    model.description = dataclasses.replace(model.description, labels=classes, preprocessing=preprocessing)
+    return model
+
+
+def _on_backbone(name: str, backbone: nn.Module, num_classes: int) -> Any:
+    """A model on the backbone of a classifier.  Detectors have layer scales where small classifiers have none."""
+    model: Any = create_model(name, num_classes=num_classes)
+    state = backbone.state_dict()
+    own = model.backbone.state_dict()
+    reshaped = [key for key in state if key in own and own[key].shape != state[key].shape]
+    missing = [key for key in own if key not in state and "layer_scale" not in key]
+    extra = [key for key in state if key not in own]
+    if reshaped or missing or extra:
+        raise CheckpointMismatchError(
+            f"the backbone does not fit {name} (tensors of another shape: {len(reshaped)}, missing: {len(missing)}, "
+            f"left over: {len(extra)}); start from a classifier of the same size"
+        )
+    model.backbone.load_state_dict(state, strict=False)
+    return model
