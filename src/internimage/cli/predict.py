@@ -14,16 +14,18 @@ from tyro.conf import FlagCreatePairsOff, arg
 from internimage.cli.common import Images, ModelOptions, augmentation, progress, report_failures
 
 if TYPE_CHECKING:
-    from internimage.results import Classification, Detections
+    from internimage.results import Classification, Detections, Segmentation
 
 
 @dataclass(frozen=True)
 class Predict:
-    """Classify images or find the objects in them, whatever the model is made for.
+    """Classify images, find the objects in them or the class of every pixel, whatever the model is made for.
 
     $ internimage predict photo.jpg
 
     $ internimage predict street.jpg --model mask_rcnn_internimage_t_fpn_3x_coco --save out/
+
+    $ internimage predict street.jpg --model upernet_internimage_t_512_160k_ade20k --save out/
 
     $ internimage predict photos/ --model internimage_b_1k_224 --csv > photos.csv
 
@@ -39,21 +41,22 @@ class Predict:
     score: float = 0.3
     """Detectors: least score of the objects that are printed and drawn, from 0.05 on."""
     tta: FlagCreatePairsOff[bool] = False
-    """Detectors: look at each picture mirrored too, and at --tta-sides; slower and more exact."""
+    """Detectors and segmenters: look at each picture mirrored too, and at --tta-sides; slower and more exact."""
     tta_sides: Annotated[tuple[int, ...], arg(metavar="PIXELS...", help_behavior_hint="(default: the model's)")] = ()
     """Shorter sides of the picture that --tta looks at, such as 600 800 1000."""
     json: FlagCreatePairsOff[bool] = False
     """Print one JSON object a line."""
     csv: FlagCreatePairsOff[bool] = False
-    """Print comma-separated values: image, rank, index, label, score; of objects also x1, y1, x2, y2 in pixels."""
+    """Print comma-separated values: image, rank, index, label, score; of objects also x1, y1, x2, y2 in pixels, of
+    segmenters for each class its pixels and share of the image."""
     save: Annotated[Path | None, arg(metavar="FOLDER", help_behavior_hint="")] = None
-    """Folder to write the annotated pictures to."""
+    """Folder to write the annotated pictures to; of segmenters also NAME.classes.png, numbers with a palette."""
 
     def run(self) -> int:
         from internimage.errors import ConfigError, ImageReadError
         from internimage.images import list_images
-        from internimage.models.classifier import ImageClassifier
-        from internimage.results import Classification
+        from internimage.inference.views import Detector, Segmenter
+        from internimage.results import Classification, Segmentation
 
         if self.json and self.csv:
             raise ConfigError("choose one of --json and --csv")
@@ -69,8 +72,9 @@ class Predict:
             self.save.mkdir(parents=True, exist_ok=True)
         writer = csv.writer(sys.stdout)
         if self.csv:
-            box = () if isinstance(predictor.model, ImageClassifier) else ("x1", "y1", "x2", "y2")
-            writer.writerow(("image", "rank", "index", "label", "score", *box))
+            more: tuple[str, ...] = ("x1", "y1", "x2", "y2") if isinstance(predictor.model, Detector) else ()
+            more = ("pixels", "share") if isinstance(predictor.model, Segmenter) else more
+            writer.writerow(("image", "rank", "index", "label", "score", *more))
         failures: list[str] = []
         names: set[str] = set()
         stream = predictor.stream(sources)
@@ -81,12 +85,18 @@ class Predict:
                 continue
             if isinstance(result, Classification):
                 self._print_classes(result, writer)
+            elif isinstance(result, Segmentation):
+                self._print_regions(result, writer)
             else:
                 self._print_objects(result.filter(self.score), writer)
             if self.save:
                 target = self.save / _free_name(Path(source.name).stem, names)
-                picture = result.draw(self.topk) if isinstance(result, Classification) else result.draw(self.score)
-                picture.save(target)
+                if isinstance(result, Segmentation):
+                    result.draw().save(target)
+                    result.to_png().save(target.with_name(target.name.replace(".predicted.", ".classes.")))
+                else:
+                    chosen = self.topk if isinstance(result, Classification) else self.score
+                    result.draw(chosen).save(target)  # type: ignore[arg-type]
         if self.save and len(failures) < len(sources):
             print(f"annotated pictures: {self.save}", file=sys.stderr)
         return report_failures(failures, len(sources))
@@ -101,6 +111,19 @@ class Predict:
             print(result.source.name)
             for scored in result.top(self.topk):
                 print(f"  {scored.score:6.1%}  {scored.label}")
+
+    def _print_regions(self, result: Segmentation, writer: Any) -> None:
+        if self.json:
+            print(json.dumps(result.to_dict(), ensure_ascii=False))
+            return
+        if not self.csv:
+            print(result.source.name)
+        for rank, one in enumerate(result.regions(), 1):
+            if self.csv:
+                score = f"{one.confidence:.6f}"
+                writer.writerow((result.source.name, rank, one.index, one.label, score, one.pixels, f"{one.share:.6f}"))
+            else:
+                print(f"  {one.share:6.1%}  {one.label}")
 
     def _print_objects(self, result: Detections, writer: Any) -> None:
         if self.json:

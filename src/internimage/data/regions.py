@@ -257,7 +257,7 @@ def read_classes(path: Path) -> Classes:
 
     ``classes.txt`` has a name a line, the first of number 0.  ``classes.json`` is an object with "classes" (names) and,
     if they differ from 0, 1, 2 ..., "ids", and if there are such, "palette" (red, green, blue) and "unknown" (numbers
-    or names of classes that teach nothing; 255 is always unknown unless a class has it); or a list of objects with
+    or names of classes that teach nothing; so do 0 and 255 unless a class has them); or a list of objects with
     "id", "name" and, if there is one, "color".
 
     Raises:
@@ -308,7 +308,7 @@ def _classes(path: Path, names: Any, ids: Any, palette: Any, unknown: list[Any])
     hidden = {colours[index] for index in range(len(ids)) if index not in kept} if colours else set()
     if not kept:
         raise DataError(f"{path}: all classes are unknown; expected at least one to tell apart")
-    void = {_VOID} - {ids[index] for index in kept}
+    void = {0, _VOID} - {ids[index] for index in kept}
     chosen = tuple(colours[index] for index in kept) if colours else None
     coding = Coding(
         tuple(ids[index] for index in kept),

@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 
 from internimage.data.coco import ObjectImages, read_object_parts
 from internimage.data.labelled import read_parts
+from internimage.data.regions import RegionImages, read_region_parts
 from internimage.data.samples import ImageFile, LabelledImage, LabelledImages
 from internimage.drawing.canvas import BAD, INK
 from internimage.drawing.charts import confusion_matrix, sheet
@@ -33,6 +34,11 @@ def read_part(root: Path, part: str) -> LabelledImages:
 def read_object_part(root: Path, part: str) -> ObjectImages:
     """The same of images with objects."""
     return choose_part(read_object_parts(root, part), root, part)
+
+
+def read_region_part(root: Path, part: str) -> RegionImages:
+    """The same of images with masks."""
+    return choose_part(read_region_parts(root, part), root, part)
 
 
 def choose_part(parts: Mapping[str, Part], root: Path, part: str) -> Part:
