@@ -45,7 +45,8 @@ def draw_regions(
 def _with_legend(picture: Image.Image, legend: Sequence[tuple[str, Colour]], unit: float) -> Image.Image:
     size = max(11, round(13 * unit))
     line, margin = round(1.6 * size), round(0.8 * size)
-    width = round(16 * size)
+    longest = max(font(size).getlength(text) for text, _ in legend)
+    width = min(round(16 * size), round(longest) + size + 3 * margin)
     height = max(picture.height, 2 * margin + 3 * line)
     lines = max(1, (height - 2 * margin) // line)
     shown = list(legend) if len(legend) <= lines else list(legend[: lines - 1])
