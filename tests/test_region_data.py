@@ -1,0 +1,368 @@
+"""Pictures with masks: layouts, what numbers and colours mean, transforms that move both, errors, metrics."""
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from conftest import GOLDENS
+from PIL import Image
+from test_inference import run
+
+from internimage.data.dataset import SampleKey
+from internimage.data.region_augmentation import RegionAugmentation, TrainingTransform
+from internimage.data.region_check import check_regions
+from internimage.data.region_dataset import RegionDataset
+from internimage.data.regions import UNKNOWN, Coding, read_classes, read_region_parts, read_region_splits
+from internimage.errors import ConfigError, DataError, ImageReadError
+from internimage.images import FitPreprocessing
+from internimage.images.masks import read_mask
+from internimage.tasks.mean_iou import MeanIoU
+
+PLAIN = FitPreprocessing(32, 128, 1, (0, 0, 0), (1, 1, 1))
+CLASSES = {"classes": ["sea", "land", "nothing"], "palette": [[0, 0, 200], [9, 99, 9], [1, 1, 1]], "unknown": [2]}
+PIXELS = np.zeros((40, 60), np.uint8)
+PIXELS[20:, 30:] = 1
+PIXELS[:5, :5] = 2
+
+
+def save(path: Path, mask: Any, mode: str | None = None) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    image = Image.fromarray(np.asarray(mask))
+    (image.convert(mode) if mode else image).save(path)
+    return path
+
+
+def write(root: Path, places: dict[str, tuple[str, str]], mask: Any = PIXELS, count: int = 3) -> Path:
+    """Pictures whose red channel is a hundred times the class, and masks."""
+    for images, masks in places.values():
+        for number in range(count):
+            picture = np.stack([PIXELS * 100, PIXELS * 0, PIXELS * 0 + number + 1], axis=-1)
+            save(root / images.format(number), picture)
+            save(root / masks.format(number), mask)
+    return root
+
+
+INSIDE = {part: (f"{part}/images/{{}}.png", f"{part}/masks/{{}}.png") for part in ("train", "val")}
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    write(tmp_path / "data", INSIDE)
+    (tmp_path / "data" / "classes.json").write_text(json.dumps(CLASSES))
+    return tmp_path / "data"
+
+
+CITY = ("leftImg8bit/{}/a/{{}}_leftImg8bit.png", "gtFine/{}/a/{{}}_gtFine_labelIds.png")
+
+
+@pytest.mark.parametrize(
+    ("places", "more", "classes", "first"),
+    [
+        (INSIDE, "", 3, "class 0"),
+        ({p: (f"images/{p}/x/{{}}.png", f"labels/{p}/x/{{}}.png") for p in ("train", "val", "test")}, "", 3, "class 0"),
+        ({"all": ("images/{}.png", "annotations/{}.png")}, "", 3, "class 0"),
+        (
+            {p: (f"images/{p}ing/{{}}.png", f"annotations/{p}ing/{{}}.png") for p in ("train",)}
+            | {"val": ("images/validation/{}.png", "annotations/validation/{}.png")},
+            "objectInfo150.txt",
+            150,
+            "wall",
+        ),
+        ({p: tuple(one.format(p) for one in CITY) for p in ("train", "val")}, "", 19, "road"),
+        ({p: (f"{p}/{{}}.png", f"{p}annot/{{}}.png") for p in ("train", "val", "test")}, "", 11, "sky"),
+        (
+            {p: (f"images/{p}2017/{{}}.png", f"annotations/{p}2017/{{}}_labelTrainIds.png") for p in ("train", "val")},
+            "",
+            171,
+            "person",
+        ),
+    ],
+    ids=["inside", "outside", "flat", "ade20k", "cityscapes", "camvid", "coco_stuff"],
+)
+def test_layouts(tmp_path: Path, places: dict[str, tuple[str, str]], more: str, classes: int, first: str) -> None:
+    root = write(tmp_path, places)
+    if more:
+        (root / more).touch()
+    if places.get("train", ("",))[0].startswith("leftImg8bit"):
+        save(root / "gtFine/train/a/0_gtFine_color.png", PIXELS)  # lies beside and is no mask of ours
+    parts = read_region_parts(root)
+    assert set(parts) == set(places)
+    for part, data in parts.items():
+        assert [image.file for image in data.images] == [root / places[part][0].format(number) for number in range(3)]
+        assert [image.mask for image in data.images] == [root / places[part][1].format(number) for number in range(3)]
+        assert (len(data.classes), data.classes[0]) == (classes, first)
+    data = parts[next(iter(parts))]
+    truth = data.truth(data.images[0])
+    expected = {150: [-1, 0, 1], 19: [-1, -1, -1]}.get(classes, [0, 1, 2])
+    assert [truth[10, 10], truth[30, 40], truth[0, 0]] == expected
+
+
+def test_listed_parts(tmp_path: Path) -> None:
+    """Pascal Context: all pictures in one folder, the parts as lists of names."""
+    root = write(tmp_path, {"all": ("JPEGImages/{}.png", "SegmentationClassContext/{}.png")})
+    lists = root / "ImageSets" / "SegmentationContext"
+    lists.mkdir(parents=True)
+    (lists / "train.txt").write_text("0\n2\n")
+    (lists / "val.txt").write_text("1\n")
+    parts = read_region_parts(root)
+    assert {part: [image.file.stem for image in data.images] for part, data in parts.items()} == {
+        "train": ["0", "2"],
+        "val": ["1"],
+    }
+
+
+@pytest.mark.parametrize(
+    ("mask", "mode"),
+    [
+        (PIXELS, None),
+        (PIXELS.astype(np.uint16), None),
+        (PIXELS.astype(np.int32), None),
+        (PIXELS, "P"),
+        (np.stack([PIXELS] * 3, axis=-1), None),
+        (np.array(CLASSES["palette"], np.uint8)[PIXELS], None),
+        (np.concatenate([np.array(CLASSES["palette"], np.uint8)[PIXELS], PIXELS[..., None] * 0 + 255], -1), None),
+    ],
+    ids=["8 bits", "16 bits", "32 bits", "palette", "grey as RGB", "colours", "colours with alpha"],
+)
+def test_masks_of_all_kinds(root: Path, mask: Any, mode: str | None) -> None:
+    path = root / "train" / "masks" / ("0.tif" if mask.dtype == np.int32 else "0.png")
+    (root / "train" / "masks" / "0.png").unlink()
+    save(path, mask, mode)
+    data = read_region_parts(root)["train"]
+    assert (data.classes, data.palette) == (("sea", "land"), ((0, 0, 200), (9, 99, 9)))
+    expected = np.array([0, 1, UNKNOWN])[PIXELS]
+    assert (data.truth(data.images[0]) == expected).all()
+
+
+def test_black_and_white_masks_are_two_classes(tmp_path: Path) -> None:
+    data = read_region_parts(write(tmp_path, INSIDE, (PIXELS == 1).astype(np.uint8) * 255))["train"]
+    assert data.classes == ("background", "foreground")
+    assert (data.truth(data.images[0]) == (PIXELS == 1)).all()
+    bits = save(tmp_path / "bits.png", PIXELS == 1)
+    assert read_mask(bits).max() == 1
+
+
+def test_objects_are_painted_small_on_large(tmp_path: Path) -> None:
+    (tmp_path / "train").mkdir()
+    save(tmp_path / "train" / "1.png", np.zeros((20, 30, 3), np.uint8))
+    square = [[2, 2, 12, 2, 12, 12, 2, 12]]
+    small = [[4, 4, 8, 4, 8, 8, 4, 8]]
+    annotations = [
+        {"id": 1, "image_id": 1, "category_id": 7, "bbox": [4, 4, 4, 4], "area": 16, "segmentation": small},
+        {"id": 2, "image_id": 1, "category_id": 3, "bbox": [2, 2, 10, 10], "area": 100, "segmentation": square},
+    ]
+    content = {
+        "images": [{"id": 1, "file_name": "1.png", "height": 20, "width": 30}],
+        "annotations": annotations,
+        "categories": [{"id": 3, "name": "moon"}, {"id": 7, "name": "star"}],
+    }
+    (tmp_path / "train.json").write_text(json.dumps(content))
+    data = read_region_parts(tmp_path)["train"]
+    assert data.classes == ("background", "moon", "star")
+    truth = data.truth(data.images[0])
+    assert [truth[0, 0], truth[3, 3], truth[5, 5]] == [0, 1, 2]
+    assert np.bincount(truth.ravel()).tolist() == [500, 84, 16]
+
+
+@pytest.mark.parametrize(
+    ("content", "names", "ids", "unknown"),
+    [
+        ('{"classes": ["a", "b"]}', ("a", "b"), (0, 1), {255}),
+        ('{"classes": ["a", "b"], "ids": [7, 255]}', ("a", "b"), (7, 255), {0}),
+        ('{"classes": ["a", "b"], "unknown": ["a"]}', ("b",), (1,), {0, 255}),
+        ('{"classes": ["a", "b", "c"], "void_index": 2}', ("a", "b"), (0, 1), {2, 255}),
+        ('[{"id": 4, "name": "x", "color": null}]', ("x",), (4,), {0, 255}),
+    ],
+)
+def test_classes_files(tmp_path: Path, content: str, names: tuple[str, ...], ids: Any, unknown: set[int]) -> None:
+    (tmp_path / "classes.json").write_text(content)
+    found = read_classes(tmp_path / "classes.json")
+    assert (found.names, found.coding.ids, set(found.coding.unknown)) == (names, ids, unknown)
+    (tmp_path / "classes.txt").write_text("sky\n\nsea of ice\n")
+    assert read_classes(tmp_path / "classes.txt").names == ("sky", "sea of ice")
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("{", "is not readable JSON"),
+        ("{}", "has no list 'classes'"),
+        ('{"classes": ["a", "a"]}', "expected texts, each of them once"),
+        ('{"classes": ["a", 3]}', "expected texts, each of them once"),
+        ('{"classes": ["a"], "ids": [1, 2]}', "expected a whole number for each of 1 classes"),
+        ('{"classes": ["a", "b"], "ids": [1, 1]}', "expected each number once"),
+        ('{"classes": ["a"], "palette": [[1, 2]]}', "palette is not red, green, blue of each of 1 classes"),
+        ('{"classes": ["a"], "palette": [[1, 2, 256]]}', "palette is not red, green, blue"),
+        ('{"classes": ["a"], "unknown": ["b"]}', "unknown has b, which is no class"),
+        ('{"classes": ["a"], "unknown": [0]}', "all classes are unknown"),
+        ('{"classes": ["a"], "unknown": 3}', "expected a list of numbers or names"),
+    ],
+)
+def test_classes_files_that_contradict_themselves(root: Path, content: str, message: str) -> None:
+    (root / "classes.json").write_text(content)
+    with pytest.raises(DataError, match=message):
+        read_region_splits(root)
+
+
+def lose(root: Path) -> None:
+    (root / "train" / "masks" / "1.png").unlink()
+
+
+def name_twice(root: Path) -> None:
+    save(root / "train" / "images" / "1.bmp", np.zeros((4, 4), np.uint8))
+
+
+@pytest.mark.parametrize(
+    ("spoil", "message"),
+    [
+        (lose, r"1 of 3 pictures in .*images have no mask of their name in .*masks, such as 1\.png"),
+        (name_twice, r"1\.png and 1\.bmp have one name"),
+        (lambda root: shutil.rmtree(root / "train"), "has no training images; found val"),
+        (lambda root: [shutil.rmtree(root / part) for part in ("train", "val")], "holds no pictures with masks"),
+    ],
+)
+def test_data_that_is_not_whole(root: Path, spoil: Any, message: str) -> None:
+    spoil(root)
+    with pytest.raises(DataError, match=message):
+        read_region_splits(root)
+
+
+@pytest.mark.parametrize(
+    ("mask", "message"),
+    [
+        (PIXELS + 3, r"the numbers 3, 4, 5 stand for no class; expected 0, 1, or 2, 255 for unknown"),
+        (np.full((40, 60, 3), (5, 6, 7), np.uint8), r"the colours \(5, 6, 7\) stand for no class"),
+        (PIXELS[:, :50], r"the picture is 60x40, .*0\.png 50x40; expected one size"),
+        (PIXELS.T.copy(), r"before the rotation that its EXIF data ask for"),
+        (None, r"0\.png: not an image in a known format"),
+    ],
+)
+def test_masks_that_do_not_fit(root: Path, mask: Any, message: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """One sentence in training, skipped if asked, and found by the check."""
+    path = root / "train" / "masks" / "0.png"
+    path.write_bytes(b"no picture") if mask is None else save(path, mask)
+    data = read_region_splits(root).train
+    with pytest.raises(ImageReadError, match=message):
+        RegionDataset(data, PLAIN)[SampleKey(0, 0)]
+    skipped = RegionDataset(data, PLAIN, on_corrupt="skip")[SampleKey(0, 0)]
+    assert [Path(name).name for name in skipped.unreadable] == ["0.png"]
+    assert run(["data", "check", root]) == 1
+    assert str(path) in capsys.readouterr().out
+
+
+def test_image_and_labels_move_together(root: Path) -> None:
+    """The red channel tells the class; over fifty crops, scales and flips, edges aside."""
+    augmentation = RegionAugmentation((48, 40), 40, 160, (0.5, 2.0), photometric=False)
+    data = RegionDataset(read_region_splits(root).train, TrainingTransform(augmentation, PLAIN), 3)
+    seen = torch.zeros(3, dtype=torch.int64)
+    for epoch in range(50):
+        sample = data[SampleKey(epoch, epoch % 3)]
+        assert (sample.image.shape, sample.truth.shape) == ((3, 48, 40), (48, 40))
+        red = sample.image[0]
+        flat = (red % 100 == 0) & (sample.image[2] == epoch % 3 + 1)  # neither blended at an edge nor padding
+        said = torch.where(red == 200, UNKNOWN, (red / 100).long())
+        # where one colour is blended from four, an edge may lie half a pixel further
+        assert (sample.truth[flat] == said[flat]).float().mean() > 0.97
+        seen += torch.bincount(sample.truth.flatten() + 1, minlength=3)
+    assert seen.min() > 500
+    first = data[SampleKey(7, 1)]
+    assert torch.equal(first.image, data[SampleKey(7, 1)].image)
+    small = RegionAugmentation((64, 96), 40, 160, (0.5, 0.5))
+    sample = RegionDataset(data.data, TrainingTransform(small, PLAIN))[SampleKey(0, 0)]
+    assert (sample.truth[20:] == UNKNOWN).all()  # the picture is 20 pixels high now; the rest is padding
+    assert (sample.image[:, 20:] == 0).all()
+
+
+def test_crops_that_one_class_fills_are_drawn_anew() -> None:
+    picture = Image.fromarray(np.zeros((100, 100, 3), np.uint8))
+    truth = np.zeros((100, 100), np.int32)
+    truth[:, 80:] = 1
+    counts = []
+    for most in (0.75, 1.0):
+        transform = TrainingTransform(RegionAugmentation((30, 30), 100, 100, (1, 1), most), PLAIN)
+        torch.manual_seed(0)
+        counts.append(sum(len(transform(picture, truth)[1].unique()) == 2 for _ in range(60)))
+    assert counts[0] > 2 * counts[1]
+
+
+def test_evaluation_keeps_the_mask_as_it_is(root: Path) -> None:
+    sample = RegionDataset(read_region_splits(root).val, FitPreprocessing(32, 128))[SampleKey(0, 0)]
+    assert (sample.image.shape, sample.original) == ((3, 32, 48), (40, 60))
+    assert (sample.truth.numpy() == np.array([0, 1, UNKNOWN])[PIXELS]).all()
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"crop": (0, 5)}, "crop is"),
+        ({"short": 900, "long": 800}, "expected 1 <= short <= long"),
+        ({"scale": (2.0, 1.0)}, "expected two factors"),
+        ({"flip": 2.0}, "expected shares of 1"),
+        ({"most_of_one": 0.0}, "expected shares of 1"),
+    ],
+)
+def test_augmentations_that_make_no_sense(changes: dict[str, Any], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        RegionAugmentation(**changes)
+
+
+def test_check_counts(root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    save(root / "val" / "masks" / "2.png", np.full((40, 60), 255, np.uint8))
+    save(root / "val" / "images" / "2.png", np.zeros((40, 60, 3), np.uint8))
+    found = check_regions(read_region_parts(root)["val"])
+    sea = (PIXELS == 0).sum() / (PIXELS < 2).sum()
+    assert found.pixels == {"sea": pytest.approx(sea), "land": pytest.approx(1 - sea)}
+    assert [Path(name).name for name in found.unknown] == ["2.png"]
+    assert not found.errors
+    assert run(["data", "check", root, "--json", "--sheet", tmp_path / "sheet.png"]) == 1  # val shows training pictures
+    report = json.loads(capsys.readouterr().out)
+    assert [[Path(name).name for name in pair] for pair in report["leakage"]["val"]] == [["0.png"] * 2, ["1.png"] * 2]
+    assert Image.open(tmp_path / "sheet.png").width > 1000
+
+
+# Mean intersection over union
+
+
+MIOU = dict(np.load(GOLDENS / "segmentation.npz", allow_pickle=False))
+NUMBERS = json.loads((GOLDENS / "segmentation_miou.json").read_text())
+
+
+@pytest.mark.parametrize("case", ["plain", "reduce_zero_label", "only_ignored", "pred150_over_19"])
+def test_metric_equals_the_reference(case: str) -> None:
+    """Classes that are absent or never predicted, labels and predictions outside the list, nothing known at all."""
+    classes = 19 if case == "pred150_over_19" else 12
+    pairs = [(MIOU["miou/pred150"], MIOU["miou/label19"].astype(np.int64))] if classes == 19 else []
+    if case in ("plain", "reduce_zero_label"):
+        kind = "label" if case == "plain" else "rawlabel"
+        pairs = [(MIOU[f"miou/pred{i}"], MIOU[f"miou/{kind}{i}"].astype(np.int64)) for i in range(4)]
+    if case == "only_ignored":
+        pairs = [(MIOU["miou/pred0"], np.full((30, 41), 255))]
+    halves = [MeanIoU(tuple(map(str, range(classes)))) for _ in range(2)]
+    for index, (found, truth) in enumerate(pairs):
+        if case == "reduce_zero_label":  # number 1 is the first class, 0 is unknown; what is beyond stays beyond
+            truth = np.where((truth == 0) | (truth == 255), UNKNOWN, truth - 1)
+        halves[index % 2].add(found, np.where(truth == 255, UNKNOWN, truth))
+    metric = halves[0]
+    metric.merge([half.state() for half in halves])
+    expected, rows = NUMBERS[f"{case}/mIoU"], metric.per_class().values()
+    for ours, theirs in (("iou", "IoU"), ("accuracy", "Acc")):
+        found = [row[ours] for row in rows]
+        assert found == pytest.approx([np.nan if v is None else v for v in expected[theirs]], nan_ok=True)
+    summary = NUMBERS[f"{case}/mIoU/summary_as_dataset.evaluate"]
+    numbers = metric.compute()
+    for ours, theirs in (("miou", "mIoU"), ("macc", "mAcc"), ("aacc", "aAcc")):
+        value = np.nan if summary[theirs] is None else summary[theirs]
+        assert round(numbers[ours], 4) == pytest.approx(value, abs=1e-9, nan_ok=True)
+    with pytest.raises(ValueError, match="expected one size"):
+        metric.add(np.zeros((3, 3)), np.zeros((3, 4)))
+
+
+def test_numbers_of_any_size() -> None:
+    coding = Coding((0, 40_000))
+    assert coding.decode(np.array([[0, 40_000], [255, 0]]), "x").tolist() == [[0, 1], [-1, 0]]
+    with pytest.raises(ImageReadError, match="the numbers -3, 7 stand for no class"):
+        coding.decode(np.array([[-3, 7]]), "x")
