@@ -8,38 +8,37 @@ from typing import Any
 
 from torch import nn
 
-from internimage.backbones.internimage import InternImage
 from internimage.checkpoints.folder import DESCRIPTION_FILE
 from internimage.errors import CheckpointMismatchError, ConfigError
-from internimage.factory import create_model, load_model
+from internimage.factory import ARCHITECTURES, create_model, load_model
 from internimage.images import FitPreprocessing
-from internimage.models.classifier import ImageClassifier
 from internimage.recipes import get_recipe, list_models
 from internimage.training.config import RunConfig
 
 
 def initial_model(config: RunConfig, classes: tuple[str, ...]) -> Any:
-    """A detector or segmenter for these classes, with the weights to start from and prepared for the run's size."""
+    """A detector or segmenter for these classes, with the weights to start from and prepared for the run's size.
+
+    A model of another kind gives its backbone.
+    """
     init, folder = config.init, Path(config.init).expanduser()
     model: Any
     if init == "scratch":
         model = create_model(config.model, num_classes=len(classes))
-    elif init in list_models() and get_recipe(init).task == "classification":
+    elif init in list_models() and get_recipe(init).architecture != get_recipe(config.model).architecture:
         model = _on_backbone(config.model, create_model(init, pretrained=True, features_only=True), len(classes))
     elif init == "pretrained" or init in list_models():
         name = config.model if init == "pretrained" else init
         model = create_model(name, pretrained=True, num_classes=len(classes))
     elif (folder / DESCRIPTION_FILE).is_file():
         model = load_model(folder)
-        if isinstance(model, ImageClassifier | InternImage):
-            model = _on_backbone(config.model, getattr(model, "backbone", model), len(classes))
+        if not isinstance(model, ARCHITECTURES[get_recipe(config.model).architecture].model):
+            model = _on_backbone(config.model, model.backbone if hasattr(model, "backbone") else model, len(classes))
         elif model.description is None or model.description.labels != classes:  # type: ignore[union-attr]
             model.reset_classifier(len(classes))  # type: ignore[operator]
     else:
         model = create_model(config.model, checkpoint=folder, num_classes=len(classes))
     expected: Any = get_recipe(config.model).config
-    if type(model.config) is not type(expected):
-        raise ConfigError(f"{init} is a {type(model).__name__}; {config.model} is another kind of model")
     if model.config.backbone != expected.backbone:
         raise ConfigError(f"{init} has another architecture than {config.model}; name its own with --model")
     preprocessing = model.description.preprocessing
@@ -52,7 +51,7 @@ def initial_model(config: RunConfig, classes: tuple[str, ...]) -> Any:
 
 
 def _on_backbone(name: str, backbone: nn.Module, num_classes: int) -> Any:
-    """A model on the backbone of a classifier.  Detectors have layer scales where small classifiers have none."""
+    """A model on the backbone of another kind; detectors have layer scales where small classifiers have none."""
     model: Any = create_model(name, num_classes=num_classes)
     state = backbone.state_dict()
     own = model.backbone.state_dict()

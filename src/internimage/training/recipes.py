@@ -7,6 +7,10 @@ Precision is bfloat16 where the released script runs float16.
 
 Detectors: 16 images an update, AdamW, the rate falls to a tenth twice, precision float32; the 500 updates of warm-up
 are a share of COCO's epoch of 7,330.
+
+Segmenters: 16 images an update; the published numbers of updates, 1,500 of them of warm-up, are given as epochs of the
+data that they were trained on, rounded to whole ones.  Colours are varied in half of the images, all four at once, where
+the released code draws for each.
 """
 
 from __future__ import annotations
@@ -16,6 +20,7 @@ from typing import Any
 
 from internimage.data.augmentation import Augmentation
 from internimage.data.object_augmentation import ObjectAugmentation
+from internimage.data.region_augmentation import RegionAugmentation
 from internimage.errors import UnknownModelError
 from internimage.training.config import TrainingConfig
 
@@ -33,7 +38,7 @@ class TrainingRecipe:
     model: str
     init: str
     training: TrainingConfig
-    augmentation: Augmentation | ObjectAugmentation
+    augmentation: Augmentation | ObjectAugmentation | RegionAugmentation
 
 
 _SCRATCH = TrainingConfig(
@@ -102,6 +107,187 @@ def _detector(model: str, init: str, drop_path: float, **changes: Any) -> Traini
     return TrainingRecipe(model, init, replace(training, **changes), _MULTI_SCALE if long else _PLAIN)
 
 
+_SEGMENTER = TrainingConfig(
+    batch_size=2,
+    lr=6e-5,
+    lr_batch_size=16,
+    weight_decay=0.05,
+    warmup_start=1e-6,
+    lr_power=1.0,
+    published_groups=True,
+    clip_norm=0.0,
+    ema_decay=0.0,
+    workers=4,
+)
+_LARGE = {"lr": 2e-5, "layer_decay": 0.94, "clip_norm": 0.1}
+_HUGE = {"lr": 2e-5, "layer_decay": 0.95, "clip_norm": 0.1, "batch_size": 1}
+# training images of each data set, 22,973 being those of Cityscapes with its coarsely labelled ones
+_ADE20K, _CITYSCAPES, _MORE_CITIES, _MAPILLARY = 20_210, 2_975, 22_973, 20_000
+_COCO_STUFF, _COCO_STUFF_10K, _PASCAL_CONTEXT, _NYU = 118_287, 9_000, 4_996, 795
+
+
+def _segmenter(
+    model: str,
+    init: str,
+    images: int,
+    updates: int,
+    evaluated: int,
+    drop_path: float,
+    augmentation: RegionAugmentation,
+    **changes: Any,
+) -> TrainingRecipe:
+    """So many ``updates`` on so many ``images``, ``evaluated`` being the updates from one evaluation to the next."""
+    epoch = images / 16
+    epochs = round(updates / epoch)
+    training = replace(
+        _SEGMENTER,
+        epochs=epochs,
+        warmup_epochs=1500 / epoch,
+        evaluate_every=min(epochs, max(1, round(evaluated / epoch))),
+        drop_path=drop_path,
+    )
+    return TrainingRecipe(model, init, replace(training, **changes), augmentation)
+
+
+def _square(side: int, long: int | None = None) -> RegionAugmentation:
+    return RegionAugmentation(crop=(side, side), short=side, long=long or 4 * side)
+
+
+_STREET = RegionAugmentation(crop=(512, 1024), short=1024, long=2048)
+_WHOLE_STREET = replace(_STREET, scale=(0.5, 1.0))
+_SEGMENTERS = (
+    *(
+        _segmenter(
+            f"upernet_internimage_{size}_{name}",
+            f"internimage_{size}_1k_224",
+            images,
+            160_000,
+            16_000,
+            drop,
+            augmentation,
+        )
+        for size, drop in (("t", 0.2), ("s", 0.3), ("b", 0.4))
+        for name, images, augmentation in (
+            ("512_160k_ade20k", _ADE20K, _square(512)),
+            ("512x1024_160k_cityscapes", _CITYSCAPES, _STREET),
+        )
+    ),
+    *(
+        _segmenter(
+            f"{head}_internimage_{size}_{name}",
+            f"internimage_{size}_22k_192to384" if init is None else f"{init.format(size)}",
+            images,
+            updates,
+            evaluated,
+            0.4,
+            augmentation,
+            **_LARGE,
+        )
+        for size in ("l", "xl")
+        for head, name, init, images, updates, evaluated, augmentation in (
+            ("upernet", "640_160k_ade20k", None, _ADE20K, 160_000, 16_000, _square(640)),
+            ("upernet", "512x1024_160k_cityscapes", None, _CITYSCAPES, 160_000, 16_000, _STREET),
+            ("upernet", "512x1024_80k_mapillary", None, _MAPILLARY, 80_000, 8_000, _WHOLE_STREET),
+            ("segformer", "512x1024_80k_mapillary", None, _MAPILLARY, 80_000, 8_000, _WHOLE_STREET),
+            *(
+                (
+                    head,
+                    "512x1024_160k_mapillary2cityscapes",
+                    "segformer_internimage_{}_512x1024_80k_mapillary",
+                    _MORE_CITIES,
+                    160_000,
+                    4_000,
+                    _STREET,
+                )
+                for head in ("upernet", "segformer")
+            ),
+        )
+    ),
+    *(
+        _segmenter(
+            f"upernet_internimage_{size}_896_160k_ade20k", init, _ADE20K, 160_000, 16_000, 0.5, _square(896), **_HUGE
+        )
+        for size, init in (("h", "internimage_h_jointto22k_384"), ("g", "internimage_g_pretrainto22k_384"))
+    ),
+    *(
+        _segmenter(
+            f"mask2former_internimage_h_{name}",
+            init,
+            images,
+            updates,
+            evaluated,
+            0.5,
+            augmentation,
+            **(_HUGE | changes),
+        )
+        for name, init, images, updates, evaluated, augmentation, changes in (
+            (
+                "480_40k_nyu",
+                "internimage_h_jointto22k_384",
+                _NYU,
+                40_000,
+                2_000,
+                replace(_square(480), short=512, long=2048),
+                {"clip_norm": 0.0},
+            ),
+            (
+                "480_40k_pascal_context_59",
+                "internimage_h_jointto22k_384",
+                _PASCAL_CONTEXT,
+                40_000,
+                2_000,
+                replace(_square(480), short=520, long=520),
+                {"clip_norm": 0.0},
+            ),
+            (
+                "896x896_80k_mapillary",
+                "internimage_h_jointto22k_384",
+                _MAPILLARY,
+                80_000,
+                2_000,
+                replace(_STREET, crop=(896, 896)),
+                {"batch_size": 2},
+            ),
+            (
+                "1024x1024_80k_mapillary2cityscapes",
+                "mask2former_internimage_h_896x896_80k_mapillary",
+                _MORE_CITIES,
+                80_000,
+                2_000,
+                replace(_STREET, crop=(1024, 1024)),
+                {"lr": 1e-5, "batch_size": 2},
+            ),
+            (
+                "896_80k_cocostuff164k",
+                "internimage_h_jointto22k_384",
+                _COCO_STUFF,
+                80_000,
+                8_000,
+                _square(896),
+                {"clip_norm": 0.0},
+            ),
+            (
+                "512_40k_cocostuff164k_to_10k",
+                "mask2former_internimage_h_896_80k_cocostuff164k",
+                _COCO_STUFF_10K,
+                40_000,
+                2_000,
+                _square(512),
+                {"lr": 1e-5, "clip_norm": 0.0},
+            ),
+            (
+                "896_80k_cocostuff2ade20k",
+                "mask2former_internimage_h_896_80k_cocostuff164k",
+                _ADE20K,
+                80_000,
+                2_000,
+                _square(896),
+                {"lr": 1e-5},
+            ),
+        )
+    ),
+)
+
 TRAINING_RECIPES = {
     recipe.model: recipe
     for recipe in (
@@ -136,6 +322,7 @@ TRAINING_RECIPES = {
             layer_decay=0.94,
             weight_decay=1e-4,
         ),
+        *_SEGMENTERS,
     )
 }
 
