@@ -1,11 +1,11 @@
 """Small segmenters of this package and peers of torchvision's, trained from scratch with one recipe.
 
-    python benchmarks/segmentation.py ../shared/data/camvid --model upernet_internimage_atto --minutes 25 --output runs/a
+    python benchmarks/segmentation.py ../shared/data/camvid --model upernet_internimage_atto --output runs/a
     python benchmarks/segmentation.py ../shared/data/camvid --model lraspp_mobilenet_v3_large ...
 
 Repeat a command to resume it.  The first run of each model times an update and takes as many epochs as fit into the
-minutes.  The epoch is selected on the validation images; the test images are looked at once.  Same images, augmentation,
-optimiser, schedule and evaluation; only the model differs.
+minutes.  The epoch is selected on the validation images; the test images are looked at once.  Same images,
+augmentation, optimiser, schedule and evaluation; only the model differs.
 """
 
 from __future__ import annotations

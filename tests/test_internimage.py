@@ -27,6 +27,7 @@ from internimage.factory import ARCHITECTURES
 from internimage.images import Preprocessing
 from internimage.layers.roi_heads import BoxHead, MaskHead
 from internimage.models import ClassifierConfig, ImageClassifier
+from internimage.training.recipes import TRAINING_RECIPES
 
 MINIS = (
     "mini_pre", "mini_pre_layerscale", "mini_post_layerscale_offset2", "mini_remove_center", "mini_res_post_norm",
@@ -246,7 +247,14 @@ def attention_flops(value: Any, location: Any, *_: Any, **__: Any) -> int:
     return 2 * 5 * math.prod(location[:-1]) * value[-1]
 
 
-@pytest.mark.parametrize("name", list_models())
+def large(name: str) -> bool:
+    """Released segmenters take seconds each, even without weights."""
+    return get_recipe(name).task == "segmentation" and name in TRAINING_RECIPES
+
+
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=[pytest.mark.full] if large(name) else []) for name in list_models()]
+)
 @torch.no_grad()
 def test_costs_in_recipes(name: str) -> None:
     """Detectors at 800x1280 pixels, with 1,000 regions and 100 masks, segmenters at the size of their training crops.

@@ -128,8 +128,8 @@ _SMALL_QUERIES = Mask2FormerConfig(
 _OURS = "ours, for CPUs and quick fine-tuning"
 
 RECIPES = (
-    _recipe("upernet_internimage_atto", _SMALL, 4_463_006, 4.0, None, _frame(320, 1280, 1), note=_OURS),
-    _recipe("mask2former_internimage_atto", _SMALL_QUERIES, 4_144_227, 2.6, None, _frame(320, 1280, 1), note=_OURS),
+    _recipe("upernet_internimage_atto", _SMALL, 4_463_006, 4.05, None, _frame(320, 1280, 1), note=_OURS),
+    _recipe("mask2former_internimage_atto", _SMALL_QUERIES, 4_144_227, 2.61, None, _frame(320, 1280, 1), note=_OURS),
     _ade20k("T", 512, 59_077_148, 235.9, (47.9, 48.1), "944G"),
     _ade20k("S", 512, 79_866_956, 254.1, (50.1, 50.9), "1017G"),
     _ade20k("B", 512, 128_387_852, 295.8, (50.8, 51.3), "1185G"),

@@ -9,8 +9,8 @@ Detectors: 16 images an update, AdamW, the rate falls to a tenth twice, precisio
 are a share of COCO's epoch of 7,330.
 
 Segmenters: 16 images an update; the published numbers of updates, 1,500 of them of warm-up, are given as epochs of the
-data that they were trained on, rounded to whole ones.  Colours are varied in half of the images, all four at once, where
-the released code draws for each.
+data that they were trained on, rounded to whole ones.  Colours are varied in half of the images, all four at once,
+where the released code draws for each.
 """
 
 from __future__ import annotations
