@@ -22,7 +22,7 @@ from internimage.images import FitPreprocessing
 from internimage.images.masks import read_mask
 from internimage.tasks.mean_iou import MeanIoU
 
-PLAIN = FitPreprocessing(32, 128, 1, (0, 0, 0), (1, 1, 1))
+PLAIN = FitPreprocessing(32, 128, (0, 0, 0), (1, 1, 1))
 CLASSES = {"classes": ["sea", "land", "nothing"], "palette": [[0, 0, 200], [9, 99, 9], [1, 1, 1]], "unknown": [2]}
 PIXELS = np.zeros((40, 60), np.uint8)
 PIXELS[20:, 30:] = 1

@@ -194,7 +194,7 @@ def test_pictures_are_scaled_twice() -> None:
     from PIL import Image
 
     for number, factor in ((0, 0.75), (2, 1.0), (4, 1.25)):
-        prepare = FitPreprocessing(int(96 * factor), int(160 * factor), 32, (0, 0, 0), (1, 1, 1))
+        prepare = FitPreprocessing(int(96 * factor), int(160 * factor), (0, 0, 0), (1, 1, 1), 32)
         found = prepare(Image.fromarray(np.ascontiguousarray(picture)))
         expected = DATA[f"pictures/aug{number}"][..., ::-1].transpose(2, 0, 1)
         assert (found.numpy() == expected).all()
@@ -321,7 +321,7 @@ def test_released_names_classes_and_groups(shared: Path, name: str) -> None:
         steps = {step["type"]: step for step in manifest["test_pipeline"][1]["transforms"]}
         short, long = sorted(manifest["test_pipeline"][1]["img_scale"])
         multiple = steps.get("ResizeToMultiple", {"size_divisor": 1})["size_divisor"]
-        assert recipe.preprocessing == FitPreprocessing(short, long, multiple)
+        assert recipe.preprocessing == FitPreprocessing(short, long, multiple=multiple)
         test = manifest["test_cfg"]
         window = Window(tuple(test["crop_size"]), tuple(test["stride"])) if test["mode"] == "slide" else None
         assert recipe.config.window == window
@@ -378,7 +378,7 @@ def test_upernet_from_a_picture_at_three_scales_and_mirrored(shared: Path) -> No
 
     data = np.load(shared / "goldens/segmentation/upernet_t_tta.npz")
     model = upernet()
-    model.description = ModelDescription("upernet", preprocessing=FitPreprocessing(96, 160, 32))
+    model.description = ModelDescription("upernet", preprocessing=FitPreprocessing(96, 160, multiple=32))
     views = TestTimeAugmentation((72, 96, 120), flip=True)
     found = Predictor(model, augmentation=views, keep_scores=True)(
         np.ascontiguousarray(data["image_bgr_u8"][..., ::-1])

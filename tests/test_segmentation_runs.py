@@ -60,7 +60,7 @@ def small_recipes(monkeypatch: pytest.MonkeyPatch) -> None:
             name=name,
             config=config,
             architecture=name.removeprefix("small_"),
-            preprocessing=FitPreprocessing(64, 256, 1),
+            preprocessing=FitPreprocessing(64, 256),
         )
         monkeypatch.setitem(recipes._RECIPES, name, changed)
 

@@ -27,16 +27,16 @@ class FitPreprocessing:
 
     Attributes:
         short, long: the shorter side becomes ``short`` pixels, unless the longer one would exceed ``long``.
-        multiple: afterwards, both sides grow to the next multiple of this, for which the picture is scaled once more.
         mean: subtracted from the RGB channels in [0, 255]; ImageNet's by default.
         std: the channels are divided by it afterwards; ImageNet's by default.
+        multiple: after the first scaling, both sides grow to the next multiple of this, by a second one.
     """
 
     short: int = 800
     long: int = 1333
-    multiple: int = 1
     mean: tuple[float, float, float] = (123.675, 116.28, 103.53)
     std: tuple[float, float, float] = (58.395, 57.12, 57.375)
+    multiple: int = 1
 
     def __post_init__(self) -> None:
         if not 1 <= self.short <= self.long:

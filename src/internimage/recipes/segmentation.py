@@ -75,7 +75,7 @@ def _narrow(num_classes: int, window: int | None = None) -> Mask2FormerConfig:
 
 
 def _frame(short: int, long: int | None = None, multiple: int = 32) -> FitPreprocessing:
-    return FitPreprocessing(short, long or 4 * short, multiple)
+    return FitPreprocessing(short, long or 4 * short, multiple=multiple)
 
 
 _UPERNET = {size: UperNetConfig(_backbone(size)) for size in ("T", "S", "B", "L", "XL", "H", "G")}
