@@ -10,6 +10,9 @@ from internimage.recipes.recipe import MeasuredScore, PublishedScore, Recipe
 
 # Ours are trained from scratch on little data.  Without the masks' softmax, with batch norm, eight channels a group and
 # linear layers that start at full size they learn in a fraction of the epochs (docs/training.md).
+_ZEPTO = InternImageConfig(
+    channels=8, depths=(3, 3, 6, 3), groups=(1, 2, 4, 8), norm_layer="batch", mask_softmax=False, linear_std=None
+)
 _ATTO = InternImageConfig(
     channels=32, depths=(2, 2, 4, 2), groups=(4, 8, 16, 32), norm_layer="batch", mask_softmax=False, linear_std=None
 )
@@ -55,7 +58,18 @@ _G = InternImageConfig(
 )
 
 # Sizes, by the names that people know; the models of other tasks are built on them.
-BACKBONES = {"atto": _ATTO, "pico": _PICO, "T": _T, "S": _S, "B": _B, "L": _L, "XL": _XL, "H": _H, "G": _G}
+BACKBONES = {
+    "zepto": _ZEPTO,
+    "atto": _ATTO,
+    "pico": _PICO,
+    "T": _T,
+    "S": _S,
+    "B": _B,
+    "L": _L,
+    "XL": _XL,
+    "H": _H,
+    "G": _G,
+}
 
 _IMAGENET_1K = 1_000
 _IMAGENET_22K = 21_841

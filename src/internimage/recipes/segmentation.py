@@ -125,9 +125,11 @@ _SMALL_QUERIES = Mask2FormerConfig(
     decoder_layers=3,
     decoder_width=384,
 )
+_TINY = SegFormerConfig(BACKBONES["zepto"], channels=96)
 _OURS = "ours, for CPUs and quick fine-tuning"
 
 RECIPES = (
+    _recipe("segformer_internimage_zepto", _TINY, 360_377, 0.444, None, _frame(256, 1024, 1), note=_OURS),
     _recipe("upernet_internimage_atto", _SMALL, 4_463_006, 4.05, None, _frame(320, 1280, 1), note=_OURS),
     _recipe("mask2former_internimage_atto", _SMALL_QUERIES, 4_144_227, 2.61, None, _frame(320, 1280, 1), note=_OURS),
     _ade20k("T", 512, 59_077_148, 235.9, (47.9, 48.1), "944G"),
