@@ -62,11 +62,11 @@ class Peer(nn.Module):
         build = getattr(torchvision.models.segmentation, name)
         self.model = build(weights=None, weights_backbone=None, num_classes=num_classes)
 
-    def forward(self, images: Tensor, truth: Tensor) -> dict[str, Tensor]:
-        return {"pixels": pixel_loss(self.coarse(images), truth)}
-
-    def coarse(self, images: Tensor) -> Tensor:
-        return self.model(images)["out"]
+    def forward(
+        self, images: Tensor, truth: Tensor | None = None, *, coarse: bool = False
+    ) -> Tensor | dict[str, Tensor]:
+        logits = self.model(images)["out"]  # as large as the images
+        return logits if truth is None else {"pixels": pixel_loss(logits, truth)}
 
 
 def build(name: str, data: RegionImages, seed: int) -> nn.Module:

@@ -270,7 +270,7 @@ def test_costs_in_recipes(name: str) -> None:
         if recipe.task == "segmentation":
             trained = TRAINING_RECIPES.get(name)
             crop = trained.augmentation.crop if trained else (320, 320)
-            model.coarse(torch.empty(1, 3, *crop))
+            model(torch.empty(1, 3, *crop), coarse=True)
             whole = recipe.architecture != "mask2former" and crop != (896, 896)
             share = 0.25 if whole else 0.5 if recipe.config.window else 1.0
         elif isinstance(recipe.preprocessing, Preprocessing):

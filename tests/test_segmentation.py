@@ -351,7 +351,7 @@ def test_upernet_whole_odd_and_in_windows(shared: Path) -> None:
         maps = model.backbone(image)
         near(model.logits(maps), torch.from_numpy(data["whole/head_logits"]), 2e-4)
         near(model.auxiliary(maps[2]), torch.from_numpy(data["whole/aux_logits"]), 2e-4)
-        sampled(data, "odd/head_logits", model.coarse(odd), 2e-4)
+        sampled(data, "odd/head_logits", model(odd, coarse=True), 2e-4)
     views = look(model, odd, None)
     sampled(data, "odd/logits", views[0].logits(slice(None), (120, 165))[None], 2e-4)
     same_labels(result(views, (120, 165)), data["odd/label/argmax"], data["odd/label/margin_f16"], 1e-3)
@@ -417,7 +417,7 @@ def test_segformer_equals_the_reference(shared: Path) -> None:
     model: SegFormer = filled(get_recipe("segformer_internimage_l_512x1024_160k_mapillary2cityscapes").config)
     image = fill.make_input((1, 3, 128, 160))
     with torch.no_grad():
-        sampled(data, "head_logits", model.coarse(image), 1e-3)
+        sampled(data, "head_logits", model(image, coarse=True), 1e-3)
         sampled(data, "logits", model(image), 1e-3)
     same_labels(result(look(model, image, None), (128, 160)), data["label/argmax"], data["label/margin_f16"], 1e-3)
 

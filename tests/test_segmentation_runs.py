@@ -32,6 +32,7 @@ from internimage.models.mask2former import Mask2FormerConfig
 from internimage.models.segformer import SegFormerConfig
 from internimage.models.upernet import UperNetConfig
 from internimage.results import Segmentation
+from internimage.tasks.segmentation import look
 from internimage.training import run as runs
 from internimage.training.config import RunConfig, TrainingConfig
 from internimage.training.defaults import default_region_settings
@@ -164,6 +165,19 @@ def test_resuming_between_evaluations_ends_in_the_same_bits(tmp_path: Path) -> N
     assert len(whole.progress.history) == 1
     for one, other in zip(again.model.state_dict().values(), whole.model.state_dict().values(), strict=True):
         assert torch.equal(one, other)
+
+
+def test_processes_wait_for_the_one_with_most_windows(monkeypatch: pytest.MonkeyPatch) -> None:
+    """This one's picture is one part; another process has three."""
+    monkeypatch.setattr(torch.distributed, "all_reduce", lambda count, _: count.fill_(3))
+    model: Any = create_model("small_segformer")
+    passes = []
+    model.register_forward_hook(lambda *_: passes.append(1))
+    (view,) = look(model, torch.rand(1, 3, 64, 64), model.config.window, in_step=True)
+    assert len(passes) == 3
+    (alone,) = look(model, torch.rand(1, 3, 64, 64), model.config.window)
+    assert len(view.parts) == len(alone.parts) == 1
+    assert len(passes) == 4
 
 
 def test_one_class_and_images_of_which_nothing_is_known(tmp_path: Path) -> None:

@@ -155,21 +155,21 @@ class Mask2Former(nn.Module):
         self.config = replace(self.config, num_classes=num_classes)
 
     @overload
-    def forward(self, images: Tensor) -> Tensor: ...
+    def forward(self, images: Tensor, *, coarse: bool = False) -> Tensor: ...
     @overload
     def forward(self, images: Tensor, truth: Tensor) -> dict[str, Tensor]: ...
-    def forward(self, images: Tensor, truth: Tensor | None = None) -> Tensor | dict[str, Tensor]:
+    def forward(
+        self, images: Tensor, truth: Tensor | None = None, *, coarse: bool = False
+    ) -> Tensor | dict[str, Tensor]:
         """Scores (N, K, H, W), or, given ``truth``, the losses of all layers; see :meth:`UperNet.forward`.
 
         A score is the sum over queries of the probability of the class times that of the mask.
         """
+        layers = self.predict_masks(self.backbone(images))
         if truth is not None:
-            return self.losses(self.predict_masks(self.backbone(images)), truth)
-        return resize(self.coarse(images), (images.shape[2], images.shape[3]))
-
-    def coarse(self, images: Tensor) -> Tensor:
-        """Scores (N, K, H / 4, W / 4), before they are enlarged."""
-        return class_scores(self.predict_masks(self.backbone(images))[-1])
+            return self.losses(layers, truth)
+        scores = class_scores(layers[-1])
+        return scores if coarse else resize(scores, (images.shape[2], images.shape[3]))
 
     def predict_masks(self, maps: Sequence[Tensor]) -> list[Masks]:
         """Maps of the backbone to what the queries say, before the first layer and after each."""

@@ -70,19 +70,17 @@ class SegFormer(nn.Module):
         self.config = replace(self.config, num_classes=num_classes)
 
     @overload
-    def forward(self, images: Tensor) -> Tensor: ...
+    def forward(self, images: Tensor, *, coarse: bool = False) -> Tensor: ...
     @overload
     def forward(self, images: Tensor, truth: Tensor) -> dict[str, Tensor]: ...
-    def forward(self, images: Tensor, truth: Tensor | None = None) -> Tensor | dict[str, Tensor]:
+    def forward(
+        self, images: Tensor, truth: Tensor | None = None, *, coarse: bool = False
+    ) -> Tensor | dict[str, Tensor]:
         """Logits (N, K, H, W), or, given ``truth``, the losses; see :meth:`UperNet.forward`."""
-        logits = self.coarse(images)
-        if truth is None:
-            return resize(logits, (images.shape[2], images.shape[3]))
-        return {"pixels": pixel_loss(logits, truth)}
-
-    def coarse(self, images: Tensor) -> Tensor:
-        """Logits (N, K, H / 4, W / 4), before they are enlarged."""
-        return self.logits(self.backbone(images))
+        logits = self.logits(self.backbone(images))
+        if truth is not None:
+            return {"pixels": pixel_loss(logits, truth)}
+        return logits if coarse else resize(logits, (images.shape[2], images.shape[3]))
 
     def logits(self, maps: Sequence[Tensor]) -> Tensor:
         """Maps of the backbone to logits (N, K, H / 4, W / 4)."""

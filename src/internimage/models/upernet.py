@@ -99,28 +99,27 @@ class UperNet(nn.Module):
         self.config = replace(self.config, num_classes=num_classes)
 
     @overload
-    def forward(self, images: Tensor) -> Tensor: ...
+    def forward(self, images: Tensor, *, coarse: bool = False) -> Tensor: ...
     @overload
     def forward(self, images: Tensor, truth: Tensor) -> dict[str, Tensor]: ...
-    def forward(self, images: Tensor, truth: Tensor | None = None) -> Tensor | dict[str, Tensor]:
+    def forward(
+        self, images: Tensor, truth: Tensor | None = None, *, coarse: bool = False
+    ) -> Tensor | dict[str, Tensor]:
         """Logits (N, K, H, W), or, given ``truth``, the losses.
 
         Args:
             images: (N, 3, H, W).
             truth: (N, H, W) int64 class numbers, -1 where unknown.
+            coarse: leave the logits as the network makes them, (N, K, H / 4, W / 4).
         """
-        if truth is None:
-            return resize(self.coarse(images), _size(images))
         maps = self.backbone(images)
         logits = self.logits(maps)
+        if truth is None:
+            return logits if coarse else resize(logits, _size(images))
         losses = {"pixels": pixel_loss(logits, truth)}
         if self.auxiliary is not None:
             losses["auxiliary"] = _AUXILIARY_WEIGHT * pixel_loss(self.auxiliary(maps[_AUXILIARY_LEVEL]), truth)
         return losses
-
-    def coarse(self, images: Tensor) -> Tensor:
-        """Logits (N, K, H / 4, W / 4), before they are enlarged."""
-        return self.logits(self.backbone(images))
 
     def logits(self, maps: Sequence[Tensor]) -> Tensor:
         """Maps of the backbone to logits (N, K, H / 4, W / 4)."""

@@ -100,6 +100,7 @@ class ClassificationTask:
 
     best = "top1"
     ragged = False
+    in_step = False
 
     def __init__(
         self,

@@ -112,6 +112,7 @@ class DetectionTask:
 
     best = "box_ap"
     ragged = True
+    in_step = False
 
     def __init__(self, data: ObjectImages, *, masks: bool) -> None:
         self.data = data

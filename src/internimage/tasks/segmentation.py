@@ -86,10 +86,13 @@ class View:
 
 
 @torch.inference_mode()
-def look(model: Any, images: Sequence[Tensor], window: Window | None, *, mirrored: bool = False) -> list[View]:
+def look(
+    model: Any, images: Sequence[Tensor], window: Window | None, *, mirrored: bool = False, in_step: bool = False
+) -> list[View]:
     """What a model says of each image (3, H_i, W_i), as a whole or part by part.
 
-    Parts of equal size run together, as many as there are images.
+    Parts of equal size run together, as many as there are images.  ``in_step``: as many forward passes as the process
+    that needs most, because a sharded model waits in each.
     """
     weight = next(model.parameters())
     seen = [image.flip(2) if mirrored else image for image in images]
@@ -98,14 +101,20 @@ def look(model: Any, images: Sequence[Tensor], window: Window | None, *, mirrore
         height, width = image.shape[1:]
         for part in window.parts(height, width) if window else [(0, 0, height, width)]:
             pending[part[2] - part[0], part[3] - part[1]].append((index, part))
+    passes = [
+        parts[start : start + len(seen)] for parts in pending.values() for start in range(0, len(parts), len(seen))
+    ]
     found: list[list[tuple[Part, Tensor]]] = [[] for _ in seen]
-    for parts in pending.values():
-        for start in range(0, len(parts), len(seen)):
-            some = parts[start : start + len(seen)]
-            pixels = torch.stack([seen[i][:, top:bottom, left:right] for i, (top, left, bottom, right) in some])
-            logits = model.coarse(pixels.to(weight.device, weight.dtype)).float()
-            for (index, part), one in zip(some, logits, strict=True):
-                found[index].append((part, one))
+    for some in passes:
+        pixels = torch.stack([seen[i][:, top:bottom, left:right] for i, (top, left, bottom, right) in some])
+        logits = model(pixels.to(weight.device, weight.dtype), coarse=True).float()
+        for (index, part), one in zip(some, logits, strict=True):
+            found[index].append((part, one))
+    if in_step:
+        most = torch.tensor(len(passes), device=weight.device)
+        torch.distributed.all_reduce(most, torch.distributed.ReduceOp.MAX)
+        for _ in range(int(most) - len(passes)):
+            model(pixels.to(weight.device, weight.dtype), coarse=True)
     return [
         View(tuple(parts), (image.shape[1], image.shape[2]), mirrored) for parts, image in zip(found, seen, strict=True)
     ]
@@ -170,9 +179,10 @@ def predict(
     palette: tuple[tuple[int, int, int], ...] | None = None,
     *,
     window: Window | None = None,
+    in_step: bool = False,
 ) -> list[Segmentation]:
-    """Forward and decode, on the model's device and in its dtype; ``window`` looks part by part."""
-    views = look(model, batch.images, window)
+    """Forward and decode, on the model's device and in its dtype; see :func:`look`."""
+    views = look(model, batch.images, window, in_step=in_step)
     parts = zip(views, batch.originals, batch.sources, strict=True)
     return [decode([view], original, source, labels, palette) for view, original, source in parts]
 
@@ -188,6 +198,7 @@ class SegmentationTask:
 
     best = "miou"
     ragged = True
+    in_step = False
 
     def __init__(
         self,
@@ -214,7 +225,7 @@ class SegmentationTask:
         return losses
 
     def predict(self, model: nn.Module, batch: Batch) -> list[Segmentation]:
-        return predict(model, batch, self.classes, self.palette, window=self.window)
+        return predict(model, batch, self.classes, self.palette, window=self.window, in_step=self.in_step)
 
     def metric(self) -> MeanIoU:
         return MeanIoU(self.classes)

@@ -31,6 +31,10 @@ class Task(Protocol[SampleT, BatchT, ResultT]):
     ragged: bool
     """Whether images of a batch may differ in size, so that a batch is more than one forward pass."""
 
+    in_step: bool
+    """Set by the trainer where processes wait for each other in every forward pass: ``predict`` of one image then takes
+    as many as that of the others."""
+
     def collate(self, samples: Sequence[SampleT]) -> BatchT: ...
     def losses(self, model: nn.Module, batch: BatchT) -> dict[str, Tensor]: ...
     def predict(self, model: nn.Module, batch: BatchT) -> list[ResultT]: ...

@@ -116,6 +116,7 @@ class Trainer:
         self.loader = self._loader(train_data, self.sampler, config.batch_size, drop_last=whole)
         # processes that share a sharded model have to make as many forward passes
         alone = task.ragged and config.strategy not in ("ddp", "deepspeed-zero1")
+        task.in_step = alone and world > 1
         self.val_loader = self._loader(val_data, val_sampler, 1 if alone else config.batch_size, drop_last=False)
         self.batches = len(self.loader)
         for module in model.modules():
