@@ -70,7 +70,7 @@ def prepare(data: Path, folder: Path, model: str = "small_mask", **changes: Any)
     return runs.start(RunConfig(**settings), folder, Silent(), cpu=True)[0]
 
 
-@pytest.mark.parametrize("name", ["small_mask", "small_crowd"])
+@pytest.mark.parametrize("name", ["small_mask", pytest.param("small_crowd", marks=pytest.mark.full)])
 def test_a_run_ends_in_a_folder_that_predicts_and_is_measured(
     name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

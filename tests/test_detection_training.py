@@ -121,6 +121,7 @@ def test_every_parameter_learns_from_any_image(
         assert not any(value.item() for name, value in losses.items() if name.startswith(("mask", "box", "rpn_box")))
 
 
+@pytest.mark.full
 def test_a_cascade_finds_what_it_learnt() -> None:
     """Two squares; the stages refine boxes, not their deltas, to within a pixel or two."""
     torch.manual_seed(0)

@@ -54,6 +54,7 @@ class Models:
         Console(width=None if Console().is_terminal else 120).print(table)
         print(
             "\nScores are the authors' own, unless marked ours. "
-            "GMACs: multiply-additions of one image of that size (of detectors: 800x1280), counted here."
+            "GMACs: multiply-additions of one image of that size (of detectors: 800x1280; of segmenters: a training "
+            "crop, as in the name), counted here."
         )
         return 0
