@@ -16,10 +16,10 @@ from internimage.data.dataset import SampleKey
 from internimage.data.region_augmentation import RegionAugmentation, TrainingTransform
 from internimage.data.region_check import check_regions
 from internimage.data.region_dataset import RegionDataset
-from internimage.data.regions import UNKNOWN, Coding, read_classes, read_region_parts, read_region_splits
+from internimage.data.regions import Coding, read_classes, read_region_parts, read_region_splits
 from internimage.errors import ConfigError, DataError, ImageReadError
 from internimage.images import FitPreprocessing
-from internimage.images.masks import read_mask
+from internimage.images.masks import UNKNOWN, read_mask
 from internimage.tasks.mean_iou import MeanIoU
 
 PLAIN = FitPreprocessing(32, 128, (0, 0, 0), (1, 1, 1))

@@ -18,8 +18,9 @@ from internimage.checkpoints.layouts import from_ours, to_ours
 from internimage.errors import ConfigError
 from internimage.factory import ARCHITECTURES
 from internimage.images import FitPreprocessing, ImageSource
+from internimage.images.masks import UNKNOWN
 from internimage.layers import set_losses
-from internimage.layers.segmentation import UNKNOWN, Window
+from internimage.layers.segmentation import Window
 from internimage.layers.set_losses import assign, match_masks
 from internimage.models.mask2former import Mask2Former, Mask2FormerConfig, class_scores
 from internimage.models.segformer import SegFormer, SegFormerConfig
@@ -233,6 +234,10 @@ def test_classes_are_enlarged_a_few_at_a_time(monkeypatch: pytest.MonkeyPatch) -
     assert (whole.label_map == expected.argmax(0).numpy()).all()
     near(torch.from_numpy(whole.confidence), expected.max(0).values, 1e-6)
     monkeypatch.setattr("internimage.tasks.segmentation._CHUNK", 2 * 50 * 70)
+    quick = decode(views[:1], (50, 70), SOURCE, tuple(map(str, range(7))), None)
+    alone = enlarged[0].softmax(0)
+    assert (quick.label_map == alone.argmax(0).numpy()).all()
+    near(torch.from_numpy(quick.confidence), alone.max(0).values, 1e-5)
     parts = result(views, (50, 70))
     assert (parts.label_map == whole.label_map).all()
     near(torch.from_numpy(parts.scores), torch.from_numpy(whole.scores), 1e-6)

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from internimage.data.augmentation import vary_colours
-from internimage.data.regions import UNKNOWN
 from internimage.errors import ConfigError
+from internimage.images.masks import UNKNOWN
 from internimage.images.scaling import FitPreprocessing
 
 if TYPE_CHECKING:

@@ -11,13 +11,14 @@ import numpy as np
 from PIL import Image
 
 from internimage.data.region_dataset import wrong_mask_size
-from internimage.data.regions import UNKNOWN, RegionImage, RegionImages
+from internimage.data.regions import RegionImage, RegionImages
 from internimage.drawing.canvas import INK, Colour, fit
 from internimage.drawing.charts import sheet
 from internimage.drawing.objects import class_colour
 from internimage.drawing.regions import draw_regions
 from internimage.errors import ImageReadError
 from internimage.images import read_image
+from internimage.images.masks import UNKNOWN
 
 _CELL = 360  # pixels of a picture on the sheet
 

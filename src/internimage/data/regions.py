@@ -15,11 +15,10 @@ from internimage.data.coco import ObjectImage, bitmap, is_object_data, read_obje
 from internimage.data.samples import choose_some
 from internimage.errors import DataError, ImageReadError
 from internimage.images import IMAGE_SUFFIXES
-from internimage.images.masks import read_mask
+from internimage.images.masks import UNKNOWN, read_mask
 from internimage.labels import load_labels, load_palette
 
 Colour = tuple[int, int, int]
-UNKNOWN = -1
 _STRANGE = -2
 _VOID = 255  # what most tools write where a pixel belongs to no class
 _PARTS = {

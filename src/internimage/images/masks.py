@@ -11,6 +11,9 @@ from PIL import Image
 from internimage.errors import ImageReadError
 from internimage.images.reader import exceeds_pixel_limit, identify
 
+UNKNOWN = -1
+"""In a label map: a pixel that teaches nothing and is not measured."""
+
 _NUMBERS = ("L", "P", "1")
 
 

@@ -8,10 +8,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from internimage.errors import ConfigError
+from internimage.images.masks import UNKNOWN
 from internimage.layers.convolution import ConvNorm
-
-UNKNOWN = -1
-"""In a label map: a pixel that teaches nothing and is not measured."""
 
 
 @dataclass(frozen=True)

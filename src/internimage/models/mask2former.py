@@ -12,8 +12,9 @@ from torch import Tensor, nn
 
 from internimage.backbones.internimage import InternImage, InternImageConfig
 from internimage.description import ModelDescription
+from internimage.images.masks import UNKNOWN
 from internimage.layers.convolution import ConvNorm, group_norm
-from internimage.layers.segmentation import UNKNOWN, Window, resize
+from internimage.layers.segmentation import Window, resize
 from internimage.layers.set_losses import mask_losses, match_masks
 from internimage.layers.transformer import Attention, DeformableEncoderLayer, centres, sine_position
 

@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from internimage.images.masks import UNKNOWN
+
 if TYPE_CHECKING:
     from internimage.results import Segmentation
     from internimage.tasks.segmentation import Batch
-
-_UNKNOWN = -1
 
 
 class MeanIoU:
@@ -34,7 +34,7 @@ class MeanIoU:
         """One image: predicted and true class numbers (H, W)."""
         if label_map.shape != truth.shape:
             raise ValueError(f"a label map of {label_map.shape} for a truth of {truth.shape}; expected one size")
-        other, known = len(self.classes), truth != _UNKNOWN
+        other, known = len(self.classes), truth != UNKNOWN
         true, found = truth[known].astype(np.int64), label_map[known].astype(np.int64)
         true[(true < 0) | (true > other)] = other
         found[found > other] = other

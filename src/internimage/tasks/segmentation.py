@@ -135,21 +135,55 @@ def decode(
     Classes are enlarged a few at a time: all of ADE20K's for a picture of 12 megapixels would fill 7 GB.
     """
     classes = len(labels)
-    device = views[0].parts[0][1].device
     chunks = list(_chunks(classes, original))
+    scores = None
+    if len(views) == 1 and not keep_scores:
+        label_map, confidence = _best(views[0], chunks, original)
+    else:
+        label_map, confidence, scores = _best_of_mean(views, chunks, original, keep_scores)
+    return Segmentation(
+        label_map=label_map.to(torch.uint8 if classes <= 256 else torch.int32).cpu().numpy(),
+        confidence=confidence.cpu().numpy(),
+        names=labels,
+        source=source,
+        palette=palette,
+        scores=scores,
+    )
+
+
+def _best(view: View, chunks: Sequence[slice], size: tuple[int, int]) -> tuple[Tensor, Tensor]:
+    """Class and probability of each pixel in one pass over the classes."""
+    device = view.parts[0][1].device
+    best = torch.full(size, -torch.inf, device=device)
+    total, label_map = best.clone(), torch.zeros(size, dtype=torch.int64, device=device)
+    for chunk in chunks:
+        logits = view.logits(chunk, size)
+        most, index = logits.max(0)
+        better = most > best
+        label_map = torch.where(better, index + chunk.start, label_map)
+        best = torch.where(better, most, best)
+        total = torch.logaddexp(total, logits.logsumexp(0))
+    return label_map, (best - total).exp()
+
+
+def _best_of_mean(
+    views: Sequence[View], chunks: Sequence[slice], size: tuple[int, int], keep_scores: bool
+) -> tuple[Tensor, Tensor, Any]:
+    """Class and mean probability of each pixel: one pass over the classes for the sums, one for the probabilities."""
+    device = views[0].parts[0][1].device
     totals = []
     for view in views:
-        total = torch.full(original, -torch.inf, device=device)
+        total = torch.full(size, -torch.inf, device=device)
         for chunk in chunks:
-            total = torch.logaddexp(total, view.logits(chunk, original).logsumexp(0))
+            total = torch.logaddexp(total, view.logits(chunk, size).logsumexp(0))
         totals.append(total)
-    best = torch.full(original, -1.0, device=device)
-    label_map = torch.zeros(original, dtype=torch.int64, device=device)
+    best = torch.full(size, -1.0, device=device)
+    label_map = torch.zeros(size, dtype=torch.int64, device=device)
     kept = []
     for chunk in chunks:
         scores = torch.zeros((), device=device)
         for view, total in zip(views, totals, strict=True):
-            scores = scores + (view.logits(chunk, original) - total).exp()
+            scores = scores + (view.logits(chunk, size) - total).exp()
         scores = scores / len(views)
         most, index = scores.max(0)
         better = most > best
@@ -157,14 +191,7 @@ def decode(
         best = torch.where(better, most, best)
         if keep_scores:
             kept.append(scores.cpu())
-    return Segmentation(
-        label_map=label_map.to(torch.uint8 if classes <= 256 else torch.int32).cpu().numpy(),
-        confidence=best.cpu().numpy(),
-        names=labels,
-        source=source,
-        palette=palette,
-        scores=torch.cat(kept).numpy() if keep_scores else None,
-    )
+    return label_map, best, torch.cat(kept).numpy() if keep_scores else None
 
 
 def _chunks(classes: int, size: tuple[int, int]) -> Iterator[slice]:
