@@ -13,7 +13,7 @@ from test_inference import run
 
 import internimage as ii
 from internimage.checkpoints.hub import PackagedModel
-from internimage.demo import DETECTORS, found_classes, predict_cells, predict_photos
+from internimage.demo import DETECTORS, covered_share, found_classes, predict_cells, predict_photos, predict_regions
 from internimage.drawing.canvas import BAD, GOOD, INK, PAPER
 from internimage.drawing.charts import confusion_matrix, sheet
 from internimage.recipes import get_recipe
@@ -164,6 +164,9 @@ def test_demo_is_right_as_often_as_it_says(tmp_path: Path, capsys: pytest.Captur
             )
             assert f"found {line} in {Path(found.source.name).name}" in text
             assert sum(found_classes(found).values()) > 0.7 * sum(labelled.values())
+    for share, regions in predict_regions():
+        assert f"nuclei cover {covered_share(regions):.1%} of {Path(regions.source.name).name}" in text
+        assert covered_share(regions) == pytest.approx(share, abs=0.1)
     assert text.count("\nx is") + text.startswith("x is") == 12 - right
     drawn = np.asarray(Image.open(tmp_path / "sheet.png"))
     assert bool((drawn == BAD).all(-1).any()) == (right < 12)
@@ -189,6 +192,6 @@ def test_packaged_weights_are_what_the_recipe_says(name: str) -> None:
 
 
 def test_packaged_weights_together_stay_small() -> None:
-    assert len(PACKAGED) == 3
+    assert len(PACKAGED) == 4
     weights = [get_recipe(name).weights for name in PACKAGED]
     assert sum(f.stat().st_size for one in weights for f in one.path.iterdir()) < 25_000_000  # type: ignore[union-attr]

@@ -121,8 +121,9 @@ def create_model(
     names = _labels(recipe.labels, classes) if recipe.labels and own_classes else None
     palette = load_palette(recipe.labels) if recipe.labels and own_classes else None
     if path is not None and (path / folder.DESCRIPTION_FILE).is_file():  # a folder knows its own classes
-        own = folder.read_description(path).labels
-        names = own if own is not None and len(own) == classes else names
+        own = folder.read_description(path)
+        if own.labels is not None and len(own.labels) == classes:
+            names, palette = own.labels, own.palette
     if labels is not None:
         model.keep_classes(imagenet22k_to_1k())
         names = load_labels(labels)

@@ -84,14 +84,14 @@ class Segmentation:
         known = self.palette is not None and index < len(self.palette)
         return self.palette[index] if known and self.palette is not None else class_colour(index)
 
-    def draw(self, opacity: float = 0.55) -> Image.Image:
+    def draw(self, opacity: float = 0.55, *, legend: bool = True) -> Image.Image:
         """The picture with the classes as colours over it, and a legend beside it."""
         regions = self.regions()
-        legend = [(f"{one.label}  {one.share:.1%}", self.colour(one.index)) for one in regions]
+        lines = [(f"{one.label}  {one.share:.1%}", self.colour(one.index)) for one in regions]
         table = np.zeros((max(len(self.names), int(self.label_map.max()) + 1), 3), np.uint8)
         for one in regions:
             table[one.index] = self.colour(one.index)
-        return draw_regions(self.source.read(), self.label_map, table, legend, opacity)
+        return draw_regions(self.source.read(), self.label_map, table, lines if legend else (), opacity)
 
     def to_png(self) -> Image.Image:
         """The class numbers as a picture with a palette, which other tools read as numbers and people see in colour.
