@@ -16,7 +16,7 @@ from internimage.data.dataset import SampleKey
 from internimage.data.region_augmentation import RegionAugmentation, TrainingTransform
 from internimage.data.region_check import check_regions
 from internimage.data.region_dataset import RegionDataset
-from internimage.data.regions import Coding, read_classes, read_region_parts, read_region_splits
+from internimage.data.regions import Coding, estimate_region_images, read_classes, read_region_parts, read_region_splits
 from internimage.errors import ConfigError, DataError, ImageReadError
 from internimage.images import FitPreprocessing
 from internimage.images.masks import UNKNOWN, read_mask
@@ -95,6 +95,9 @@ def test_layouts(tmp_path: Path, places: dict[str, tuple[str, str]], more: str, 
         assert [image.file for image in data.images] == [root / places[part][0].format(number) for number in range(3)]
         assert [image.mask for image in data.images] == [root / places[part][1].format(number) for number in range(3)]
         assert (len(data.classes), data.classes[0]) == (classes, first)
+    assert set(read_region_parts(root, "all")) == set(places)  # there is no such part, or it is the only one
+    assert set(read_region_parts(root, "val")) == ({"val"} if "val" in places else set(places))
+    assert estimate_region_images(root) == 3
     data = parts[next(iter(parts))]
     truth = data.truth(data.images[0])
     expected = {150: [-1, 0, 1], 19: [-1, -1, -1]}.get(classes, [0, 1, 2])

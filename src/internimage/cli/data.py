@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from internimage.data.labelled import LabelledImages
     from internimage.data.object_check import ObjectFindings
     from internimage.data.region_check import RegionFindings
+    from internimage.data.samples import HasFile
 
 Part = TypeVar("Part")
 
@@ -50,39 +51,50 @@ class Data:
     """Print the findings as one JSON object."""
 
     def run(self) -> int:
-        from internimage.data.check import check_images, examples
-        from internimage.data.coco import is_object_data, read_object_parts
-        from internimage.data.labelled import read_parts
-        from internimage.data.object_check import check_objects, object_sheet
-        from internimage.data.region_check import check_regions, region_sheet
-        from internimage.data.regions import is_region_data, read_region_parts
-        from internimage.drawing.canvas import INK
-        from internimage.drawing.charts import sheet
+        from internimage.data.coco import is_object_data
+        from internimage.data.regions import is_region_data
         from internimage.errors import ConfigError
 
         if self.sheet is not None and self.sheet.resolve().is_relative_to(self.data.resolve()):
             raise ConfigError(f"{self.sheet} is inside the data; choose another place for the sheet")
+        if is_object_data(self.data):
+            return self._check_objects()
+        return self._check_regions() if is_region_data(self.data) else self._check_images()
+
+    def _check_images(self) -> int:
+        from internimage.data.check import check_images, examples
+        from internimage.data.labelled import read_parts
+        from internimage.drawing.canvas import INK
+        from internimage.drawing.charts import sheet
 
         def image_sheet(part: LabelledImages) -> Image:
             pictures = [(image, [(label, INK)]) for image, label in examples(part, 3)]
             return sheet(pictures, title=f"{part.name}: {len(part)} images, {len(part.classes)} classes")
 
-        if is_object_data(self.data):
-            objects = read_object_parts(self.data)
-            files: Any = {name: part.images for name, part in objects.items()}
-            return self._check(objects, files, check_objects, _print_objects, object_sheet)
-        if is_region_data(self.data):
-            regions = read_region_parts(self.data)
-            files = {name: part.images for name, part in regions.items()}
-            return self._check(regions, files, check_regions, _print_regions, region_sheet)
         images = read_parts(self.data)
         files = {name: part.samples for name, part in images.items()}
         return self._check(images, files, check_images, _print, image_sheet)
 
+    def _check_objects(self) -> int:
+        from internimage.data.coco import read_object_parts
+        from internimage.data.object_check import check_objects, object_sheet
+
+        objects = read_object_parts(self.data)
+        files = {name: part.images for name, part in objects.items()}
+        return self._check(objects, files, check_objects, _print_objects, object_sheet)
+
+    def _check_regions(self) -> int:
+        from internimage.data.region_check import check_regions, region_sheet
+        from internimage.data.regions import read_region_parts
+
+        regions = read_region_parts(self.data)
+        files = {name: part.images for name, part in regions.items()}
+        return self._check(regions, files, check_regions, _print_regions, region_sheet)
+
     def _check(
         self,
         parts: dict[str, Part],
-        files: dict[str, Any],
+        files: Mapping[str, Sequence[HasFile]],
         check: Callable[[Part, Any], Any],
         show: Callable[[str, Any], None],
         draw: Callable[[Part], Image],

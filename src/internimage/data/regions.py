@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from internimage.data.coco import ObjectImage, bitmap, is_object_data, read_object_parts
+from internimage.data.coco import ObjectImage, bitmap, estimate_object_images, is_object_data, read_object_parts
 from internimage.data.samples import choose_some
 from internimage.errors import DataError, ImageReadError
 from internimage.images import IMAGE_SUFFIXES
@@ -178,11 +178,14 @@ def is_region_data(root: Path) -> bool:
 
 def estimate_region_images(root: Path) -> int:
     """How many images there are to train on; 0 if none are found."""
+    root = root.expanduser()
+    if is_object_data(root):
+        return estimate_object_images(root)
     try:
-        parts = read_region_parts(root, "train")
-    except (DataError, ImageReadError):
+        pairs = _parts(root, "train")
+    except DataError:
         return 0
-    return len(parts.get("train") or next(iter(parts.values())))
+    return len(next(iter(pairs.values()), ()))
 
 
 def read_region_splits(root: Path, *, val_fraction: float = 0.2, seed: int = 0) -> RegionSplits:
@@ -221,24 +224,12 @@ def read_region_parts(root: Path, wanted: str | None = None) -> dict[str, Region
     root = root.expanduser()
     if is_object_data(root):
         return _painted(root, wanted)
-    layout = _layout(root)
-    pairs: dict[str, list[tuple[Path, Path]]] = {}
-    if layout is not None:
-        for part in ("train", "val", "test"):
-            places = getattr(layout, part)
-            if places is not None and (root / places[0]).is_dir() and part in (wanted or part):
-                pairs[part] = list(_pairs(root, places, layout))
-    else:
-        there = list(_folders(root))
-        for part, images, masks in [one for one in there if one[0] == wanted] or there:
-            if part not in pairs:
-                pairs[part] = list(_pairs(root, (str(images), str(masks)), None))
-    pairs = {part: found for part, found in pairs.items() if found}
+    pairs = _parts(root, wanted)
     if not pairs:
         raise DataError(
             f"{root} holds no pictures with masks; expected train/images and train/masks, or images and masks"
         )
-    classes = _named_classes(root, layout) or _seen_classes(pairs)
+    classes = _named_classes(root) or _seen_classes(pairs)
     return {
         part: RegionImages(
             f"{root} ({part})" if part != "all" else str(root),
@@ -318,11 +309,12 @@ def _classes(path: Path, names: Any, ids: Any, palette: Any, unknown: list[Any])
     return Classes(tuple(names[index] for index in kept), chosen, coding)
 
 
-def _named_classes(root: Path, layout: _Layout | None) -> Classes | None:
+def _named_classes(root: Path) -> Classes | None:
     """From a file at ``root``, or from what is known of a data set; None if nobody says."""
     for name in ("classes.json", "categories.json", "classes.txt"):
         if (root / name).is_file():
             return read_classes(root / name)
+    layout = _layout(root)
     if layout is None:
         return None
     names = load_labels(layout.labels) if layout.labels else layout.classes
@@ -379,6 +371,21 @@ def _layout(root: Path) -> _Layout | None:
 
 def _frozen(value: Any) -> Any:
     return tuple(_frozen(one) for one in value) if isinstance(value, list) else value
+
+
+def _parts(root: Path, wanted: str | None) -> dict[str, list[tuple[Path, Path]]]:
+    """Pictures and masks of each part that has any; only of the ``wanted`` one if there is such."""
+    layout = _layout(root)
+    if layout is not None:
+        places = {part: getattr(layout, part) for part in ("train", "val", "test")}
+        there = [(part, place) for part, place in places.items() if place and (root / place[0]).is_dir()]
+    else:
+        there = [(part, (str(images), str(masks))) for part, images, masks in _folders(root)]
+    pairs: dict[str, list[tuple[Path, Path]]] = {}
+    for part, place in [one for one in there if one[0] == wanted] or there:
+        if part not in pairs and (found := list(_pairs(root, place, layout))):
+            pairs[part] = found
+    return pairs
 
 
 def _folders(root: Path) -> Iterator[tuple[str, Path, Path]]:
