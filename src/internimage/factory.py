@@ -8,13 +8,14 @@ import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, TypeAlias, TypeVar
+from typing import Any, Literal, TypeVar
 
 import torch
 from torch import nn
 
 from internimage.backbones.internimage import InternImage, InternImageConfig
 from internimage.checkpoints import convert, files, folder, hub, layouts, loading
+from internimage.checkpoints.layouts import Config
 from internimage.description import ModelDescription, ModelSource
 from internimage.errors import CheckpointMismatchError, ConfigError, DownloadError, UnknownModelError
 from internimage.labels import imagenet22k_to_1k, load_labels, load_palette
@@ -27,9 +28,6 @@ from internimage.models.upernet import UperNet, UperNetConfig
 from internimage.recipes import get_recipe
 
 M = TypeVar("M", bound=nn.Module)
-Config: TypeAlias = (
-    ClassifierConfig | MaskRCNNConfig | CascadeRCNNConfig | UperNetConfig | SegFormerConfig | Mask2FormerConfig
-)
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ import re
 from collections.abc import Callable, Iterable
 from functools import cache
 from itertools import count
-from typing import Literal
+from typing import Literal, TypeAlias
 
 from internimage.backbones.internimage import InternImageConfig, NormLayer
 from internimage.errors import CheckpointMismatchError
@@ -23,15 +23,10 @@ from internimage.models.segformer import SegFormerConfig
 from internimage.models.upernet import UperNetConfig
 
 Layout = Literal["ours", "official", "hf"]
-ModelConfig = (
-    ClassifierConfig
-    | InternImageConfig
-    | MaskRCNNConfig
-    | CascadeRCNNConfig
-    | UperNetConfig
-    | SegFormerConfig
-    | Mask2FormerConfig
+Config: TypeAlias = (
+    ClassifierConfig | MaskRCNNConfig | CascadeRCNNConfig | UperNetConfig | SegFormerConfig | Mask2FormerConfig
 )
+ModelConfig: TypeAlias = Config | InternImageConfig
 
 _BACKBONE = (
     # ours, official

@@ -9,6 +9,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
+import numpy as np
+
 from internimage.data.coco import ObjectImages, read_object_parts
 from internimage.data.labelled import read_parts
 from internimage.data.regions import RegionImages, read_region_parts
@@ -50,6 +52,34 @@ def choose_part(parts: Mapping[str, Part], root: Path, part: str) -> Part:
     if len(parts) > 1:
         raise DataError(f"{root} has the parts {', '.join(parts)}; choose one (--part)")
     return next(iter(parts.values()))
+
+
+def match_classes(labels: tuple[str, ...] | None, count: int, classes: tuple[str, ...]) -> tuple[str, ...]:
+    """Names of a model's ``count`` outputs: its own, or those of the data if it has none and as many.
+
+    Raises:
+        DataError: the numbers differ, or the data has a class that the model does not know.
+    """
+    if labels is None and len(classes) == count:
+        labels = classes
+    if labels is None:
+        raise DataError(f"the model has {count} classes without names, the data {len(classes)}; none can be matched")
+    if unknown := [name for name in classes if name not in labels]:
+        raise DataError(
+            f"the model does not know the classes {', '.join(unknown[:5])}; it knows {', '.join(labels[:8])}"
+        )
+    return labels
+
+
+def class_numbers(
+    labels: tuple[str, ...] | None, count: int, classes: tuple[str, ...], absent: int
+) -> np.ndarray[Any, Any]:
+    """For each output of a model the number of its class in the data, ``absent`` where the data lacks it.
+
+    See :func:`match_classes`.
+    """
+    names = match_classes(labels, count, classes)
+    return np.array([classes.index(name) if name in classes else absent for name in names])
 
 
 @dataclass
@@ -146,18 +176,7 @@ def evaluate_classifier(
         raise DataError(
             f"{data.name} has a class for each image, but a {kind} finds objects; it needs COCO annotations"
         )
-    count, labels = predictor.model.config.num_classes, predictor.labels
-    if labels is None and len(data.classes) == count:
-        labels = data.classes
-    if labels is None:
-        raise DataError(
-            f"the model has {count} classes without names, the data {len(data.classes)}; none can be matched"
-        )
-    unknown = [name for name in data.classes if name not in labels]
-    if unknown:
-        raise DataError(
-            f"the model does not know the classes {', '.join(unknown[:5])}; it knows {', '.join(labels[:8])}"
-        )
+    labels = match_classes(predictor.labels, predictor.model.config.num_classes, data.classes)
     number = {name: index for index, name in enumerate(labels)}
     report = ClassificationReport(labels, Accuracy(len(labels)))
     mistakes: list[tuple[float, ImageFile, str, str]] = []

@@ -14,6 +14,7 @@ from internimage.data.object_dataset import wrong_size
 from internimage.drawing.precision_recall import precision_recall_chart
 from internimage.errors import DataError, ImageReadError
 from internimage.images import ImageSource
+from internimage.inference.evaluation import class_numbers
 from internimage.results.detections import Detections
 from internimage.tasks.average_precision import AveragePrecision
 
@@ -97,7 +98,8 @@ def evaluate_detector(
         ImageReadError: a file cannot be read, unless ``skip_unreadable``.
     """
     # a model with names is judged before it works, one without when its first result says how many classes it has
-    numbers = None if predictor.labels is None else _class_numbers(predictor.labels, data.classes)
+    absent, names = -1, predictor.labels
+    numbers = None if names is None else class_numbers(names, len(names), data.classes, absent)
     report: DetectionReport | None = None
     unreadable = []
     outcomes = predictor.stream([one.file for one in data.images])
@@ -112,12 +114,7 @@ def evaluate_detector(
         if not isinstance(outcome, Detections):
             raise DataError(f"the model gives a {type(outcome).__name__} of each image; expected a detector")
         if numbers is None:
-            if len(outcome.names) != len(data.classes):
-                raise DataError(
-                    f"the model has {len(outcome.names)} classes without names, the data {len(data.classes)}; "
-                    "none can be matched"
-                )
-            numbers = np.arange(len(data.classes))
+            numbers = class_numbers(None, len(outcome.names), data.classes, absent)
         if report is None:
             report = DetectionReport(
                 AveragePrecision(data, data.has_masks and outcome.soft_masks is not None), unreadable
@@ -126,16 +123,6 @@ def evaluate_detector(
     if report is None:
         raise DataError(f"{data.name}: none of {len(data.images)} images can be read")
     return report
-
-
-def _class_numbers(labels: tuple[str, ...], classes: tuple[str, ...]) -> np.ndarray[Any, Any]:
-    """For each class of the model its number in the data, -1 where the data lacks it."""
-    unknown = [name for name in classes if name not in labels]
-    if unknown:
-        raise DataError(
-            f"the model does not know the classes {', '.join(unknown[:5])}; it knows {', '.join(labels[:8])}"
-        )
-    return np.array([classes.index(name) if name in classes else -1 for name in labels])
 
 
 def _renumbered(result: Detections, numbers: np.ndarray[Any, Any]) -> Detections:

@@ -14,6 +14,7 @@ import numpy as np
 from internimage.data.region_dataset import wrong_mask_size
 from internimage.drawing.charts import confusion_matrix
 from internimage.errors import DataError, ImageReadError
+from internimage.inference.evaluation import class_numbers
 from internimage.results import Segmentation
 from internimage.tasks.mean_iou import MeanIoU
 
@@ -82,7 +83,8 @@ def evaluate_segmenter(
         DataError: the data has a class that the model does not know, or none of its images can be read.
         ImageReadError: a file cannot be read, unless ``skip_unreadable``.
     """
-    numbers = None if predictor.labels is None else _class_numbers(predictor.labels, data.classes)
+    absent, names = len(data.classes), predictor.labels
+    numbers = None if names is None else class_numbers(names, len(names), data.classes, absent)
     report = SegmentationReport(MeanIoU(data.classes))
     outcomes = predictor.stream([one.file for one in data.images])
     for image, (_, outcome) in zip(progress(data.images), outcomes, strict=True):
@@ -102,26 +104,11 @@ def evaluate_segmenter(
             report.unreadable.append(str(image.file))
             continue
         if numbers is None:
-            if len(outcome.names) != len(data.classes):
-                raise DataError(
-                    f"the model has {len(outcome.names)} classes without names, the data {len(data.classes)}; "
-                    "none can be matched"
-                )
-            numbers = np.arange(len(data.classes))
+            numbers = class_numbers(None, len(outcome.names), data.classes, absent)
         report.metric.add(numbers[outcome.label_map], truth)
     if not report.metric.images:
         raise DataError(f"{data.name}: none of {len(data.images)} images can be read")
     return report
-
-
-def _class_numbers(labels: tuple[str, ...], classes: tuple[str, ...]) -> np.ndarray[Any, Any]:
-    """For each class of the model its number in the data, one beyond all where the data lacks it."""
-    unknown = [name for name in classes if name not in labels]
-    if unknown:
-        raise DataError(
-            f"the model does not know the classes {', '.join(unknown[:5])}; it knows {', '.join(labels[:8])}"
-        )
-    return np.array([classes.index(name) if name in classes else len(classes) for name in labels])
 
 
 def _finite(numbers: dict[str, float]) -> dict[str, float | None]:

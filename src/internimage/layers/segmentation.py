@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch.nn.functional as F
@@ -41,9 +42,9 @@ class Window:
         ]
 
 
-def resize(maps: Tensor, size: tuple[int, int]) -> Tensor:
+def resize(maps: Tensor, size: Sequence[int]) -> Tensor:
     """Maps (N, C, H, W) at another (height, width): bilinear, corners not aligned."""
-    return maps if maps.shape[2:] == size else F.interpolate(maps, size, mode="bilinear")
+    return maps if tuple(maps.shape[2:]) == tuple(size) else F.interpolate(maps, tuple(size), mode="bilinear")
 
 
 def pixel_loss(logits: Tensor, truth: Tensor) -> Tensor:
@@ -51,7 +52,7 @@ def pixel_loss(logits: Tensor, truth: Tensor) -> Tensor:
 
     Unknown pixels add nothing to the sum, and count, as in the released training code.
     """
-    enlarged = resize(logits, (truth.shape[1], truth.shape[2])).float()
+    enlarged = resize(logits, truth.shape[1:]).float()
     return F.cross_entropy(enlarged, truth, ignore_index=UNKNOWN, reduction="sum") / truth.numel()
 
 

@@ -96,7 +96,7 @@ class PixelDecoder(nn.Module):
         parts = pixels.split([height * width for height, width in shapes], dim=1)
         memories = [part.transpose(1, 2).unflatten(2, shape) for part, shape in zip(parts, shapes, strict=True)]
         fine = self.lateral(finest)
-        fine = self.output(fine + resize(memories[-1], (fine.shape[2], fine.shape[3])))
+        fine = self.output(fine + resize(memories[-1], fine.shape[2:]))
         return self.masks(fine), memories
 
 
@@ -170,7 +170,7 @@ class Mask2Former(nn.Module):
         if truth is not None:
             return self.losses(layers, truth)
         scores = class_scores(layers[-1])
-        return scores if coarse else resize(scores, (images.shape[2], images.shape[3]))
+        return scores if coarse else resize(scores, images.shape[2:])
 
     def predict_masks(self, maps: Sequence[Tensor]) -> list[Masks]:
         """Maps of the backbone to what the queries say, before the first layer and after each."""
@@ -186,8 +186,8 @@ class Mask2Former(nn.Module):
         results = [self._read(queries, fine)]
         for number, layer in enumerate(self.layers):
             level = number % _LEVELS
-            size = (memories[level].shape[2], memories[level].shape[3])
-            queries = layer(queries, names, keys[level], values[level], _within(results[-1].masks, size))
+            allowed = _within(results[-1].masks, memories[level].shape[2:])
+            queries = layer(queries, names, keys[level], values[level], allowed)
             results.append(self._read(queries, fine))
         return results
 
@@ -227,7 +227,7 @@ def class_scores(found: Masks) -> Tensor:
     return torch.einsum("nqk,nqhw->nkhw", found.logits.softmax(-1)[..., :-1], found.masks.sigmoid())
 
 
-def _within(masks: Tensor, size: tuple[int, int]) -> Tensor:
+def _within(masks: Tensor, size: Sequence[int]) -> Tensor:
     """Which pixels of a level (N, Q, S) a query may look at: those within its mask; all, if there is none."""
     inside = resize(masks.detach(), size).flatten(2) >= 0
     return inside | ~inside.any(-1, keepdim=True)

@@ -44,8 +44,9 @@ class SegFormerDecoder(nn.Module):
 
     def forward(self, maps: Sequence[Tensor]) -> Tensor:
         """Maps (N, C_i, H_i, W_i), fine to coarse, to (N, channels, H_0, W_0)."""
-        size = (maps[0].shape[2], maps[0].shape[3])
-        together = [resize(convolution(one), size) for convolution, one in zip(self.lateral, maps, strict=True)]
+        together = [
+            resize(convolution(one), maps[0].shape[2:]) for convolution, one in zip(self.lateral, maps, strict=True)
+        ]
         result: Tensor = self.fusion(torch.cat(together, dim=1))
         return result
 
@@ -80,7 +81,7 @@ class SegFormer(nn.Module):
         logits = self.logits(self.backbone(images))
         if truth is not None:
             return {"pixels": pixel_loss(logits, truth)}
-        return logits if coarse else resize(logits, (images.shape[2], images.shape[3]))
+        return logits if coarse else resize(logits, images.shape[2:])
 
     def logits(self, maps: Sequence[Tensor]) -> Tensor:
         """Maps of the backbone to logits (N, K, H / 4, W / 4)."""

@@ -57,17 +57,16 @@ class UperDecoder(nn.Module):
     def forward(self, maps: Sequence[Tensor]) -> Tensor:
         """Maps (N, C_i, H_i, W_i), fine to coarse, to (N, channels, H_0, W_0)."""
         *finer, coarsest = maps
-        size = _size(coarsest)
         pooled = [
-            resize(convolution(nn.functional.adaptive_avg_pool2d(coarsest, side)), size)
+            resize(convolution(nn.functional.adaptive_avg_pool2d(coarsest, side)), coarsest.shape[2:])
             for side, convolution in zip(self.pool_sizes, self.pools, strict=True)
         ]
         inner = [convolution(one) for convolution, one in zip(self.lateral, finer, strict=True)]
         inner.append(self.bottleneck(torch.cat([coarsest, *pooled], dim=1)))
         for level in range(len(inner) - 1, 0, -1):
-            inner[level - 1] = inner[level - 1] + resize(inner[level], _size(inner[level - 1]))
+            inner[level - 1] = inner[level - 1] + resize(inner[level], inner[level - 1].shape[2:])
         outputs = [convolution(one) for convolution, one in zip(self.output, inner[:-1], strict=True)]
-        together = [resize(one, _size(inner[0])) for one in (*outputs, inner[-1])]
+        together = [resize(one, inner[0].shape[2:]) for one in (*outputs, inner[-1])]
         result: Tensor = self.fusion(torch.cat(together, dim=1))
         return result
 
@@ -115,7 +114,7 @@ class UperNet(nn.Module):
         maps = self.backbone(images)
         logits = self.logits(maps)
         if truth is None:
-            return logits if coarse else resize(logits, _size(images))
+            return logits if coarse else resize(logits, images.shape[2:])
         losses = {"pixels": pixel_loss(logits, truth)}
         if self.auxiliary is not None:
             losses["auxiliary"] = _AUXILIARY_WEIGHT * pixel_loss(self.auxiliary(maps[_AUXILIARY_LEVEL]), truth)
@@ -125,7 +124,3 @@ class UperNet(nn.Module):
         """Maps of the backbone to logits (N, K, H / 4, W / 4)."""
         result: Tensor = self.classifier(self.dropout(self.decoder(maps)))
         return result
-
-
-def _size(maps: Tensor) -> tuple[int, int]:
-    return maps.shape[2], maps.shape[3]

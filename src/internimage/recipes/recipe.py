@@ -7,13 +7,8 @@ from statistics import mean, stdev
 from typing import Literal
 
 from internimage.checkpoints.hub import HubFile, PackagedModel
+from internimage.checkpoints.layouts import Config
 from internimage.images import FitPreprocessing, Preprocessing
-from internimage.models.cascade_rcnn import CascadeRCNNConfig
-from internimage.models.classifier import ClassifierConfig
-from internimage.models.mask2former import Mask2FormerConfig
-from internimage.models.mask_rcnn import MaskRCNNConfig
-from internimage.models.segformer import SegFormerConfig
-from internimage.models.upernet import UperNetConfig
 
 
 @dataclass(frozen=True)
@@ -83,7 +78,7 @@ class Recipe:
     name: str
     task: Literal["classification", "detection", "segmentation"]
     architecture: str
-    config: ClassifierConfig | MaskRCNNConfig | CascadeRCNNConfig | UperNetConfig | SegFormerConfig | Mask2FormerConfig
+    config: Config
     preprocessing: Preprocessing | FitPreprocessing
     parameters: int
     gmacs: float
