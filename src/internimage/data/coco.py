@@ -227,13 +227,17 @@ def read_coco(annotations: Path, images: Path) -> ObjectImages:
 def bitmap(annotation: ObjectAnnotation, size: tuple[int, int]) -> np.ndarray[Any, Any]:
     """The pixels of an object in an image of ``size`` (height, width): bool (H, W).
 
-    An object without segmentation is its box: the pixels whose centres are inside.
+    An object without segmentation is its box: the pixels whose centres are inside.  Polygons need faster-coco-eval.
     """
     if annotation.segmentation is None:
         pixels = np.zeros(size, bool)
         x1, y1, x2, y2 = (max(0, ceil(edge - 0.5)) for edge in annotation.box)
         pixels[y1:y2, x1:x2] = True
         return pixels
+    if isinstance(annotation.segmentation, dict):
+        counts = annotation.segmentation["counts"]
+        runs = np.array(_decompress(counts) if isinstance(counts, str) else counts, np.int64)
+        return np.repeat(np.arange(len(runs)) % 2 == 1, runs).reshape(size[::-1]).T  # column by column, zeros first
     mask = _mask_functions()
     filled: np.ndarray[Any, Any] = mask.decode(_runs(annotation.segmentation, size))
     return filled.view(bool)
