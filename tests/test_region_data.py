@@ -104,6 +104,20 @@ def test_layouts(tmp_path: Path, places: dict[str, tuple[str, str]], more: str, 
     assert [truth[10, 10], truth[30, 40], truth[0, 0]] == expected
 
 
+@pytest.mark.parametrize(("folder", "beside"), [("labels", "instances"), ("v1.2/labels", "v2.0")])
+def test_mapillary_has_the_classes_of_cityscapes(tmp_path: Path, folder: str, beside: str) -> None:
+    """As the released configurations train, but for numbers above 65, which no mask of the set has."""
+    table = np.load(GOLDENS / "segmentation.npz")["miou/mapillary_hack_lut"][:66].astype(np.int32)
+    table[table == 255] = -1
+    for part in ("training", "validation"):
+        save(tmp_path / part / "images" / "a.jpg", np.zeros((6, 11, 3), np.uint8))
+        save(tmp_path / part / folder / "a.png", np.arange(66, dtype=np.uint8).reshape(6, 11))
+        (tmp_path / part / beside).mkdir()
+    for data in read_region_parts(tmp_path).values():
+        assert np.array_equal(data.truth(data.images[0]).ravel(), table)
+        assert len(data.classes) == 19
+
+
 def test_listed_parts(tmp_path: Path) -> None:
     """Pascal Context: all pictures in one folder, the parts as lists of names."""
     root = write(tmp_path, {"all": ("JPEGImages/{}.png", "SegmentationClassContext/{}.png")})
@@ -174,11 +188,12 @@ def test_objects_are_painted_small_on_large(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("content", "names", "ids", "unknown"),
     [
-        ('{"classes": ["a", "b"]}', ("a", "b"), (0, 1), {255}),
-        ('{"classes": ["a", "b"], "ids": [7, 255]}', ("a", "b"), (7, 255), {0}),
-        ('{"classes": ["a", "b"], "unknown": ["a"]}', ("b",), (1,), {0, 255}),
-        ('{"classes": ["a", "b", "c"], "void_index": 2}', ("a", "b"), (0, 1), {2, 255}),
-        ('[{"id": 4, "name": "x", "color": null}]', ("x",), (4,), {0, 255}),
+        ('{"classes": ["a", "b"]}', ("a", "b"), ((0,), (1,)), {255}),
+        ('{"classes": ["a", "b"], "ids": [7, 255]}', ("a", "b"), ((7,), (255,)), {0}),
+        ('{"classes": ["a", "b"], "unknown": ["a"]}', ("b",), ((1,),), {0, 255}),
+        ('{"classes": ["a", "b", "c"], "void_index": 2}', ("a", "b"), ((0,), (1,)), {2, 255}),
+        ('{"classes": ["a", "b"], "ids": [[7, 9, 2], 3], "unknown": [9]}', ("a", "b"), ((7, 2), (3,)), {0, 9, 255}),
+        ('[{"id": 4, "name": "x", "color": null}]', ("x",), ((4,),), {0, 255}),
     ],
 )
 def test_classes_files(tmp_path: Path, content: str, names: tuple[str, ...], ids: Any, unknown: set[int]) -> None:
@@ -196,8 +211,10 @@ def test_classes_files(tmp_path: Path, content: str, names: tuple[str, ...], ids
         ("{}", "has no list 'classes'"),
         ('{"classes": ["a", "a"]}', "expected texts, each of them once"),
         ('{"classes": ["a", 3]}', "expected texts, each of them once"),
-        ('{"classes": ["a"], "ids": [1, 2]}', "expected a whole number for each of 1 classes"),
+        ('{"classes": ["a"], "ids": [1, 2]}', "expected a whole number, or a list of such, for each of 1"),
         ('{"classes": ["a", "b"], "ids": [1, 1]}', "expected each number once"),
+        ('{"classes": ["a", "b"], "ids": [[1, 2], 1]}', "expected each number once"),
+        ('{"classes": ["a", "b"], "ids": [[], 1]}', "a whole number, or a list of such, for each of 2"),
         ('{"classes": ["a"], "palette": [[1, 2]]}', "palette is not red, green, blue of each of 1 classes"),
         ('{"classes": ["a"], "palette": [[1, 2, 256]]}', "palette is not red, green, blue"),
         ('{"classes": ["a"], "unknown": ["b"]}', "unknown has b, which is no class"),
@@ -365,7 +382,7 @@ def test_metric_equals_the_reference(case: str) -> None:
 
 
 def test_numbers_of_any_size() -> None:
-    coding = Coding((0, 40_000))
+    coding = Coding(((0,), (40_000,)))
     assert coding.decode(np.array([[0, 40_000], [255, 0]]), "x").tolist() == [[0, 1], [-1, 0]]
     with pytest.raises(ImageReadError, match="the numbers -3, 7 stand for no class"):
         coding.decode(np.array([[-3, 7]]), "x")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from importlib.resources import files
 from pathlib import Path
@@ -43,13 +43,13 @@ class Coding:
     """What the pixels of masks mean.
 
     Attributes:
-        ids: the number that stands for each class.
+        ids: the numbers that stand for each class.
         unknown: numbers of pixels that teach nothing and are not measured.
         colours: the colour that stands for each class, in masks of colours; others are unknown if listed so.
         unknown_colours: as ``unknown``.
     """
 
-    ids: tuple[int, ...]
+    ids: tuple[tuple[int, ...], ...]
     unknown: frozenset[int] = frozenset({_VOID})
     colours: tuple[Colour, ...] | None = None
     unknown_colours: frozenset[Colour] = frozenset({(0, 0, 0)})
@@ -63,7 +63,8 @@ class Coding:
         if pixels.ndim == 3:
             return self._decode_colours(pixels, name)
         table = np.full(int(pixels.max()) + 1, _STRANGE, np.int32)
-        meanings = {**dict.fromkeys(self.unknown, UNKNOWN), **{value: n for n, value in enumerate(self.ids)}}
+        meanings = dict.fromkeys(self.unknown, UNKNOWN)
+        meanings |= {value: number for number, values in enumerate(self.ids) for value in values}
         for value, number in meanings.items():
             if 0 <= value < len(table):
                 table[value] = number
@@ -72,7 +73,7 @@ class Coding:
         if (decoded == _STRANGE).any():
             strange = np.unique(pixels[decoded == _STRANGE]).tolist()
             raise ImageReadError(
-                f"{name}: the numbers {_listed(strange)} stand for no class; expected {_listed(self.ids)}, or "
+                f"{name}: the numbers {_listed(strange)} stand for no class; expected {_listed(_flat(self.ids))}, or "
                 f"{_listed(sorted(self.unknown))} for unknown"
             )
         return decoded
@@ -157,7 +158,7 @@ class _Layout:
     image: str = ""
     mask: str = ""
     first: int = 0
-    ids: tuple[int, ...] = ()
+    ids: tuple[int | tuple[int, ...], ...] = ()
     unknown: tuple[int, ...] = ()
 
 
@@ -246,9 +247,9 @@ def read_classes(path: Path) -> Classes:
     """Names, colours and numbers of the classes from a file.
 
     ``classes.txt`` has a name a line, the first of number 0.  ``classes.json`` is an object with "classes" (names) and,
-    if they differ from 0, 1, 2 ..., "ids", and if there are such, "palette" (red, green, blue) and "unknown" (numbers
-    or names of classes that teach nothing; so do 0 and 255 unless a class has them); or a list of objects with
-    "id", "name" and, if there is one, "color".
+    if they differ from 0, 1, 2 ..., "ids" (for each a number, or a list of numbers that become one class), and if there
+    are such, "palette" (red, green, blue) and "unknown" (numbers or names of classes that teach nothing; so do 0 and
+    255 unless a class has them); or a list of objects with "id", "name" and, if there is one, "color".
 
     Raises:
         DataError: the file is unreadable or contradicts itself.
@@ -276,9 +277,13 @@ def read_classes(path: Path) -> Classes:
 def _classes(path: Path, names: Any, ids: Any, palette: Any, unknown: list[Any]) -> Classes:
     if not names or not all(isinstance(name, str) and name for name in names) or len(set(names)) < len(names):
         raise DataError(f"{path}: the classes' names are {_listed(names)}; expected texts, each of them once")
-    if not isinstance(ids, list) or len(ids) != len(names) or not all(type(one) is int for one in ids):
-        raise DataError(f"{path}: ids are {_listed(ids)}; expected a whole number for each of {len(names)} classes")
-    if len(set(ids)) < len(ids):
+    if not isinstance(ids, list) or len(ids) != len(names) or not all(map(_are_numbers, ids)):
+        raise DataError(
+            f"{path}: ids are {_listed(ids)}; expected a whole number, or a list of such, for each of {len(names)} "
+            "classes"
+        )
+    grouped = _grouped(ids)
+    if len(set(_flat(grouped))) < len(_flat(grouped)):
         raise DataError(f"{path}: ids are {_listed(ids)}; expected each number once")
     colours = None
     if palette is not None:
@@ -293,15 +298,16 @@ def _classes(path: Path, names: Any, ids: Any, palette: Any, unknown: list[Any])
     if strange := left_out - set(names):
         raise DataError(f"{path}: unknown has {_listed(sorted(strange))}, which is no class")
     numbers = {one for one in unknown if type(one) is int}
-    numbers |= {one for name, one in zip(names, ids, strict=True) if name in left_out}
-    kept = [index for index, one in enumerate(ids) if one not in numbers]
-    hidden = {colours[index] for index in range(len(ids)) if index not in kept} if colours else set()
+    numbers |= {one for name, group in zip(names, grouped, strict=True) if name in left_out for one in group}
+    grouped = tuple(tuple(one for one in group if one not in numbers) for group in grouped)
+    kept = [index for index, group in enumerate(grouped) if group]
+    hidden = {colours[index] for index in range(len(names)) if index not in kept} if colours else set()
     if not kept:
         raise DataError(f"{path}: all classes are unknown; expected at least one to tell apart")
-    void = {0, _VOID} - {ids[index] for index in kept}
+    void = {0, _VOID} - set(_flat(grouped))
     chosen = tuple(colours[index] for index in kept) if colours else None
     coding = Coding(
-        tuple(ids[index] for index in kept),
+        tuple(grouped[index] for index in kept),
         frozenset(numbers | void),
         chosen if chosen and len(set(chosen)) == len(chosen) else None,  # a colour of two classes says nothing
         frozenset(hidden or {(0, 0, 0)}) - frozenset(chosen or ()),
@@ -319,10 +325,10 @@ def _named_classes(root: Path) -> Classes | None:
         return None
     names = load_labels(layout.labels) if layout.labels else layout.classes
     palette = load_palette(layout.labels) if layout.labels else layout.palette
-    ids = layout.ids or tuple(range(layout.first, layout.first + len(names)))
+    ids = _grouped(layout.ids or range(layout.first, layout.first + len(names)))
     unknown = {_VOID, *layout.unknown, *range(layout.first)}
-    if layout.ids:  # the other numbers of Cityscapes are of classes that are not evaluated
-        unknown |= set(range(-1, max(ids) + 2)) - set(ids)
+    if layout.ids:  # the others are of classes that are not evaluated
+        unknown |= set(range(-1, max(_flat(ids)) + 2)) - set(_flat(ids))
     return Classes(names, palette, Coding(ids, frozenset(unknown)))
 
 
@@ -340,11 +346,11 @@ def _seen_classes(pairs: dict[str, list[tuple[Path, Path]]]) -> Classes:
             raise DataError(f"{mask} is a mask of colours; a classes.json with classes and palette has to name them")
         seen |= set(np.unique(pixels).tolist())
     if seen == {0, _VOID}:  # black and white
-        return Classes((_BACKGROUND, "foreground"), None, Coding((0, _VOID), frozenset()))
+        return Classes((_BACKGROUND, "foreground"), None, Coding(((0,), (_VOID,)), frozenset()))
     ids = sorted(seen - {_VOID})
     if not ids:
         raise DataError(f"none of the masks beside {pairs[next(iter(pairs))][0][0]} has a class")
-    return Classes(tuple(f"class {one}" for one in ids), None, Coding(tuple(ids)))
+    return Classes(tuple(f"class {one}" for one in ids), None, Coding(_grouped(ids)))
 
 
 def _painted(root: Path, wanted: str | None) -> dict[str, RegionImages]:
@@ -352,7 +358,7 @@ def _painted(root: Path, wanted: str | None) -> dict[str, RegionImages]:
     for name, data in read_object_parts(root, wanted).items():
         classes = (_BACKGROUND, *data.classes)
         images = tuple(RegionImage(image.file, image) for image in data.images)
-        parts[name] = RegionImages(data.name, classes, None, Coding(tuple(range(len(classes)))), images)
+        parts[name] = RegionImages(data.name, classes, None, Coding(_grouped(range(len(classes)))), images)
     if len({part.classes for part in parts.values()}) > 1:
         raise DataError(f"{root}: the parts have different classes; expected one list of categories")
     return parts
@@ -437,6 +443,20 @@ def _by_name(folder: Path, end: str) -> dict[str, Path]:
 
 def _pictures(folder: Path) -> bool:
     return any(path.suffix.lower() in IMAGE_SUFFIXES for path in folder.iterdir())
+
+
+def _are_numbers(value: Any) -> bool:
+    """Whether a value is a number of a class, or a list of them."""
+    return type(value) is int or (isinstance(value, list) and value != [] and all(type(one) is int for one in value))
+
+
+def _grouped(ids: Iterable[Any]) -> tuple[tuple[int, ...], ...]:
+    """The numbers of each class, of which most have one."""
+    return tuple((one,) if isinstance(one, int) else tuple(one) for one in ids)
+
+
+def _flat(ids: Iterable[tuple[int, ...]]) -> list[int]:
+    return [one for group in ids for one in group]
 
 
 def _packed(colour: Colour) -> int:
