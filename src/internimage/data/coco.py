@@ -21,7 +21,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from internimage.data.samples import choose_some
+from internimage.data.samples import Splits, divide
 from internimage.errors import DataError, MissingExtraError
 
 _FAR = 1e5  # pixels; drawing a polygon takes memory for every pixel of its outline
@@ -130,21 +130,6 @@ class ObjectImages:
         return sum(one.outlined for one in objects) <= _OUTLINES * len(objects)
 
 
-@dataclass(frozen=True)
-class ObjectSplits:
-    """The parts of a data set, all with the classes of ``train``.
-
-    Attributes:
-        train, val, test: the parts; ``test`` is None where there is none.
-        set_aside: whether ``val`` was taken from the training images.
-    """
-
-    train: ObjectImages
-    val: ObjectImages
-    test: ObjectImages | None
-    set_aside: bool
-
-
 def is_object_data(root: Path) -> bool:
     """Whether there are object annotations at ``root``, by a look for the word "bbox" where they would be."""
     root = root.expanduser()
@@ -160,7 +145,7 @@ def estimate_object_images(root: Path, most: int = 100_000) -> int:
     return 0 if found is None else _mentions(found, b'"file_name"', most)
 
 
-def read_object_splits(root: Path, *, val_fraction: float = 0.2, seed: int = 0) -> ObjectSplits:
+def read_object_splits(root: Path, *, val_fraction: float = 0.2, seed: int = 0) -> Splits[ObjectImages]:
     """Find training, validation and test images, see :func:`read_object_parts`.
 
     Classes go together by name; the labels of all parts are those of ``train``.  Without validation images,
@@ -176,10 +161,11 @@ def read_object_splits(root: Path, *, val_fraction: float = 0.2, seed: int = 0) 
     test = parts.get("test")
     set_aside = "val" not in parts
     if set_aside:
-        train, val = _set_aside(train, val_fraction, seed)
+        images, taken = divide(train.images, train.name, val_fraction, seed)
+        train, val = replace(train, images=images), replace(train, name=f"{train.name} (set aside)", images=taken)
     else:
         val = _with_classes(parts["val"], train)
-    return ObjectSplits(train, val, _with_classes(test, train) if test else None, set_aside)
+    return Splits(train, val, _with_classes(test, train) if test else None, set_aside)
 
 
 def read_object_parts(root: Path, wanted: str | None = None) -> dict[str, ObjectImages]:
@@ -305,13 +291,6 @@ def _read(path: Path, places: Sequence[Path]) -> ObjectImages:
     if names and folder is None:
         raise DataError(f"{path}: {names[0]} is in none of {', '.join(map(str, places))}")
     return _parse(path, content, folder or path.parent)
-
-
-def _set_aside(data: ObjectImages, fraction: float, seed: int) -> tuple[ObjectImages, ObjectImages]:
-    taken = choose_some(data.name, len(data), fraction, seed)
-    val = tuple(image for index, image in enumerate(data.images) if index in taken)
-    train = tuple(image for index, image in enumerate(data.images) if index not in taken)
-    return replace(data, images=train), replace(data, name=f"{data.name} (set aside)", images=val)
 
 
 def _with_classes(part: ObjectImages, train: ObjectImages) -> ObjectImages:

@@ -6,36 +6,20 @@ import csv
 import random
 from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
 from internimage.data.archives import find_shards, read_shards, read_zip
 from internimage.data.inaturalist import read_inaturalist
-from internimage.data.samples import LabelledImage, LabelledImages
+from internimage.data.samples import LabelledImage, LabelledImages, Splits
 from internimage.errors import DataError
 from internimage.images.reader import IMAGE_SUFFIXES
 
 _VALIDATION_NAMES = ("val", "valid", "validation")
 
 
-@dataclass(frozen=True)
-class Splits:
-    """The parts of a data set.
-
-    Attributes:
-        train, val, test: the parts; ``test`` is None where there is none.
-        set_aside: whether ``val`` was taken from the training images.
-    """
-
-    train: LabelledImages
-    val: LabelledImages
-    test: LabelledImages | None
-    set_aside: bool
-
-
-def read_splits(root: Path, *, val_fraction: float = 0.2, seed: int = 0) -> Splits:
+def read_splits(root: Path, *, val_fraction: float = 0.2, seed: int = 0) -> Splits[LabelledImages]:
     """Find training, validation and test images below ``root``.
 
     ``root`` is a folder with ``train`` and, if there are such, ``val`` and ``test``, each of them

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from internimage.data.coco import ObjectImage, bitmap, estimate_object_images, is_object_data, read_object_parts
-from internimage.data.samples import choose_some
+from internimage.data.samples import Splits, divide
 from internimage.errors import DataError, ImageReadError
 from internimage.images import IMAGE_SUFFIXES
 from internimage.images.masks import UNKNOWN, read_mask
@@ -129,21 +129,6 @@ class RegionImages:
 
 
 @dataclass(frozen=True)
-class RegionSplits:
-    """The parts of a data set, all with the same classes.
-
-    Attributes:
-        train, val, test: the parts; ``test`` is None where there is none.
-        set_aside: whether ``val`` was taken from the training images.
-    """
-
-    train: RegionImages
-    val: RegionImages
-    test: RegionImages | None
-    set_aside: bool
-
-
-@dataclass(frozen=True)
 class _Layout:
     """A data set that is recognised by its folders, see ``layouts.json``."""
 
@@ -189,7 +174,7 @@ def estimate_region_images(root: Path) -> int:
     return len(next(iter(pairs.values()), ()))
 
 
-def read_region_splits(root: Path, *, val_fraction: float = 0.2, seed: int = 0) -> RegionSplits:
+def read_region_splits(root: Path, *, val_fraction: float = 0.2, seed: int = 0) -> Splits[RegionImages]:
     """Find training, validation and test images, see :func:`read_region_parts`.
 
     Without validation images, ``val_fraction`` of the images is set aside, chosen by ``seed``.
@@ -202,12 +187,10 @@ def read_region_splits(root: Path, *, val_fraction: float = 0.2, seed: int = 0) 
     if train is None:
         raise DataError(f"{root} has no training images; found {', '.join(parts)}")
     if "val" in parts:
-        return RegionSplits(train, parts["val"], parts.get("test"), False)
-    taken = choose_some(train.name, len(train), val_fraction, seed)
-    val = tuple(image for index, image in enumerate(train.images) if index in taken)
-    rest = tuple(image for index, image in enumerate(train.images) if index not in taken)
-    val_part = replace(train, name=f"{train.name} (set aside)", images=val)
-    return RegionSplits(replace(train, images=rest), val_part, parts.get("test"), True)
+        return Splits(train, parts["val"], parts.get("test"), False)
+    images, taken = divide(train.images, train.name, val_fraction, seed)
+    val = replace(train, name=f"{train.name} (set aside)", images=taken)
+    return Splits(replace(train, images=images), val, parts.get("test"), True)
 
 
 def read_region_parts(root: Path, wanted: str | None = None) -> dict[str, RegionImages]:

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Sequence
 from dataclasses import dataclass
 from math import cos, pi, radians, sin
 from pathlib import Path
-from typing import NamedTuple, Protocol, TypeAlias
+from typing import Generic, NamedTuple, Protocol, TypeAlias, TypeVar
 
 from internimage.errors import DataError
 from internimage.images import ArchiveMember
 
+One = TypeVar("One")
+Part = TypeVar("Part")
 ImageFile: TypeAlias = "Path | ArchiveMember"
 
 
@@ -21,18 +24,36 @@ class HasFile(Protocol):
     def file(self) -> ImageFile: ...
 
 
-def choose_some(name: str, count: int, fraction: float, seed: int) -> set[int]:
-    """Which of ``count`` images to set aside: at least one, not all, the same for the same ``seed``.
+def divide(images: Sequence[One], name: str, fraction: float, seed: int) -> tuple[tuple[One, ...], tuple[One, ...]]:
+    """Images to train on, and those set aside: at least one, not all, the same for the same ``seed``.
 
     Raises:
         DataError: there is one image, or ``fraction`` is no share.
     """
     if not 0 < fraction < 1:
         raise DataError(f"the validation fraction is {fraction}; expected a number between 0 and 1")
+    count = len(images)
     if count < 2:
         raise DataError(f"{name} has one image; too few to set some aside for validation")
     some = min(max(1, round(count * fraction)), count - 1)
-    return set(random.Random(f"{seed}").sample(range(count), some))
+    chosen = set(random.Random(f"{seed}").sample(range(count), some))
+    taken = tuple(image for index, image in enumerate(images) if index in chosen)
+    return tuple(image for index, image in enumerate(images) if index not in chosen), taken
+
+
+@dataclass(frozen=True)
+class Splits(Generic[Part]):
+    """The parts of a data set, all with the classes of ``train``.
+
+    Attributes:
+        train, val, test: the parts; ``test`` is None where there is none.
+        set_aside: whether ``val`` was taken from the training images.
+    """
+
+    train: Part
+    val: Part
+    test: Part | None
+    set_aside: bool
 
 
 class TimeAndPlace(NamedTuple):

@@ -6,9 +6,10 @@ from pathlib import Path
 
 import torch
 
-from internimage.data.coco import ObjectSplits, read_object_splits
+from internimage.data.coco import ObjectImages, read_object_splits
 from internimage.data.object_augmentation import ObjectAugmentation, object_transform
 from internimage.data.object_dataset import ObjectDataset
+from internimage.data.samples import Splits
 from internimage.errors import ConfigError, DataError
 from internimage.images import FitPreprocessing
 from internimage.models.cascade_rcnn import CascadeRCNN
@@ -21,7 +22,9 @@ from internimage.training.trainer import Reporter, Trainer
 _ONE_PIXEL = 32  # images up to this size end in a map of one pixel
 
 
-def prepare_detection(config: RunConfig, folder: Path, reporter: Reporter, cpu: bool) -> tuple[Trainer, ObjectSplits]:
+def prepare_detection(
+    config: RunConfig, folder: Path, reporter: Reporter, cpu: bool
+) -> tuple[Trainer, Splits[ObjectImages]]:
     """The trainer of a detector; masks are learnt if the model predicts them and every object has one."""
     augmentation = config.augmentation
     if not isinstance(augmentation, ObjectAugmentation):

@@ -11,11 +11,11 @@ import torch
 
 from internimage.checkpoints.folder import DESCRIPTION_FILE, from_plain, written_aside
 from internimage.data.augmentation import Augmentation, batch_mixing, training_transform
-from internimage.data.coco import ObjectSplits
+from internimage.data.coco import ObjectImages
 from internimage.data.dataset import ImageDataset, OnCorrupt
-from internimage.data.labelled import Splits, read_splits
-from internimage.data.regions import RegionSplits
-from internimage.data.samples import LabelledImages
+from internimage.data.labelled import read_splits
+from internimage.data.regions import RegionImages
+from internimage.data.samples import LabelledImages, Splits
 from internimage.errors import ConfigError, TrainingError
 from internimage.factory import create_model, load_model
 from internimage.images import Preprocessing
@@ -28,7 +28,7 @@ from internimage.training.detection import prepare_detection
 from internimage.training.segmentation import prepare_segmentation
 from internimage.training.trainer import Reporter, Trainer
 
-AnySplits: TypeAlias = Splits | ObjectSplits | RegionSplits
+AnySplits: TypeAlias = Splits[LabelledImages] | Splits[ObjectImages] | Splits[RegionImages]
 RUN_FILE = "run.json"
 _ONE_PIXEL = 32  # images up to this size end in a map of one pixel
 
@@ -76,7 +76,9 @@ def _prepare(config: RunConfig, folder: Path, reporter: Reporter, cpu: bool) -> 
     return _prepare_classification(config, folder, reporter, cpu)
 
 
-def _prepare_classification(config: RunConfig, folder: Path, reporter: Reporter, cpu: bool) -> tuple[Trainer, Splits]:
+def _prepare_classification(
+    config: RunConfig, folder: Path, reporter: Reporter, cpu: bool
+) -> tuple[Trainer, Splits[LabelledImages]]:
     if not isinstance(config.augmentation, Augmentation):
         raise ConfigError(f"{config.model} is a classifier; its augmentation is an {Augmentation.__name__}")
     splits = read_splits(Path(config.data), val_fraction=config.val_fraction, seed=config.training.seed)

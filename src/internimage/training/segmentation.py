@@ -9,7 +9,8 @@ import torch
 
 from internimage.data.region_augmentation import RegionAugmentation, TrainingTransform
 from internimage.data.region_dataset import RegionDataset
-from internimage.data.regions import RegionImages, RegionSplits, read_region_splits
+from internimage.data.regions import RegionImages, read_region_splits
+from internimage.data.samples import Splits
 from internimage.errors import ConfigError, DataError, ImageReadError
 from internimage.images import FitPreprocessing
 from internimage.models.upernet import UperNet
@@ -21,7 +22,7 @@ from internimage.training.trainer import Reporter, Trainer
 
 def prepare_segmentation(
     config: RunConfig, folder: Path, reporter: Reporter, cpu: bool
-) -> tuple[Trainer, RegionSplits]:
+) -> tuple[Trainer, Splits[RegionImages]]:
     """The trainer of a segmenter."""
     augmentation = config.augmentation
     if not isinstance(augmentation, RegionAugmentation):
