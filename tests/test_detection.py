@@ -188,7 +188,17 @@ def test_names_and_shapes_are_those_of_every_released_detector(shared: Path) -> 
 
 
 def released(shared: Path, golden: str) -> tuple[Any, Any, dict[str, Any], MaskRCNN | CascadeRCNN]:
-    """The law of the reference's weights, its numbers, how they were made, and the model with those weights."""
+    """As :func:`reference`, of a released detector."""
+    data = np.load(shared / "goldens" / "detection" / f"{golden}.npz")
+    stem = Path(json.loads(str(data["meta_json"]))["config"]).stem
+    return reference(shared, golden, stem, build(stem))
+
+
+def reference(shared: Path, golden: str, stem: str, model: Any) -> tuple[Any, Any, dict[str, Any], Any]:
+    """The law of the reference's weights, its numbers, how they were made, and ``model`` with those weights.
+
+    ``stem`` is that of the configuration with the names of the weights.
+    """
     spec = importlib.util.spec_from_file_location("fill_detection", shared / "goldens" / "fill_detection.py")
     assert spec
     assert spec.loader
@@ -196,12 +206,11 @@ def released(shared: Path, golden: str) -> tuple[Any, Any, dict[str, Any], MaskR
     spec.loader.exec_module(fill)
     data = np.load(shared / "goldens" / "detection" / f"{golden}.npz")
     meta = json.loads(str(data["meta_json"]))
-    manifest = read(shared / CONFIGURATIONS / f"{Path(meta['config']).stem}.json")
+    manifest = read(shared / CONFIGURATIONS / f"{stem}.json")
     state = {k: torch.zeros(v[0], dtype=getattr(torch, v[1])) for k, v in manifest["state_dict"].items()}
     fill.fill_state_dict(state, seed=0)
     overrides = read(shared / "goldens" / "fill_detection_overrides.json")
     fill.apply_overrides(state, overrides[meta.get("overrides", golden)])
-    model = build(Path(meta["config"]).stem)
     model.load_state_dict({ours: state[name] for name, ours in to_ours(state, "official", model.config).items()})
     return fill, data, meta, model
 

@@ -13,6 +13,7 @@ from typing import Any, Literal, TypeVar
 import torch
 from torch import nn
 
+from internimage.backbones.composite import CompositeBackbone, build_backbone
 from internimage.backbones.internimage import InternImage, InternImageConfig
 from internimage.checkpoints import convert, files, folder, hub, layouts, loading
 from internimage.checkpoints.layouts import Config
@@ -21,6 +22,7 @@ from internimage.errors import CheckpointMismatchError, ConfigError, DownloadErr
 from internimage.labels import imagenet22k_to_1k, load_labels, load_palette
 from internimage.models.cascade_rcnn import CascadeRCNN, CascadeRCNNConfig
 from internimage.models.classifier import ClassifierConfig, ImageClassifier
+from internimage.models.dino import DINO, DINOConfig
 from internimage.models.mask2former import Mask2Former, Mask2FormerConfig
 from internimage.models.mask_rcnn import MaskRCNN, MaskRCNNConfig
 from internimage.models.segformer import SegFormer, SegFormerConfig
@@ -42,6 +44,7 @@ ARCHITECTURES: dict[str, Architecture] = {
     "image_classifier": Architecture(ClassifierConfig, ImageClassifier),
     "mask_rcnn": Architecture(MaskRCNNConfig, MaskRCNN),
     "cascade_rcnn": Architecture(CascadeRCNNConfig, CascadeRCNN),
+    "dino": Architecture(DINOConfig, DINO),
     "upernet": Architecture(UperNetConfig, UperNet),
     "segformer": Architecture(SegFormerConfig, SegFormer),
     "mask2former": Architecture(Mask2FormerConfig, Mask2Former),
@@ -292,15 +295,16 @@ def _build_backbone(
     device: str | torch.device | None,
     dtype: torch.dtype | None,
     out_indices: Sequence[int],
-) -> InternImage:
+) -> InternImage | CompositeBackbone:
     """The backbone of a model, from a file of the whole model or of the backbone alone."""
+    composite = config.composite if isinstance(config, DINOConfig) else None
     if path is None:
-        return _on(InternImage(config.backbone, out_indices), device, dtype)
+        return _on(build_backbone(config.backbone, composite, out_indices), device, dtype)
     file = files.open_checkpoint(path)
     mapping = loading.names_in(file, config)
     head = [ours for ours in mapping.values() if not ours.startswith(_BACKBONE_PREFIX)]
     with torch.device("meta"):
-        model = InternImage(config.backbone, out_indices)
+        model = build_backbone(config.backbone, composite, out_indices)
     expected = {_BACKBONE_PREFIX + name: spec for name, spec in loading.model_specs(model).items()}
     selected = loading.match(file, mapping, expected, unused=head)
     selected = {theirs: ours.removeprefix(_BACKBONE_PREFIX) for theirs, ours in selected.items()}

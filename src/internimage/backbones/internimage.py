@@ -311,6 +311,7 @@ class InternImage(nn.Module):
     Args:
         config: the architecture.
         out_indices: stages whose maps ``forward`` returns, in ascending order; later stages are not computed.
+        with_stem: False leaves the stem out, for a network that shares another's, see :meth:`from_stem`.
 
     The maps are taken before downsampling, after the stage's norm where it has one.  Any image size of at least 1x1
     works; sizes round up.  Images are RGB, normalised as the weights expect.
@@ -318,14 +319,16 @@ class InternImage(nn.Module):
 
     description: ModelDescription | None = None
 
-    def __init__(self, config: InternImageConfig, out_indices: Sequence[int] = (0, 1, 2, 3)) -> None:
+    def __init__(
+        self, config: InternImageConfig, out_indices: Sequence[int] = (0, 1, 2, 3), *, with_stem: bool = True
+    ) -> None:
         super().__init__()
         self.config = config
         self.out_indices = tuple(out_indices)
         count = len(config.depths)
         if not self.out_indices or self.out_indices != tuple(sorted(set(self.out_indices) & set(range(count)))):
             raise ConfigError(f"out_indices {self.out_indices} are not ascending stage numbers from 0 to {count - 1}")
-        self.stem = Stem(config.channels, config)
+        self.stem = Stem(config.channels, config) if with_stem else None
         self.stages = nn.ModuleList(Stage(index, config) for index in range(count))
         self._frozen_stages = 0
         for module in self.modules():
@@ -350,10 +353,14 @@ class InternImage(nn.Module):
     def forward(self, images: Tensor) -> list[Tensor]:
         if images.dim() != 4 or images.shape[1] != 3:
             raise InputSizeError(f"images are {tuple(images.shape)}; expected (N, 3, H, W)")
-        x = self.stem(images)
+        assert self.stem is not None
+        return self.from_stem(self.stem(images))
+
+    def from_stem(self, x: Tensor, feeds: Sequence[Tensor] | None = None) -> list[Tensor]:
+        """The maps, from what the stem gives: (N, H, W, channels); ``feeds``, likewise, are added before each stage."""
         maps = []
         for index, stage in enumerate(self._stages()[: self.out_indices[-1] + 1]):
-            x = stage(x)
+            x = stage(x if feeds is None else x + feeds[index])
             if index in self.out_indices:
                 maps.append(x.permute(0, 3, 1, 2))
             if stage.downsample is not None and index < self.out_indices[-1]:
@@ -394,7 +401,7 @@ class InternImage(nn.Module):
         if not self._frozen_stages:
             return []
         # A stage's downsampling layer belongs to the next stage: it is trained with the first stage that is.
-        frozen: list[nn.Module] = [self.stem]
+        frozen: list[nn.Module] = [] if self.stem is None else [self.stem]
         for index, stage in enumerate(self._stages()[: self._frozen_stages]):
             frozen += [child for name, child in stage.named_children() if name != "downsample"]
             if index + 1 < self._frozen_stages and stage.downsample is not None:

@@ -17,6 +17,7 @@ from internimage.backbones.internimage import InternImageConfig, NormLayer
 from internimage.errors import CheckpointMismatchError
 from internimage.models.cascade_rcnn import CascadeRCNNConfig
 from internimage.models.classifier import ClassifierConfig
+from internimage.models.dino import DINOConfig
 from internimage.models.mask2former import Mask2FormerConfig
 from internimage.models.mask_rcnn import MaskRCNNConfig
 from internimage.models.segformer import SegFormerConfig
@@ -24,7 +25,13 @@ from internimage.models.upernet import UperNetConfig
 
 Layout = Literal["ours", "official", "hf"]
 Config: TypeAlias = (
-    ClassifierConfig | MaskRCNNConfig | CascadeRCNNConfig | UperNetConfig | SegFormerConfig | Mask2FormerConfig
+    ClassifierConfig
+    | MaskRCNNConfig
+    | CascadeRCNNConfig
+    | DINOConfig
+    | UperNetConfig
+    | SegFormerConfig
+    | Mask2FormerConfig
 )
 ModelConfig: TypeAlias = Config | InternImageConfig
 
@@ -148,8 +155,8 @@ _PIXEL_DECODER = (
     ("level_embedding.*", "level_encoding.*"),
     ("layers.#.attention.*", "encoder.layers.#.attentions.0.*"),
     ("layers.#.norm1.*", "encoder.layers.#.norms.0.*"),
-    ("layers.#.linear1.*", "encoder.layers.#.ffns.0.layers.0.0.*"),
-    ("layers.#.linear2.*", "encoder.layers.#.ffns.0.layers.1.*"),
+    ("layers.#.feed_forward.linear1.*", "encoder.layers.#.ffns.0.layers.0.0.*"),
+    ("layers.#.feed_forward.linear2.*", "encoder.layers.#.ffns.0.layers.1.*"),
     ("layers.#.norm2.*", "encoder.layers.#.norms.1.*"),
     ("lateral.conv.*", "lateral_convs.0.conv.*"),
     ("lateral.norm.*", "lateral_convs.0.gn.*"),
@@ -166,12 +173,55 @@ _QUERIES = (
     ("layers.#.norm1.*", "transformer_decoder.layers.#.norms.0.*"),
     ("layers.#.self_attention.*", "transformer_decoder.layers.#.attentions.1.attn.*"),
     ("layers.#.norm2.*", "transformer_decoder.layers.#.norms.1.*"),
-    ("layers.#.linear1.*", "transformer_decoder.layers.#.ffns.0.layers.0.0.*"),
-    ("layers.#.linear2.*", "transformer_decoder.layers.#.ffns.0.layers.1.*"),
+    ("layers.#.feed_forward.linear1.*", "transformer_decoder.layers.#.ffns.0.layers.0.0.*"),
+    ("layers.#.feed_forward.linear2.*", "transformer_decoder.layers.#.ffns.0.layers.1.*"),
     ("layers.#.norm3.*", "transformer_decoder.layers.#.norms.2.*"),
     ("norm.*", "transformer_decoder.post_norm.*"),
     ("query_classifier.*", "cls_embed.*"),
     ("mask_embedding.*", "mask_embed.*"),
+)
+
+_DINO_NECK = (
+    ("lateral.#.conv.*", "convs.#.conv.*"),
+    ("lateral.#.norm.*", "convs.#.gn.*"),
+    ("coarser.conv.*", "extra_convs.0.conv.*"),
+    ("coarser.norm.*", "extra_convs.0.gn.*"),
+)
+
+_DINO = (
+    ("encoder.level_embedding", "transformer.level_embeds"),
+    ("encoder.layers.#.attention.*", "transformer.encoder.layers.#.attentions.0.*"),
+    ("encoder.layers.#.norm1.*", "transformer.encoder.layers.#.norms.0.*"),
+    ("encoder.layers.#.norm2.*", "transformer.encoder.layers.#.norms.1.*"),
+    ("layers.#.self_attention.*", "transformer.decoder.layers.#.attentions.0.attn.*"),
+    ("layers.#.cross_attention.*", "transformer.decoder.layers.#.attentions.1.*"),
+    ("layers.#.norm1.*", "transformer.decoder.layers.#.norms.0.*"),
+    ("layers.#.norm2.*", "transformer.decoder.layers.#.norms.1.*"),
+    ("layers.#.norm3.*", "transformer.decoder.layers.#.norms.2.*"),
+    ("box_position.*", "transformer.decoder.ref_point_head.*"),
+    ("norm.*", "transformer.decoder.norm.*"),
+    ("proposal.*", "transformer.enc_output.*"),
+    ("proposal_norm.*", "transformer.enc_output_norm.*"),
+    ("query_embedding.*", "transformer.query_embed.*"),
+    ("classifiers.#.*", "cls_branches.#.*"),
+    ("regressors.#.*", "reg_branches.#.*"),
+    ("label_embedding.*", "label_embedding.*"),
+)
+
+_FEED_FORWARD = (
+    ("linear1.*", "layers.0.0.*"),
+    ("linear2.*", "layers.1.*"),
+)
+
+_SPLIT_FEED_FORWARD = (
+    ("bias", "fc2_bias"),
+    ("linear1.#.*", "fc1_#.*"),
+    ("linear2.#.*", "fc2_#.*"),
+)
+
+_COMPOSITE = (
+    ("branches.#.feed_scale#", "cb_modules.#.gamma#"),
+    ("links.#.#.*", "cb_linears.#.#.*"),
 )
 
 _NORM_POSITION: dict[NormLayer, str] = {"layer": "1", "batch": "0"}
@@ -182,7 +232,8 @@ def layout_of(names: Iterable[str]) -> Layout:
     """Recognise a layout by its names."""
     names = list(names)
     roots = {name.split(".", 1)[0] for name in names}
-    if "patch_embed" in roots or any(name.startswith("backbone.patch_embed.") for name in names):
+    stems = ("backbone.patch_embed.", "backbone.cb_modules.0.patch_embed.")
+    if "patch_embed" in roots or any(name.startswith(stems) for name in names):
         return "official"
     if "model" in roots:
         return "hf"
@@ -245,6 +296,17 @@ def _table(config: ModelConfig) -> tuple[tuple[str, str], ...]:
         rows = _within("backbone.", "backbone.", _BACKBONE) + _PYRAMID
         rows += _within(f"box_{ours}.", f"roi_head.bbox_{theirs}.", _BOX_HEAD)
         rows += _within(f"mask_{ours}.", f"roi_head.mask_{theirs}.", _MASK_HEAD) if config.mask_width else ()
+    elif isinstance(config, DINOConfig):
+        norm = config.backbone.norm_layer
+        rows = _within("backbone.", "backbone.", _BACKBONE)
+        if config.composite is not None:
+            rows = _within("backbone.branches.#.", "backbone.cb_modules.#.", _BACKBONE)
+            rows += _within("backbone.", "backbone.", _COMPOSITE)
+        rows += _within("neck.", "neck.0." if config.composite else "neck.", _DINO_NECK)
+        rows += _within("", "bbox_head.", _DINO)
+        parts = _FEED_FORWARD if config.parts == 1 else _SPLIT_FEED_FORWARD
+        for ours, theirs in (("encoder.layers.#", "encoder.layers.#"), ("layers.#", "decoder.layers.#")):
+            rows += _within(f"{ours}.feed_forward.", f"bbox_head.transformer.{theirs}.ffns.0.", parts)
     elif isinstance(config, UperNetConfig | SegFormerConfig | Mask2FormerConfig):
         norm = config.backbone.norm_layer
         rows = _within("backbone.", "backbone.", _BACKBONE)

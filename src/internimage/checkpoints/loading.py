@@ -14,9 +14,9 @@ from internimage.errors import CheckpointMismatchError
 
 _LISTED = 6
 _CLASS_TENSOR = re.compile(
-    r"((auxiliary\.|query_)?classifier|metadata_head\.fc|box_heads?(\.\d+)?\.(classifier|regressor)|mask_heads?(\.\d+)?\.logits)\.(weight|bias)"
+    r"((auxiliary\.|query_)?classifier|classifiers\.\d+|label_embedding|metadata_head\.fc|box_heads?(\.\d+)?\.(classifier|regressor)|mask_heads?(\.\d+)?\.logits)\.(weight|bias)"
 )
-_FIRST_CLASSIFIER = re.compile(r"(?P<background>box_heads?(\.0)?\.|query_)?classifier\.weight")
+_FIRST_CLASSIFIER = re.compile(r"((?P<background>box_heads?(\.0)?\.|query_)?classifier|classifiers\.0)\.weight")
 
 
 def model_specs(model: nn.Module) -> dict[str, TensorSpec]:

@@ -16,14 +16,14 @@ def group_norm(channels: int) -> nn.Module:
 
 
 class ConvNorm(nn.Module):
-    """Maps (N, C, H, W) to maps of the same size: convolution, norm and, if asked for, ReLU.
+    """Maps (N, C, H, W) to maps of the same size over ``stride``: convolution, norm and, if asked for, ReLU.
 
     Args:
         in_channels: C.
         channels: width of the result.
         kernel_size: odd.
         norm: makes the norm for a number of channels.
-        bias: of the convolution.
+        stride, bias: of the convolution.
         relu: whether a ReLU follows.
     """
 
@@ -34,11 +34,12 @@ class ConvNorm(nn.Module):
         kernel_size: int,
         *,
         norm: Norm = nn.BatchNorm2d,
+        stride: int = 1,
         bias: bool = False,
         relu: bool = True,
     ) -> None:
         super().__init__()
-        self.conv = nn.Conv2d(in_channels, channels, kernel_size, padding=kernel_size // 2, bias=bias)
+        self.conv = nn.Conv2d(in_channels, channels, kernel_size, stride, kernel_size // 2, bias=bias)
         self.norm = norm(channels)
         self.relu = relu
         nn.init.kaiming_normal_(self.conv.weight, mode="fan_out", nonlinearity="relu")

@@ -23,15 +23,33 @@ def sine_position(height: int, width: int, channels: int, device: torch.device |
 
     Rows and columns are counted from 1 and scaled to 2 pi at the last one (Carion et al., DETR, 2020, section A.4).
     """
+    rows, columns = (torch.ones(1, extent, dtype=torch.bool, device=device) for extent in (height, width))
+    return padded_sine_position(rows, columns, channels)[0]
+
+
+def padded_sine_position(rows: Tensor, columns: Tensor, channels: int, base: float = _BASE) -> Tensor:
+    """As :func:`sine_position`, for images that fill the first rows and columns of a map: (N, channels, H, W).
+
+    Args:
+        rows, columns: (N, H) and (N, W) bool, which of them belong to each image; the last one is at 2 pi.
+        channels: of the result, a multiple of 4.
+        base: the longest wave over the shortest.
+    """
     half = channels // 2
-    frequency = _BASE ** (2 * (torch.arange(half, device=device) // 2) / half)
     planes = []
-    for extent, shape in ((height, (1, height, 1)), (width, (1, 1, width))):
-        place = torch.arange(1, extent + 1, dtype=torch.float32, device=device)
-        angle = (place / (extent + _EPSILON) * (2 * math.pi))[None] / frequency[:, None]
-        wave = torch.stack([angle[0::2].sin(), angle[1::2].cos()], dim=1).flatten(0, 1)
-        planes.append(wave.reshape(half, *shape[1:]).expand(half, height, width))
-    return torch.cat(planes)
+    for inside, other, along in ((rows, columns, 2), (columns, rows, 3)):
+        place = inside.cumsum(1, dtype=torch.float32)
+        wave = waves(place / (place[:, -1:] + _EPSILON), half, base).transpose(1, 2).unsqueeze(5 - along)
+        beside = waves(place.new_zeros(1), half, base).reshape(1, half, 1, 1)
+        planes.append(torch.where(other[:, None].unsqueeze(along), wave, beside))
+    return torch.cat(planes, dim=1)
+
+
+def waves(share: Tensor, channels: int, base: float = _BASE) -> Tensor:
+    """Sines and cosines in turn, of ever longer waves, the shortest of length 1: (...) to (..., channels)."""
+    frequency = base ** (2 * (torch.arange(channels, device=share.device) // 2) / channels)
+    angle = (share * (2 * math.pi))[..., None] / frequency
+    return torch.stack([angle[..., 0::2].sin(), angle[..., 1::2].cos()], dim=-1).flatten(-2)
 
 
 def centres(shapes: Sequence[tuple[int, int]], device: torch.device | None = None) -> Tensor:
@@ -106,7 +124,14 @@ class DeformableAttention(nn.Module):
             nn.init.xavier_uniform_(layer.weight)
             nn.init.zeros_(layer.bias)
 
-    def forward(self, query: Tensor, places: Tensor, value: Tensor, shapes: Sequence[tuple[int, int]]) -> Tensor:
+    def forward(
+        self,
+        query: Tensor,
+        places: Tensor,
+        value: Tensor,
+        shapes: Sequence[tuple[int, int]],
+        padding: Tensor | None = None,
+    ) -> Tensor:
         """Queries (N, Q, C) at ``places`` of the maps ``value`` (N, S, C) to (N, Q, C).
 
         Args:
@@ -115,6 +140,7 @@ class DeformableAttention(nn.Module):
                 of a level's width and height.
             value: (N, S, C), the pixels of all levels one after the other.
             shapes: (height, width) of each level.
+            padding: (N, S) bool, pixels that count as zero.
         """
         heads, levels, points = self.grid
         offsets = self.sampling_offsets(query).unflatten(-1, (heads, levels, points, 2))
@@ -126,9 +152,44 @@ class DeformableAttention(nn.Module):
         else:
             step = offsets / points * places[:, :, None, :, None, 2:] * 0.5
         location = places[:, :, None, :, None, :2] + step
-        values = self.value_proj(value).unflatten(-1, (heads, -1))
+        values = self.value_proj(value)
+        if padding is not None:
+            values = values.masked_fill(padding[..., None], 0.0)
+        values = values.unflatten(-1, (heads, -1))
         result: Tensor = self.output_proj(ms_deform_attn(values, shapes, location, weights))
         return result
+
+
+class FeedForward(nn.Module):
+    """Two linear layers around a ReLU."""
+
+    def __init__(self, channels: int, width: int) -> None:
+        super().__init__()
+        self.linear1 = nn.Linear(channels, width)
+        self.linear2 = nn.Linear(width, channels)
+
+    def forward(self, x: Tensor) -> Tensor:
+        result: Tensor = self.linear2(F.relu(self.linear1(x)))
+        return result
+
+
+class SplitFeedForward(nn.Module):
+    """The same sum in parts, each as wide as the whole divided by their number; InternImage-G's detector has it so."""
+
+    def __init__(self, channels: int, width: int, parts: int) -> None:
+        super().__init__()
+        self.bias = nn.Parameter(torch.zeros(channels))
+        self.linear1 = nn.ModuleList(nn.Linear(channels, width // parts) for _ in range(parts))
+        self.linear2 = nn.ModuleList(nn.Linear(width // parts, channels, bias=False) for _ in range(parts))
+
+    def forward(self, x: Tensor) -> Tensor:
+        sums = [second(F.relu(first(x))) for first, second in zip(self.linear1, self.linear2, strict=True)]
+        return torch.stack(sums).sum(0) + self.bias
+
+
+def feed_forward(channels: int, width: int, parts: int = 1) -> nn.Module:
+    """A :class:`FeedForward`, in one or more parts."""
+    return FeedForward(channels, width) if parts == 1 else SplitFeedForward(channels, width, parts)
 
 
 class DeformableEncoderLayer(nn.Module):
@@ -136,19 +197,25 @@ class DeformableEncoderLayer(nn.Module):
 
     Args:
         channels, heads, levels: see :class:`DeformableAttention`.
-        width: between the two linear layers.
+        width, parts: of the two linear layers, see :func:`feed_forward`.
     """
 
-    def __init__(self, channels: int, heads: int, levels: int, width: int) -> None:
+    def __init__(self, channels: int, heads: int, levels: int, width: int, parts: int = 1) -> None:
         super().__init__()
         self.attention = DeformableAttention(channels, heads, levels)
+        self.feed_forward = feed_forward(channels, width, parts)
         self.norm1 = nn.LayerNorm(channels)
-        self.linear1 = nn.Linear(channels, width)
-        self.linear2 = nn.Linear(width, channels)
         self.norm2 = nn.LayerNorm(channels)
 
-    def forward(self, pixels: Tensor, position: Tensor, places: Tensor, shapes: Sequence[tuple[int, int]]) -> Tensor:
+    def forward(
+        self,
+        pixels: Tensor,
+        position: Tensor,
+        places: Tensor,
+        shapes: Sequence[tuple[int, int]],
+        padding: Tensor | None = None,
+    ) -> Tensor:
         """Pixels (N, S, C) of all levels; ``position`` is added to the queries, not to what they look at."""
-        pixels = self.norm1(pixels + self.attention(pixels + position, places, pixels, shapes))
-        result: Tensor = self.norm2(pixels + self.linear2(F.relu(self.linear1(pixels))))
+        pixels = self.norm1(pixels + self.attention(pixels + position, places, pixels, shapes, padding))
+        result: Tensor = self.norm2(pixels + self.feed_forward(pixels))
         return result

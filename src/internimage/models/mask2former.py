@@ -15,8 +15,8 @@ from internimage.description import ModelDescription
 from internimage.images.masks import UNKNOWN
 from internimage.layers.convolution import ConvNorm, group_norm
 from internimage.layers.segmentation import Window, resize
-from internimage.layers.set_losses import mask_losses, match_masks
-from internimage.layers.transformer import Attention, DeformableEncoderLayer, centres, sine_position
+from internimage.layers.set_losses import mask_losses, match_masks, mean_over_processes
+from internimage.layers.transformer import Attention, DeformableEncoderLayer, FeedForward, centres, sine_position
 
 _LEVELS = 3  # maps of stride 32, 16, 8 that pixels and queries look at
 _CLASS_WEIGHT, _PIXEL_WEIGHT, _DICE_WEIGHT = 2.0, 5.0, 5.0
@@ -106,11 +106,10 @@ class DecoderLayer(nn.Module):
     def __init__(self, channels: int, heads: int, width: int) -> None:
         super().__init__()
         self.cross_attention = Attention(channels, heads)
-        self.norm1 = nn.LayerNorm(channels)
         self.self_attention = Attention(channels, heads)
+        self.feed_forward = FeedForward(channels, width)
+        self.norm1 = nn.LayerNorm(channels)
         self.norm2 = nn.LayerNorm(channels)
-        self.linear1 = nn.Linear(channels, width)
-        self.linear2 = nn.Linear(width, channels)
         self.norm3 = nn.LayerNorm(channels)
 
     def forward(self, queries: Tensor, names: Tensor, keys: Tensor, values: Tensor, allowed: Tensor) -> Tensor:
@@ -118,7 +117,7 @@ class DecoderLayer(nn.Module):
         queries = self.norm1(queries + self.cross_attention(queries + names, keys, values, allowed))
         named = queries + names
         queries = self.norm2(queries + self.self_attention(named, named, queries))
-        result: Tensor = self.norm3(queries + self.linear2(F.relu(self.linear1(queries))))
+        result: Tensor = self.norm3(queries + self.feed_forward(queries))
         return result
 
 
@@ -201,7 +200,7 @@ class Mask2Former(nn.Module):
         labels = [one.unique() for one in truth]
         labels = [one[one != UNKNOWN] for one in labels]
         masks = [one[None] == each[:, None, None] for one, each in zip(truth, labels, strict=True)]
-        total = _mean_over_processes(truth.new_tensor(sum(map(len, labels)), dtype=torch.float32)).clamp(min=1)
+        total = mean_over_processes(truth.new_tensor(sum(map(len, labels)), dtype=torch.float32)).clamp(min=1)
         weight = truth.new_ones(self.config.num_classes + 1, dtype=torch.float32)
         weight[-1] = _NOTHING_WEIGHT
         results = {}
@@ -231,10 +230,3 @@ def _within(masks: Tensor, size: Sequence[int]) -> Tensor:
     """Which pixels of a level (N, Q, S) a query may look at: those within its mask; all, if there is none."""
     inside = resize(masks.detach(), size).flatten(2) >= 0
     return inside | ~inside.any(-1, keepdim=True)
-
-
-def _mean_over_processes(count: Tensor) -> Tensor:
-    if not (torch.distributed.is_available() and torch.distributed.is_initialized()):
-        return count
-    torch.distributed.all_reduce(count)
-    return count / torch.distributed.get_world_size()

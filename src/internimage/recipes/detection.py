@@ -4,41 +4,45 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from internimage.backbones.composite import CompositeConfig
 from internimage.backbones.internimage import InternImageConfig
 from internimage.checkpoints.hub import HubFile, PackagedModel
 from internimage.images import FitPreprocessing
 from internimage.layers.detection import DetectionConfig
 from internimage.models.cascade_rcnn import CascadeRCNNConfig
+from internimage.models.dino import DINOConfig
 from internimage.models.mask_rcnn import MaskRCNNConfig
 from internimage.recipes.classification import BACKBONES
 from internimage.recipes.recipe import MeasuredScore, PublishedScore, Recipe
 
 
 def _backbone(name: str) -> InternImageConfig:
-    """As in the classifiers, but for the layer scales, which start at 1."""
-    return replace(BACKBONES[name], layer_scale=1.0)
+    """As in the classifiers, but for the layer scales, which start at 1; H and G have none."""
+    return BACKBONES[name] if name in ("H", "G") else replace(BACKBONES[name], layer_scale=1.0)
 
 
 def _recipe(
     name: str,
-    config: MaskRCNNConfig | CascadeRCNNConfig,
+    config: MaskRCNNConfig | CascadeRCNNConfig | DINOConfig,
     parameters: int,
     gmacs: float,
     published: PublishedScore | None,
     *,
     labels: str | None = "coco",
     size: int = 800,
+    long: int | None = None,
     packaged: bool = False,
     measured: MeasuredScore | None = None,
     note: str = "",
 ) -> Recipe:
+    kinds = {MaskRCNNConfig: "mask_rcnn", CascadeRCNNConfig: "cascade_rcnn", DINOConfig: "dino"}
     released = HubFile("OpenGVLab/InternImage", f"{name}.pth") if published else None
     return Recipe(
         name=name,
         task="detection",
-        architecture="mask_rcnn" if isinstance(config, MaskRCNNConfig) else "cascade_rcnn",
+        architecture=kinds[type(config)],
         config=config,
-        preprocessing=FitPreprocessing(size, round(size * 1333 / 800)),
+        preprocessing=FitPreprocessing(size, long or round(size * 1333 / 800)),
         parameters=parameters,
         gmacs=gmacs,
         labels=labels,
@@ -51,6 +55,23 @@ def _recipe(
 
 def _coco(boxes: float, masks: float, flops: str) -> PublishedScore:
     return PublishedScore("COCO box AP", boxes, flops, masks)
+
+
+def _large(
+    name: str,
+    config: DINOConfig,
+    parameters: int,
+    gmacs: float,
+    score: float,
+    *,
+    several: float | None = None,
+    data: str = "COCO",
+    note: str = "",
+) -> Recipe:
+    """Pre-trained on Objects365; pictures of 1000 pixels and more."""
+    published = PublishedScore(f"{data} box AP", score, None, multi_scale=several)
+    labels = {"COCO": "coco", "VOC 2007": "voc"}.get(data)
+    return _recipe(name, config, parameters, gmacs, published, labels=labels, size=1000, long=2000, note=note)
 
 
 _T, _S, _B = (MaskRCNNConfig(_backbone(name)) for name in "TSB")
@@ -75,6 +96,10 @@ _SMALL = MaskRCNNConfig(
     detections=DetectionConfig(keep=300),
     sampled_regions=128,
 )
+
+_DINO_H = DINOConfig(_backbone("H"), denoising=1000)
+_DINO_CB = replace(_DINO_H, composite=CompositeConfig(half_precision_scale=True))
+_SMALL_DINO = DINOConfig(BACKBONES["atto"], channels=128, queries=100, encoder_layers=3, decoder_layers=3, width=512)
 
 RECIPES = (
     _recipe(
@@ -141,5 +166,65 @@ RECIPES = (
         None,
         labels="crowdhuman",
         note="people in crowds; boxes alone; no weights were published",
+    ),
+    _recipe(
+        "dino_internimage_atto",
+        _SMALL_DINO,
+        0,
+        0,
+        None,
+        labels=None,
+        size=320,
+        note="ours, for CPUs and quick fine-tuning",
+    ),
+    _recipe(
+        "dino_4scale_internimage_t_1x_coco",
+        DINOConfig(_backbone("T"), detections=DetectionConfig(0.0, 0.7, 100)),
+        48_736_828,
+        0,
+        PublishedScore("COCO box AP", 53.9, None),
+    ),
+    *(
+        _recipe(name, DINOConfig(_backbone("L")), 241_033_214, 0, PublishedScore("COCO box AP", score, None))
+        for name, score in (
+            ("dino_4scale_internimage_l_1x_coco_0.1x_backbone_lr", 57.6),
+            ("dino_4scale_internimage_l_1x_coco_layer_wise_lr", 57.5),
+        )
+    ),
+    _large("dino_4scale_internimage_h_objects365_coco", _DINO_H, 1_098_725_884, 0, 63.4),
+    _large(
+        "dino_4scale_internimage_g_objects365_coco",
+        DINOConfig(_backbone("G"), denoising=1000, parts=4),
+        3_082_611_660,
+        0,
+        64.2,
+    ),
+    _large("dino_4scale_cbinternimage_h_objects365_coco", _DINO_CB, 2_178_558_124, 0, 64.5, several=65.0),
+    _large(
+        "dino_4scale_cbinternimage_h_objects365_lvis",
+        replace(_DINO_CB, num_classes=1203),
+        2_180_865_889,
+        0,
+        65.8,
+        data="LVIS minival",
+        note="62.3 on LVIS val, 63.2 with several views; classes are numbered",
+    ),
+    _large(
+        "dino_4scale_cbinternimage_h_objects365_openimages",
+        replace(_DINO_CB, num_classes=601),
+        2_179_628_779,
+        0,
+        74.1,
+        data="OpenImages",
+        note="classes are numbered",
+    ),
+    _large(
+        "dino_4scale_cbinternimage_h_objects365_voc0712",
+        replace(_DINO_CB, num_classes=20),
+        2_178_434_824,
+        0,
+        94.0,
+        data="VOC 2007",
+        note="97.2 on VOC 2012",
     ),
 )

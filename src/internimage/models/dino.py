@@ -1,0 +1,415 @@
+"""DINO (Zhang et al., 2023, https://arxiv.org/abs/2203.03605) on InternImage, plain or composite."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from itertools import pairwise
+from typing import NamedTuple, overload
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from internimage.backbones.composite import CompositeBackbone, CompositeConfig, build_backbone
+from internimage.backbones.internimage import InternImageConfig
+from internimage.description import ModelDescription
+from internimage.layers.boxes import clip
+from internimage.layers.convolution import ConvNorm, group_norm
+from internimage.layers.denoising import NoisyObjects, noisy_objects
+from internimage.layers.detection import DetectionConfig, GroundTruth, RawDetections
+from internimage.layers.set_losses import corners, match_boxes, mean_over_processes, set_box_losses
+from internimage.layers.transformer import (
+    Attention,
+    DeformableAttention,
+    DeformableEncoderLayer,
+    feed_forward,
+    padded_sine_position,
+    waves,
+)
+
+_LEVELS = 4
+_POSITION_BASE = 20.0
+_FIRST_SIZE = 0.05  # of the boxes that the finest level's pixels propose, as a share of the image
+_MARGIN = 0.01  # proposals nearer to the image's edge are left out
+_EPSILON = 1e-3
+_PRIOR = 0.01  # probability of a class at the start
+_ASSISTANT_WEIGHT = 0.5  # of the losses on all but the last branch of a composite backbone
+
+
+@dataclass(frozen=True)
+class DINOConfig:
+    """Architecture of a DINO.
+
+    Attributes:
+        backbone: the backbone's architecture.
+        num_classes: classes of objects.
+        composite: several such backbones put together; None for one.
+        channels: width of everything after the backbone, a multiple of 32.
+        queries: boxes that are proposed.
+        encoder_layers, decoder_layers: of the pixels' and the queries' transformer.
+        width, parts: of the two linear layers in each of them, see :func:`feed_forward`.
+        denoising: true objects with noise that are shown to the decoder in training, about, for each image.
+        detections: which boxes are reported; ``nms_threshold`` acts on several views of a picture alone.
+    """
+
+    backbone: InternImageConfig
+    num_classes: int = 80
+    composite: CompositeConfig | None = None
+    channels: int = 256
+    queries: int = 900
+    encoder_layers: int = 6
+    decoder_layers: int = 6
+    width: int = 2048
+    parts: int = 1
+    denoising: int = 100
+    detections: DetectionConfig = field(default_factory=lambda: DetectionConfig(0.0, 0.7, 300))
+
+    @property
+    def heads(self) -> int:
+        """Heads of every attention: 32 channels each."""
+        return self.channels // 32
+
+
+class ChannelMapper(nn.Module):
+    """Maps (N, C_i, H_i, W_i), fine to coarse, to as many of equal width, and one more of half the coarsest's size."""
+
+    def __init__(self, in_channels: Sequence[int], channels: int) -> None:
+        super().__init__()
+        self.lateral = nn.ModuleList(ConvNorm(width, channels, 1, norm=group_norm, relu=False) for width in in_channels)
+        self.coarser = ConvNorm(in_channels[-1], channels, 3, norm=group_norm, stride=2, relu=False)
+
+    def forward(self, maps: Sequence[Tensor]) -> list[Tensor]:
+        same = [project(one) for project, one in zip(self.lateral, maps, strict=True)]
+        return [*same, self.coarser(maps[-1])]
+
+
+class Pixels(NamedTuple):
+    """Pixels of all levels, one level after the other.
+
+    Attributes:
+        values: (N, S, C).
+        anchors: (N, S, 4) a box around each: its centre, and a size that doubles from level to level; float32, as
+            shares of the image without its padding.
+        padding: (N, S) bool, which of them lie outside the images.
+        shares: (N, L, 2) how much of each level's width and height the images fill.
+        shapes: (height, width) of each level.
+    """
+
+    values: Tensor
+    anchors: Tensor
+    padding: Tensor
+    shares: Tensor
+    shapes: list[tuple[int, int]]
+
+
+class Boxes(NamedTuple):
+    """What the encoder or a layer of the decoder says: class logits (N, Q, K) and boxes (N, Q, 4), float32.
+
+    Boxes are centre and size, as shares of the image without its padding.
+    """
+
+    logits: Tensor
+    boxes: Tensor
+
+
+class Encoder(nn.Module):
+    """Deformable attention over four maps."""
+
+    def __init__(self, config: DINOConfig) -> None:
+        super().__init__()
+        self.level_embedding = nn.Parameter(torch.randn(_LEVELS, config.channels))
+        self.layers = nn.ModuleList(
+            DeformableEncoderLayer(config.channels, config.heads, _LEVELS, config.width, config.parts)
+            for _ in range(config.encoder_layers)
+        )
+
+    def forward(self, maps: Sequence[Tensor], filled: Sequence[tuple[Tensor, Tensor]]) -> Pixels:
+        """Maps (N, C, H_i, W_i), and which rows (N, H_i) and columns (N, W_i) of them the images fill."""
+        places, anchors = [], []
+        for level, (one, (rows, columns)) in enumerate(zip(maps, filled, strict=True)):
+            place = padded_sine_position(rows, columns, one.shape[1], _POSITION_BASE)
+            places.append((place + self.level_embedding[level, :, None, None]).flatten(2))
+            anchors.append(_anchors(rows, columns, _FIRST_SIZE * 2**level))
+        values = torch.cat([one.flatten(2) for one in maps], dim=2).transpose(1, 2)
+        position = torch.cat(places, dim=2).transpose(1, 2).to(values.dtype)
+        padding = torch.cat([~(rows[:, :, None] & columns[:, None]).flatten(1) for rows, columns in filled], dim=1)
+        shares = [torch.stack([columns.float().mean(1), rows.float().mean(1)], dim=1) for rows, columns in filled]
+        shapes = [(one.shape[2], one.shape[3]) for one in maps]
+        pixels = Pixels(values, torch.cat(anchors, dim=1), padding, torch.stack(shares, dim=1), shapes)
+        reference = pixels.anchors[:, :, None, :2] * pixels.shares[:, None]
+        for layer in self.layers:
+            values = layer(values, position, reference, shapes, padding)
+        return pixels._replace(values=values)
+
+
+class DecoderLayer(nn.Module):
+    """Queries look at each other, at pixels near their boxes, and go through two linear layers."""
+
+    def __init__(self, config: DINOConfig) -> None:
+        super().__init__()
+        channels = config.channels
+        self.self_attention = Attention(channels, config.heads)
+        self.cross_attention = DeformableAttention(channels, config.heads, _LEVELS)
+        self.feed_forward = feed_forward(channels, config.width, config.parts)
+        self.norm1 = nn.LayerNorm(channels)
+        self.norm2 = nn.LayerNorm(channels)
+        self.norm3 = nn.LayerNorm(channels)
+
+    def forward(
+        self, queries: Tensor, position: Tensor, boxes: Tensor, pixels: Pixels, allowed: Tensor | None
+    ) -> Tensor:
+        """Queries (N, Q, C) with ``position`` (N, Q, C) added; ``boxes`` (N, Q, L, 4); ``allowed`` (1, Q, Q)."""
+        named = queries + position
+        queries = self.norm1(queries + self.self_attention(named, named, queries, allowed))
+        seen = self.cross_attention(queries + position, boxes, pixels.values, pixels.shapes, pixels.padding)
+        queries = self.norm2(queries + seen)
+        result: Tensor = self.norm3(queries + self.feed_forward(queries))
+        return result
+
+
+class DINO(nn.Module):
+    """Images (N, 3, H, W), RGB, normalised and padded at the right and bottom, to objects, or to losses in training."""
+
+    description: ModelDescription | None = None
+
+    def __init__(self, config: DINOConfig) -> None:
+        super().__init__()
+        self.config = config
+        channels, steps = config.channels, config.decoder_layers
+        self.backbone = build_backbone(config.backbone, config.composite, (1, 2, 3))
+        self.neck = ChannelMapper(self.backbone.feature_channels, channels)
+        self.encoder = Encoder(config)
+        self.layers = nn.ModuleList(DecoderLayer(config) for _ in range(steps))
+        self.box_position = _linears(2 * channels, channels, channels)
+        self.norm = nn.LayerNorm(channels)
+        self.proposal = nn.Linear(channels, channels)
+        self.proposal_norm = nn.LayerNorm(channels)
+        self.query_embedding = nn.Embedding(config.queries, channels)
+        self.classifiers = nn.ModuleList(_classifier(channels, config.num_classes) for _ in range(steps + 1))
+        self.regressors = nn.ModuleList(_regressor(channels) for _ in range(steps + 1))
+        self.label_embedding = nn.Embedding(config.num_classes, channels)
+
+    def reset_classifier(self, num_classes: int) -> None:
+        """Start anew what depends on the classes; everything else stays."""
+        channels, count, like = self.config.channels, len(self.classifiers), self.query_embedding.weight
+        self.classifiers = nn.ModuleList(_classifier(channels, num_classes) for _ in range(count)).to(like)
+        self.label_embedding = nn.Embedding(num_classes, channels).to(like)
+        self.config = replace(self.config, num_classes=num_classes)
+
+    @overload
+    def forward(self, images: Tensor, sizes: Sequence[tuple[int, int]], scales: Tensor) -> list[RawDetections]: ...
+    @overload
+    def forward(
+        self, images: Tensor, sizes: Sequence[tuple[int, int]], scales: None, truths: Sequence[GroundTruth]
+    ) -> dict[str, Tensor]: ...
+    def forward(
+        self,
+        images: Tensor,
+        sizes: Sequence[tuple[int, int]],
+        scales: Tensor | None = None,
+        truths: Sequence[GroundTruth] | None = None,
+    ) -> list[RawDetections] | dict[str, Tensor]:
+        """Find objects, or, given ``truths``, the losses; see :meth:`MaskRCNN.forward`."""
+        if truths is not None:
+            return self.losses(images, sizes, truths)
+        assert scales is not None
+        pixels = self.encode(self.backbone(images), sizes, images.shape[2:])
+        last = self.decode(pixels, self.propose(pixels).boxes)
+        parts = zip(last.logits, last.boxes, sizes, scales, strict=True)
+        return [self._report(logits, boxes, size, scale) for logits, boxes, size, scale in parts]
+
+    def encode(self, maps: Sequence[Tensor], sizes: Sequence[tuple[int, int]], extent: Sequence[int]) -> Pixels:
+        """The backbone's maps through neck and encoder; ``sizes`` are those of the images in a batch of ``extent``."""
+        maps = self.neck(maps)
+        result: Pixels = self.encoder(maps, [_filled(sizes, extent, one) for one in maps])
+        return result
+
+    def propose(self, pixels: Pixels, chosen: Tensor | None = None) -> Boxes:
+        """Boxes around the pixels that look most like an object, best first, or around those of ``chosen`` (N, Q).
+
+        Pixels in the padding or near an edge of the image are seen as zeros, and their boxes have no limits, as in the
+        released detectors.
+        """
+        anchors = pixels.anchors
+        inside = ((anchors > _MARGIN) & (anchors < 1 - _MARGIN)).all(-1) & ~pixels.padding
+        start = torch.where(inside[..., None], (anchors / (1 - anchors)).log(), torch.inf)
+        features = self.proposal_norm(self.proposal(pixels.values.masked_fill(~inside[..., None], 0.0)))
+        logits = self.classifiers[-1](features)
+        if chosen is None:
+            count = min(self.config.queries, logits.shape[1])
+            chosen = logits.detach().max(-1).values.topk(count).indices
+        logits, features, start = (_at(chosen, one) for one in (logits, features, start))
+        return Boxes(logits, (self.regressors[-1](features).float() + start).sigmoid())
+
+    def decode(self, pixels: Pixels, boxes: Tensor) -> Boxes:
+        """What the last layer makes of proposed boxes (N, Q, 4)."""
+        queries = self._queries(boxes)
+        *earlier, last = range(len(self.layers))
+        for number in earlier:
+            queries = self._look(number, queries, boxes, pixels)
+            boxes = self._move(number, queries, boxes)
+        queries = self.norm(self._look(last, queries, boxes, pixels))
+        return Boxes(self.classifiers[last](queries), self._move(last, queries, boxes))
+
+    def decode_all(self, pixels: Pixels, boxes: Tensor, noise: NoisyObjects | None) -> Boxes:
+        """What all layers say, noisy objects first: logits (L, N, D + Q, K) and boxes (L, N, D + Q, 4).
+
+        A layer's boxes also teach the layer before it ("look forward twice", section 3.5).
+        """
+        queries, allowed = self._queries(boxes), None
+        if noise is not None:
+            known = self.label_embedding(noise.labels.clamp(min=0)) * (noise.labels >= 0)[..., None]
+            queries = torch.cat([known.to(queries.dtype), queries], dim=1)
+            boxes = torch.cat([_logit(noise.boxes).sigmoid(), boxes], dim=1)
+            allowed = noise.allowed[None]
+        all_logits, all_boxes = [], []
+        before = boxes
+        for number in range(len(self.layers)):
+            queries = self._look(number, queries, boxes, pixels, allowed)
+            normed = self.norm(queries)
+            all_logits.append(self.classifiers[number](normed))
+            all_boxes.append(self._move(number, normed, before))
+            before = self._move(number, queries, boxes)
+            boxes = before.detach()
+        return Boxes(torch.stack(all_logits), torch.stack(all_boxes))
+
+    def _queries(self, boxes: Tensor) -> Tensor:
+        return self.query_embedding.weight[: boxes.shape[1]].expand(len(boxes), -1, -1)
+
+    def _look(
+        self, number: int, queries: Tensor, boxes: Tensor, pixels: Pixels, allowed: Tensor | None = None
+    ) -> Tensor:
+        """One layer of the decoder, its boxes as shares of the padded maps."""
+        spread = boxes[:, :, None] * pixels.shares.repeat(1, 1, 2)[:, None]
+        place = waves(spread[:, :, 0][..., [1, 0, 2, 3]], self.config.channels // 2).flatten(2)
+        result: Tensor = self.layers[number](
+            queries, self.box_position(place.to(queries.dtype)), spread, pixels, allowed
+        )
+        return result
+
+    def _move(self, number: int, queries: Tensor, boxes: Tensor) -> Tensor:
+        return (self.regressors[number](queries).float() + _logit(boxes)).sigmoid()
+
+    def _report(self, logits: Tensor, boxes: Tensor, size: tuple[int, int], scale: Tensor) -> RawDetections:
+        """The best pairs of a query and a class of one image."""
+        config, classes = self.config.detections, logits.shape[1]
+        scores, index = logits.float().sigmoid().flatten().topk(min(config.keep, logits.numel()))
+        if config.score_threshold > 0:
+            index, scores = index[scores > config.score_threshold], scores[scores > config.score_threshold]
+        height, width = size
+        found = corners(boxes[index // classes]) * boxes.new_tensor([width, height, width, height])
+        return RawDetections(clip(found, size) / scale, scores, index % classes, None)
+
+    def losses(
+        self, images: Tensor, sizes: Sequence[tuple[int, int]], truths: Sequence[GroundTruth]
+    ) -> dict[str, Tensor]:
+        """Class, box and overlap of the proposals, of each layer, and of the noisy objects in each layer.
+
+        The branches of a composite backbone have losses of their own, which count half for all but the last one.
+        """
+        if not isinstance(self.backbone, CompositeBackbone):
+            return self._losses(self.backbone(images), sizes, images.shape[2:], truths)
+        *assistants, last = self.backbone.forward_branches(images)
+        results = self._losses(last, sizes, images.shape[2:], truths)
+        for number, maps in enumerate(assistants):
+            for name, loss in self._losses(maps, sizes, images.shape[2:], truths).items():
+                results[f"branch{number}_{name}"] = _ASSISTANT_WEIGHT * loss
+        return results
+
+    def _losses(
+        self,
+        maps: Sequence[Tensor],
+        sizes: Sequence[tuple[int, int]],
+        extent: Sequence[int],
+        truths: Sequence[GroundTruth],
+    ) -> dict[str, Tensor]:
+        pixels = self.encode(maps, sizes, extent)
+        proposals = self.propose(pixels)
+        count, classes = proposals.boxes.shape[1], self.config.num_classes
+        extents = proposals.boxes.new_tensor([(width, height, width, height) for height, width in sizes])
+        labels = [truth.labels for truth in truths]
+        true = [_centred(truth.boxes / one) for truth, one in zip(truths, extents, strict=True)]
+        noise = noisy_objects(labels, true, classes, count, self.config.denoising)
+        layers = self.decode_all(pixels, proposals.boxes.detach(), noise)
+        noisy = layers.boxes.shape[2] - count
+        found = Boxes(*(torch.cat([a[None], b[:, :, noisy:]]) for a, b in zip(proposals, layers, strict=True)))
+        with torch.no_grad():
+            objects, start = [], 0
+            for image, (label, box) in enumerate(zip(labels, true, strict=True)):
+                learnt = match_boxes(found.logits[:, image], found.boxes[:, image], label, box, extents[image])
+                objects.append(torch.where(learnt >= 0, learnt + start, -1))
+                start += len(label)
+        all_labels, all_boxes = torch.cat(labels), torch.cat(true)
+        matched = torch.stack(objects, dim=1)
+        losses = set_box_losses(*found, matched, all_labels, all_boxes, extents)
+        names = ["proposal", *(f"layer{number}" for number in range(1, len(self.layers) + 1))]
+        if noise is None:  # the same losses on every process, and a gradient for every parameter
+            zeros = (self.label_embedding.weight.sum() * 0.0).expand(len(self.layers))
+            losses_of_noise: tuple[Tensor, ...] = (zeros, zeros, zeros)
+            mean_over_processes(extents.new_zeros(()))
+        else:
+            denoised = Boxes(layers.logits[:, :, :noisy], layers.boxes[:, :, :noisy])
+            wanted = noise.objects.expand(len(self.layers), -1, -1)
+            losses_of_noise = set_box_losses(*denoised, wanted, all_labels, all_boxes, extents)
+        results: dict[str, Tensor] = {}
+        for kind, own, of_noise in zip(("class", "box", "overlap"), losses, losses_of_noise, strict=True):
+            results |= {f"{name}_{kind}": loss for name, loss in zip(names, own, strict=True)}
+            results |= {f"noise_{name}_{kind}": loss for name, loss in zip(names[1:], of_noise, strict=True)}
+        return results
+
+
+def _filled(sizes: Sequence[tuple[int, int]], extent: Sequence[int], map_: Tensor) -> tuple[Tensor, Tensor]:
+    """Which rows (N, H) and columns (N, W) of a map the images fill: those whose first pixel is one of theirs."""
+    results = []
+    for axis in (0, 1):
+        place = torch.arange(extent[axis], device=map_.device)
+        inside = place < torch.tensor([size[axis] for size in sizes], device=map_.device)[:, None]
+        results.append(F.interpolate(inside[:, None].float(), size=map_.shape[2 + axis], mode="nearest")[:, 0] > 0)
+    return results[0], results[1]
+
+
+def _anchors(rows: Tensor, columns: Tensor, size: float) -> Tensor:
+    """Boxes (N, H * W, 4) around the pixels of a map of which images fill ``rows`` and ``columns``."""
+    y, x = ((torch.arange(one.shape[1], device=one.device) + 0.5) / one.sum(1, keepdim=True) for one in (rows, columns))
+    centre = torch.stack(torch.broadcast_tensors(x[:, None], y[..., None]), dim=-1).flatten(1, 2)
+    return torch.cat([centre, torch.full_like(centre, size)], dim=-1)
+
+
+def _at(chosen: Tensor, values: Tensor) -> Tensor:
+    """Rows ``chosen`` (N, Q) of (N, S, C)."""
+    return values.gather(1, chosen[..., None].expand(-1, -1, values.shape[-1]))
+
+
+def _logit(share: Tensor) -> Tensor:
+    share = share.clamp(0, 1)
+    return (share.clamp(min=_EPSILON) / (1 - share).clamp(min=_EPSILON)).log()
+
+
+def _centred(boxes: Tensor) -> Tensor:
+    """Boxes (G, 4) of corners as centre and size."""
+    first, second = boxes.chunk(2, dim=-1)
+    return torch.cat([(first + second) / 2, second - first], dim=-1)
+
+
+def _linears(*widths: int) -> nn.Sequential:
+    """Linear layers with ReLUs between them."""
+    layers: list[nn.Module] = []
+    for inputs, outputs in pairwise(widths):
+        layers += [nn.Linear(inputs, outputs), nn.ReLU()]
+    return nn.Sequential(*layers[:-1])
+
+
+def _classifier(channels: int, num_classes: int) -> nn.Linear:
+    layer = nn.Linear(channels, num_classes)
+    nn.init.constant_(layer.bias, -math.log((1 - _PRIOR) / _PRIOR))
+    return layer
+
+
+def _regressor(channels: int) -> nn.Sequential:
+    """Starts with the boxes that it is given."""
+    layers = _linears(channels, channels, channels, 4)
+    for parameter in layers[-1].parameters():
+        nn.init.zeros_(parameter)
+    return layers
