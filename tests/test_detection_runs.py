@@ -12,6 +12,7 @@ import torch
 from accelerate.state import AcceleratorState, GradientState
 from PIL import Image
 from test_detectors import small_recipes as small_recipes
+from test_dino import FILES
 from test_inference import run
 from test_training import Silent
 from test_training import one_thread as one_thread
@@ -28,7 +29,7 @@ from internimage.training.config import RunConfig, TrainingConfig
 from internimage.training.defaults import default_object_settings
 from internimage.training.groups import parameter_rules
 from internimage.training.recipes import TRAINING_RECIPES
-from internimage.training.schedule import warmup_drops
+from internimage.training.schedule import warmup_cosine, warmup_drops
 from internimage.training.trainer import Trainer
 
 SMALL = TrainingConfig(track="none", epochs=2, batch_size=2, workers=0, warmup_epochs=0.5, drop_path=0.1, ema_decay=0.5)
@@ -250,34 +251,55 @@ DETECTORS = [name for name in TRAINING_RECIPES if recipes.get_recipe(name).task 
 @pytest.mark.parametrize("name", DETECTORS)
 def test_published_schedules_and_groups(shared: Path, name: str) -> None:
     """Every value, and the rate and decay of every parameter, as in the released configuration."""
-    given = json.loads((shared / f"spec/checkpoints/detection/{name}.json").read_text())
+    stem = {name: stem for stem, name in FILES.items()}.get(name, name)
+    given = json.loads((shared / f"spec/checkpoints/detection/{stem}.json").read_text())
     recipe, architecture = TRAINING_RECIPES[name], given["architecture"]
     training, options = recipe.training, given["optimizer"]["paramwise_cfg"]
     assert training.lr == given["optimizer"]["lr"]
-    assert training.batch_size * 8 == training.lr_batch_size == given["data"]["samples_per_gpu"] * 8
+    assert training.lr_batch_size == 16
+    assert training.batch_size == given["data"]["samples_per_gpu"]
     assert training.weight_decay == given["optimizer"]["weight_decay"]
-    assert training.epochs == given["runner"]["max_epochs"]
+    assert training.clip_norm == (given["optimizer_config"]["grad_clip"] or {"max_norm": 0.0})["max_norm"]
+    length = {"max_iters": training.updates} if training.updates else {"max_epochs": training.epochs}
+    assert length == {key: value for key, value in given["runner"].items() if key != "type"}
     assert list(training.lr_drops) == given["lr_config"]["step"]
+    assert training.lr_drops or warmup_cosine(20_000, 5, end=training.end_lr)(19_999) == 1.0
     assert training.warmup_start == given["lr_config"]["warmup_ratio"]
     assert round(training.warmup_epochs * 7330) == given["lr_config"]["warmup_iters"]
     assert training.drop_path == architecture["backbone"]["drop_path_rate"]
-    assert training.layer_decay == options["layer_decay_rate"]
+    assert training.layer_decay == options.get("layer_decay_rate", 1.0)
+    assert (
+        training.backbone_lr_scale == options.get("custom_keys", {"backbone": {"lr_mult": 1.0}})["backbone"]["lr_mult"]
+    )
     hooks = [hook for hook in given["runtime"]["custom_hooks"] if hook["type"] == "ExpMomentumEMAHook"]
     assert training.ema_decay == pytest.approx(1 - hooks[0]["momentum"] if hooks else 0.0)
-    assert Path(architecture["backbone"]["init_cfg"]["checkpoint"]).stem == recipe.init
+    start = architecture["backbone"]["init_cfg"]
+    assert recipe.init == (Path(start["checkpoint"]).stem if start else "pretrained")
     steps = {step["type"]: step for step in given["data"]["train"]["pipeline"]}
     assert isinstance(recipe.augmentation, ObjectAugmentation)
     assert recipe.augmentation.crop == ("AutoAugment" in steps)
-    scales = steps["AutoAugment"]["policies"][0][0]["img_scale"] if recipe.augmentation.crop else [(1333, 800)]
-    assert sorted(min(scale) for scale in scales) == sorted(recipe.augmentation.short_sides)
+    sides = recipe.augmentation.short_sides
+    if training.updates:
+        assert [(2000, sides[0]), (2000, sides[-1])] == [tuple(scale) for scale in steps["Resize"]["img_scale"]]
+        assert recipe.augmentation.long == 2000
+    else:
+        scales = steps["AutoAugment"]["policies"][0][0]["img_scale"] if recipe.augmentation.crop else [(1333, 800)]
+        assert sorted(min(scale) for scale in scales) == sorted(sides)
     with torch.device("meta"):
         model = ARCHITECTURES[recipes.get_recipe(name).architecture].model(recipes.get_recipe(name).config)
     rules = parameter_rules(
-        model, weight_decay=training.weight_decay, layer_decay=training.layer_decay, as_published=True
+        model,
+        weight_decay=training.weight_decay,
+        layer_decay=training.layer_decay,
+        deformable_lr_scale=training.deformable_lr_scale,
+        backbone_lr_scale=training.backbone_lr_scale,
+        as_published=True,
     )
     from internimage.checkpoints.layouts import from_ours
 
     official = from_ours(rules, "official", model.config)
     for ours, rule in rules.items():
-        group = given["param_groups"][given["state_dict"][official[ours]][3]]
+        scale = training.backbone_lr_scale if ours.startswith("backbone.") else 1.0
+        plain = {"lr_scale": scale, "weight_decay": training.weight_decay}  # of the one that does without groups
+        group = given["param_groups"].get(given["state_dict"][official[ours]][3], plain)
         assert (rule.lr_scale, rule.weight_decay) == pytest.approx((group["lr_scale"], group["weight_decay"])), ours

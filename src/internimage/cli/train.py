@@ -83,7 +83,7 @@ class _Train:
             trainer, splits = run.start(config, folder, reporter, cpu=self.cpu)
         if trainer.accelerator.is_main_process:
             sizes = f"{len(splits.train)} training, {len(splits.val)} validation images"
-            length = f"{trainer.config.epochs} epochs of {trainer.updates_per_epoch} updates"
+            length = f"{trainer.epochs} epochs of {trainer.updates_per_epoch} updates"
             print(f"{len(splits.train.classes)} classes; {sizes}; {length}")
             if isinstance(trainer.task, DetectionTask):
                 print(_what_is_learnt(trainer.task, splits))

@@ -16,13 +16,14 @@ from internimage.layers.boxes import suppress
 from internimage.layers.detection import DetectionConfig, RawDetections
 from internimage.layers.segmentation import Window
 from internimage.models.cascade_rcnn import CascadeRCNN
+from internimage.models.dino import DINO
 from internimage.models.mask2former import Mask2Former
 from internimage.models.mask_rcnn import MaskRCNN
 from internimage.models.segformer import SegFormer
 from internimage.models.upernet import UperNet
 from internimage.tasks import detection, segmentation
 
-Detector: TypeAlias = MaskRCNN | CascadeRCNN
+Detector: TypeAlias = MaskRCNN | CascadeRCNN | DINO
 Segmenter: TypeAlias = UperNet | SegFormer | Mask2Former
 
 

@@ -19,6 +19,7 @@ class TrainingConfig:
 
     Attributes:
         epochs: passes over the training images.
+        updates: stop after so many updates, if need be within an epoch; 0 for all ``epochs``.
         batch_size: images an update and process, before accumulation.
         accumulate: batches added up for one update.
         lr: peak learning rate of AdamW.
@@ -33,7 +34,8 @@ class TrainingConfig:
             0 for half a cosine.
         end_lr: last learning rate of the cosine over the peak.
         layer_decay: learning rate of a block over that of the next.
-        deformable_lr_scale: extra factor for offsets of deformable convolutions.
+        deformable_lr_scale: extra factor for offsets of deformable convolutions and attention.
+        backbone_lr_scale: extra factor for the backbone of a detector or segmenter.
         published_groups: learning rates and weight decay of each parameter exactly as in the released code, whose
             layer decay forgets some norms.
         drop_path: stochastic depth of the last block.
@@ -55,6 +57,7 @@ class TrainingConfig:
     """
 
     epochs: int = 100
+    updates: int = 0
     batch_size: int = 32
     accumulate: int = 1
     lr: float = 1e-3
@@ -67,6 +70,7 @@ class TrainingConfig:
     end_lr: float = 1e-2
     layer_decay: float = 1.0
     deformable_lr_scale: float = 1.0
+    backbone_lr_scale: float = 1.0
     published_groups: bool = False
     drop_path: float = 0.05
     clip_norm: float = 5.0
@@ -91,8 +95,8 @@ class TrainingConfig:
             if not getattr(self, name) > 0:
                 raise ConfigError(f"{name} is {getattr(self, name)}; expected more than 0")
         for name in (
-            *("lr_batch_size", "weight_decay", "warmup_epochs", "lr_power"),
-            *("deformable_lr_scale", "clip_norm", "workers"),
+            *("updates", "lr_batch_size", "weight_decay", "warmup_epochs", "lr_power"),
+            *("deformable_lr_scale", "backbone_lr_scale", "clip_norm", "workers"),
         ):
             if getattr(self, name) < 0:
                 raise ConfigError(f"{name} is {getattr(self, name)}; expected 0 or more")
@@ -100,7 +104,7 @@ class TrainingConfig:
             raise ConfigError(f"ema_decay is {self.ema_decay}; expected 0 <= ema_decay < 1")
         if list(self.lr_drops) != sorted({drop for drop in self.lr_drops if drop > 0}):
             raise ConfigError(f"lr_drops are {self.lr_drops}; expected epochs, ascending")
-        if self.lr_drops and self.lr_drops[-1] >= self.epochs:
+        if self.lr_drops and self.lr_drops[-1] >= self.epochs and not self.updates:
             raise ConfigError(f"lr_drops are {self.lr_drops}; expected epochs before the end at {self.epochs}")
         if self.lr_drops and self.lr_power:
             raise ConfigError("lr_drops and lr_power are two ways for the learning rate to fall; choose one")

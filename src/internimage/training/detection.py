@@ -42,11 +42,10 @@ def prepare_detection(
             )
     torch.manual_seed(config.training.seed)
     model = initial_model(config, splits.train.classes)
-    assert isinstance(model, MaskRCNN | CascadeRCNN)
-    if model.config.mask_width is not None and not splits.train.has_masks:
+    if isinstance(model, MaskRCNN | CascadeRCNN) and not splits.train.has_masks:
         model.remove_masks()
     model.backbone.freeze(config.freeze)
-    masks = model.config.mask_width is not None
+    masks = isinstance(model, MaskRCNN | CascadeRCNN) and model.config.mask_width is not None
     assert model.description is not None
     preprocessing = model.description.preprocessing
     assert isinstance(preprocessing, FitPreprocessing)

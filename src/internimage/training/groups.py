@@ -11,16 +11,20 @@ from dataclasses import dataclass
 
 from torch import nn
 
+from internimage.backbones.composite import CompositeBackbone
 from internimage.backbones.internimage import InternImage
 from internimage.errors import ConfigError
 from internimage.models.classifier import ImageClassifier
+from internimage.models.dino import DINO
 from internimage.models.mask2former import Mask2Former
 from internimage.models.segformer import SegFormer
 from internimage.models.upernet import UperNet
 
 _QUERIES = re.compile(r"(query_|level_embedding|mask_embedding)")
+_LEVELS = re.compile(r"encoder\.level_embedding")
 _SPARED = re.compile(r"norm|sampling_offsets")
-_DEFORMABLE = re.compile(r"\.dcn\.(offset|center_scale)")
+_SAMPLING = re.compile(r"\.sampling_offsets\.")
+_DEFORMABLE = re.compile(r"\.(dcn\.(offset|center_scale)|sampling_offsets)")
 
 
 @dataclass(frozen=True)
@@ -37,6 +41,7 @@ def parameter_rules(
     weight_decay: float,
     layer_decay: float = 1.0,
     deformable_lr_scale: float = 1.0,
+    backbone_lr_scale: float = 1.0,
     as_published: bool = False,
 ) -> dict[str, ParameterRule]:
     """The rule of every trainable parameter, by name, in the model's order.
@@ -44,19 +49,22 @@ def parameter_rules(
     Weight decay spares vectors (biases, norms, layer scales).  ``layer_decay`` < 1 multiplies the learning rate of
     a block by ``layer_decay`` for every block after it; the stem follows the first block, what stands between two
     stages the first block of the second, and heads keep the full rate.  ``deformable_lr_scale`` multiplies the rate of
-    offset predictors and centre-scale gates.
+    offset predictors and centre-scale gates, ``backbone_lr_scale`` that of backbones.
 
     The published code differs in two places, and ``as_published`` follows it: the extra norms inside the third stage
     keep the full rate instead of their block's, and ``deformable_lr_scale`` needs ``layer_decay`` to act.  That of
-    detectors and segmenters counts the stem and the heads as layers of their own and knows no slower offsets; that of
-    segmenters also gives Mask2Former's queries the rate of the stem, the extra norms that of the blocks of their
-    numbers, and spares all that is called a norm or sampling offset from weight decay.
+    detectors and segmenters counts the stem and the heads as layers of their own, gives the extra norms the rate of the
+    blocks of their numbers, and slows the offsets of transformers alone; that of transformers and segmenters also gives
+    embeddings of levels and Mask2Former's queries the rate of the stem, and spares all that is called a norm or
+    sampling offset from weight decay.  It does not see composite backbones, which keep the full rate, and spares
+    nothing where ``backbone_lr_scale`` is given.
     """
     if not 0 < layer_decay <= 1:
         raise ConfigError(f"layer_decay is {layer_decay}; expected 0 < layer_decay <= 1")
     backbones = {name: module for name, module in model.named_modules() if isinstance(module, InternImage)}
     layered = as_published and not isinstance(model, ImageClassifier | InternImage)
-    of_segmenter = as_published and isinstance(model, UperNet | SegFormer | Mask2Former)
+    by_name = as_published and isinstance(model, DINO | UperNet | SegFormer | Mask2Former)
+    composite = any(isinstance(module, CompositeBackbone) for module in model.modules())
     rules = {}
     for name, parameter in model.named_parameters():
         if not parameter.requires_grad:
@@ -68,13 +76,17 @@ def parameter_rules(
                 continue
             after = _blocks_after(inner, backbone, as_published)
             if layered:
-                after = _layers_after(inner, backbone, by_number=of_segmenter)
+                after = 0 if composite else _layers_after(inner, backbone)
             scale = layer_decay**after
-        if of_segmenter and _QUERIES.match(name):
-            scale = layer_decay ** (sum(backbones["backbone"].config.depths) + 1)
-        if _DEFORMABLE.search(f".{name}") and not layered and (layer_decay != 1.0 or not as_published):
+        if by_name and (_LEVELS if isinstance(model, DINO) else _QUERIES).match(name):
+            scale = layer_decay ** (sum(next(iter(backbones.values())).config.depths) + 1)
+        slower = _SAMPLING if layered else _DEFORMABLE
+        if slower.search(f".{name}") and (layer_decay != 1.0 or not as_published):
             scale *= deformable_lr_scale
-        spared = parameter.ndim <= 1 or (of_segmenter and _SPARED.search(name) is not None)
+        if name.startswith("backbone."):
+            scale *= backbone_lr_scale
+        spared = parameter.ndim <= 1 or (by_name and _SPARED.search(name) is not None)
+        spared = spared and not (as_published and backbone_lr_scale != 1.0)
         rules[name] = ParameterRule(scale, 0.0 if spared else weight_decay)
     return rules
 
@@ -111,21 +123,15 @@ def _blocks_after(name: str, backbone: InternImage, as_published: bool) -> int:
     return max(0, last - (first + depths[stage]))  # the stage's norm and downsampling go with the next stage
 
 
-def _layers_after(name: str, backbone: InternImage, *, by_number: bool) -> int:
-    """How many layers come after a parameter's in the released detectors and segmenters: stem, blocks, heads.
-
-    ``by_number``: an extra norm goes with the block of its number instead of the one that it follows.
-    """
+def _layers_after(name: str, backbone: InternImage) -> int:
+    """How many layers come after a parameter's in the released detectors and segmenters: stem, blocks, heads."""
     depths = backbone.config.depths
     heads = sum(depths) + 1
     found = re.match(r"stages\.(\d+)\.(?:(blocks|post_norms)\.(\d+)\.)?", name)
     if name.startswith("stem.") or found is None:
         return heads
     stage = int(found[1])
-    if found[2] == "blocks":
+    if found[2] in ("blocks", "post_norms"):
         return heads - (1 + sum(depths[:stage]) + int(found[3]))
-    if found[2] == "post_norms":
-        block = int(found[3]) if by_number else backbone.config.post_norm_blocks[int(found[3])]
-        return heads - (1 + sum(depths[:stage]) + block)
     # downsampling and a stage's norm go with the first block of the next stage, the last norm with that of its own
     return heads - (1 + sum(depths[: min(stage + 1, len(depths) - 1)]))

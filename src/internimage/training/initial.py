@@ -8,6 +8,8 @@ from typing import Any
 
 from torch import nn
 
+from internimage.backbones.composite import CompositeBackbone
+from internimage.backbones.internimage import InternImage
 from internimage.checkpoints.folder import DESCRIPTION_FILE
 from internimage.errors import CheckpointMismatchError, ConfigError
 from internimage.factory import ARCHITECTURES, create_model, load_model
@@ -39,7 +41,7 @@ def initial_model(config: RunConfig, classes: tuple[str, ...]) -> Any:
     else:
         model = create_model(config.model, checkpoint=folder, num_classes=len(classes))
     expected: Any = get_recipe(config.model).config
-    if model.config.backbone != expected.backbone:
+    if any(getattr(model.config, part, None) != getattr(expected, part, None) for part in ("backbone", "composite")):
         raise ConfigError(f"{init} has another architecture than {config.model}; name its own with --model")
     preprocessing = model.description.preprocessing
     if config.size is not None:
@@ -54,7 +56,8 @@ def _on_backbone(name: str, backbone: nn.Module, num_classes: int) -> Any:
     """A model on the backbone of another kind; detectors have layer scales where small classifiers have none."""
     model: Any = create_model(name, num_classes=num_classes)
     state = backbone.state_dict()
-    own = model.backbone.state_dict()
+    composite = isinstance(model.backbone, CompositeBackbone) and isinstance(backbone, InternImage)
+    own = (model.backbone.branches[0] if composite else model.backbone).state_dict()
     reshaped = [key for key in state if key in own and own[key].shape != state[key].shape]
     missing = [key for key in own if key not in state and "layer_scale" not in key]
     extra = [key for key in state if key not in own]
@@ -63,5 +66,8 @@ def _on_backbone(name: str, backbone: nn.Module, num_classes: int) -> Any:
             f"the backbone does not fit {name} (tensors of another shape: {len(reshaped)}, missing: {len(missing)}, "
             f"left over: {len(extra)}); start from a classifier of the same size"
         )
-    model.backbone.load_state_dict(state, strict=False)
+    if composite:
+        model.backbone.load_branches(state)
+    else:
+        model.backbone.load_state_dict(state, strict=False)
     return model

@@ -6,7 +6,8 @@ of 30 is the published 9 of 10, without the noise on the magnitude.  Erased rect
 Precision is bfloat16 where the released script runs float16.
 
 Detectors: 16 images an update, AdamW, the rate falls to a tenth twice, precision float32; the 500 updates of warm-up
-are a share of COCO's epoch of 7,330.
+are a share of COCO's epoch of 7,330.  Those of 20,000 updates draw the shorter side from steps of 25 pixels instead of
+1, and begin with the released detector: the weights on Objects365 that they began with were not all released.
 
 Segmenters: 16 images an update; the published numbers of updates, 1,500 of them of warm-up, are given as epochs of the
 data that they were trained on, rounded to whole ones.  Colours are varied in half of the images, all four at once,
@@ -105,6 +106,20 @@ def _detector(model: str, init: str, drop_path: float, **changes: Any) -> Traini
     if long:
         training = replace(training, epochs=36, lr_drops=(27, 33))
     return TrainingRecipe(model, init, replace(training, **changes), _MULTI_SCALE if long else _PLAIN)
+
+
+_DINO: dict[str, Any] = {"weight_decay": 1e-4, "lr_drops": (11,), "clip_norm": 0.1}
+_DINO_LARGE: dict[str, Any] = {
+    **{"epochs": 3, "updates": 20_000, "lr_drops": (), "end_lr": 1.0},
+    **{"layer_decay": 0.94, "deformable_lr_scale": 1e-3, "batch_size": 1},
+}
+_VERY_MULTI_SCALE = ObjectAugmentation(short_sides=tuple(range(600, 1801, 25)), long=2000)
+
+
+def _dino(model: str, init: str, drop_path: float, **changes: Any) -> TrainingRecipe:
+    """12 epochs of crops at many scales, or 20,000 updates of large pictures."""
+    training = replace(_DETECTOR, drop_path=drop_path, **(_DINO | changes))
+    return TrainingRecipe(model, init, training, _VERY_MULTI_SCALE if training.updates else _MULTI_SCALE)
 
 
 _SEGMENTER = TrainingConfig(
@@ -321,6 +336,19 @@ TRAINING_RECIPES = {
             0.4,
             layer_decay=0.94,
             weight_decay=1e-4,
+        ),
+        _dino("dino_4scale_internimage_t_1x_coco", "internimage_t_1k_224", 0.2, layer_decay=0.9),
+        _dino("dino_4scale_internimage_l_1x_coco_layer_wise_lr", "internimage_l_22k_192to384", 0.4, layer_decay=0.9),
+        _dino(
+            "dino_4scale_internimage_l_1x_coco_0.1x_backbone_lr",
+            "internimage_l_22k_192to384",
+            0.4,
+            backbone_lr_scale=0.1,
+            weight_decay=0.05,
+        ),
+        *(
+            _dino(f"dino_4scale_{backbone}_objects365_coco", "pretrained", 0.5, **_DINO_LARGE)
+            for backbone in ("internimage_h", "internimage_g", "cbinternimage_h")
         ),
         *_SEGMENTERS,
     )

@@ -135,7 +135,12 @@ class Trainer:
             self.module = cast(nn.Module, torch.compile(self.module))
         self.updates_per_epoch = math.ceil(self.batches / config.accumulate)
         warmup = round(config.warmup_epochs * self.updates_per_epoch)
-        updates = config.epochs * self.updates_per_epoch
+        updates = config.updates or config.epochs * self.updates_per_epoch
+        self.epochs = math.ceil(updates / self.updates_per_epoch)
+        # of the last epoch, which a number of updates may cut short
+        self.last_batches = min(
+            self.batches, (updates - (self.epochs - 1) * self.updates_per_epoch) * config.accumulate
+        )
         if config.lr_drops:
             drops = [epoch * self.updates_per_epoch for epoch in config.lr_drops]
             self.factor = warmup_drops(drops, warmup, start=config.warmup_start)
@@ -159,7 +164,7 @@ class Trainer:
             self._restore()
         start_tracking(self.accelerator, self.config.track, self.folder)
         with self._signals():
-            while self.progress.epoch < self.config.epochs:
+            while self.progress.epoch < self.epochs:
                 self._train_epoch()
                 self._finish_epoch()
         with self._averaged():
@@ -179,7 +184,7 @@ class Trainer:
         state, config = self.progress, self.config
         best = max(state.history, key=lambda row: row.get(self.task.best, -math.inf), default=None)
         return {
-            "finished": state.epoch == config.epochs,
+            "finished": state.epoch == self.epochs,
             "epochs": state.epoch,
             "updates": state.update,
             "best": best,
@@ -203,6 +208,7 @@ class Trainer:
             weight_decay=config.weight_decay,
             layer_decay=config.layer_decay,
             deformable_lr_scale=config.deformable_lr_scale,
+            backbone_lr_scale=config.backbone_lr_scale,
             as_published=config.published_groups,
         )
         return torch.optim.AdamW(parameter_groups(model, rules, self.lr))  # type: ignore[arg-type]
@@ -230,10 +236,11 @@ class Trainer:
         device = self.accelerator.device
         running = torch.zeros(2, dtype=torch.float32 if device.type == "mps" else torch.float64, device=device)
         counted, self._counted_at = 0, time.monotonic()
+        batches_now = self.batches if state.epoch + 1 < self.epochs else self.last_batches
         for batch in batches(self.loader):
             # dropout, stochastic depth and mixing draw from this; so nothing random has to be saved
             torch.manual_seed(mix_seed(config.seed + self.accelerator.process_index, state.epoch, 1 + state.batch))
-            last = state.batch + 1 == self.batches
+            last = state.batch + 1 == batches_now
             updates = last or (state.batch + 1) % config.accumulate == 0
             loss = self._step(batch.to(self.accelerator.device), updates)
             finite = loss.isfinite()
@@ -250,6 +257,8 @@ class Trainer:
             if save and not last:
                 self._save()
                 self._stop_if_asked()
+            if last:
+                break
 
     def _step(self, batch: Any, updates: bool) -> Tensor:
         """Forward, backward and, at the end of an accumulation, one update; returns the detached loss."""
@@ -306,7 +315,7 @@ class Trainer:
         if self.accelerator.is_main_process:
             moment = Moment(
                 state.epoch,
-                self.config.epochs,
+                self.epochs,
                 state.batch,
                 self.batches,
                 state.update,
@@ -322,7 +331,7 @@ class Trainer:
     def _finish_epoch(self) -> None:
         state = self.progress
         done = state.epoch + 1
-        if done % self.config.evaluate_every and done < self.config.epochs:
+        if done % self.config.evaluate_every and done < self.epochs:
             state.epoch, state.batch = done, 0  # losses add up until the next evaluation
             self._save()
             self._stop_if_asked()
@@ -351,7 +360,7 @@ class Trainer:
         if self.accelerator.is_main_process:
             self.reporter.epoch(row, improved)
         self._save()
-        if state.epoch < self.config.epochs:
+        if state.epoch < self.epochs:
             self._stop_if_asked()
 
     def _averaged(self) -> AbstractContextManager[Any]:
