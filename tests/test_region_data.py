@@ -19,8 +19,9 @@ from internimage.data.region_dataset import RegionDataset
 from internimage.data.regions import Coding, estimate_region_images, read_classes, read_region_parts, read_region_splits
 from internimage.errors import ConfigError, DataError, ImageReadError
 from internimage.images import FitPreprocessing
-from internimage.images.masks import UNKNOWN, read_mask
+from internimage.images.masks import UNKNOWN
 from internimage.tasks.mean_iou import MeanIoU
+from internimage.training.segmentation import _look_at_some
 
 PLAIN = FitPreprocessing(32, 128, (0, 0, 0), (1, 1, 1))
 CLASSES = {"classes": ["sea", "land", "nothing"], "palette": [[0, 0, 200], [9, 99, 9], [1, 1, 1]], "unknown": [2]}
@@ -64,6 +65,8 @@ CITY = ("leftImg8bit/{}/a/{{}}_leftImg8bit.png", "gtFine/{}/a/{{}}_gtFine_labelI
     [
         (INSIDE, "", 3, "class 0"),
         ({p: (f"images/{p}/x/{{}}.png", f"labels/{p}/x/{{}}.png") for p in ("train", "val", "test")}, "", 3, "class 0"),
+        ({p: (f"img_dir/{p}/{{}}.png", f"ann_dir/{p}/{{}}.png") for p in ("train", "val")}, "", 3, "class 0"),
+        ({p: (f"{p.title()}/Images/{{}}.png", f"{p.title()}/Masks/{{}}.png") for p in ("train",)}, "", 3, "class 0"),
         ({"all": ("images/{}.png", "annotations/{}.png")}, "", 3, "class 0"),
         (
             {p: (f"images/{p}ing/{{}}.png", f"annotations/{p}ing/{{}}.png") for p in ("train",)}
@@ -81,7 +84,7 @@ CITY = ("leftImg8bit/{}/a/{{}}_leftImg8bit.png", "gtFine/{}/a/{{}}_gtFine_labelI
             "person",
         ),
     ],
-    ids=["inside", "outside", "flat", "ade20k", "cityscapes", "camvid", "coco_stuff"],
+    ids=["inside", "outside", "mmseg", "other letters", "flat", "ade20k", "cityscapes", "camvid", "coco_stuff"],
 )
 def test_layouts(tmp_path: Path, places: dict[str, tuple[str, str]], more: str, classes: int, first: str) -> None:
     root = write(tmp_path, places)
@@ -155,12 +158,68 @@ def test_masks_of_all_kinds(root: Path, mask: Any, mode: str | None) -> None:
     assert (data.truth(data.images[0]) == expected).all()
 
 
-def test_black_and_white_masks_are_two_classes(tmp_path: Path) -> None:
-    data = read_region_parts(write(tmp_path, INSIDE, (PIXELS == 1).astype(np.uint8) * 255))["train"]
-    assert data.classes == ("background", "foreground")
-    assert (data.truth(data.images[0]) == (PIXELS == 1)).all()
-    bits = save(tmp_path / "bits.png", PIXELS == 1)
-    assert read_mask(bits).max() == 1
+@pytest.mark.parametrize("names", [None, "ground\nnucleus\n"])
+@pytest.mark.parametrize("white", [255, 1, True])
+def test_black_and_white_masks_are_two_classes(tmp_path: Path, white: int, names: str | None) -> None:
+    """Also where one part has no white, and where the file of the classes says no numbers."""
+    root = write(tmp_path, INSIDE, (PIXELS == 1) if white is True else (PIXELS == 1).astype(np.uint8) * white)
+    save(root / "val" / "masks" / "0.png", PIXELS * 0)
+    if names:
+        (root / "classes.txt").write_text(names, encoding="utf-8-sig")
+    for wanted in (None, "val"):
+        for data in read_region_parts(root, wanted).values():
+            assert data.classes == (tuple(names.split()) if names else ("background", "foreground"))
+            expected = (PIXELS == 1) & (("train" in data.name) | (data.images[0].file.stem != "0"))
+            assert (data.truth(data.images[0]) == expected).all()
+
+
+@pytest.mark.parametrize(
+    ("palette", "colours", "expected"),
+    [
+        ([[0, 0, 0], [255, 255, 255]], [[0, 0, 0], [255, 255, 255], [0, 0, 0]], [0, 1, 0]),
+        ([[255, 0, 0], [0, 255, 0], [0, 0, 0]], [[0, 0, 0]] * 3, [2, 2, 2]),
+        ([[255, 0, 0], [0, 255, 0]], [[0, 0, 0]] * 3, [UNKNOWN] * 3),
+        ([[0, 0, 0], [128, 128, 128], [255, 255, 255]], [[128, 128, 128], [0, 0, 0], [255, 255, 255]], [1, 0, 2]),
+        ([[9, 9, 9], [8, 8, 8]], [[0, 0, 0], [1, 1, 1], [255, 255, 255]], [0, 1, UNKNOWN]),
+    ],
+)
+def test_grey_is_a_colour_where_the_palette_has_it(root: Path, palette: Any, colours: Any, expected: list[int]) -> None:
+    """And else a number."""
+    (root / "classes.json").write_text(json.dumps({"classes": list("abc")[: len(palette)], "palette": palette}))
+    save(root / "train" / "masks" / "0.png", np.array(colours, np.uint8)[PIXELS])
+    data = read_region_parts(root)["train"]
+    assert (data.truth(data.images[0]) == np.array(expected)[PIXELS]).all()
+
+
+def test_a_rare_number_is_seen_and_a_folder_may_be_named_from_where_one_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root = write(tmp_path / "data", INSIDE, (PIXELS == 1).astype(np.uint8), count=205)
+    save(root / "train" / "masks" / "77.png", PIXELS)
+    save(root / "train" / "masks" / "._0.png", PIXELS + 7)  # of a Mac
+    monkeypatch.chdir(tmp_path)
+    assert read_region_splits(Path("data")).train.classes == ("class 0", "class 1", "class 2")
+    assert len(check_regions(read_region_parts(Path("data"))["val"]).masks) == 0
+    assert estimate_region_images(Path("data")) == 205
+
+
+def test_pictures_without_masks(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Named before training, left out if asked to, found by the check."""
+    (root / "train" / "masks" / "1.png").unlink()
+    with pytest.raises(
+        DataError, match=r"1 of the 3 pictures in .* have no mask, such as .*1\.png, whose mask would be"
+    ):
+        _look_at_some(read_region_splits(root).train, "error")
+    _look_at_some(read_region_splits(root).train, "skip")
+    data = RegionDataset(read_region_splits(root).train, PLAIN, 0, "skip")
+    assert [Path(name).name for name in data.leave_out_unreadable()] == ["1.png"]
+    assert [data[SampleKey(0, index)].source.name[-5:] for index in range(len(data))] == ["0.png", "2.png"]
+    assert run(["data", "check", root]) == 1
+    assert "mask: " in capsys.readouterr().out
+    for number in range(3):
+        save(root / "train" / "masks" / f"{number}.png", PIXELS * 0 + 2)
+    with pytest.raises(DataError, match="all pixels of 3 masks are unknown"):
+        _look_at_some(read_region_splits(root).train, "error")
 
 
 def test_objects_are_painted_small_on_large(tmp_path: Path) -> None:
@@ -208,6 +267,10 @@ def test_classes_files(tmp_path: Path, content: str, names: tuple[str, ...], ids
     ("content", "message"),
     [
         ("{", "is not readable JSON"),
+        ('{"classes": ["a"], "ids": [-1]}', "expected numbers from 0 on"),
+        ('{"classes": ["a", " "]}', "expected texts, each of them once"),
+        ('{"classes": ["a"], "unkown": [3]}', "has unkown; expected classes, ids, palette and unknown"),
+        ('{"classes": ["a"], "unknown": [2.0, true]}', "unknown has 2.0, True; expected whole numbers or names"),
         ("{}", "has no list 'classes'"),
         ('{"classes": ["a", "a"]}', "expected texts, each of them once"),
         ('{"classes": ["a", 3]}', "expected texts, each of them once"),
@@ -228,8 +291,9 @@ def test_classes_files_that_contradict_themselves(root: Path, content: str, mess
         read_region_splits(root)
 
 
-def lose(root: Path) -> None:
-    (root / "train" / "masks" / "1.png").unlink()
+def label_as_yolo(root: Path) -> None:
+    for mask in (root / "train" / "masks").iterdir():
+        mask.rename(mask.with_suffix(".txt"))
 
 
 def name_twice(root: Path) -> None:
@@ -239,10 +303,12 @@ def name_twice(root: Path) -> None:
 @pytest.mark.parametrize(
     ("spoil", "message"),
     [
-        (lose, r"1 of 3 pictures in .*images have no mask of their name in .*masks, such as 1\.png"),
+        (lambda root: save(root / "train" / "masks" / "1.jpg", PIXELS), "have one name"),
         (name_twice, r"1\.png and 1\.bmp have one name"),
         (lambda root: shutil.rmtree(root / "train"), "has no training images; found val"),
         (lambda root: [shutil.rmtree(root / part) for part in ("train", "val")], "holds no pictures with masks"),
+        (shutil.rmtree, "does not exist; expected a folder with pictures and masks"),
+        (label_as_yolo, "has a mask of its name in .*the text files there, YOLO's perhaps, are not read"),
     ],
 )
 def test_data_that_is_not_whole(root: Path, spoil: Any, message: str) -> None:

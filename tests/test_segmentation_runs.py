@@ -24,7 +24,7 @@ from internimage.cli.main import parse
 from internimage.cli.train import Train, TrainSegmenter
 from internimage.data.region_augmentation import RegionAugmentation
 from internimage.drawing.objects import class_colour
-from internimage.errors import ConfigError, InternImageError, MissingExtraError
+from internimage.errors import ConfigError, InternImageError, MissingExtraError, TrainingError
 from internimage.factory import convert_checkpoint, create_model, load_model, save_model
 from internimage.images import FitPreprocessing
 from internimage.layers.segmentation import Window
@@ -211,6 +211,70 @@ def test_runs_that_cannot_end_well_do_not_start(
     assert not (tmp_path / "run").exists()
 
 
+def test_a_run_without_a_saved_state_starts_over_and_changed_data_stop_it(tmp_path: Path) -> None:
+    data = paint(tmp_path / "data")
+    expected = prepare(data, tmp_path / "whole").fit()
+    prepare(data, tmp_path / "run")  # and killed
+    again = runs.resume(tmp_path / "run", Silent(), cpu=True)[0].fit(resume=True)
+    assert again == expected
+    names = json.loads((data / "classes.json").read_text())
+    (data / "classes.json").write_text(json.dumps({**names, "classes": names["classes"][::-1]}))
+    with pytest.raises(TrainingError, match="is not as it was when the run began: classes differ; put it back"):
+        runs.resume(tmp_path / "run", Silent(), cpu=True)
+    (data / "classes.json").write_text(json.dumps(names))
+    (data / "train" / "images" / "0.png").unlink()
+    with pytest.raises(TrainingError, match="numbers of training and validation images differ"):
+        runs.resume(tmp_path / "run", Silent(), cpu=True)
+
+
+def test_runs_may_end_within_an_epoch(tmp_path: Path) -> None:
+    """Five updates of three an epoch: the second epoch is cut short, interrupted or not, and evaluated."""
+    data = paint(tmp_path / "data")
+    training = replace(SMALL, epochs=9, updates=5, batch_size=2)
+    trainer = prepare(data, tmp_path / "run", training=training)
+    row = trainer.fit()
+    assert (row["epoch"], trainer.progress.update, trainer.summary()["finished"]) == (2, 5, True)
+    assert trainer.factor(5) == pytest.approx(SMALL.end_lr)
+    resumed = runs.resume(tmp_path / "run", Silent(), cpu=True)[0]
+    assert resumed.fit(resume=True) == row
+    assert resumed.progress.update == 5
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (
+            ["predict", "{data}/train/images", "--model", "small_upernet", "--save", "{data}/train/images"],
+            "is the folder",
+        ),
+        (
+            ["data", "check", "{data}", "--sheet", "{tmp}/a.xyz"],
+            "a.xyz is no picture's name; expected one that ends in",
+        ),
+        (
+            ["train", "--data", "{data}", "--model", "small_upernet", "--output", "{tmp}/file", "--epochs", "1"],
+            "{tmp}/file",
+        ),
+        (
+            ["train", "--data", "{data}/train", "--model", "internimage_atto"],
+            "pictures and masks, not one folder a class",
+        ),
+        (["predict", ""], "an empty name; expected a file"),
+    ],
+)
+def test_mistakes_on_the_command_line_are_one_sentence(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], arguments: list[str], message: str
+) -> None:
+    ii.save_model(ii.create_model("small_upernet"), tmp_path / "small_upernet")
+    data = paint(tmp_path / "data")
+    (tmp_path / "file").touch()
+    filled = [one.format(data=data, tmp=tmp_path) for one in arguments]
+    assert run([str(tmp_path / one) if one == "small_upernet" and "predict" in filled else one for one in filled]) == 1
+    error = capsys.readouterr().err
+    assert message.format(tmp=tmp_path) in error
+    assert error.count("\n") == 1
+
+
 def test_matching_needs_a_package(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(__import__("sys").modules, "scipy.optimize", None)
     with pytest.raises(MissingExtraError, match=r"pip install 'internimage\[segmentation\]'"):
@@ -321,6 +385,10 @@ def test_the_command_line_knows_segmenters_by_model_or_data(tmp_path: Path) -> N
     assert recipe.training == TRAINING_RECIPES["upernet_internimage_t_512_160k_ade20k"].training
     assert recipe.augmentation == RegionAugmentation(flip=0)
     assert isinstance(parse(["train", "--data", "nowhere"]), Train)
+    smaller = parse(
+        ["train", "--data", data, "--recipe", "upernet_internimage_t_512x1024_160k_cityscapes", "--size=256"]
+    )
+    assert (smaller.augmentation.crop, smaller.augmentation.short, smaller.augmentation.long) == ((128, 256), 256, 512)
 
 
 def test_rates_fall_in_a_line() -> None:

@@ -400,7 +400,8 @@ def test_fine_tuning_to_other_classes_keeps_the_backbone(tmp_path: Path) -> None
     data = paint(tmp_path / "data", COLOURS)
     prepare(data, tmp_path / "first").fit()
     other = paint(tmp_path / "other", {"a": (0, 0, 0), "b": (99, 99, 99), "c": (255, 255, 255)})
-    trainer = prepare(other, tmp_path / "second", init=str(tmp_path / "first" / "final"))
+    with pytest.warns(UserWarning, match="has other classes: the classifier starts anew"):
+        trainer = prepare(other, tmp_path / "second", init=str(tmp_path / "first" / "final"))
     first = ii.load_model(tmp_path / "first" / "final").state_dict()
     now = trainer.model.state_dict()
     assert all(torch.equal(first[name], now[name]) for name in now if not name.startswith("classifier."))

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from internimage.factory import convert_checkpoint, create_model, load_model, save_model
     from internimage.images import Preprocessing, read_image
     from internimage.inference import Predictor
+    from internimage.layers.segmentation import Window
     from internimage.recipes import get_recipe, list_models
 
 __version__ = "0.1.0"
@@ -27,6 +28,7 @@ __version__ = "0.1.0"
 _PUBLIC = {
     "Predictor": "internimage.inference",
     "Preprocessing": "internimage.images",
+    "Window": "internimage.layers.segmentation",
     "convert_checkpoint": "internimage.factory",
     "create_model": "internimage.factory",
     "get_recipe": "internimage.recipes",
@@ -39,6 +41,7 @@ _PUBLIC = {
 __all__ = [
     "Predictor",
     "Preprocessing",
+    "Window",
     "convert_checkpoint",
     "create_model",
     "get_recipe",

@@ -105,7 +105,7 @@ def create_model(
     path: Path | None = None
     if pretrained:
         if recipe.weights is None:
-            raise DownloadError(f"no weights were published for {name}; pass checkpoint= or leave pretrained out")
+            raise DownloadError(f"no weights were published for {name}; start from a checkpoint or from scratch")
         path = hub.locate(recipe.weights)
     elif checkpoint is not None:
         path = Path(checkpoint).expanduser()
@@ -132,6 +132,13 @@ def create_model(
         recipe.architecture, preprocessing=recipe.preprocessing, labels=names, palette=palette, source=source
     )
     return model
+
+
+def other_classes(name: str, checkpoint: str | os.PathLike[str]) -> int | None:
+    """How many classes a file of weights tells apart, if not as many as the named model: None if as many."""
+    config = get_recipe(name).config
+    found = loading.classes_in(files.open_checkpoint(Path(checkpoint).expanduser()), config)
+    return found if found not in (0, config.num_classes) else None
 
 
 def load_model(

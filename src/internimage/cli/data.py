@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 
 Part = TypeVar("Part")
 
+_SHEETS = (".png", ".jpg", ".jpeg", ".webp")
+
 
 @dataclass(frozen=True)
 class Data:
@@ -57,6 +59,8 @@ class Data:
 
         if self.sheet is not None and self.sheet.resolve().is_relative_to(self.data.resolve()):
             raise ConfigError(f"{self.sheet} is inside the data; choose another place for the sheet")
+        if self.sheet is not None and self.sheet.suffix.lower() not in _SHEETS:
+            raise ConfigError(f"{self.sheet} is no picture's name; expected one that ends in {' or '.join(_SHEETS)}")
         if is_object_data(self.data):
             return self._check_objects()
         return self._check_regions() if is_region_data(self.data) else self._check_images()

@@ -45,7 +45,8 @@ class Evaluate:
     on_corrupt: Literal["error", "skip"] = "error"
     """What to do about files that cannot be read; skipped ones are counted."""
     save: Annotated[Path | None, arg(metavar="FOLDER", help_behavior_hint="")] = None
-    """Folder for metrics.json and pictures: confusion.png and worst.png, or precision_recall.png."""
+    """Folder for metrics.json and pictures: confusion.png (of classifiers also worst.png), or
+    precision_recall.png."""
     json: FlagCreatePairsOff[bool] = False
     """Print the numbers as one JSON object."""
 

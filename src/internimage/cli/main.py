@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import warnings
 from functools import partial
 from typing import Annotated, Any
 
@@ -65,14 +66,25 @@ def parse(arguments: list[str]) -> Any:
 def main(arguments: list[str] | None = None) -> None:
     """Entry point.  Exit status: 0 done, 1 something failed, 2 wrong usage."""
     try:
-        status = parse(sys.argv[1:] if arguments is None else arguments).run()
+        with warnings.catch_warnings():
+            warnings.showwarning = _show_warning
+            status = parse(sys.argv[1:] if arguments is None else arguments).run()
     except InternImageError as error:
         print(f"internimage: {error}", file=sys.stderr)
+        status = 1
+    except OSError as error:  # a full disk, a file where a folder was to be, no permission
+        if isinstance(error, BrokenPipeError):  # `internimage ... | head`
+            sys.stderr.close()
+            sys.exit(0)
+        where = f"{error.filename}: " if error.filename else ""
+        print(f"internimage: {where}{error.strerror or error}", file=sys.stderr)
         status = 1
     except KeyboardInterrupt:
         print("internimage: interrupted", file=sys.stderr)
         status = 130
-    except BrokenPipeError:  # `internimage ... | head`
-        sys.stderr.close()
-        status = 0
     sys.exit(status)
+
+
+def _show_warning(message: Warning | str, category: type[Warning], *place: Any, **more: Any) -> None:
+    """One line, without the place in the code."""
+    print(f"internimage: warning: {message}", file=sys.stderr)

@@ -16,6 +16,8 @@ from internimage.cli.common import Images, ModelOptions, augmentation, progress,
 if TYPE_CHECKING:
     from internimage.results import Classification, Detections, Segmentation
 
+_DRAWN = ".predicted.png"
+
 
 @dataclass(frozen=True)
 class Predict:
@@ -70,6 +72,8 @@ class Predict:
         predictor = self.model.predictor(augmentation(self.tta, self.tta_sides))
         if self.save:
             self.save.mkdir(parents=True, exist_ok=True)
+            if any(Path(image).is_dir() and self.save.samefile(image) for image in self.images):
+                raise ConfigError(f"--save {self.save} is the folder of the images; choose another for the results")
         writer = csv.writer(sys.stdout)
         if self.csv:
             more: tuple[str, ...] = ("x1", "y1", "x2", "y2") if isinstance(predictor.model, Detector) else ()
@@ -93,7 +97,7 @@ class Predict:
                 target = self.save / _free_name(Path(source.name).stem, names)
                 if isinstance(result, Segmentation):
                     result.draw().save(target)
-                    result.to_png().save(target.with_name(target.name.replace(".predicted.", ".classes.")))
+                    result.to_png().save(target.with_name(target.name.removesuffix(_DRAWN) + ".classes.png"))
                 else:
                     chosen = self.topk if isinstance(result, Classification) else self.score
                     result.draw(chosen).save(target)  # type: ignore[arg-type]
@@ -143,9 +147,9 @@ class Predict:
 
 def _free_name(stem: str, taken: set[str]) -> str:
     """A file name for an annotated picture that this run has not used yet."""
-    name, number = f"{stem}.predicted.png", 1
+    name, number = f"{stem}{_DRAWN}", 1
     while name in taken:
         number += 1
-        name = f"{stem}.{number}.predicted.png"
+        name = f"{stem}.{number}{_DRAWN}"
     taken.add(name)
     return name

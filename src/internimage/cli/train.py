@@ -113,7 +113,7 @@ class _Train:
             on_corrupt = "" if self.on_corrupt == "error" else f" --on-corrupt {self.on_corrupt}"
             model = shlex.quote(str(folder / "best"))
             if not splits.set_aside:
-                data = shlex.quote(str(self.data or "DATA"))
+                data = shlex.quote(str(self.data or run.data_of(folder)))
                 report = shlex.quote(str(folder / "report"))
                 print(
                     f"look at its mistakes: internimage evaluate --data {data} --part val{on_corrupt} --model {model} "
@@ -245,7 +245,12 @@ def train_command(value_of: Callable[[str], str | None]) -> AnyTrain:
                 )
             return TrainDetector(**chosen, augmentation=augmentation)  # type: ignore[arg-type]
         if isinstance(given.augmentation, RegionAugmentation):
-            return TrainSegmenter(**chosen, augmentation=given.augmentation)  # type: ignore[arg-type]
+            regions = given.augmentation
+            if size := _pixels(value_of("--size")):  # of the shorter side, which the published crops are for
+                high, wide = (max(1, round(size * side / regions.short)) for side in regions.crop)
+                long = round(size * regions.long / regions.short)
+                regions = replace(regions, crop=(high, wide), short=size, long=long)
+            return TrainSegmenter(**chosen, augmentation=regions)  # type: ignore[arg-type]
         return Train(**chosen, augmentation=given.augmentation)  # type: ignore[arg-type]
     kind: type[AnyTrain] = Train
     if model is not None and model in list_models():

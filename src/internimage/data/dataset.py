@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Generic, Literal, TypeVar
@@ -87,6 +88,29 @@ class PictureDataset(Dataset[Result], Generic[Entry, Result]):
                     raise ImageReadError(f"{error} (--on-corrupt skip leaves such files out)") from None
                 unreadable.append(source.name)
         raise ImageReadError(f"{self.name}: none of {len(self.entries)} images can be read")
+
+    def leave_out_unreadable(self) -> list[str]:
+        """Read everything once, and go on without what cannot be read; the names of those files.
+
+        In evaluation another sample must not stand in, because it would count twice.
+        """
+
+        def readable(index: int) -> bool:
+            entry = self.entries[index]
+            source = ImageSource(str(entry.file), entry.file)
+            try:
+                self.prepare(entry, source, source.read(), ())
+            except ImageReadError:
+                return False
+            return True
+
+        with ThreadPoolExecutor() as pool:
+            kept = list(pool.map(readable, range(len(self.entries))))
+        left_out = [str(entry.file) for entry, keep in zip(self.entries, kept, strict=True) if not keep]
+        if len(left_out) == len(self.entries):
+            raise ImageReadError(f"{self.name}: none of {len(self.entries)} images can be read")
+        self.entries = [entry for entry, keep in zip(self.entries, kept, strict=True) if keep]
+        return left_out
 
     def prepare(self, entry: Entry, source: ImageSource, picture: Image.Image, unreadable: tuple[str, ...]) -> Result:
         """The sample of a picture (RGB) that stands in for the ``unreadable`` ones before it."""

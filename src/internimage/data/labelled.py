@@ -12,6 +12,7 @@ from typing import Any
 
 from internimage.data.archives import find_shards, read_shards, read_zip
 from internimage.data.inaturalist import read_inaturalist
+from internimage.data.region_files import IMAGE_FOLDERS, MASK_FOLDERS
 from internimage.data.samples import LabelledImage, LabelledImages, Splits
 from internimage.errors import DataError
 from internimage.images.reader import IMAGE_SUFFIXES
@@ -95,6 +96,11 @@ def read_image_folder(root: Path) -> LabelledImages:
     classes = tuple(sorted(p.name for p in root.iterdir() if p.is_dir() and not p.name.startswith(".")))
     if not classes:
         raise DataError(f"{root} holds no class folders; expected {root}/CLASS/IMAGE.jpg, or train.csv, .zip or .tar")
+    if any(name.lower() in IMAGE_FOLDERS for name in classes) and any(name.lower() in MASK_FOLDERS for name in classes):
+        raise DataError(
+            f"{root} holds {', '.join(classes[:4])}: pictures and masks, not one folder a class; a segmenter learns "
+            "from images/ and masks/, see docs/segmentation.md"
+        )
     samples = tuple(
         LabelledImage(path, label)
         for label, name in enumerate(classes)

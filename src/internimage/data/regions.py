@@ -3,32 +3,25 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
-from importlib.resources import files
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from internimage.data.coco import ObjectImage, bitmap, estimate_object_images, is_object_data, read_object_parts
+from internimage.data.region_files import Colour, find_layout, find_pairs, has_pairs
 from internimage.data.samples import Splits, divide
 from internimage.errors import DataError, ImageReadError
-from internimage.images import IMAGE_SUFFIXES
-from internimage.images.masks import UNKNOWN, read_mask
+from internimage.images.masks import UNKNOWN, grey_numbers, read_mask
 from internimage.labels import load_labels, load_palette
 
-Colour = tuple[int, int, int]
 _STRANGE = -2
 _VOID = 255  # what most tools write where a pixel belongs to no class
-_PARTS = {
-    "train": ("train", "training"),
-    "val": ("val", "valid", "validation"),
-    "test": ("test", "testing"),
-}
-_MASK_FOLDERS = ("masks", "labels", "annotations", "mask", "label")
-_BACKGROUND = "background"
-_SEEN_FIRST = 200  # masks that are looked at for their numbers where no file names the classes
+_BACKGROUND, _FOREGROUND = "background", "foreground"
+_SEEN_FIRST = 2_000  # masks that are looked at for their numbers where no file names the classes
+_KEYS = {"classes", "ids", "palette", "unknown", "void_index"}
 
 
 class RegionImage(NamedTuple):
@@ -61,7 +54,10 @@ class Coding:
             ImageReadError: a number or colour stands for no class.
         """
         if pixels.ndim == 3:
-            return self._decode_colours(pixels, name)
+            numbers = grey_numbers(pixels)
+            if numbers is None or self._knows(pixels):
+                return self._decode_colours(pixels, name)
+            pixels = numbers  # grey stored as RGB
         table = np.full(int(pixels.max()) + 1, _STRANGE, np.int32)
         meanings = dict.fromkeys(self.unknown, UNKNOWN)
         meanings |= {value: number for number, values in enumerate(self.ids) for value in values}
@@ -78,10 +74,15 @@ class Coding:
             )
         return decoded
 
+    def _knows(self, pixels: np.ndarray[Any, Any]) -> bool:
+        """Whether all colours of a mask stand for something."""
+        known = [_packed(colour) for colour in (*self.unknown_colours, *(self.colours or ()))]
+        return self.colours is not None and bool(np.isin(_pack(pixels), known).all())
+
     def _decode_colours(self, pixels: np.ndarray[Any, Any], name: str) -> np.ndarray[Any, Any]:
         if self.colours is None:
             raise ImageReadError(f"{name}: a mask of colours; expected numbers, or a classes.json with a palette")
-        packed = pixels.astype(np.int32) @ np.array([1 << 16, 1 << 8, 1], np.int32)
+        packed = _pack(pixels)
         meanings = {_packed(colour): UNKNOWN for colour in self.unknown_colours}
         meanings |= {_packed(colour): number for number, colour in enumerate(self.colours)}
         values = np.array(sorted(meanings), np.int32)
@@ -114,6 +115,10 @@ class RegionImages:
     def __len__(self) -> int:
         return len(self.images)
 
+    def missing(self) -> list[RegionImage]:
+        """Pictures without a mask."""
+        return [image for image in self.images if isinstance(image.mask, Path) and not image.mask.exists()]
+
     def truth(self, image: RegionImage) -> np.ndarray[Any, Any]:
         """Class numbers (H, W) int32 of one picture, -1 where unknown.
 
@@ -129,25 +134,6 @@ class RegionImages:
 
 
 @dataclass(frozen=True)
-class _Layout:
-    """A data set that is recognised by its folders, see ``layouts.json``."""
-
-    name: str
-    marker: str
-    train: tuple[str, ...]
-    val: tuple[str, ...]
-    test: tuple[str, ...] | None = None
-    labels: str | None = None
-    classes: tuple[str, ...] = ()
-    palette: tuple[Colour, ...] | None = None
-    image: str = ""
-    mask: str = ""
-    first: int = 0
-    ids: tuple[int | tuple[int, ...], ...] = ()
-    unknown: tuple[int, ...] = ()
-
-
-@dataclass(frozen=True)
 class Classes:
     """Names and colours (None for colours that are made up) of classes, and what stands for them in masks."""
 
@@ -159,7 +145,7 @@ class Classes:
 def is_region_data(root: Path) -> bool:
     """Whether pictures and masks lie at ``root``."""
     root = root.expanduser()
-    return root.is_dir() and (_layout(root) is not None or any(True for _ in _folders(root)))
+    return has_pairs(root)
 
 
 def estimate_region_images(root: Path) -> int:
@@ -168,7 +154,7 @@ def estimate_region_images(root: Path) -> int:
     if is_object_data(root):
         return estimate_object_images(root)
     try:
-        pairs = _parts(root, "train")
+        pairs = find_pairs(root, "train")
     except DataError:
         return 0
     return len(next(iter(pairs.values()), ()))
@@ -196,24 +182,29 @@ def read_region_splits(root: Path, *, val_fraction: float = 0.2, seed: int = 0) 
 def read_region_parts(root: Path, wanted: str | None = None) -> dict[str, RegionImages]:
     """The parts of a data set as they lie there: "train", "val", "test", or "all"; only ``wanted`` if there is such.
 
-    Pictures and masks of the same name, whatever the suffix, lie in ``train/images`` and ``train/masks`` (or
-    ``labels``, ``annotations``), in ``images/train`` and ``masks/train``, or without parts in ``images`` and
-    ``masks``; or as ADE20K, Cityscapes, CamVid and the others of ``layouts.json`` have them.  What the numbers mean is
+    Where pictures and masks may lie is said in :mod:`internimage.data.region_files`.  What the masks' numbers mean is
     said by ``classes.json`` or ``classes.txt`` at ``root``, see :func:`read_classes`; without, the numbers that the
     masks have are the classes.  Or ``root`` has objects as COCO describes them, which are painted over a background.
 
     Raises:
-        DataError: nothing of the kind is there, pictures lack masks, or the classes' file contradicts itself.
+        DataError: nothing of the kind is there, no picture has a mask, or the classes' file contradicts itself.
     """
     root = root.expanduser()
+    if not root.is_dir():
+        raise DataError(f"{root} does not exist; expected a folder with pictures and masks")
     if is_object_data(root):
         return _painted(root, wanted)
-    pairs = _parts(root, wanted)
-    if not pairs:
+    everything = find_pairs(root)
+    if not everything:
         raise DataError(
             f"{root} holds no pictures with masks; expected train/images and train/masks, or images and masks"
         )
-    classes = _named_classes(root) or _seen_classes(pairs)
+    classes = _named_classes(root)
+    if classes is None:
+        classes = _seen_classes(root, everything)
+    elif classes.coding == Coding(((0,), (1,)), frozenset({_VOID})) and _seen_numbers(everything) == {0, _VOID}:
+        classes = replace(classes, coding=Coding(((0,), (_VOID,)), frozenset()))  # black and white
+    pairs = {part: found for part, found in everything.items() if part == wanted} or everything
     return {
         part: RegionImages(
             f"{root} ({part})" if part != "all" else str(root),
@@ -229,27 +220,32 @@ def read_region_parts(root: Path, wanted: str | None = None) -> dict[str, Region
 def read_classes(path: Path) -> Classes:
     """Names, colours and numbers of the classes from a file.
 
-    ``classes.txt`` has a name a line, the first of number 0.  ``classes.json`` is an object with "classes" (names) and,
-    if they differ from 0, 1, 2 ..., "ids" (for each a number, or a list of numbers that become one class), and if there
-    are such, "palette" (red, green, blue) and "unknown" (numbers or names of classes that teach nothing; so do 0 and
-    255 unless a class has them); or a list of objects with "id", "name" and, if there is one, "color".
+    ``classes.txt`` has a name a line, the first of number 0; of two, for black and white masks, the second is white.
+    ``classes.json`` is an object with "classes" (names) and, if they differ from 0, 1, 2 ..., "ids" (for each a number,
+    or a list of numbers that become one class), and if there are such, "palette" (red, green, blue) and "unknown"
+    (numbers or names of classes that teach nothing; so do 0 and 255 unless a class has them); or a list of objects with
+    "id", "name" and, if there is one, "color".
 
     Raises:
         DataError: the file is unreadable or contradicts itself.
     """
-    if path.suffix == ".txt":
-        names = [line.strip() for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
-        return _classes(path, names, list(range(len(names))), None, [])
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        text = path.read_text(encoding="utf-8-sig")
+        content = None if path.suffix == ".txt" else json.loads(text)
     except (OSError, ValueError) as error:
-        raise DataError(f"{path} is not readable JSON: {error}") from error
+        kind = "text in UTF-8" if path.suffix == ".txt" else "JSON"
+        raise DataError(f"{path} is not readable {kind}: {error}") from error
+    if path.suffix == ".txt":
+        names = [line.strip() for line in text.splitlines() if line.strip()]
+        return _classes(path, names, list(range(len(names))), None, [])
     if isinstance(content, list) and all(isinstance(one, dict) for one in content):
         colours = [one.get("color") for one in content]
         palette = colours if content and all(colours) else None
         return _classes(path, [one.get("name") for one in content], [one.get("id") for one in content], palette, [])
     if not isinstance(content, dict) or not isinstance(content.get("classes"), list):
         raise DataError(f"{path} has no list 'classes'; expected names, and if need be ids, palette and unknown")
+    if others := sorted(set(content) - _KEYS):
+        raise DataError(f"{path} has {_listed(others)}; expected classes, ids, palette and unknown")
     names = content["classes"]
     unknown = content.get("unknown", [content["void_index"]] if "void_index" in content else [])
     if not isinstance(unknown, list):
@@ -258,7 +254,7 @@ def read_classes(path: Path) -> Classes:
 
 
 def _classes(path: Path, names: Any, ids: Any, palette: Any, unknown: list[Any]) -> Classes:
-    if not names or not all(isinstance(name, str) and name for name in names) or len(set(names)) < len(names):
+    if not names or not all(isinstance(name, str) and name.strip() for name in names) or len(set(names)) < len(names):
         raise DataError(f"{path}: the classes' names are {_listed(names)}; expected texts, each of them once")
     if not isinstance(ids, list) or len(ids) != len(names) or not all(map(_are_numbers, ids)):
         raise DataError(
@@ -266,6 +262,8 @@ def _classes(path: Path, names: Any, ids: Any, palette: Any, unknown: list[Any])
             "classes"
         )
     grouped = _grouped(ids)
+    if any(one < 0 for one in _flat(grouped)):
+        raise DataError(f"{path}: ids are {_listed(ids)}; expected numbers from 0 on, as masks have them")
     if len(set(_flat(grouped))) < len(_flat(grouped)):
         raise DataError(f"{path}: ids are {_listed(ids)}; expected each number once")
     colours = None
@@ -277,6 +275,8 @@ def _classes(path: Path, names: Any, ids: Any, palette: Any, unknown: list[Any])
         ):
             raise DataError(f"{path}: palette is not red, green, blue of each of {len(names)} classes, 0 to 255")
         colours = [(one[0], one[1], one[2]) for one in palette]
+    if wrong := [one for one in unknown if type(one) is not int and not isinstance(one, str)]:
+        raise DataError(f"{path}: unknown has {_listed(wrong)}; expected whole numbers or names of classes")
     left_out = {name for name in unknown if isinstance(name, str)}
     if strange := left_out - set(names):
         raise DataError(f"{path}: unknown has {_listed(sorted(strange))}, which is no class")
@@ -303,7 +303,7 @@ def _named_classes(root: Path) -> Classes | None:
     for name in ("classes.json", "categories.json", "classes.txt"):
         if (root / name).is_file():
             return read_classes(root / name)
-    layout = _layout(root)
+    layout = find_layout(root)
     if layout is None:
         return None
     names = load_labels(layout.labels) if layout.labels else layout.classes
@@ -315,117 +315,45 @@ def _named_classes(root: Path) -> Classes | None:
     return Classes(names, palette, Coding(ids, frozenset(unknown)))
 
 
-def _seen_classes(pairs: dict[str, list[tuple[Path, Path]]]) -> Classes:
+def _seen_classes(root: Path, pairs: dict[str, list[tuple[Path, Path]]]) -> Classes:
     """The numbers that masks have, where no file names the classes."""
+    seen = _seen_numbers(pairs)
+    if seen in ({0, _VOID}, {0, 1}, {0, 1, _VOID}):  # black and white
+        ids = _grouped([0, 1 if 1 in seen else _VOID])
+        return Classes((_BACKGROUND, _FOREGROUND), None, Coding(ids, frozenset({_VOID} - set(_flat(ids)))))
+    ids = _grouped(sorted(seen - {_VOID}))
+    if not ids:
+        raise DataError(f"{root}: none of the masks has a class, or none can be read (internimage data check)")
+    return Classes(tuple(f"class {one}" for one in _flat(ids)), None, Coding(ids))
+
+
+def _seen_numbers(pairs: dict[str, list[tuple[Path, Path]]]) -> set[int]:
+    """Those of all masks; of very many, only of some."""
     masks = sorted(mask for found in pairs.values() for _, mask in found)
-    step = max(1, len(masks) // _SEEN_FIRST)
     seen: set[int] = set()
-    for mask in masks[::step]:
+    for mask in masks[:: -(-len(masks) // _SEEN_FIRST)]:
         try:
             pixels = read_mask(mask)
         except ImageReadError:
             continue  # training says which files cannot be read
-        if pixels.ndim == 3:
+        numbers = grey_numbers(pixels) if pixels.ndim == 3 else pixels
+        if numbers is None:
             raise DataError(f"{mask} is a mask of colours; a classes.json with classes and palette has to name them")
-        seen |= set(np.unique(pixels).tolist())
-    if seen == {0, _VOID}:  # black and white
-        return Classes((_BACKGROUND, "foreground"), None, Coding(((0,), (_VOID,)), frozenset()))
-    ids = sorted(seen - {_VOID})
-    if not ids:
-        raise DataError(f"none of the masks beside {pairs[next(iter(pairs))][0][0]} has a class")
-    return Classes(tuple(f"class {one}" for one in ids), None, Coding(_grouped(ids)))
+        seen |= set(np.unique(numbers).tolist())
+    return seen
 
 
 def _painted(root: Path, wanted: str | None) -> dict[str, RegionImages]:
     parts = {}
     for name, data in read_object_parts(root, wanted).items():
+        if any(one.segmentation is None for image in data.images for one in image.objects):
+            raise DataError(f"{data.name}: not every object has a mask; a segmenter needs them")
         classes = (_BACKGROUND, *data.classes)
         images = tuple(RegionImage(image.file, image) for image in data.images)
         parts[name] = RegionImages(data.name, classes, None, Coding(_grouped(range(len(classes)))), images)
     if len({part.classes for part in parts.values()}) > 1:
         raise DataError(f"{root}: the parts have different classes; expected one list of categories")
     return parts
-
-
-# Finding files
-
-
-def _layout(root: Path) -> _Layout | None:
-    known = json.loads(files("internimage.data").joinpath("layouts.json").read_text(encoding="utf-8"))
-    for entry in known:
-        if (root / entry["marker"]).exists() and (root / entry["train"][0]).is_dir():
-            return _Layout(**{key: _frozen(value) for key, value in entry.items()})
-    return None
-
-
-def _frozen(value: Any) -> Any:
-    return tuple(_frozen(one) for one in value) if isinstance(value, list) else value
-
-
-def _parts(root: Path, wanted: str | None) -> dict[str, list[tuple[Path, Path]]]:
-    """Pictures and masks of each part that has any; only of the ``wanted`` one if there is such."""
-    layout = _layout(root)
-    if layout is not None:
-        places = {part: getattr(layout, part) for part in ("train", "val", "test")}
-        there = [(part, place) for part, place in places.items() if place and (root / place[0]).is_dir()]
-    else:
-        there = [(part, (str(images), str(masks))) for part, images, masks in _folders(root)]
-    pairs: dict[str, list[tuple[Path, Path]]] = {}
-    for part, place in [one for one in there if one[0] == wanted] or there:
-        if part not in pairs and (found := list(_pairs(root, place, layout))):
-            pairs[part] = found
-    return pairs
-
-
-def _folders(root: Path) -> Iterator[tuple[str, Path, Path]]:
-    """Part, folder of pictures and folder of masks, wherever they may be."""
-    for part, names in _PARTS.items():
-        for name in names:
-            for masks in _MASK_FOLDERS:
-                if (root / name / "images").is_dir() and (root / name / masks).is_dir():
-                    yield part, root / name / "images", root / name / masks
-                if (root / "images" / name).is_dir() and (root / masks / name).is_dir():
-                    yield part, root / "images" / name, root / masks / name
-    for masks in _MASK_FOLDERS:
-        if (root / "images").is_dir() and (root / masks).is_dir() and _pictures(root / "images"):
-            yield "all", root / "images", root / masks
-
-
-def _pairs(root: Path, places: Sequence[str], layout: _Layout | None) -> Iterator[tuple[Path, Path]]:
-    """Pictures and the masks of the same name."""
-    images, masks = root / places[0], root / places[1]
-    ends = (layout.image, layout.mask) if layout else ("", "")
-    pictures = _by_name(images, ends[0])
-    drawn = _by_name(masks, ends[1])
-    if len(places) > 2:
-        names = {
-            line.split()[0] for line in (root / places[2]).read_text(encoding="utf-8").splitlines() if line.strip()
-        }
-        pictures = {name: path for name, path in pictures.items() if name in names}
-    if missing := sorted(set(pictures) - set(drawn)):
-        raise DataError(
-            f"{len(missing)} of {len(pictures)} pictures in {images} have no mask of their name in {masks}, such as "
-            f"{pictures[missing[0]].name}; add masks or move the pictures elsewhere"
-        )
-    return ((path, drawn[name]) for name, path in pictures.items())
-
-
-def _by_name(folder: Path, end: str) -> dict[str, Path]:
-    """Files below a folder by their path in it, without ``end`` or else the suffix."""
-    found: dict[str, Path] = {}
-    for path in sorted(folder.rglob("*")):
-        inner = path.relative_to(folder)
-        if not path.is_file() or path.suffix.lower() not in IMAGE_SUFFIXES or not path.name.endswith(end):
-            continue
-        name = str(inner).removesuffix(end) if end else str(inner.with_suffix(""))
-        if name in found:
-            raise DataError(f"{path} and {found[name].name} have one name; expected one file of each name")
-        found[name] = path
-    return found
-
-
-def _pictures(folder: Path) -> bool:
-    return any(path.suffix.lower() in IMAGE_SUFFIXES for path in folder.iterdir())
 
 
 def _are_numbers(value: Any) -> bool:
@@ -440,6 +368,12 @@ def _grouped(ids: Iterable[Any]) -> tuple[tuple[int, ...], ...]:
 
 def _flat(ids: Iterable[tuple[int, ...]]) -> list[int]:
     return [one for group in ids for one in group]
+
+
+def _pack(pixels: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+    """A number (H, W) for each colour (H, W, 3)."""
+    packed: np.ndarray[Any, Any] = pixels.astype(np.int32) @ np.array([1 << 16, 1 << 8, 1], np.int32)
+    return packed
 
 
 def _packed(colour: Colour) -> int:

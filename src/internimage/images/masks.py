@@ -18,19 +18,21 @@ _NUMBERS = ("L", "P", "1")
 
 
 def read_mask(path: Path) -> np.ndarray[Any, Any]:
-    """Pixels as the file stores them: numbers (H, W) int32, or colours (H, W, 3) uint8 where there are several.
+    """Pixels as the file stores them: numbers (H, W) int32, or colours (H, W, 3) uint8.
 
-    Of palette images the numbers, not their colours; of 16-bit images all 16 bits; of images of one bit 0 and 1.  A
-    grey picture stored as RGB is numbers.  EXIF is not looked at: who draws masks draws them upright.
+    Of palette images the numbers, not their colours; of 16-bit images all 16 bits; of images of one bit 0 and 1.  EXIF
+    is not looked at: who draws masks draws them upright.
 
     Raises:
-        ImageReadError: the file is missing, broken, too large or has pixels of another kind.
+        ImageReadError: the file is missing, broken, too large, a JPEG, or has pixels of another kind.
     """
     try:
         with path.open("rb") as file:
             image = identify(file)
             if exceeds_pixel_limit(*image.size):
                 raise ImageReadError(f"too large, {image.width}x{image.height} pixels")
+            if image.format in ("JPEG", "MPO"):
+                raise ImageReadError("a JPEG, which blurs the numbers of classes; masks are stored as PNG")
             image.load()
     except ImageReadError as error:
         raise ImageReadError(f"{path}: {error}") from error.__cause__
@@ -44,7 +46,10 @@ def read_mask(path: Path) -> np.ndarray[Any, Any]:
         return np.asarray(image).astype(np.int32)
     if image.mode not in ("RGB", "RGBA", "LA"):
         raise ImageReadError(f"{path}: pixels of mode {image.mode}; expected numbers of classes or colours")
-    colours = np.asarray(image.convert("RGB"))
-    if (colours[..., 0] == colours[..., 1]).all() and (colours[..., 1] == colours[..., 2]).all():
-        return colours[..., 0].astype(np.int32)
-    return colours
+    return np.asarray(image.convert("RGB"))
+
+
+def grey_numbers(colours: np.ndarray[Any, Any]) -> np.ndarray[Any, Any] | None:
+    """Numbers (H, W) int32 of a mask (H, W, 3) that is grey and stored as RGB; None if it has colours."""
+    first = colours[..., :1]
+    return first[..., 0].astype(np.int32) if (colours == first).all() else None

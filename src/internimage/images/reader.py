@@ -153,6 +153,8 @@ def _expand(source: ImageInputs) -> Iterator[ImageInput | ImageSource]:
 
 
 def _expand_path(source: str | Path) -> Sequence[str | Path]:
+    if not str(source):
+        raise ImageReadError("an empty name; expected a file, a folder or a pattern")
     path = Path(source)
     try:
         if path.is_dir():

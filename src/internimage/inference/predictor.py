@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from internimage.checkpoints.folder import DESCRIPTION_FILE
 from internimage.data.samples import TimeAndPlace
 from internimage.errors import ConfigError, ImageReadError
-from internimage.factory import create_model, load_model
+from internimage.factory import create_model, load_model, other_classes
 from internimage.images import FitPreprocessing, ImageInput, ImageSource, list_images
 from internimage.images.reader import ImageInputs
 from internimage.inference.views import (
@@ -59,6 +59,7 @@ def load_for_inference(
         str(model),
         pretrained=checkpoint is None,
         checkpoint=checkpoint,
+        num_classes=None if checkpoint is None or labels else other_classes(str(model), checkpoint),
         labels=labels,
         device=place,
         dtype=dtype,
@@ -153,6 +154,10 @@ class Predictor:
             raise ConfigError("test-time augmentation is for detectors and segmenters; leave it out")
         if (keep_scores or window != "model") and not isinstance(built, Segmenter):
             raise ConfigError("window and keep_scores are for segmenters; leave them out")
+        if not isinstance(window, Window | None) and window != "model":
+            raise ConfigError(
+                f"window is {window!r}; expected a Window((height, width), (row step, column step)) or None"
+            )
         self.model = built
         self.preprocessing = built.description.preprocessing
         self.labels = built.description.labels

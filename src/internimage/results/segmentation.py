@@ -11,6 +11,7 @@ from PIL import Image
 from internimage.drawing.canvas import Colour
 from internimage.drawing.objects import class_colour
 from internimage.drawing.regions import draw_regions
+from internimage.errors import ConfigError
 from internimage.images import ImageSource
 
 
@@ -85,7 +86,9 @@ class Segmentation:
         return self.palette[index] if known and self.palette is not None else class_colour(index)
 
     def draw(self, opacity: float = 0.55, *, legend: bool = True) -> Image.Image:
-        """The picture with the classes as colours over it, and a legend beside it."""
+        """The picture with the classes as colours over it, and a legend beside it; ``opacity`` from 0 to 1."""
+        if not 0 <= opacity <= 1:
+            raise ConfigError(f"opacity is {opacity}; expected 0 to 1")
         regions = self.regions()
         lines = [(f"{one.label}  {one.share:.1%}", self.colour(one.index)) for one in regions]
         table = np.zeros((max(len(self.names), int(self.label_map.max()) + 1), 3), np.uint8)

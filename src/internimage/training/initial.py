@@ -1,8 +1,9 @@
-"""The model that a detector's or segmenter's run starts from."""
+"""What a run starts from: the model of a detector or segmenter, and validation images that can be read."""
 
 from __future__ import annotations
 
 import dataclasses
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ from torch import nn
 from internimage.backbones.composite import CompositeBackbone
 from internimage.backbones.internimage import InternImage
 from internimage.checkpoints.folder import DESCRIPTION_FILE
+from internimage.data.dataset import PictureDataset
 from internimage.errors import CheckpointMismatchError, ConfigError
 from internimage.factory import ARCHITECTURES, create_model, load_model
 from internimage.images import FitPreprocessing
@@ -38,6 +40,7 @@ def initial_model(config: RunConfig, classes: tuple[str, ...]) -> Any:
             model = _on_backbone(config.model, model.backbone if hasattr(model, "backbone") else model, len(classes))
         elif model.description is None or model.description.labels != classes:  # type: ignore[union-attr]
             model.reset_classifier(len(classes))  # type: ignore[operator]
+            warnings.warn(f"{init} has other classes: the classifier starts anew", stacklevel=2)
     else:
         model = create_model(config.model, checkpoint=folder, num_classes=len(classes))
     expected: Any = get_recipe(config.model).config
@@ -71,3 +74,13 @@ def _on_backbone(name: str, backbone: nn.Module, num_classes: int) -> Any:
     else:
         model.backbone.load_state_dict(state, strict=False)
     return model
+
+
+def leave_out_unreadable(val: PictureDataset[Any, Any]) -> None:
+    """Where files may be skipped: no other one stands in for them in evaluation, where it would count twice."""
+    if val.on_corrupt == "skip" and (names := val.leave_out_unreadable()):
+        warnings.warn(
+            f"{len(names)} of {len(names) + len(val)} validation images cannot be read and are left out, such as "
+            f"{names[0]}",
+            stacklevel=2,
+        )

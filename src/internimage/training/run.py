@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import json
+import warnings
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -25,11 +27,13 @@ from internimage.recipes import get_recipe, list_models
 from internimage.tasks.classification import ClassificationTask
 from internimage.training.config import RunConfig
 from internimage.training.detection import prepare_detection
+from internimage.training.initial import leave_out_unreadable
 from internimage.training.segmentation import prepare_segmentation
 from internimage.training.trainer import Reporter, Trainer
 
 AnySplits: TypeAlias = Splits[LabelledImages] | Splits[ObjectImages] | Splits[RegionImages]
 RUN_FILE = "run.json"
+_DATA_FILE = "data.json"
 _ONE_PIXEL = 32  # images up to this size end in a map of one pixel
 
 
@@ -52,6 +56,8 @@ def start(config: RunConfig, folder: Path, reporter: Reporter, *, cpu: bool = Fa
         folder.mkdir(parents=True, exist_ok=True)
         with written_aside(folder / RUN_FILE) as aside:
             aside.write_text(json.dumps(dataclasses.asdict(config), indent=2) + "\n", encoding="utf-8")
+        with written_aside(folder / _DATA_FILE) as aside:
+            aside.write_text(json.dumps(_fingerprint(splits), indent=2) + "\n", encoding="utf-8")
     return trainer, splits
 
 
@@ -64,7 +70,37 @@ def resume(folder: Path, reporter: Reporter, *, cpu: bool = False) -> tuple[Trai
         raise TrainingError(f"{folder} holds no {RUN_FILE}; it is not the folder of a run") from None
     except (ValueError, ConfigError) as error:
         raise TrainingError(f"{path} is damaged: {error}") from error
-    return _prepare(config, folder, reporter, cpu)
+    trainer, splits = _prepare(config, folder, reporter, cpu)
+    if (folder / _DATA_FILE).is_file():
+        before, now = json.loads((folder / _DATA_FILE).read_text(encoding="utf-8")), _fingerprint(splits)
+        changed = [name for name in now if before.get(name) != now[name]]
+        if changed:
+            raise TrainingError(
+                f"{config.data} is not as it was when the run began: {changed[0]} differ; put it back, or start anew "
+                f"with --init {folder / 'best'}"
+            )
+    return trainer, splits
+
+
+def data_of(folder: Path) -> str:
+    """Where the data of the run in ``folder`` lie."""
+    return str(json.loads((folder / RUN_FILE).read_text(encoding="utf-8"))["data"])
+
+
+def _fingerprint(splits: AnySplits) -> dict[str, Any]:
+    """What must not change within a run: classes, and which files there are."""
+
+    def files(part: LabelledImages | ObjectImages | RegionImages) -> str:
+        entries = part.samples if isinstance(part, LabelledImages) else part.images
+        return hashlib.sha256("\n".join(str(one.file) for one in entries).encode()).hexdigest()
+
+    train, val = splits.train, splits.val
+    return {
+        "classes": list(train.classes),
+        "numbers of training and validation images": [len(train), len(val)],
+        "training images": files(train),
+        "validation images": files(val),
+    }
 
 
 def _prepare(config: RunConfig, folder: Path, reporter: Reporter, cpu: bool) -> tuple[Trainer, AnySplits]:
@@ -106,6 +142,7 @@ def _prepare_classification(
     transform = training_transform(config.augmentation, preprocessing)
     train = ImageDataset(splits.train, transform, seed, config.on_corrupt)
     val = evaluation_data(splits.val, preprocessing, config.on_corrupt)
+    leave_out_unreadable(val)
     return Trainer(task, model, train, val, config.training, folder, reporter, cpu=cpu), splits
 
 
@@ -128,6 +165,7 @@ def _initial_model(config: RunConfig, classes: tuple[str, ...]) -> ImageClassifi
         model = load_model(config.init)
         if isinstance(model, ImageClassifier) and (not model.description or model.description.labels != classes):
             model.reset_classifier(len(classes))
+            warnings.warn(f"{config.init} has other classes: the classifier starts anew", stacklevel=2)
     else:
         model = create_model(config.model, checkpoint=config.init, num_classes=len(classes))
     if not isinstance(model, ImageClassifier) or model.description is None:

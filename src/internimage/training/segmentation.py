@@ -7,17 +7,21 @@ from pathlib import Path
 
 import torch
 
+from internimage.data.dataset import OnCorrupt
 from internimage.data.region_augmentation import RegionAugmentation, TrainingTransform
 from internimage.data.region_dataset import RegionDataset
 from internimage.data.regions import RegionImages, read_region_splits
 from internimage.data.samples import Splits
 from internimage.errors import ConfigError, DataError, ImageReadError
 from internimage.images import FitPreprocessing
+from internimage.images.masks import UNKNOWN
 from internimage.models.upernet import UperNet
 from internimage.tasks.segmentation import SegmentationTask
 from internimage.training.config import RunConfig
-from internimage.training.initial import initial_model
+from internimage.training.initial import initial_model, leave_out_unreadable
 from internimage.training.trainer import Reporter, Trainer
+
+_LOOK_AT = 50  # masks
 
 
 def prepare_segmentation(
@@ -31,7 +35,7 @@ def prepare_segmentation(
         raise ConfigError("a linear probe is for classifiers; --freeze 4 fixes a segmenter's backbone")
     splits = read_region_splits(Path(config.data), val_fraction=config.val_fraction, seed=config.training.seed)
     for part in (splits.train, splits.val):
-        _look_at_first(part)
+        _look_at_some(part, config.on_corrupt)
     torch.manual_seed(config.training.seed)
     model = initial_model(config, splits.train.classes)
     model.backbone.freeze(config.freeze)
@@ -43,13 +47,29 @@ def prepare_segmentation(
     seed = config.training.seed
     train = RegionDataset(splits.train, TrainingTransform(augmentation, preprocessing), seed, config.on_corrupt)
     val = RegionDataset(splits.val, preprocessing, 0, config.on_corrupt)
+    leave_out_unreadable(val)
     task = SegmentationTask(splits.train.classes, splits.train.palette, model.config.window)
     return Trainer(task, model, train, val, config.training, folder, reporter, cpu=cpu), splits
 
 
-def _look_at_first(part: RegionImages) -> None:
-    """A list of classes that does not fit the masks is noticed here instead of after the first epoch."""
-    try:
-        part.truth(part.images[0])
-    except ImageReadError as error:
-        raise DataError(f"{error} (internimage data check looks at all of them)") from error
+def _look_at_some(part: RegionImages, on_corrupt: OnCorrupt) -> None:
+    """What would end a run is noticed here instead of after the first epoch."""
+    missing = part.missing()
+    if missing and on_corrupt == "error":
+        raise DataError(
+            f"{len(missing)} of the {len(part)} pictures in {part.name} have no mask, such as {missing[0].file}, whose "
+            f"mask would be {missing[0].mask}; --on-corrupt skip leaves them out"
+        )
+    known = False
+    for number, image in enumerate(part.images[:: -(-len(part) // _LOOK_AT)]):
+        try:
+            known = known or bool((part.truth(image) != UNKNOWN).any())
+        except ImageReadError as error:
+            if on_corrupt == "error" and not number:
+                raise DataError(f"{error} (internimage data check looks at all of them)") from error
+        if known:
+            return
+    raise DataError(
+        f"{part.name}: all pixels of {min(_LOOK_AT, len(part))} masks are unknown; do the numbers in classes.json or "
+        "classes.txt fit the masks? internimage data check shows both"
+    )

@@ -29,7 +29,7 @@ from internimage.training.distributed import distribute, gathered_weights, make_
 from internimage.training.ema import MovingAverage
 from internimage.training.groups import parameter_groups, parameter_rules
 from internimage.training.schedule import warmup_cosine, warmup_drops, warmup_power
-from internimage.training.state import Processes, Progress, load_state, save_state
+from internimage.training.state import Processes, Progress, load_state, newest_checkpoint, save_state
 from internimage.training.tracking import check_tracker, start_tracking, write_history
 
 BEST_FOLDER = "best"
@@ -225,6 +225,7 @@ class Trainer:
             collate_fn=self.task.collate,
             persistent_workers=self.config.workers > 0,
             pin_memory=self.accelerator.device.type == "cuda",
+            worker_init_fn=_leave_interrupts_to_the_main_process,
         )
 
     def _train_epoch(self) -> None:
@@ -392,6 +393,8 @@ class Trainer:
         self._saved_at = time.monotonic()
 
     def _restore(self) -> None:
+        if newest_checkpoint(self.folder) is None:
+            return  # killed before the first state was saved
         self.progress, parts = load_state(self.folder, self.processes)
         self.distribution.load(parts)
         if self.average:
@@ -429,6 +432,11 @@ class Trainer:
         finally:
             for number in caught:
                 signal.signal(number, previous[number])
+
+
+def _leave_interrupts_to_the_main_process(worker: int) -> None:
+    """Ctrl-C reaches a whole group of processes; without workers the main one could not finish its batch."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
 def evaluate(

@@ -1,0 +1,156 @@
+"""Finding pictures and their masks: in folders of known names, or as known data sets have them.
+
+Pictures and masks have the same name, whatever the suffix.  They lie in ``train/images`` and ``train/masks``, in
+``images/train`` and ``masks/train``, or without parts in ``images`` and ``masks``; other names of such folders, in
+small letters or not, are ``IMAGE_FOLDERS``, ``MASK_FOLDERS`` and ``_PARTS``.  Or ``layouts.json`` describes the set.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+from internimage.errors import DataError
+from internimage.images import IMAGE_SUFFIXES
+
+Colour = tuple[int, int, int]
+IMAGE_FOLDERS = ("images", "image", "imgs", "img", "img_dir", "jpegimages")
+MASK_FOLDERS = ("masks", "mask", "labels", "label", "annotations", "ann_dir", "segmentationclass")
+_PARTS = {
+    "train": ("train", "training"),
+    "val": ("val", "valid", "validation"),
+    "test": ("test", "testing"),
+}
+
+
+@dataclass(frozen=True)
+class Layout:
+    """A data set that is recognised by its folders.
+
+    Attributes:
+        name: of the set.
+        marker: a file or folder that it has.
+        train, val, test: folder of pictures, folder of masks and, where there is one, the list of names of each part.
+        labels: a label set, or else
+        classes, palette: names and colours.
+        image, mask: ends of the files' names.
+        first: the number of the first class, or else
+        ids: the number or numbers of each; all others up to the last, and one more, are unknown.
+        unknown: more numbers of no class.
+    """
+
+    name: str
+    marker: str
+    train: tuple[str, ...]
+    val: tuple[str, ...]
+    test: tuple[str, ...] | None = None
+    labels: str | None = None
+    classes: tuple[str, ...] = ()
+    palette: tuple[Colour, ...] | None = None
+    image: str = ""
+    mask: str = ""
+    first: int = 0
+    ids: tuple[int | tuple[int, ...], ...] = ()
+    unknown: tuple[int, ...] = ()
+
+
+def find_layout(root: Path) -> Layout | None:
+    """The known data set that lies at ``root``."""
+    known = json.loads(files("internimage.data").joinpath("layouts.json").read_text(encoding="utf-8"))
+    for entry in known:
+        if (root / entry["marker"]).exists() and (root / entry["train"][0]).is_dir():
+            return Layout(**{key: _frozen(value) for key, value in entry.items()})
+    return None
+
+
+def has_pairs(root: Path) -> bool:
+    """Whether there are folders of pictures and of masks."""
+    return root.is_dir() and (find_layout(root) is not None or any(True for _ in _folders(root)))
+
+
+def find_pairs(root: Path, wanted: str | None = None) -> dict[str, list[tuple[Path, Path]]]:
+    """Pictures and masks of each part that has any ("train", "val", "test" or "all"), or of the ``wanted`` one alone.
+
+    A picture without a mask is given the path that its mask would have.
+
+    Raises:
+        DataError: two files have one name, or none of the pictures has a mask.
+    """
+    if not root.is_dir():
+        return {}
+    layout = find_layout(root)
+    if layout is not None:
+        places = {part: getattr(layout, part) for part in ("train", "val", "test")}
+        there = [(part, place) for part, place in places.items() if place and (root / place[0]).is_dir()]
+    else:
+        there = [(part, (images, masks)) for part, images, masks in _folders(root)]
+    pairs: dict[str, list[tuple[Path, Path]]] = {}
+    for part, place in [one for one in there if one[0] == wanted] or there:
+        if part not in pairs and (found := _pairs(root, place, layout)):
+            pairs[part] = found
+    return pairs
+
+
+def _frozen(value: Any) -> Any:
+    return tuple(_frozen(one) for one in value) if isinstance(value, list) else value
+
+
+def _folders(root: Path) -> Iterator[tuple[str, str, str]]:
+    """Part, folder of pictures and folder of masks below ``root``, wherever they may be."""
+    for part, names in _PARTS.items():
+        for above in _children(root, names):
+            for images in _children(root / above, IMAGE_FOLDERS):
+                for masks in _children(root / above, MASK_FOLDERS):
+                    yield part, f"{above}/{images}", f"{above}/{masks}"
+        for images in _children(root, IMAGE_FOLDERS):
+            for masks in _children(root, MASK_FOLDERS):
+                for first in _children(root / images, names):
+                    for second in _children(root / masks, names):
+                        yield part, f"{images}/{first}", f"{masks}/{second}"
+    for images in _children(root, IMAGE_FOLDERS):
+        for masks in _children(root, MASK_FOLDERS):
+            if any(path.suffix.lower() in IMAGE_SUFFIXES for path in (root / images).iterdir()):
+                yield "all", images, masks
+
+
+def _children(folder: Path, names: Sequence[str]) -> list[str]:
+    """Folders of these names, whatever the case of their letters, in the order of the names."""
+    found = [path.name for path in folder.iterdir() if path.name.lower() in names and path.is_dir()]
+    return sorted(found, key=lambda name: (names.index(name.lower()), name))
+
+
+def _pairs(root: Path, place: Sequence[str], layout: Layout | None) -> list[tuple[Path, Path]]:
+    images, masks = root / place[0], root / place[1]
+    ends = (layout.image, layout.mask) if layout else ("", "")
+    pictures, drawn = _by_name(images, ends[0]), _by_name(masks, ends[1])
+    if len(place) > 2:
+        lines = (root / place[2]).read_text(encoding="utf-8").splitlines()
+        names = {line.split()[0] for line in lines if line.strip()}
+        pictures = {name: path for name, path in pictures.items() if name in names}
+    if pictures and not set(pictures) & set(drawn):
+        text = any(path.suffix == ".txt" for path in masks.rglob("*")) if masks.is_dir() else False
+        raise DataError(
+            f"none of the {len(pictures)} pictures in {images} has a mask of its name in {masks}, such as "
+            f"{next(iter(pictures))}.png"
+            + ("; the text files there, YOLO's perhaps, are not read: export masks, or COCO's JSON" if text else "")
+        )
+    return sorted((path, drawn.get(name, masks / f"{name}{ends[1] or '.png'}")) for name, path in pictures.items())
+
+
+def _by_name(folder: Path, end: str) -> dict[str, Path]:
+    """Files below a folder by their path in it, without ``end`` or else the suffix; hidden ones are left out."""
+    found: dict[str, Path] = {}
+    for path in sorted(folder.rglob("*")):
+        inner = path.relative_to(folder)
+        if path.suffix.lower() not in IMAGE_SUFFIXES or not path.name.endswith(end) or path.name.startswith("."):
+            continue
+        name = str(inner).removesuffix(end) if end else str(inner.with_suffix(""))
+        if name in found:
+            raise DataError(f"{path} and {found[name].name} have one name; expected one file of each name")
+        if path.is_file():
+            found[name] = path
+    return found
