@@ -74,6 +74,30 @@ def test_an_image_in_a_batch_is_found_like_alone(config: DINOConfig) -> None:
     assert found.boxes.isfinite().all()
 
 
+@CONFIGS
+@torch.no_grad()
+def test_half_precision_moves_boxes_little(config: DINOConfig) -> None:
+    """Coordinates are float32 throughout; of the same proposals, because nearly equal scores change places."""
+    model = tiny(config)
+    for regressor in model.regressors:
+        torch.nn.init.normal_(regressor[-1].weight, std=0.02)  # type: ignore[index]
+    images = torch.randn(2, 3, 96, 160)
+    chosen, results = None, []
+    for dtype in (torch.float32, torch.bfloat16):
+        model.to(dtype)
+        pixels = model.encode(model.backbone(images.to(dtype)), [(96, 160), (80, 100)], (96, 160))
+        assert pixels.anchors.dtype == torch.float32
+        if chosen is None:
+            chosen = model.classifiers[-1](pixels.values).amax(-1).topk(20).indices
+        results.append(model.decode(pixels, model.propose(pixels, chosen).boxes).boxes)
+        assert results[-1].dtype == torch.float32
+    assert (results[0] - results[1]).abs().max() < 0.02
+    (found,) = model(images[:1].bfloat16(), [(96, 160)], torch.ones(1, 4))
+    assert found.scores.dtype == found.boxes.dtype == torch.float32
+    losses = model(images.bfloat16(), [(96, 160)] * 2, None, [truth(2, (96, 160), masks=False)] * 2)
+    assert torch.stack(list(losses.values())).isfinite().all()
+
+
 @pytest.mark.parametrize("counts", [(3, 2), (2, 0), (0, 0), (40, 1)], ids=str)
 @pytest.mark.parametrize("classes", [3, 1])
 @CONFIGS

@@ -248,8 +248,8 @@ def attention_flops(value: Any, location: Any, *_: Any, **__: Any) -> int:
 
 
 def large(name: str) -> bool:
-    """Released segmenters take seconds each, even without weights."""
-    return get_recipe(name).task == "segmentation" and name in TRAINING_RECIPES
+    """Released segmenters and composite backbones take seconds each, even without weights."""
+    return "_cbinternimage_" in name or (get_recipe(name).task == "segmentation" and name in TRAINING_RECIPES)
 
 
 @pytest.mark.parametrize(
@@ -275,6 +275,8 @@ def test_costs_in_recipes(name: str) -> None:
             share = 0.25 if whole else 0.5 if recipe.config.window else 1.0
         elif isinstance(recipe.preprocessing, Preprocessing):
             model(torch.empty(1, 3, *2 * [recipe.preprocessing.crop]))
+        elif recipe.architecture == "dino":
+            model(torch.empty(1, 3, 800, 1280), [(800, 1280)], torch.ones(1, 4))
         else:
             model.rpn(model.neck(model.backbone(torch.empty(1, 3, 800, 1280))))
             for head in model.modules():

@@ -277,7 +277,7 @@ def test_mistakes_on_the_command_line_are_one_sentence(
 
 def test_matching_needs_a_package(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(__import__("sys").modules, "scipy.optimize", None)
-    with pytest.raises(MissingExtraError, match=r"pip install 'internimage\[segmentation\]'"):
+    with pytest.raises(MissingExtraError, match=r"pip install 'internimage\[detection,segmentation\]'"):
         create_model("small_mask2former")(torch.rand(1, 3, 64, 64), torch.zeros(1, 64, 64, dtype=torch.int64))
 
 

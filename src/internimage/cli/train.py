@@ -86,7 +86,8 @@ class _Train:
             length = f"{trainer.epochs} epochs of {trainer.updates_per_epoch} updates"
             print(f"{len(splits.train.classes)} classes; {sizes}; {length}")
             if isinstance(trainer.task, DetectionTask):
-                print(_what_is_learnt(trainer.task, splits))
+                learns_masks = getattr(trainer.model.config, "mask_width", None) is not None
+                print(_what_is_learnt(trainer.task, splits, learns_masks=learns_masks))
             print(_learning_rate(trainer.config, trainer.accelerator.num_processes))
             self._warn(trainer.config, len(splits.train), trainer.accelerator.num_processes)
             print(f"run: {folder}")
@@ -173,6 +174,8 @@ class TrainDetector(_Train):
     $ internimage train --data cells/
 
     $ internimage train --data cells/ --model mask_rcnn_internimage_t_fpn_3x_coco --init pretrained --size 640
+
+    $ internimage train --data cells/ --model dino_4scale_internimage_t_1x_coco --init pretrained --lr 1e-4
 
     $ internimage train --data coco/ --recipe cascade_internimage_l_fpn_3x_coco
 
@@ -292,13 +295,15 @@ def _for_data(command: AnyTrain, data: Path, model: str | None, init: str | None
     return replace(command, training=training, augmentation=regions)
 
 
-def _what_is_learnt(task: DetectionTask, splits: Any) -> str:
+def _what_is_learnt(task: DetectionTask, splits: Any, *, learns_masks: bool) -> str:
     """Whether masks are, and if not why."""
     if task.masks:
         return "boxes and masks are learnt and measured"
     if not splits.train.has_masks:
         return "boxes alone are learnt: not every object has a mask that is more than its box"
-    return "boxes alone are measured: the model has no masks, or not every validation object has one"
+    if not learns_masks:
+        return "boxes alone are learnt: the model has no masks"
+    return "boxes alone are measured: not every validation object has a mask"
 
 
 def _learning_rate(config: TrainingConfig, processes: int) -> str:

@@ -26,7 +26,7 @@ def assign(cost: Tensor) -> tuple[Tensor, Tensor]:
     try:
         from scipy.optimize import linear_sum_assignment  # type: ignore[import-untyped]
     except ImportError as error:
-        raise MissingExtraError("matching needs scipy: pip install 'internimage[segmentation]'") from error
+        raise MissingExtraError("matching needs scipy: pip install 'internimage[detection,segmentation]'") from error
     rows, columns = linear_sum_assignment(cost.detach().float().cpu().numpy())
     return torch.from_numpy(rows).to(cost.device), torch.from_numpy(columns).to(cost.device)
 

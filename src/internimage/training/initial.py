@@ -25,7 +25,7 @@ def initial_model(config: RunConfig, classes: tuple[str, ...]) -> Any:
 
     A model of another kind gives its backbone.
     """
-    init, folder = config.init, Path(config.init).expanduser()
+    init, folder, anew = config.init, Path(config.init).expanduser(), False
     model: Any
     if init == "scratch":
         model = create_model(config.model, num_classes=len(classes))
@@ -40,12 +40,14 @@ def initial_model(config: RunConfig, classes: tuple[str, ...]) -> Any:
             model = _on_backbone(config.model, model.backbone if hasattr(model, "backbone") else model, len(classes))
         elif model.description is None or model.description.labels != classes:  # type: ignore[union-attr]
             model.reset_classifier(len(classes))  # type: ignore[operator]
-            warnings.warn(f"{init} has other classes: the classifier starts anew", stacklevel=2)
+            anew = True
     else:
         model = create_model(config.model, checkpoint=folder, num_classes=len(classes))
     expected: Any = get_recipe(config.model).config
     if any(getattr(model.config, part, None) != getattr(expected, part, None) for part in ("backbone", "composite")):
         raise ConfigError(f"{init} has another architecture than {config.model}; name its own with --model")
+    if anew:
+        warnings.warn(f"{init} has other classes: the classifier starts anew", stacklevel=2)
     preprocessing = model.description.preprocessing
     if config.size is not None:
         assert isinstance(preprocessing, FitPreprocessing)
