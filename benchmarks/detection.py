@@ -1,10 +1,13 @@
-"""Small detectors of this package and peers of torchvision's, trained from scratch with one recipe.
+"""Small detectors of this package and peers of torchvision's and transformers', trained from scratch with one recipe.
 
-    python benchmarks/detection.py ../shared/data/bccd --model ours --epochs 20 --output runs/bccd-ours
+    python benchmarks/detection.py ../shared/data/bccd --model mask_rcnn_internimage_atto_fpn --output runs/bccd-ours
+    python benchmarks/detection.py ../shared/data/bccd --model dino_internimage_atto --lr 5e-4 --clip-norm 0.1 ...
     python benchmarks/detection.py ../shared/data/bccd --model fasterrcnn_mobilenet_v3_large_320_fpn ...
-    python benchmarks/detection.py ../shared/data/nuclei --model maskrcnn_resnet50_fpn ...
+    python benchmarks/detection.py ../shared/data/bccd --model rt_detr --lr 5e-4 --clip-norm 0.1 ...
+    python benchmarks/detection.py ../shared/data/nuclei --model maskrcnn_resnet50_fpn --epochs 4 ...
 
-Repeat a command to resume it.  The epoch is selected on the validation images, which are also what is reported: the
+Without --epochs the first run of a model times an update and takes as many as fit into the minutes.  Repeat a command
+to resume it.  The epoch is selected on the validation images, which are also what is reported: the
 data sets have no third part.  Same images, augmentation, optimiser, schedule and evaluation; only the model differs.
 """
 
@@ -43,7 +46,7 @@ AUGMENTATION = ObjectAugmentation(short_sides=(320,), long=533)
 TRAINING = TrainingConfig(
     batch_size=4, lr=1e-3, warmup_epochs=1, drop_path=0.0, ema_decay=0.99, workers=0, track="none", keep_checkpoints=1
 )
-WEIGHTS, RESULT = "weights.safetensors", "result.json"
+WEIGHTS, RESULT, LENGTH = "weights.safetensors", "result.json", "epochs.json"
 
 
 class Peer(nn.Module):
@@ -86,12 +89,64 @@ class Peer(nn.Module):
         return target
 
 
+class RTDETR(nn.Module):
+    """transformers' RT-DETR with ResNet-18, called as ours are; its boxes are shares of the padded images."""
+
+    def __init__(self, num_classes: int) -> None:
+        super().__init__()
+        from transformers import RTDetrConfig, RTDetrForObjectDetection, RTDetrResNetConfig
+
+        widths = [64, 128, 256, 512]
+        resnet = RTDetrResNetConfig(
+            depths=[2, 2, 2, 2], hidden_sizes=widths, layer_type="basic", out_features=["stage2", "stage3", "stage4"]
+        )
+        config = RTDetrConfig(
+            backbone_config=resnet,
+            encoder_in_channels=widths[1:],
+            decoder_layers=3,
+            num_queries=100,
+            num_labels=num_classes,
+            freeze_backbone_batch_norms=False,
+        )
+        self.model = RTDetrForObjectDetection(config)
+
+    def forward(
+        self,
+        images: Tensor,
+        sizes: Sequence[tuple[int, int]],
+        scales: Tensor | None = None,
+        truths: Sequence[GroundTruth] | None = None,
+    ) -> list[RawDetections] | dict[str, Tensor]:
+        height, width = images.shape[2:]
+        extent = images.new_tensor([width, height, width, height])
+        if truths is not None:
+            targets = []
+            for truth in truths:
+                first, second = (truth.boxes / extent).chunk(2, dim=1)
+                boxes = torch.cat([(first + second) / 2, second - first], dim=1)
+                targets.append({"class_labels": truth.labels, "boxes": boxes})
+            return {"loss": self.model(images, labels=targets).loss}
+        assert scales is not None
+        output, results = self.model(images), []
+        for logits, boxes, size, scale in zip(output.logits, output.pred_boxes, sizes, scales, strict=True):
+            scores, index = logits.sigmoid().flatten().topk(100)
+            centre, half = boxes[index // logits.shape[1]].chunk(2, dim=1)
+            corners = torch.cat([centre - half / 2, centre + half / 2], dim=1) * extent
+            limit = images.new_tensor([size[1], size[0], size[1], size[0]])
+            results.append(
+                RawDetections(corners.clamp(min=0).minimum(limit) / scale, scores, index % logits.shape[1], None)
+            )
+        return results
+
+
 def build(name: str, data: ObjectImages, seed: int) -> nn.Module:
     torch.manual_seed(seed)
-    if name != "ours":
+    if name == "rt_detr":
+        return RTDETR(len(data.classes))
+    if name not in internimage.list_models():
         return Peer(name, len(data.classes))
-    model: Any = internimage.create_model("mask_rcnn_internimage_atto_fpn", num_classes=len(data.classes))
-    if not data.has_masks:
+    model: Any = internimage.create_model(name, num_classes=len(data.classes))
+    if not data.has_masks and hasattr(model, "remove_masks"):
         model.remove_masks()
     model.description = dataclasses.replace(model.description, labels=data.classes, preprocessing=PREPROCESSING)
     return model
@@ -100,6 +155,27 @@ def build(name: str, data: ObjectImages, seed: int) -> nn.Module:
 def save(model: nn.Module, folder: Path, weights: Mapping[str, Tensor]) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     save_file({name: tensor.contiguous() for name, tensor in weights.items()}, folder / WEIGHTS)
+
+
+def fitting_epochs(
+    model: nn.Module, task: DetectionTask, train: ObjectDataset, val: ObjectDataset, minutes: float
+) -> int:
+    """How many epochs with their evaluations take so long, by a few of their steps."""
+    times = []
+    for number in range(6):
+        indices = range(number * TRAINING.batch_size, (number + 1) * TRAINING.batch_size)
+        started = time.perf_counter()
+        batch = task.collate([train[SampleKey(0, index)] for index in indices])
+        torch.stack(list(task.losses(model.train(), batch).values())).sum().backward()
+        times.append(time.perf_counter() - started)
+    picture = task.collate([val[SampleKey(0, 0)]])
+    looks = []
+    for _ in range(4):
+        started = time.perf_counter()
+        task.predict(model.eval(), picture)
+        looks.append(time.perf_counter() - started)
+    epoch = len(train) // TRAINING.batch_size * statistics.median(times[1:]) + len(val) * statistics.median(looks[1:])
+    return max(1, int(minutes * 60 / epoch))
 
 
 def latency(task: DetectionTask, model: nn.Module, data: ObjectDataset) -> list[float]:
@@ -116,30 +192,39 @@ def latency(task: DetectionTask, model: nn.Module, data: ObjectDataset) -> list[
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("data", type=Path)
-    parser.add_argument("--model", default="ours")
+    parser.add_argument("--model", default="mask_rcnn_internimage_atto_fpn")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--epochs", type=int, required=True)
+    parser.add_argument("--epochs", type=int)
+    parser.add_argument("--minutes", type=float, default=25)
     parser.add_argument("--lr", type=float, default=TRAINING.lr)
+    parser.add_argument("--clip-norm", type=float, default=TRAINING.clip_norm)
     parser.add_argument("--output", type=Path, required=True)
     options = parser.parse_args()
 
-    config = dataclasses.replace(TRAINING, epochs=options.epochs, seed=options.seed, lr=options.lr)
     splits = read_object_splits(options.data)
     model, masks = build(options.model, splits.train, options.seed), splits.train.has_masks
     task = DetectionTask(splits.val, masks=masks)
     train = ObjectDataset(splits.train, object_transform(AUGMENTATION, PREPROCESSING), masks=masks, seed=options.seed)
     val = ObjectDataset(splits.val, preprocessing=PREPROCESSING)
-    writer = {} if options.model == "ours" else {"save": save}
+    length = options.output / LENGTH
+    if options.epochs is None and not length.exists():
+        options.output.mkdir(parents=True, exist_ok=True)
+        length.write_text(json.dumps(fitting_epochs(model, task, train, val, options.minutes)))
+        model = build(options.model, splits.train, options.seed)  # running means have moved
+    epochs = options.epochs or json.loads(length.read_text())
+    config = dataclasses.replace(TRAINING, epochs=epochs, seed=options.seed, lr=options.lr, clip_norm=options.clip_norm)
+    ours = options.model in internimage.list_models()
+    writer = {} if ours else {"save": save}
     trainer = Trainer(task, model, train, val, config, options.output, ConsoleReporter(), cpu=True, **writer)
     started = time.monotonic()
     trainer.fit(resume=newest_checkpoint(options.output) is not None)
     minutes = (time.monotonic() - started) / 60
     best = (
         internimage.load_model(options.output / "best")
-        if options.model == "ours"
+        if ours
         else build(options.model, splits.train, options.seed).eval()
     )
-    if options.model != "ours":
+    if not ours:
         best.load_state_dict(load_file(options.output / "best" / WEIGHTS))
     times = latency(task, best, val)
     result = {

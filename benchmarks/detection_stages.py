@@ -1,6 +1,9 @@
 """Where a detector's time and memory go, at the size of the released evaluation.
 
     python benchmarks/detection_stages.py --rounds 5
+    python benchmarks/detection_stages.py --model dino_4scale_internimage_t_1x_coco --rounds 5
+    python benchmarks/detection_stages.py --model dino_4scale_cbinternimage_h_objects365_coco --size 1000 2000 \\
+        --dtype bfloat16 --rounds 1
 
 Weights are random, but for the classifier, which is made to find a hundred objects: as many as are ever reported.
 """
@@ -17,19 +20,30 @@ from typing import Any
 import torch
 
 import internimage
+from internimage.factory import ARCHITECTURES
+from internimage.images.scaling import padded
 from internimage.layers.detection import detect_masks
 from internimage.layers.roi_heads import paste_masks
 from internimage.machine import describe_machine
+from internimage.models.dino import DINO
 from internimage.models.mask_rcnn import MaskRCNN
 
-HEIGHT, WIDTH, ORIGINAL = 800, 1216, (426, 640)
+ORIGINAL = 426, 640
 
 
-def talkative(name: str) -> MaskRCNN:
+def talkative(name: str, dtype: torch.dtype) -> MaskRCNN | DINO:
     torch.manual_seed(0)
-    model = internimage.create_model(name)
-    assert isinstance(model, MaskRCNN)
-    torch.nn.init.normal_(model.box_head.classifier.weight, std=0.3)
+    recipe = internimage.get_recipe(name)
+    with torch.device("meta"):  # no copy in float32 on the way
+        model = ARCHITECTURES[recipe.architecture].model(recipe.config)
+    model = model.to(dtype).to_empty(device="cpu").eval()
+    with torch.no_grad():
+        for module_name, parameter in model.named_parameters():
+            norm = parameter.ndim == 1 and module_name.endswith("weight")
+            parameter.fill_(1.0) if norm else parameter.normal_(std=0.02)
+    assert isinstance(model, MaskRCNN | DINO)
+    if isinstance(model, MaskRCNN):
+        torch.nn.init.normal_(model.box_head.classifier.weight, std=0.3)
     return model
 
 
@@ -42,11 +56,18 @@ def timed(times: dict[str, list[float]], memory: dict[str, float], stage: str, r
 
 
 @torch.inference_mode()
-def once(model: MaskRCNN, times: dict[str, list[float]], memory: dict[str, float]) -> int:
-    images, sizes = torch.randn(1, 3, HEIGHT, WIDTH), [(HEIGHT, WIDTH - 15)]
-    scales = torch.tensor([[WIDTH / ORIGINAL[1], HEIGHT / ORIGINAL[0]] * 2])
-    strides = model.rpn.strides[:-1]
+def once(model: MaskRCNN | DINO, size: tuple[int, int], times: dict[str, list[float]], memory: dict[str, float]) -> int:
+    height, width = size
+    images = torch.randn(1, 3, padded(height), padded(width)).to(next(model.parameters()).dtype)
+    sizes, scales = [(height, width - 15)], torch.tensor([[width / ORIGINAL[1], height / ORIGINAL[0]] * 2])
     maps = timed(times, memory, "backbone", lambda: model.backbone(images))
+    if isinstance(model, DINO):
+        pixels = timed(times, memory, "neck and encoder", lambda: model.encode(maps, sizes, images.shape[2:]))
+        boxes = timed(times, memory, "proposals", lambda: model.propose(pixels).boxes)
+        last = timed(times, memory, "decoder", lambda: model.decode(pixels, boxes))
+        found = timed(times, memory, "choice", lambda: model.report(last.logits[0], last.boxes[0], sizes[0], scales[0]))
+        return len(found.boxes)
+    strides = model.rpn.strides[:-1]
     maps = timed(times, memory, "feature pyramid", lambda: model.neck(maps))
     outputs = timed(times, memory, "proposals: network", lambda: model.rpn(maps))
     proposals = timed(
@@ -62,15 +83,18 @@ def once(model: MaskRCNN, times: dict[str, list[float]], memory: dict[str, float
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", default="mask_rcnn_internimage_t_fpn_3x_coco")
+    parser.add_argument("--size", type=int, nargs=2, default=(800, 1216))
+    parser.add_argument("--dtype", default="float32")
     parser.add_argument("--rounds", type=int, default=5)
     options = parser.parse_args()
     print(describe_machine(torch.device("cpu")))
-    model, times, memory = talkative(options.model), {}, {}
+    model, times, memory = talkative(options.model, getattr(torch, options.dtype)), {}, {}
+    size = options.size[0], options.size[1]
     loaded = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**10
-    once(model, {}, memory)  # the first pass shows where memory grows, the later ones where time goes
-    objects = [once(model, times, memory) for _ in range(options.rounds)]
+    once(model, size, {}, memory)  # the first pass shows where memory grows, the later ones where time goes
+    objects = [once(model, size, times, memory) for _ in range(options.rounds)]
     whole = sum(statistics.median(values) for values in times.values())
-    print(f"{options.model}, 1x3x{HEIGHT}x{WIDTH}, {objects[0]} objects, {options.rounds} rounds")
+    print(f"{options.model}, {size[0]}x{size[1]}, {options.dtype}, {objects[0]} objects, {options.rounds} rounds")
     print(f"peak memory with the model loaded: {loaded:.0f} MiB")
     print("| stage | ms, median (range) | share | peak memory so far, MiB |\n|---|---:|---:|---:|")
     for stage, values in times.items():

@@ -37,7 +37,7 @@ def worst(found: Tensor, expected: Tensor) -> float:
 
 
 @pytest.mark.parametrize("dtype", FUSED, ids=str)
-@pytest.mark.parametrize("activation", [None, nn.GELU(), nn.GELU("tanh"), nn.SiLU()], ids=repr)
+@pytest.mark.parametrize("activation", [None, nn.GELU(), nn.ReLU(), nn.GELU("tanh"), nn.SiLU()], ids=repr)
 @pytest.mark.parametrize("strided", [False, True])
 @torch.inference_mode()
 def test_linear_against_float64(dtype: torch.dtype, activation: nn.Module | None, strided: bool) -> None:

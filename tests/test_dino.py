@@ -349,7 +349,7 @@ def test_whole_images_give_the_reference_numbers(shared: Path, golden: str) -> N
         assert torch.equal(last.boxes, layers.boxes[-1])
         assert torch.equal(last.logits, layers.logits[-1])
         for image, (size, scale) in enumerate(zip(sizes, scales, strict=True)):
-            found = model._report(last.logits[image], last.boxes[image], size, scale)
+            found = model.report(last.logits[image], last.boxes[image], size, scale)
             expected, labels = given(f"img{image}.det_boxes"), given(f"img{image}.det_labels")
             torch.testing.assert_close(found.scores, expected[:, 4], atol=1e-3, rtol=0)
             distance = (found.boxes[:, None] - expected[None, :, :4]).abs().amax(-1)

@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from internimage.ops import ms_deform_attn
+from internimage.ops import linear, ms_deform_attn
 
 _BASE = 10_000.0
 _EPSILON = 1e-6
@@ -143,8 +143,8 @@ class DeformableAttention(nn.Module):
             padding: (N, S) bool, pixels that count as zero.
         """
         heads, levels, points = self.grid
-        offsets = self.sampling_offsets(query).unflatten(-1, (heads, levels, points, 2))
-        weights = self.attention_weights(query).unflatten(-1, (heads, levels * points))
+        offsets = linear(self.sampling_offsets, query).unflatten(-1, (heads, levels, points, 2))
+        weights = linear(self.attention_weights, query).unflatten(-1, (heads, levels * points))
         weights = weights.softmax(-1).unflatten(-1, (levels, points))
         if places.shape[-1] == 2:
             extent = torch.tensor([(width, height) for height, width in shapes], device=query.device)
@@ -152,12 +152,11 @@ class DeformableAttention(nn.Module):
         else:
             step = offsets / points * places[:, :, None, :, None, 2:] * 0.5
         location = places[:, :, None, :, None, :2] + step
-        values = self.value_proj(value)
+        values = linear(self.value_proj, value)
         if padding is not None:
             values = values.masked_fill(padding[..., None], 0.0)
         values = values.unflatten(-1, (heads, -1))
-        result: Tensor = self.output_proj(ms_deform_attn(values, shapes, location, weights))
-        return result
+        return linear(self.output_proj, ms_deform_attn(values, shapes, location, weights))
 
 
 class FeedForward(nn.Module):
@@ -166,11 +165,11 @@ class FeedForward(nn.Module):
     def __init__(self, channels: int, width: int) -> None:
         super().__init__()
         self.linear1 = nn.Linear(channels, width)
+        self.activation = nn.ReLU()
         self.linear2 = nn.Linear(width, channels)
 
     def forward(self, x: Tensor) -> Tensor:
-        result: Tensor = self.linear2(F.relu(self.linear1(x)))
-        return result
+        return linear(self.linear2, linear(self.linear1, x, self.activation))
 
 
 class SplitFeedForward(nn.Module):

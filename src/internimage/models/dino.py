@@ -218,7 +218,7 @@ class DINO(nn.Module):
         pixels = self.encode(self.backbone(images), sizes, images.shape[2:])
         last = self.decode(pixels, self.propose(pixels).boxes)
         parts = zip(last.logits, last.boxes, sizes, scales, strict=True)
-        return [self._report(logits, boxes, size, scale) for logits, boxes, size, scale in parts]
+        return [self.report(logits, boxes, size, scale) for logits, boxes, size, scale in parts]
 
     def encode(self, maps: Sequence[Tensor], sizes: Sequence[tuple[int, int]], extent: Sequence[int]) -> Pixels:
         """The backbone's maps through neck and encoder; ``sizes`` are those of the images in a batch of ``extent``."""
@@ -292,7 +292,7 @@ class DINO(nn.Module):
     def _move(self, number: int, queries: Tensor, boxes: Tensor) -> Tensor:
         return (self.regressors[number](queries).float() + _logit(boxes)).sigmoid()
 
-    def _report(self, logits: Tensor, boxes: Tensor, size: tuple[int, int], scale: Tensor) -> RawDetections:
+    def report(self, logits: Tensor, boxes: Tensor, size: tuple[int, int], scale: Tensor) -> RawDetections:
         """The best pairs of a query and a class of one image."""
         config, classes = self.config.detections, logits.shape[1]
         scores, index = logits.float().sigmoid().flatten().topk(min(config.keep, logits.numel()))

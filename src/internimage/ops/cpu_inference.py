@@ -21,6 +21,7 @@ from torch.nn.modules import module as _module
 from internimage.ops.registration import library
 
 _GELU: tuple[Any, ...] = ("gelu", [], "none")  # the exact one, with erf
+_RELU: tuple[Any, ...] = ("relu", [], "")
 _NOTHING: tuple[Any, ...] = ("none", [], "")
 
 
@@ -55,7 +56,7 @@ def linear(layer: nn.Linear, x: Tensor, activation: nn.Module | None = None) -> 
     Args:
         layer: the linear layer.
         x: (..., in_features).
-        activation: the module after it; the exact GELU is fused, any other is called.
+        activation: the module after it; the exact GELU and ReLU are fused, any other is called.
 
     Returns:
         (..., out_features), in the dtype of ``x``.  Against the separate calls float32 differs by rounding; in
@@ -70,11 +71,20 @@ def linear(layer: nn.Linear, x: Tensor, activation: nn.Module | None = None) -> 
         and x.numel() * weight.shape[0] >= _least_multiplications().get(x.dtype, sys.maxsize)
         and torch.backends.mkldnn.enabled
     ):
-        fuses = type(activation) is nn.GELU and activation.approximate == "none" and _is_plain(activation)
-        result = torch.ops.mkldnn._linear_pointwise(x, weight, layer.bias, *(_GELU if fuses else _NOTHING))
-        return result if fuses or activation is None else activation(result)
+        fused = _fused(activation)
+        result = torch.ops.mkldnn._linear_pointwise(x, weight, layer.bias, *fused)
+        return result if fused is not _NOTHING or activation is None else activation(result)
     result = layer(x)
     return result if activation is None else activation(result)
+
+
+def _fused(activation: nn.Module | None) -> tuple[Any, ...]:
+    """What oneDNN does after the product."""
+    if activation is None or not _is_plain(activation):
+        return _NOTHING
+    if type(activation) is nn.GELU and activation.approximate == "none":
+        return _GELU
+    return _RELU if type(activation) is nn.ReLU else _NOTHING
 
 
 def _is_plain_inference(x: Tensor, weight: Tensor) -> bool:
