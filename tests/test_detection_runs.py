@@ -243,6 +243,10 @@ def test_the_command_line_knows_detectors_by_model_or_data(tmp_path: Path) -> No
     assert isinstance(by_model, TrainDetector)
     assert max(by_model.augmentation.short_sides) == 400
     assert isinstance(parse(["train", "--data", "nowhere"]), Train)
+    dino = parse(["train", "--data", data, "--model", "dino_internimage_atto"])
+    assert (by_data.training.clip_norm, dino.training.clip_norm) == (5.0, 0.1)
+    large = parse(["train", "--data", data, "--recipe", "dino_4scale_internimage_h_objects365_coco"])
+    assert (large.init, large.training.updates) == ("pretrained", 20_000)
     recipe = parse(["train", "--data", data, "--recipe", "cascade_internimage_xl_fpn_3x_coco", "--flip", "0"])
     assert recipe.training == TRAINING_RECIPES["cascade_internimage_xl_fpn_3x_coco"].training
     assert recipe.augmentation == ObjectAugmentation(tuple(range(480, 801, 32)), 1333, crop=True, flip=0)

@@ -190,9 +190,10 @@ class TrainDetector(_Train):
     augmentation: ObjectAugmentation = field(default_factory=ObjectAugmentation)
 
     def _usual(self, images: int) -> TrainingConfig:
+        from internimage.recipes import get_recipe
         from internimage.training.defaults import default_object_settings
 
-        return default_object_settings(images, self.init, self.size or 800)[0]
+        return default_object_settings(images, self.init, self.size or 800, get_recipe(self.model).architecture)[0]
 
 
 @dataclass(frozen=True)
@@ -283,13 +284,14 @@ def _for_data(command: AnyTrain, data: Path, model: str | None, init: str | None
     if isinstance(command, Train):
         training, augmentation = default_settings(estimate_images(data), start)
         return replace(command, training=training, augmentation=augmentation)
-    preprocessing: Any = get_recipe(model or command.model).preprocessing
+    recipe = get_recipe(model or command.model)
+    preprocessing: Any = recipe.preprocessing
     if (Path(start) / DESCRIPTION_FILE).is_file():
         own = read_description(start).preprocessing
         preprocessing = own if isinstance(own, FitPreprocessing) else preprocessing
     side = _pixels(size) or preprocessing.short
     if isinstance(command, TrainDetector):
-        training, objects = default_object_settings(estimate_object_images(data), start, side)
+        training, objects = default_object_settings(estimate_object_images(data), start, side, recipe.architecture)
         return replace(command, training=training, augmentation=objects)
     training, regions = default_region_settings(estimate_region_images(data), start, side)
     return replace(command, training=training, augmentation=regions)

@@ -52,17 +52,21 @@ def default_settings(images: int, init: str) -> tuple[TrainingConfig, Augmentati
     return training, replace(weak, mixup=0.0) if few else replace(strong, label_smoothing=0.1)
 
 
-def default_object_settings(images: int, init: str, size: int) -> tuple[TrainingConfig, ObjectAugmentation]:
+def default_object_settings(
+    images: int, init: str, size: int, architecture: str = "mask_rcnn"
+) -> tuple[TrainingConfig, ObjectAugmentation]:
     """Settings of a detector for about so many training images, from scratch or from weights.
 
     Args:
         images: of the training part.
         init: "scratch" or weights to start from.
         size: shorter side in evaluation; training takes 60 to 100 % of it.
+        architecture: of the model.
 
-    From 100,000 images on they are the published ones of the schedule of 36 epochs.
+    From 100,000 images on they are the published ones of T: the schedule of 36 epochs, or of 12 for DINO.
     """
-    published = TRAINING_RECIPES["mask_rcnn_internimage_t_fpn_3x_coco"]
+    dino = architecture == "dino"
+    published = TRAINING_RECIPES["dino_4scale_internimage_t_1x_coco" if dino else "mask_rcnn_internimage_t_fpn_3x_coco"]
     sides = tuple(sorted({max(1, round(size * share / 100)) for share in (60, 68, 76, 84, 92, 100)}))
     augmentation = ObjectAugmentation(short_sides=sides, long=round(size * 1333 / 800), crop=True)
     if images >= _MANY:
@@ -77,6 +81,7 @@ def default_object_settings(images: int, init: str, size: int) -> tuple[Training
         layer_decay=1.0 if scratch else 0.9,
         deformable_lr_scale=1.0,
         drop_path=0.0 if scratch else 0.1,
+        clip_norm=0.1 if dino else 5.0,
         ema_decay=0.99 if images < _FEW else 0.999,
     )
     return training, augmentation
