@@ -98,6 +98,15 @@ def test_half_precision_moves_boxes_little(config: DINOConfig) -> None:
     assert torch.stack(list(losses.values())).isfinite().all()
 
 
+@torch.no_grad()
+def test_inference_compiles_to_one_graph() -> None:
+    model = tiny(SMALL_COMPOSITE)
+    inputs = torch.randn(2, 3, 96, 128), [(96, 128), (64, 90)], torch.ones(2, 4)
+    compiled = torch.compile(model, backend="eager", fullgraph=True)
+    for found, expected in zip(compiled(*inputs), model(*inputs), strict=True):
+        same(found, expected)
+
+
 @pytest.mark.parametrize("counts", [(3, 2), (2, 0), (0, 0), (40, 1)], ids=str)
 @pytest.mark.parametrize("classes", [3, 1])
 @CONFIGS
