@@ -46,7 +46,7 @@ class DINOConfig:
         backbone: the backbone's architecture.
         num_classes: classes of objects.
         composite: several such backbones put together; None for one.
-        channels: width of everything after the backbone, a multiple of 32.
+        channels: width of everything after the backbone, a multiple of 64.
         queries: boxes that are proposed.
         encoder_layers, decoder_layers: of the pixels' and the queries' transformer.
         width, parts: of the two linear layers in each of them, see :func:`feed_forward`.
