@@ -214,8 +214,13 @@ def test_pictures_without_masks(root: Path, capsys: pytest.CaptureFixture[str]) 
     data = RegionDataset(read_region_splits(root).train, PLAIN, 0, "skip")
     assert [Path(name).name for name in data.leave_out_unreadable()] == ["1.png"]
     assert [data[SampleKey(0, index)].source.name[-5:] for index in range(len(data))] == ["0.png", "2.png"]
+    upside_down = Image.Exif()
+    upside_down[0x0112] = 3
+    Image.open(root / "val" / "images" / "2.png").save(root / "val" / "images" / "2.png", exif=upside_down)
     assert run(["data", "check", root]) == 1
-    assert "mask: " in capsys.readouterr().out
+    printed = capsys.readouterr().out
+    assert "mask: " in printed
+    assert printed.count("turned by EXIF") == 1
     for number in range(3):
         save(root / "train" / "masks" / f"{number}.png", PIXELS * 0 + 2)
     with pytest.raises(DataError, match="all pixels of 3 masks are unknown"):

@@ -179,6 +179,7 @@ def _print_regions(name: str, found: RegionFindings) -> None:
             "corrupt": [f"{path}: {reason}" for path, reason in found.corrupt.items()],
             "mask": list(found.masks.values()),
             "wrong size": [f"{path}: {reason}" for path, reason in found.wrong_sizes.items()],
+            "turned by EXIF (is its mask?)": found.turned,
             "all unknown": found.unknown,
             "empty class": found.empty_classes,
         }

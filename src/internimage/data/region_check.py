@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
-from PIL import Image
+from PIL import ExifTags, Image
 
 from internimage.data.region_dataset import wrong_mask_size
 from internimage.data.regions import RegionImage, RegionImages
@@ -19,6 +19,7 @@ from internimage.drawing.regions import draw_regions
 from internimage.errors import ImageReadError
 from internimage.images import read_image
 from internimage.images.masks import UNKNOWN
+from internimage.images.reader import identify
 
 _CELL = 360  # pixels of a picture on the sheet
 
@@ -33,6 +34,8 @@ class RegionFindings:
         corrupt: pictures that cannot be read, with the reason.
         masks: masks that cannot be read or have numbers that stand for no class, with the reason.
         wrong_sizes: pictures whose mask has another size, with both.
+        turned: pictures that their EXIF data turn, as they are read; no error, if the masks are drawn on the turned
+            picture.
         unknown: pictures of which every pixel is unknown.
         unknown_share: share of all pixels that is unknown.
         sizes: smallest and largest (width, height) seen; None without readable images.
@@ -43,6 +46,7 @@ class RegionFindings:
     corrupt: dict[str, str] = field(default_factory=dict)
     masks: dict[str, str] = field(default_factory=dict)
     wrong_sizes: dict[str, str] = field(default_factory=dict)
+    turned: list[str] = field(default_factory=list)
     unknown: list[str] = field(default_factory=list)
     unknown_share: float = 0.0
     sizes: tuple[tuple[int, int], tuple[int, int]] | None = None
@@ -75,6 +79,8 @@ def check_regions(
                 findings.corrupt[path] = str(picture).removeprefix(f"{path}: ")
             else:
                 sizes.append(picture.size)
+                if _is_turned(image):
+                    findings.turned.append(path)
             if isinstance(truth, ImageReadError):
                 findings.masks[path] = str(truth)
                 continue
@@ -115,6 +121,11 @@ def _read(image: RegionImage) -> Image.Image | ImageReadError:
         return read_image(image.file)
     except ImageReadError as error:
         return error
+
+
+def _is_turned(image: RegionImage) -> bool:
+    with image.file.open("rb") as file:
+        return bool(identify(file).getexif().get(ExifTags.Base.Orientation, 1) != 1)
 
 
 def _truth(data: RegionImages, image: RegionImage) -> np.ndarray[Any, Any] | ImageReadError:

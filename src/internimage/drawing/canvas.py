@@ -41,6 +41,16 @@ def clip_text(text: str, width: int, size: int) -> str:
     return text + "…"
 
 
+def clip_middle(text: str, width: int, size: int) -> str:
+    """As :func:`clip_text`, but in the middle: ends tell names of one kind apart."""
+    face, kept = font(size), len(text)
+    short = text
+    while kept and face.getlength(short) > width:
+        kept -= 1
+        short = f"{text[: kept - kept // 2]}…{text[len(text) - kept // 2 :]}"
+    return short
+
+
 def with_bars(image: Image.Image, title: str, bars: Sequence[tuple[str, float]], *, width: int = 480) -> Image.Image:
     """The picture with a list of labelled bars below it; each bar's value is in [0, 1] and printed as a percentage."""
     picture = fit(image, width, width)

@@ -90,7 +90,7 @@ class Segmentation:
         if not 0 <= opacity <= 1:
             raise ConfigError(f"opacity is {opacity}; expected 0 to 1")
         regions = self.regions()
-        lines = [(f"{one.label}  {one.share:.1%}", self.colour(one.index)) for one in regions]
+        lines = [(one.label, f"{one.share:.1%}", self.colour(one.index)) for one in regions]
         table = np.zeros((max(len(self.names), int(self.label_map.max()) + 1), 3), np.uint8)
         for one in regions:
             table[one.index] = self.colour(one.index)
