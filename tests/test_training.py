@@ -535,7 +535,7 @@ def test_killed_ten_times_the_run_ends_in_the_same_numbers(tmp_path: Path) -> No
     rng, kills = np.random.default_rng(0), 0
     folder = tmp_path / "cut"
     while kills < 10:
-        started = newest_checkpoint(folder)
+        started = (folder / "run.json").exists()
         process = subprocess.Popen(
             [*command, "--resume", str(folder)] if started else [*first, str(folder)], env=environment
         )
@@ -545,9 +545,7 @@ def test_killed_ten_times_the_run_ends_in_the_same_numbers(tmp_path: Path) -> No
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()
-            kills += 1
-            if not newest_checkpoint(folder):
-                (folder / "run.json").unlink(missing_ok=True)
+            kills += newest_checkpoint(folder) is not None  # a slow machine may not get as far in the first ones
     assert kills == 10, "the run ended before it could be killed ten times"
     if process.returncode != 0:
         subprocess.run([*command, "--resume", str(folder)], check=True, env=environment)
