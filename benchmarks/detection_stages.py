@@ -41,6 +41,8 @@ def talkative(name: str, dtype: torch.dtype) -> MaskRCNN | DINO:
         for module_name, parameter in model.named_parameters():
             norm = parameter.ndim == 1 and module_name.endswith("weight")
             parameter.fill_(1.0) if norm else parameter.normal_(std=0.02)
+        for buffer in model.buffers():
+            buffer.fill_(1)
     assert isinstance(model, MaskRCNN | DINO)
     if isinstance(model, MaskRCNN):
         torch.nn.init.normal_(model.box_head.classifier.weight, std=0.3)

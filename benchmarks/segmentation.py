@@ -169,11 +169,15 @@ def main() -> None:
     started = time.monotonic()
     trainer.fit(resume=newest_checkpoint(options.output) is not None)
     minutes = (time.monotonic() - started) / 60
-    if ours:
-        best = internimage.load_model(options.output / "best")
-    else:
-        best = build(options.model, splits.train, options.seed).eval()
-        best.load_state_dict(load_file(options.output / "best" / WEIGHTS))
+
+    def load(folder: str) -> nn.Module:
+        if ours:
+            return internimage.load_model(options.output / folder)
+        peer = build(options.model, splits.train, options.seed).eval()
+        peer.load_state_dict(load_file(options.output / folder / WEIGHTS))
+        return peer
+
+    fresh = with_fresh_statistics(load("final"), train)
     result = {
         "model": options.model,
         "parameters": sum(parameter.numel() for parameter in model.parameters()),
@@ -181,10 +185,9 @@ def main() -> None:
         "minutes": minutes,
         "best": trainer.summary()["best"],
         "last": trainer.progress.history[-1],
-        **measure(task, best, test),
-        "fresh_statistics": {
-            name: measure(task, with_fresh_statistics(best, train), part)["test"]["miou"]
-            for name, part in (("val", val), ("test", test))
+        **measure(task, load("best"), test),
+        "last_with_fresh_statistics": {
+            name: measure(task, fresh, part)["test"]["miou"] for name, part in (("val", val), ("test", test))
         },
         "machine": str(describe_machine(torch.device("cpu"))),
     }

@@ -144,6 +144,10 @@ def test_new_classes_start_anew_and_the_rest_stays(name: str, tmp_path: Path) ->
     assert not any(tensor.is_meta for tensor in after.values())
     assert len(ii.Predictor(changed)(photo(64, 64)).names) == 7
     folder = ii.save_model(changed, tmp_path / "seven")
+    theirs = ii.convert_checkpoint(folder, tmp_path / "seven.pth", "official")  # trained elsewhere, on seven classes
+    found = ii.Predictor(name, checkpoint=theirs)(photo(64, 64))
+    assert found.names == tuple(f"class {number}" for number in range(7))
+    assert np.array_equal(found.scores, ii.Predictor(changed)(photo(64, 64)).scores)
     with pytest.raises(CheckpointMismatchError, match="the file has 7 classes: pass num_classes=7"):
         ii.create_model(name, checkpoint=folder)
     with pytest.raises(ConfigError, match="needs classes"):

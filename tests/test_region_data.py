@@ -247,6 +247,12 @@ def test_objects_are_painted_small_on_large(tmp_path: Path) -> None:
     truth = data.truth(data.images[0])
     assert [truth[0, 0], truth[3, 3], truth[5, 5]] == [0, 1, 2]
     assert np.bincount(truth.ravel()).tolist() == [500, 84, 16]
+    by_file = read_region_parts(tmp_path / "train.json")
+    assert [part.images for part in by_file.values()] == [data.images]
+    content["annotations"][0].pop("segmentation")
+    (tmp_path / "train.json").write_text(json.dumps(content))
+    with pytest.raises(DataError, match="not every object has a mask; a segmenter needs them"):
+        read_region_parts(tmp_path)
 
 
 @pytest.mark.parametrize(

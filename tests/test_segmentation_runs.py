@@ -228,7 +228,7 @@ def test_a_run_without_a_saved_state_starts_over_and_changed_data_stop_it(tmp_pa
 
 
 def test_runs_may_end_within_an_epoch(tmp_path: Path) -> None:
-    """Five updates of three an epoch: the second epoch is cut short, interrupted or not, and evaluated."""
+    """Five updates of three an epoch: the second epoch is cut short and evaluated; there is nothing left to resume."""
     data = paint(tmp_path / "data")
     training = replace(SMALL, epochs=9, updates=5, batch_size=2)
     trainer = prepare(data, tmp_path / "run", training=training)

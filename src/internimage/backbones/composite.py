@@ -58,11 +58,12 @@ class CompositeBackbone(nn.Module):
         super().__init__()
         self.config = backbone
         self.composite = composite
-        self.out_indices = tuple(out_indices)
         widths = backbone.stage_channels
-        every = range(len(widths))
-        numbers = range(composite.branches)
-        self.branches = nn.ModuleList(InternImage(backbone, every, with_stem=number == 0) for number in numbers)
+        # each branch feeds the next one with the maps of all its stages
+        indices = [range(len(widths))] * (composite.branches - 1) + [out_indices]
+        self.branches = nn.ModuleList(
+            InternImage(backbone, own, with_stem=number == 0) for number, own in enumerate(indices)
+        )
         for branch in self._branches()[1:]:
             for stage, width in enumerate(widths):
                 branch.register_parameter(_scale_name(stage), nn.Parameter(torch.zeros(width)))
@@ -75,12 +76,12 @@ class CompositeBackbone(nn.Module):
     @property
     def feature_channels(self) -> tuple[int, ...]:
         """Channels of the maps that ``forward`` returns."""
-        return tuple(self.config.stage_channels[index] for index in self.out_indices)
+        return self._branches()[-1].feature_channels
 
     @property
     def feature_strides(self) -> tuple[int, ...]:
         """Strides of the maps that ``forward`` returns."""
-        return tuple(4 * 2**index for index in self.out_indices)
+        return self._branches()[-1].feature_strides
 
     def forward(self, images: Tensor) -> list[Tensor]:
         return self.forward_branches(images)[-1]
@@ -90,17 +91,18 @@ class CompositeBackbone(nn.Module):
         first, *others = self._branches()
         assert first.stem is not None
         start = first.stem(images)
-        maps = [first.from_stem(start)]
+        results, maps = [], first.from_stem(start)
         for branch in others:
-            maps.append(branch.from_stem(start, self._feeds(branch, maps[-1])))
-        return [[one[index] for index in self.out_indices] for one in maps]
+            results.append([maps[index] for index in others[-1].out_indices])
+            maps = branch.from_stem(start, self._feeds(branch, maps))
+        return [*results, maps]
 
     def _feeds(self, branch: InternImage, maps: Sequence[Tensor]) -> list[Tensor]:
         """What is added before each of its stages, channels last."""
         feeds = []
         for stage, (links, own) in enumerate(zip(self._links(), maps, strict=True)):
             parts = [link(one) for link, one in zip(links, maps[stage:], strict=True)]
-            total = own + sum(F.interpolate(part, size=own.shape[2:], mode="nearest") for part in parts[1:])
+            total = sum((F.interpolate(part, size=own.shape[2:], mode="nearest") for part in parts[1:]), own)
             scale: Tensor = branch.get_parameter(_scale_name(stage))
             if self.composite.half_precision_scale:
                 scale = scale.half().to(scale.dtype)

@@ -72,10 +72,10 @@ def main(arguments: list[str] | None = None) -> None:
     except InternImageError as error:
         print(f"internimage: {error}", file=sys.stderr)
         status = 1
+    except BrokenPipeError:  # `internimage ... | head`
+        sys.stderr.close()
+        status = 0
     except OSError as error:  # a full disk, a file where a folder was to be, no permission
-        if isinstance(error, BrokenPipeError):  # `internimage ... | head`
-            sys.stderr.close()
-            sys.exit(0)
         where = f"{error.filename}: " if error.filename else ""
         print(f"internimage: {where}{error.strerror or error}", file=sys.stderr)
         status = 1

@@ -21,6 +21,7 @@ _STRANGE = -2
 _VOID = 255  # what most tools write where a pixel belongs to no class
 _BACKGROUND, _FOREGROUND = "background", "foreground"
 _SEEN_FIRST = 2_000  # masks that are looked at for their numbers where no file names the classes
+_LOOKED_AT = 100  # masks, where a file names the classes
 _KEYS = {"classes", "ids", "palette", "unknown", "void_index"}
 
 
@@ -190,10 +191,10 @@ def read_region_parts(root: Path, wanted: str | None = None) -> dict[str, Region
         DataError: nothing of the kind is there, no picture has a mask, or the classes' file contradicts itself.
     """
     root = root.expanduser()
-    if not root.is_dir():
-        raise DataError(f"{root} does not exist; expected a folder with pictures and masks")
     if is_object_data(root):
         return _painted(root, wanted)
+    if not root.is_dir():
+        raise DataError(f"{root} does not exist; expected a folder with pictures and masks")
     everything = find_pairs(root)
     if not everything:
         raise DataError(
@@ -202,8 +203,8 @@ def read_region_parts(root: Path, wanted: str | None = None) -> dict[str, Region
     classes = _named_classes(root)
     if classes is None:
         classes = _seen_classes(root, everything)
-    elif classes.coding == Coding(((0,), (1,)), frozenset({_VOID})) and _seen_numbers(everything) == {0, _VOID}:
-        classes = replace(classes, coding=Coding(((0,), (_VOID,)), frozenset()))  # black and white
+    elif classes.coding == Coding(((0,), (1,)), frozenset({_VOID})) and _is_black_and_white(everything):
+        classes = replace(classes, coding=Coding(((0,), (_VOID,)), frozenset()))
     pairs = {part: found for part, found in everything.items() if part == wanted} or everything
     return {
         part: RegionImages(
@@ -317,7 +318,7 @@ def _named_classes(root: Path) -> Classes | None:
 
 def _seen_classes(root: Path, pairs: dict[str, list[tuple[Path, Path]]]) -> Classes:
     """The numbers that masks have, where no file names the classes."""
-    seen = _seen_numbers(pairs)
+    seen = _seen_numbers(pairs, _SEEN_FIRST)
     if seen in ({0, _VOID}, {0, 1}, {0, 1, _VOID}):  # black and white
         ids = _grouped([0, 1 if 1 in seen else _VOID])
         return Classes((_BACKGROUND, _FOREGROUND), None, Coding(ids, frozenset({_VOID} - set(_flat(ids)))))
@@ -327,11 +328,16 @@ def _seen_classes(root: Path, pairs: dict[str, list[tuple[Path, Path]]]) -> Clas
     return Classes(tuple(f"class {one}" for one in _flat(ids)), None, Coding(ids))
 
 
-def _seen_numbers(pairs: dict[str, list[tuple[Path, Path]]]) -> set[int]:
-    """Those of all masks; of very many, only of some."""
+def _is_black_and_white(pairs: dict[str, list[tuple[Path, Path]]]) -> bool:
+    """Whether masks are of 0 and 255, by a look at some: numbers of two named classes are 0 and 1 otherwise."""
+    return _seen_numbers(pairs, _LOOKED_AT) == {0, _VOID}
+
+
+def _seen_numbers(pairs: dict[str, list[tuple[Path, Path]]], most: int) -> set[int]:
+    """Those of all masks; of more than ``most``, only of some."""
     masks = sorted(mask for found in pairs.values() for _, mask in found)
     seen: set[int] = set()
-    for mask in masks[:: -(-len(masks) // _SEEN_FIRST)]:
+    for mask in masks[:: -(-len(masks) // most)]:
         try:
             pixels = read_mask(mask)
         except ImageReadError:

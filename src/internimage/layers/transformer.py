@@ -178,12 +178,17 @@ class SplitFeedForward(nn.Module):
     def __init__(self, channels: int, width: int, parts: int) -> None:
         super().__init__()
         self.bias = nn.Parameter(torch.zeros(channels))
+        self.activation = nn.ReLU()
         self.linear1 = nn.ModuleList(nn.Linear(channels, width // parts) for _ in range(parts))
         self.linear2 = nn.ModuleList(nn.Linear(width // parts, channels, bias=False) for _ in range(parts))
 
     def forward(self, x: Tensor) -> Tensor:
-        sums = [second(F.relu(first(x))) for first, second in zip(self.linear1, self.linear2, strict=True)]
-        return torch.stack(sums).sum(0) + self.bias
+        result: Tensor = self.bias
+        for first, second in zip(self.linear1, self.linear2, strict=True):
+            assert isinstance(first, nn.Linear)
+            assert isinstance(second, nn.Linear)
+            result = result + linear(second, linear(first, x, self.activation))
+        return result
 
 
 def feed_forward(channels: int, width: int, parts: int = 1) -> nn.Module:

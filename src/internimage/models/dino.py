@@ -223,7 +223,8 @@ class DINO(nn.Module):
     def encode(self, maps: Sequence[Tensor], sizes: Sequence[tuple[int, int]], extent: Sequence[int]) -> Pixels:
         """The backbone's maps through neck and encoder; ``sizes`` are those of the images in a batch of ``extent``."""
         maps = self.neck(maps)
-        result: Pixels = self.encoder(maps, [_filled(sizes, extent, one) for one in maps])
+        inside = _inside(sizes, extent, maps[0].device)
+        result: Pixels = self.encoder(maps, [_filled(inside, one) for one in maps])
         return result
 
     def propose(self, pixels: Pixels, chosen: Tensor | None = None) -> Boxes:
@@ -360,14 +361,19 @@ class DINO(nn.Module):
         return results
 
 
-def _filled(sizes: Sequence[tuple[int, int]], extent: Sequence[int], map_: Tensor) -> tuple[Tensor, Tensor]:
+def _inside(sizes: Sequence[tuple[int, int]], extent: Sequence[int], device: torch.device) -> list[Tensor]:
+    """Which rows (N, 1, H) and columns (N, 1, W) of a batch the images fill: 1.0 or 0.0."""
+    limits = torch.tensor(list(sizes), device=device)
+    return [(torch.arange(extent[axis], device=device) < limits[:, None, axis, None]).float() for axis in (0, 1)]
+
+
+def _filled(inside: Sequence[Tensor], map_: Tensor) -> tuple[Tensor, Tensor]:
     """Which rows (N, H) and columns (N, W) of a map the images fill: those whose first pixel is one of theirs."""
-    results = []
-    for axis in (0, 1):
-        place = torch.arange(extent[axis], device=map_.device)
-        inside = place < torch.tensor([size[axis] for size in sizes], device=map_.device)[:, None]
-        results.append(F.interpolate(inside[:, None].float(), size=map_.shape[2 + axis], mode="nearest")[:, 0] > 0)
-    return results[0], results[1]
+    rows, columns = (
+        F.interpolate(one, size=extent, mode="nearest")[:, 0] > 0
+        for one, extent in zip(inside, map_.shape[2:], strict=True)
+    )
+    return rows, columns
 
 
 def _anchors(rows: Tensor, columns: Tensor, size: float) -> Tensor:
