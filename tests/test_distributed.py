@@ -23,6 +23,10 @@ from internimage.training.state import Processes, load_state
 
 DIVIDED = ("fsdp", "deepspeed-zero3", "deepspeed-zero3-offload")
 STRATEGIES = ("ddp", "fsdp", "deepspeed-zero1", "deepspeed-zero3", "deepspeed-zero3-offload")
+each_strategy = pytest.mark.parametrize(
+    "strategy",
+    [pytest.param(name, marks=[pytest.mark.full] if name in STRATEGIES[2::2] else []) for name in STRATEGIES],
+)
 
 
 @pytest.fixture(scope="module")
@@ -31,12 +35,17 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def results(folder: Path) -> dict[str, Any]:
-    """Everything that two processes do, once."""
+def results(request: pytest.FixtureRequest, folder: Path) -> dict[str, Any]:
+    """Everything that two processes do, once, with the strategies of the selected tests."""
+    asked = {
+        item.callspec.params["strategy"]
+        for item in request.session.items
+        if isinstance(item, pytest.Function) and "results" in item.fixturenames and hasattr(item, "callspec")
+    }
     worker = Path(__file__).with_name("distributed_worker.py")
     launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
     done = subprocess.run(
-        [*launcher, str(worker), str(folder), *STRATEGIES],
+        [*launcher, str(worker), str(folder), *STRATEGIES[:2], *(name for name in STRATEGIES[2:] if name in asked)],
         capture_output=True,
         text=True,
         env={**os.environ, "OMP_NUM_THREADS": "1"},
@@ -57,7 +66,7 @@ def alone(folder: Path) -> dict[int, list[dict[str, Any]]]:
     return histories
 
 
-@pytest.mark.parametrize("strategy", STRATEGIES)
+@each_strategy
 def test_two_processes_train_like_one(results: dict[str, Any], alone: dict[int, Any], strategy: str) -> None:
     """Losses and the evaluation of the average (each image counted once, see ``Metric``) after every epoch."""
     for accumulate in (1, 2) if strategy in ("ddp", "fsdp") else (2,):
@@ -69,6 +78,7 @@ def test_two_processes_train_like_one(results: dict[str, Any], alone: dict[int, 
     assert half["loss"] != pytest.approx(alone[2][-1]["loss"], rel=1e-5)
 
 
+@pytest.mark.full
 def test_one_process_may_leave_its_weights_in_main_memory(alone: dict[int, Any], tmp_path: Path) -> None:
     """DeepSpeed's offloading is of use to a single GPU; run apart, because it leaves its marks on the process."""
     script = (
@@ -88,7 +98,7 @@ def test_one_process_may_leave_its_weights_in_main_memory(alone: dict[int, Any],
         assert ours["quality"] == pytest.approx(one["quality"], rel=1e-5)
 
 
-@pytest.mark.parametrize("strategy", STRATEGIES)
+@each_strategy
 def test_the_strategy_is_in_effect(results: dict[str, Any], strategy: str) -> None:
     """What each process keeps, counted: everything, or half of it (and what does not divide evenly)."""
     whole = sum(tensor.numel() for tensor in Model().state_dict().values())
@@ -102,21 +112,20 @@ def test_the_strategy_is_in_effect(results: dict[str, Any], strategy: str) -> No
         assert 2 * share * whole <= found["sizes"]["optimizer"] <= 2 * share * whole * 1.01
 
 
-@pytest.mark.parametrize("strategy", STRATEGIES)
+@each_strategy
 def test_resuming_two_processes_changes_nothing(results: dict[str, Any], strategy: str) -> None:
     assert results[f"{strategy} resumed"]["same"] is True
     assert results[f"{strategy} resumed"]["history"] == results[f"{strategy} 2"]["history"]
 
 
-@pytest.mark.parametrize(("name", "norm"), [*((f"{name} 2", "layer") for name in STRATEGIES), ("norm", "batch")])
-def test_what_is_kept_is_whole_and_is_what_was_evaluated(
-    results: dict[str, Any], folder: Path, name: str, norm: str
-) -> None:
-    model, task, data = Model(norm), Task(), Data(VAL)
-    model.load_state_dict(torch.load(folder / name / "final" / "weights.pt", weights_only=True))
-    batch, metric = Batch(data.x, data.y, list(range(VAL))), Metric()
-    metric.update(task.predict(model.eval(), batch), batch)
-    assert metric.compute()["quality"] == pytest.approx(results[name]["history"][-1]["quality"], rel=1e-5)
+@each_strategy
+def test_what_is_kept_is_whole_and_is_what_was_evaluated(results: dict[str, Any], folder: Path, strategy: str) -> None:
+    for name, norm in [(f"{strategy} 2", "layer"), ("norm", "batch")][: 1 + (strategy == "ddp")]:
+        model, task, data = Model(norm), Task(), Data(VAL)
+        model.load_state_dict(torch.load(folder / name / "final" / "weights.pt", weights_only=True))
+        batch, metric = Batch(data.x, data.y, list(range(VAL))), Metric()
+        metric.update(task.predict(model.eval(), batch), batch)
+        assert metric.compute()["quality"] == pytest.approx(results[name]["history"][-1]["quality"], rel=1e-5)
 
 
 def test_a_full_disk_of_one_process_stops_all_and_keeps_the_last_state(results: dict[str, Any]) -> None:

@@ -147,9 +147,9 @@ def test_networks_start_as_described() -> None:
         ("internimage_s_1k_224", torch.float32, 8e-6),
         ("internimage_b_1k_224", torch.float64, 1e-10),
         ("internimage_b_1k_224", torch.float32, 1e-5),
-        ("internimage_l_22kto1k_384", torch.float64, 1e-10),
+        pytest.param("internimage_l_22kto1k_384", torch.float64, 1e-10, marks=pytest.mark.full),
         ("internimage_l_22kto1k_384", torch.float32, 1.5e-5),
-        ("internimage_xl_22kto1k_384", torch.float64, 1e-10),
+        pytest.param("internimage_xl_22kto1k_384", torch.float64, 1e-10, marks=pytest.mark.full),
         ("internimage_xl_22kto1k_384", torch.float32, 2e-5),
         pytest.param("internimage_h_22kto1k_640", torch.float32, 1e-5, marks=pytest.mark.full),
         pytest.param("internimage_h_22ktoinat18_384", torch.float32, 1e-5, marks=pytest.mark.full),
@@ -249,8 +249,9 @@ def attention_flops(value: Any, location: Any, *_: Any, **__: Any) -> int:
 
 
 def large(name: str) -> bool:
-    """Released segmenters and composite backbones take seconds each, even without weights."""
-    return "_cbinternimage_" in name or (get_recipe(name).task == "segmentation" and name in TRAINING_RECIPES)
+    """Networks from L on, and released segmenters, take seconds each, even without weights."""
+    recipe = get_recipe(name)
+    return recipe.parameters > 130_000_000 or (recipe.task == "segmentation" and name in TRAINING_RECIPES)
 
 
 @pytest.mark.parametrize(

@@ -194,10 +194,10 @@ def test_a_forward_call_allocates_its_output_alone() -> None:
 
 @pytest.mark.parametrize("limit", ["avx2", "portable"])
 def test_every_instruction_set_passes_the_operators_tests(limit: str) -> None:
-    """The kernels for lesser machines, on this one."""
+    """The kernels for lesser machines, on this one: their numbers; PyTorch's contract does not depend on them."""
     files = [str(TESTS / f"test_{name}.py") for name in ("dcnv4", "ms_deform_attn")]
     run = subprocess.run(
-        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *files],
+        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-k", "not contract", *files],
         env=os.environ | {"INTERNIMAGE_CPU": limit},
         capture_output=True,
         text=True,
