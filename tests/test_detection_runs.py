@@ -22,7 +22,7 @@ from internimage import recipes
 from internimage.cli.main import parse
 from internimage.cli.train import Train, TrainDetector
 from internimage.data.object_augmentation import ObjectAugmentation
-from internimage.errors import ConfigError, DataError, ImageReadError, InterruptedRunError
+from internimage.errors import CheckpointMismatchError, ConfigError, DataError, ImageReadError, InterruptedRunError
 from internimage.factory import ARCHITECTURES
 from internimage.training import run as runs
 from internimage.training.config import RunConfig, TrainingConfig
@@ -144,6 +144,15 @@ def test_what_a_detector_starts_from(tmp_path: Path, monkeypatch: pytest.MonkeyP
     differ = {key.split(".")[1] for key in after if not torch.equal(after[key], before[key])}
     assert differ == {"classifier", "regressor"}
     assert second.model.description.preprocessing.short == 48  # type: ignore[union-attr]
+    ii.convert_checkpoint(tmp_path / "classifier", tmp_path / "small.pth", "official")
+    ii.convert_checkpoint(tmp_path / "classifier", tmp_path / "unknown.pth", "official")
+    for start in ("small.pth", "classifier/model.safetensors"):  # a file is known by its name, or by what lies beside
+        again = prepare(data, tmp_path / f"{len(start)}", init=str(tmp_path / start)).model
+        assert torch.equal(
+            again.state_dict()["backbone.stem.conv1.weight"], first.state_dict()["backbone.stem.conv1.weight"]
+        )
+    with pytest.raises(CheckpointMismatchError, match="give the file the name of its release or convert it"):
+        prepare(data, tmp_path / "lost", init=str(tmp_path / "unknown.pth"))
     third = prepare(data, tmp_path / "third", "small_cascade", init=str(tmp_path / "detector")).model
     for key in (key for key in before if key.startswith("backbone.")):  # a model of another kind gives its backbone
         assert torch.equal(third.state_dict()[key], before[key]), key
@@ -171,6 +180,11 @@ def crowds(content: dict[str, Any]) -> None:
         one |= {"iscrowd": 1, "segmentation": {"size": [64, 96], "counts": [64 * 96]}}
 
 
+def dots(content: dict[str, Any]) -> None:
+    for one in content["annotations"]:
+        one |= {"bbox": [*one["bbox"][:2], 0.5, 30], "segmentation": []}
+
+
 @pytest.mark.parametrize(
     ("part", "change", "settings", "message"),
     [
@@ -182,6 +196,12 @@ def crowds(content: dict[str, Any]) -> None:
             lambda content: content["images"][2].update(file_name="9.png"),
             {},
             "1 of 6 images are not there, such",
+        ),
+        (
+            "train",
+            dots,
+            {},
+            "train.json: 8 of 8 objects are smaller than a pixel in training, whose pictures fit 96x160",
         ),
         ("val", None, {"size": 0}, "size is 0; expected pixels"),
         ("val", None, {"size": 16, "training": replace(SMALL, batch_size=1)}, "one image of 16 pixels a batch"),
@@ -247,6 +267,12 @@ def test_the_command_line_knows_detectors_by_model_or_data(tmp_path: Path) -> No
     assert (by_data.training.clip_norm, dino.training.clip_norm) == (5.0, 0.1)
     large = parse(["train", "--data", data, "--recipe", "dino_4scale_internimage_h_objects365_coco"])
     assert (large.init, large.training.updates) == ("pretrained", 20_000)
+    shorter = parse(
+        ["train", "--data", data, "--recipe", "dino_4scale_internimage_h_objects365_coco", "--epochs", "12"]
+    )
+    assert (shorter.training.epochs, shorter.training.updates) == (12, 0)
+    with pytest.raises(ConfigError, match="--epochs and --updates both say when a run ends"):
+        parse(["train", "--data", data, "--epochs", "3", "--updates", "9"])
     recipe = parse(["train", "--data", data, "--recipe", "cascade_internimage_xl_fpn_3x_coco", "--flip", "0"])
     assert recipe.training == TRAINING_RECIPES["cascade_internimage_xl_fpn_3x_coco"].training
     assert recipe.augmentation == ObjectAugmentation(tuple(range(480, 801, 32)), 1333, crop=True, flip=0)

@@ -127,6 +127,55 @@ def test_every_parameter_learns_from_any_image(config: DINOConfig, classes: int,
         assert not any(loss.item() for name, loss in losses.items() if not name.endswith("class") or "noise" in name)
 
 
+def test_predictions_that_are_not_finite_have_such_losses() -> None:
+    """The trainer leaves the update out; matching goes on, with objects of no extent as well."""
+    model = tiny(SMALL_DINO).train()
+    assert (
+        match_boxes(
+            torch.zeros(1, 3, 2), torch.zeros(1, 3, 4), torch.tensor([1]), torch.zeros(1, 4), torch.ones(4)
+        ).max()
+        == 0
+    )
+    with torch.no_grad():
+        model.proposal.weight.fill_(torch.nan)
+    losses = model(torch.randn(1, 3, 64, 64), [(64, 64)], None, [truth(2, (64, 64), masks=False)])
+    assert not torch.stack(list(losses.values())).sum().isfinite()
+
+
+def test_without_denoising_such_losses_are_zero() -> None:
+    model = tiny(replace(SMALL_DINO, denoising=0)).train()
+    losses = model(torch.randn(1, 3, 64, 64), [(64, 64)], None, [truth(2, (64, 64), masks=False)])
+    assert sum("noise" in name for name in losses) == 3 * 2
+    assert not any(loss.item() for name, loss in losses.items() if "noise" in name)
+    assert losses["layer2_box"].item() > 0
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"denoising": -5}, "denoising is -5; expected 0 or more"),
+        ({"channels": 100}, "channels is 100; expected a multiple of 32"),
+        ({"width": 130, "parts": 4}, "width 130 does not divide into 4 parts"),
+        ({"queries": 0}, "queries is 0; expected 1 or more"),
+    ],
+)
+def test_configurations_that_cannot_be_are_named(changes: dict[str, int], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        replace(SMALL_DINO, **changes)
+
+
+def test_linear_layers_start_as_published() -> None:
+    """Uniform, with the variance 2 / (inputs + outputs), but for what places the samples of attention."""
+    model = DINO(replace(SMALL_DINO, channels=128, width=512))
+    layer = model.layers[0]
+    for linear in (model.proposal, layer.self_attention.out_proj, layer.feed_forward.linear1, model.box_position[0]):  # type: ignore[union-attr, index]
+        expected = (2 / sum(linear.weight.shape)) ** 0.5
+        assert linear.weight.std().item() == pytest.approx(expected, rel=0.05)
+        assert linear.weight.abs().max() <= expected * 3**0.5
+    assert not layer.cross_attention.sampling_offsets.weight.any()  # type: ignore[union-attr]
+    assert layer.cross_attention.sampling_offsets.bias.abs().max() == 4  # type: ignore[union-attr]
+
+
 def test_all_but_the_last_branch_count_half() -> None:
     model = tiny(replace(SMALL_COMPOSITE, composite=CompositeConfig(3))).train()
     truths = [truth(2, (64, 64), masks=False)]
@@ -169,7 +218,7 @@ def test_a_composite_without_feeds_is_the_plain_network() -> None:
         "2",
         "3",
     }
-    with pytest.raises(ConfigError, match="branches is 1; expected 2 or more"):
+    with pytest.raises(ConfigError, match="branches is 1; expected an integer, 2 or more"):
         CompositeConfig(1)
 
 

@@ -395,6 +395,16 @@ def test_gradient_checkpointing_keeps_less_and_changes_nothing(config: Classifie
     assert numbers_kept(model.backbone) < before / 2
 
 
+def test_batch_statistics_are_counted_once_with_gradient_checkpointing() -> None:
+    config, states = ClassifierConfig(dataclasses.replace(TINY, norm_layer="batch"), 10), []
+    for checkpointing in (False, True):
+        model = filled(config, torch.float64).train()
+        model.set_gradient_checkpointing(checkpointing)
+        training_gradients(model)
+        states.append(model.state_dict())
+    assert all(torch.equal(tensor, states[1][name]) for name, tensor in states[0].items())
+
+
 @each_head
 @pytest.mark.parametrize("backend", ["aot_eager", pytest.param("inductor", marks=pytest.mark.full)])
 def test_compiles_whole(config: ClassifierConfig, backend: str) -> None:

@@ -100,6 +100,8 @@ def create_model(
         raise ConfigError("labels takes 'imagenet1k' alone and excludes num_classes")
     if labels is not None and recipe.labels != "imagenet22k":
         raise ConfigError(f"{name} has no 21,841-way classifier to reduce; leave labels out")
+    if num_classes is not None and (not isinstance(num_classes, int) or num_classes < 0):
+        raise ConfigError(f"num_classes is {num_classes!r}; expected an integer, 0 or more")
     if num_classes == 0 and recipe.task != "classification":
         raise ConfigError(f"num_classes is 0; {name} needs classes (features_only=True gives its backbone)")
     path: Path | None = None
@@ -181,6 +183,8 @@ def save_model(
         labels: names of the outputs of a model whose classes are one's own.
     """
     kinds = [name for name, kind in ARCHITECTURES.items() if isinstance(model, kind.model)]
+    if isinstance(model, CompositeBackbone):
+        raise ConfigError("a composite backbone is saved with the detector that it belongs to, not alone")
     if not kinds:
         raise ConfigError(f"cannot save a {type(model).__name__}; expected a model made by create_model")
     config: Any = model.config

@@ -32,8 +32,8 @@ class CompositeConfig:
     half_precision_scale: bool = False
 
     def __post_init__(self) -> None:
-        if self.branches < 2:
-            raise ConfigError(f"branches is {self.branches}; expected 2 or more")
+        if not isinstance(self.branches, int) or self.branches < 2:
+            raise ConfigError(f"branches is {self.branches!r}; expected an integer, 2 or more")
 
 
 class CompositeBackbone(nn.Module):

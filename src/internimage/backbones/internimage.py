@@ -11,7 +11,8 @@ stem and the outputs; the outputs are NCHW views.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Literal
 
@@ -299,10 +300,31 @@ class Stage(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         for index, block in enumerate(self.blocks):
             recompute = self.gradient_checkpointing and self.training
-            x = checkpoint(block, x, use_reentrant=False) if recompute else block(x)
+            x = _recomputed(block, x) if recompute else block(x)
             if index in self.post_norm_blocks:
                 x = self.post_norms[self.post_norm_blocks.index(index)](x)
         return x if self.norm is None else self.norm(x)
+
+
+def _recomputed(block: nn.Module, x: Tensor) -> Tensor:
+    """``block(x)``, whose activations are computed again in the backward pass."""
+    norms = [module for module in block.modules() if isinstance(module, nn.modules.batchnorm._BatchNorm)]
+    if not norms or torch.compiler.is_compiling():  # a compiled graph changes buffers once
+        return checkpoint(block, x, use_reentrant=False)
+    return checkpoint(block, x, use_reentrant=False, context_fn=lambda: (nullcontext(), _kept_statistics(norms)))
+
+
+@contextmanager
+def _kept_statistics(norms: Sequence[nn.Module]) -> Iterator[None]:
+    """Batch normalisation counts a batch once: the second time, copies of its statistics are updated."""
+    buffers = [(norm, name, buffer) for norm in norms for name, buffer in norm.named_buffers()]
+    for norm, name, buffer in buffers:
+        setattr(norm, name, buffer.clone())
+    try:
+        yield
+    finally:
+        for norm, name, buffer in buffers:
+            setattr(norm, name, buffer)
 
 
 class InternImage(nn.Module):

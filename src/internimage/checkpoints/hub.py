@@ -57,7 +57,8 @@ def download(weights: HubFile) -> Path:
     cached = huggingface_hub.try_to_load_from_cache(weights.repository, weights.file)
     if isinstance(cached, str):
         return Path(cached)
-    advice = f"fetch {weights.url} where there is a network and pass the file as checkpoint= (--checkpoint)"
+    way = "pass the file as checkpoint= (--checkpoint, in training --init)"
+    advice = f"fetch {weights.url} where there is a network and {way}"
     if not hub_answers(timeout=10):  # the hub's client would retry for half a minute
         raise DownloadError(f"{weights.file} is not in the cache and there is no network; {advice}")
     try:

@@ -14,6 +14,7 @@ from tyro.conf import FlagCreatePairsOff, arg
 from internimage.data.augmentation import Augmentation
 from internimage.data.object_augmentation import ObjectAugmentation
 from internimage.data.region_augmentation import RegionAugmentation
+from internimage.errors import ConfigError
 from internimage.training.config import TrainingConfig
 
 if TYPE_CHECKING:
@@ -84,10 +85,11 @@ class _Train:
         if trainer.accelerator.is_main_process:
             sizes = f"{len(splits.train)} training, {len(splits.val)} validation images"
             length = f"{trainer.epochs} epochs of {trainer.updates_per_epoch} updates"
+            if trainer.config.updates:
+                length = f"{trainer.updates} updates, {trainer.updates_per_epoch} an epoch"
             print(f"{len(splits.train.classes)} classes; {sizes}; {length}")
             if isinstance(trainer.task, DetectionTask):
-                learns_masks = getattr(trainer.model.config, "mask_width", None) is not None
-                print(_what_is_learnt(trainer.task, splits, learns_masks=learns_masks))
+                print(_what_is_learnt(trainer.task, splits, trainer.model.config))
             print(_learning_rate(trainer.config, trainer.accelerator.num_processes))
             self._warn(trainer.config, len(splits.train), trainer.accelerator.num_processes)
             print(f"run: {folder}")
@@ -236,9 +238,12 @@ def train_command(value_of: Callable[[str], str | None]) -> AnyTrain:
     from internimage.training.recipes import get_training_recipe
 
     recipe, data, model = (value_of(name) for name in ("--recipe", "--data", "--model"))
+    if value_of("--epochs") is not None and value_of("--updates") is not None:
+        raise ConfigError("--epochs and --updates both say when a run ends; pass one")
     if recipe is not None:
         given = get_training_recipe(recipe)
-        chosen = {"recipe": recipe, "model": given.model, "init": given.init, "training": given.training}
+        training = given.training if value_of("--epochs") is None else replace(given.training, updates=0)
+        chosen = {"recipe": recipe, "model": given.model, "init": given.init, "training": training}
         if isinstance(given.augmentation, ObjectAugmentation):
             augmentation = given.augmentation
             if _pixels(value_of("--size")):  # of 800, which the published sides are for
@@ -297,13 +302,15 @@ def _for_data(command: AnyTrain, data: Path, model: str | None, init: str | None
     return replace(command, training=training, augmentation=regions)
 
 
-def _what_is_learnt(task: DetectionTask, splits: Any, *, learns_masks: bool) -> str:
+def _what_is_learnt(task: DetectionTask, splits: Any, config: Any) -> str:
     """Whether masks are, and if not why."""
     if task.masks:
         return "boxes and masks are learnt and measured"
+    if not hasattr(config, "mask_width"):
+        return "boxes are learnt; the model has no masks"
     if not splits.train.has_masks:
         return "boxes alone are learnt: not every object has a mask that is more than its box"
-    if not learns_masks:
+    if config.mask_width is None:
         return "boxes alone are learnt: the model has no masks"
     return "boxes alone are measured: not every validation object has a mask"
 

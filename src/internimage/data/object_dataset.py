@@ -97,6 +97,18 @@ def ground_truth(entry: ObjectImage, *, masks: bool) -> GroundTruth:
     return GroundTruth(boxes[kept], labels[kept], bitmaps)
 
 
+def too_small(data: ObjectImages, frame: FitPreprocessing) -> int:
+    """How many objects, crowds aside, nobody learns: less than a pixel of the picture, or of the scaled picture."""
+    count = 0
+    for entry in data.images:
+        height, width = entry.size
+        smallest = max(1.0, min(height, width) / min(frame.size(entry.size)))
+        for x1, y1, x2, y2 in (one.box for one in entry.objects if not one.crowd):
+            extent = min(min(x2, width) - max(x1, 0), min(y2, height) - max(y1, 0))
+            count += extent < smallest
+    return count
+
+
 def wrong_size(entry: ObjectImage, size: tuple[int, int]) -> str | None:
     """What is wrong with a picture of ``size`` (width, height) that its annotations do not say; None if they do."""
     height, width = entry.size

@@ -34,7 +34,7 @@ class NoisyObjects:
 def noisy_objects(
     labels: Sequence[Tensor], boxes: Sequence[Tensor], num_classes: int, queries: int, wanted: int
 ) -> NoisyObjects | None:
-    """Noise from PyTorch's generator; None if there is no object.
+    """Noise from PyTorch's generator; None if there is no object or none is wanted.
 
     Args:
         labels: (G_i,) classes of each image's objects.
@@ -45,7 +45,7 @@ def noisy_objects(
     """
     counts = [len(one) for one in labels]
     most, total, device = max(counts), sum(counts), boxes[0].device
-    if most == 0:
+    if most == 0 or wanted == 0:
         return None
     groups = max(1, wanted // most)
     label = torch.cat(list(labels)).repeat(2 * groups)

@@ -15,19 +15,22 @@ _ALPHA, _GAMMA = 0.25, 2.0
 _TINY = 1e-12
 _POINTS = 12_544  # 112 x 112
 _OVERSAMPLING = 3
+_PROHIBITIVE = 1e8  # cost of a pair with a prediction that is not finite
 _HARD = 0.75  # share of points that are the least certain ones
 
 
 def assign(cost: Tensor) -> tuple[Tensor, Tensor]:
     """The cheapest pairs of rows and columns of ``cost`` (Q, G), each used once at most: indices, by row.
 
-    Kuhn, The Hungarian method for the assignment problem (1955).
+    Costs that are not finite are the highest: the losses of such predictions are not finite either, and whoever looks
+    at those decides.  Kuhn, The Hungarian method for the assignment problem (1955).
     """
     try:
         from scipy.optimize import linear_sum_assignment  # type: ignore[import-untyped]
     except ImportError as error:
         raise MissingExtraError("matching needs scipy: pip install 'internimage[detection,segmentation]'") from error
-    rows, columns = linear_sum_assignment(cost.detach().float().cpu().numpy())
+    cost = cost.detach().float().nan_to_num(_PROHIBITIVE, _PROHIBITIVE, -_PROHIBITIVE)
+    rows, columns = linear_sum_assignment(cost.cpu().numpy())
     return torch.from_numpy(rows).to(cost.device), torch.from_numpy(columns).to(cost.device)
 
 

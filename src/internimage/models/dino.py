@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from internimage.backbones.composite import CompositeBackbone, CompositeConfig, build_backbone
 from internimage.backbones.internimage import InternImageConfig
 from internimage.description import ModelDescription
+from internimage.errors import ConfigError
 from internimage.layers.boxes import clip
 from internimage.layers.convolution import ConvNorm, group_norm
 from internimage.layers.denoising import NoisyObjects, noisy_objects
@@ -25,6 +26,7 @@ from internimage.layers.transformer import (
     DeformableAttention,
     DeformableEncoderLayer,
     feed_forward,
+    initialise_transformer,
     padded_sine_position,
     waves,
 )
@@ -46,11 +48,12 @@ class DINOConfig:
         backbone: the backbone's architecture.
         num_classes: classes of objects.
         composite: several such backbones put together; None for one.
-        channels: width of everything after the backbone, a multiple of 64.
+        channels: width of everything after the backbone, a multiple of 32.
         queries: boxes that are proposed.
         encoder_layers, decoder_layers: of the pixels' and the queries' transformer.
         width, parts: of the two linear layers in each of them, see :func:`feed_forward`.
-        denoising: true objects with noise that are shown to the decoder in training, about, for each image.
+        denoising: true objects with noise that are shown to the decoder in training, about, for each image; all of them
+            at least once, none for 0.
         detections: which boxes are reported; ``nms_threshold`` acts on several views of a picture alone.
     """
 
@@ -66,6 +69,17 @@ class DINOConfig:
     denoising: int = 100
     detections: DetectionConfig = field(default_factory=lambda: DetectionConfig(0.0, 0.7, 300))
 
+    def __post_init__(self) -> None:
+        for name in ("num_classes", "queries", "encoder_layers", "decoder_layers", "width", "parts"):
+            if getattr(self, name) < 1:
+                raise ConfigError(f"{name} is {getattr(self, name)}; expected 1 or more")
+        if self.denoising < 0:
+            raise ConfigError(f"denoising is {self.denoising}; expected 0 or more")
+        if self.channels < 32 or self.channels % 32:
+            raise ConfigError(f"channels is {self.channels}; expected a multiple of 32")
+        if self.width % self.parts:
+            raise ConfigError(f"width {self.width} does not divide into {self.parts} parts")
+
     @property
     def heads(self) -> int:
         """Heads of every attention: 32 channels each."""
@@ -79,6 +93,9 @@ class ChannelMapper(nn.Module):
         super().__init__()
         self.lateral = nn.ModuleList(ConvNorm(width, channels, 1, norm=group_norm, relu=False) for width in in_channels)
         self.coarser = ConvNorm(in_channels[-1], channels, 3, norm=group_norm, stride=2, relu=False)
+        for module in self.modules():
+            if isinstance(module, nn.Conv2d):
+                nn.init.xavier_uniform_(module.weight)
 
     def forward(self, maps: Sequence[Tensor]) -> list[Tensor]:
         same = [project(one) for project, one in zip(self.lateral, maps, strict=True)]
@@ -190,6 +207,7 @@ class DINO(nn.Module):
         self.classifiers = nn.ModuleList(_classifier(channels, config.num_classes) for _ in range(steps + 1))
         self.regressors = nn.ModuleList(_regressor(channels) for _ in range(steps + 1))
         self.label_embedding = nn.Embedding(config.num_classes, channels)
+        initialise_transformer(self.encoder, self.layers, self.box_position, self.proposal)
 
     def reset_classifier(self, num_classes: int) -> None:
         """Start anew what depends on the classes; everything else stays."""

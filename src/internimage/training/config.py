@@ -19,7 +19,7 @@ class TrainingConfig:
 
     Attributes:
         epochs: passes over the training images.
-        updates: stop after so many updates, if need be within an epoch; 0 for all ``epochs``.
+        updates: end after so many updates, if need be within an epoch, whatever ``epochs`` says; 0 for ``epochs``.
         batch_size: images an update and process, before accumulation.
         accumulate: batches added up for one update.
         lr: peak learning rate of AdamW.
@@ -44,7 +44,7 @@ class TrainingConfig:
         ema_warmup: let that decay grow from 0.2, so that a short run is not dominated by its initial weights.
         precision: "no" (float32), "bf16" or "fp16" mixed precision.
         gradient_checkpointing: recompute each block in the backward pass, for less memory.
-        compile: compile the model with torch.compile (strategy ddp alone).
+        compile: compile the model, of a detector its backbone, with torch.compile (strategy ddp alone).
         strategy: what several processes do: "ddp" copies the model on each, "fsdp" and the stages of DeepSpeed's ZeRO
             divide it.
         track: dashboard that receives losses and metrics: "tensorboard" (in the run's folder), "trackio", "wandb" or

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import warnings
 from pathlib import Path
 
 import torch
 
 from internimage.data.coco import ObjectImages, read_object_splits
 from internimage.data.object_augmentation import ObjectAugmentation, object_transform
-from internimage.data.object_dataset import ObjectDataset
+from internimage.data.object_dataset import ObjectDataset, too_small
 from internimage.data.samples import Splits
 from internimage.errors import ConfigError, DataError
 from internimage.images import FitPreprocessing
@@ -40,6 +41,14 @@ def prepare_detection(
                 f"{part.name}: {len(missing)} of {len(part)} images are not there, such as {missing[0]} (--on-corrupt "
                 "skip leaves them out)"
             )
+    largest = augmentation.long * max(augmentation.jitter) if augmentation.jitter else augmentation.long
+    frame = FitPreprocessing(round(largest) if augmentation.jitter else max(augmentation.short_sides), round(largest))
+    if small := too_small(splits.train, frame):
+        total = sum(splits.train.counts())
+        text = f"{splits.train.name}: {small} of {total} objects are smaller than a pixel"
+        if small == total:
+            raise DataError(f"{text} in training, whose pictures fit {frame.short}x{frame.long}; pass a larger --size")
+        warnings.warn(f"{text} in training and are not learnt", stacklevel=2)
     torch.manual_seed(config.training.seed)
     model = initial_model(config, splits.train.classes)
     if isinstance(model, MaskRCNN | CascadeRCNN) and not splits.train.has_masks:

@@ -11,7 +11,7 @@ from torch import nn
 
 from internimage.backbones.composite import CompositeBackbone
 from internimage.backbones.internimage import InternImage
-from internimage.checkpoints.folder import DESCRIPTION_FILE
+from internimage.checkpoints.folder import DESCRIPTION_FILE, WEIGHTS_FILE
 from internimage.data.dataset import PictureDataset
 from internimage.errors import CheckpointMismatchError, ConfigError
 from internimage.factory import ARCHITECTURES, create_model, load_model
@@ -26,6 +26,8 @@ def initial_model(config: RunConfig, classes: tuple[str, ...]) -> Any:
     A model of another kind gives its backbone.
     """
     init, folder, anew = config.init, Path(config.init).expanduser(), False
+    if folder.name == WEIGHTS_FILE and (folder.parent / DESCRIPTION_FILE).is_file():
+        folder = folder.parent
     model: Any
     if init == "scratch":
         model = create_model(config.model, num_classes=len(classes))
@@ -41,8 +43,17 @@ def initial_model(config: RunConfig, classes: tuple[str, ...]) -> Any:
         elif model.description is None or model.description.labels != classes:  # type: ignore[union-attr]
             model.reset_classifier(len(classes))  # type: ignore[operator]
             anew = True
+    elif folder.stem in list_models() and get_recipe(folder.stem).architecture != get_recipe(config.model).architecture:
+        backbone = create_model(folder.stem, checkpoint=folder, features_only=True)
+        model = _on_backbone(config.model, backbone, len(classes))
     else:
-        model = create_model(config.model, checkpoint=folder, num_classes=len(classes))
+        try:
+            model = create_model(config.model, checkpoint=folder, num_classes=len(classes))
+        except CheckpointMismatchError as error:
+            raise CheckpointMismatchError(
+                f"{error}. If {folder.name} holds a model of another kind, whose backbone is wanted, give the file the "
+                "name of its release or convert it: internimage convert"
+            ) from error
     expected: Any = get_recipe(config.model).config
     if any(getattr(model.config, part, None) != getattr(expected, part, None) for part in ("backbone", "composite")):
         raise ConfigError(f"{init} has another architecture than {config.model}; name its own with --model")

@@ -131,11 +131,13 @@ class Trainer:
         self.base_rates = [group["lr"] for group in self.distribution.optimizer.param_groups]
         self.average = MovingAverage(model, config.ema_decay, warmup=config.ema_warmup) if config.ema_decay else None
         self.module = self.distribution.module
-        if config.compile:
+        if config.compile and task.ragged:  # what follows a detector's backbone depends on what is in the images
+            cast(nn.Module, model.backbone).compile()
+        elif config.compile:
             self.module = cast(nn.Module, torch.compile(self.module))
         self.updates_per_epoch = math.ceil(self.batches / config.accumulate)
         warmup = round(config.warmup_epochs * self.updates_per_epoch)
-        updates = config.updates or config.epochs * self.updates_per_epoch
+        self.updates = updates = config.updates or config.epochs * self.updates_per_epoch
         self.epochs = math.ceil(updates / self.updates_per_epoch)
         # of the last epoch, which a number of updates may cut short
         self.last_batches = min(
