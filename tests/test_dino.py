@@ -164,18 +164,6 @@ def test_configurations_that_cannot_be_are_named(changes: dict[str, int], messag
         replace(SMALL_DINO, **changes)
 
 
-def test_linear_layers_start_as_published() -> None:
-    """Uniform, with the variance 2 / (inputs + outputs), but for what places the samples of attention."""
-    model = DINO(replace(SMALL_DINO, channels=128, width=512))
-    layer = model.layers[0]
-    for linear in (model.proposal, layer.self_attention.out_proj, layer.feed_forward.linear1, model.box_position[0]):  # type: ignore[union-attr, index]
-        expected = (2 / sum(linear.weight.shape)) ** 0.5
-        assert linear.weight.std().item() == pytest.approx(expected, rel=0.05)
-        assert linear.weight.abs().max() <= expected * 3**0.5
-    assert not layer.cross_attention.sampling_offsets.weight.any()  # type: ignore[union-attr]
-    assert layer.cross_attention.sampling_offsets.bias.abs().max() == 4  # type: ignore[union-attr]
-
-
 def test_all_but_the_last_branch_count_half() -> None:
     model = tiny(replace(SMALL_COMPOSITE, composite=CompositeConfig(3))).train()
     truths = [truth(2, (64, 64), masks=False)]

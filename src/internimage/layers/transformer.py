@@ -109,14 +109,10 @@ class DeformableAttention(nn.Module):
         self.attention_weights = nn.Linear(channels, heads * levels * points)
         self.value_proj = nn.Linear(channels, channels)
         self.output_proj = nn.Linear(channels, channels)
-        self.reset_parameters()
-
-    def reset_parameters(self) -> None:
-        """At first a head looks in a direction of its own, with equal weights, point p at p + 1 pixels."""
-        heads, levels, points = self.grid
         for layer in (self.sampling_offsets, self.attention_weights):
             nn.init.zeros_(layer.weight)
         nn.init.zeros_(self.attention_weights.bias)
+        # at first a head looks in a direction of its own, point p at p + 1 pixels
         angle = torch.arange(heads, dtype=torch.float32) * (2 * math.pi / heads)
         direction = torch.stack([angle.cos(), angle.sin()], dim=-1)
         direction = direction / direction.abs().max(-1, keepdim=True).values
@@ -198,16 +194,6 @@ class SplitFeedForward(nn.Module):
 def feed_forward(channels: int, width: int, parts: int = 1) -> nn.Module:
     """A :class:`FeedForward`, in one or more parts."""
     return FeedForward(channels, width) if parts == 1 else SplitFeedForward(channels, width, parts)
-
-
-def initialise_transformer(*modules: nn.Module) -> None:
-    """Weights of linear layers as Glorot and Bengio (2010) draw them; deformable attention starts in its own way."""
-    for module in (inner for outer in modules for inner in outer.modules()):
-        if isinstance(module, nn.Linear):
-            nn.init.xavier_uniform_(module.weight)
-    for module in (inner for outer in modules for inner in outer.modules()):
-        if isinstance(module, DeformableAttention):
-            module.reset_parameters()
 
 
 class DeformableEncoderLayer(nn.Module):

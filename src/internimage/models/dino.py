@@ -26,7 +26,6 @@ from internimage.layers.transformer import (
     DeformableAttention,
     DeformableEncoderLayer,
     feed_forward,
-    initialise_transformer,
     padded_sine_position,
     waves,
 )
@@ -93,9 +92,6 @@ class ChannelMapper(nn.Module):
         super().__init__()
         self.lateral = nn.ModuleList(ConvNorm(width, channels, 1, norm=group_norm, relu=False) for width in in_channels)
         self.coarser = ConvNorm(in_channels[-1], channels, 3, norm=group_norm, stride=2, relu=False)
-        for module in self.modules():
-            if isinstance(module, nn.Conv2d):
-                nn.init.xavier_uniform_(module.weight)
 
     def forward(self, maps: Sequence[Tensor]) -> list[Tensor]:
         same = [project(one) for project, one in zip(self.lateral, maps, strict=True)]
@@ -187,7 +183,11 @@ class DecoderLayer(nn.Module):
 
 
 class DINO(nn.Module):
-    """Images (N, 3, H, W), RGB, normalised and padded at the right and bottom, to objects, or to losses in training."""
+    """Images (N, 3, H, W), RGB, normalised and padded at the right and bottom, to objects, or to losses in training.
+
+    Linear layers start as PyTorch's do, with less spread than the published ones, which learned more slowly from scratch
+    when they were tried (docs/detection.md).
+    """
 
     description: ModelDescription | None = None
 
@@ -207,7 +207,6 @@ class DINO(nn.Module):
         self.classifiers = nn.ModuleList(_classifier(channels, config.num_classes) for _ in range(steps + 1))
         self.regressors = nn.ModuleList(_regressor(channels) for _ in range(steps + 1))
         self.label_embedding = nn.Embedding(config.num_classes, channels)
-        initialise_transformer(self.encoder, self.layers, self.box_position, self.proposal)
 
     def reset_classifier(self, num_classes: int) -> None:
         """Start anew what depends on the classes; everything else stays."""
