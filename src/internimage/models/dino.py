@@ -185,8 +185,8 @@ class DecoderLayer(nn.Module):
 class DINO(nn.Module):
     """Images (N, 3, H, W), RGB, normalised and padded at the right and bottom, to objects, or to losses in training.
 
-    Linear layers start as PyTorch's do, with less spread than the published ones, which learned more slowly from scratch
-    when they were tried (docs/detection.md).
+    Linear layers start as PyTorch's do, with less spread than the published ones, which learned more slowly when they
+    were tried (docs/detection.md).
     """
 
     description: ModelDescription | None = None
