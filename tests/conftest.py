@@ -74,6 +74,7 @@ def near(found: Tensor, expected: Tensor, atol: float, rtol: float = 0.0) -> Non
 
 def config_from_official(options: dict[str, Any], metadata_channels: int | None = None) -> ClassifierConfig:
     """Our configuration for the options of the released constructors."""
+    flash = options.get("core_op") == "DCNv4"
     backbone = InternImageConfig(
         channels=options["channels"],
         depths=tuple(options["depths"]),
@@ -84,11 +85,14 @@ def config_from_official(options: dict[str, Any], metadata_channels: int | None 
         post_norm=options.get("post_norm", False),
         res_post_norm=options.get("res_post_norm", False),
         layer_scale=options.get("layer_scale"),
-        offset_scale=options.get("offset_scale", 1.0),
-        depthwise_kernel_size=options.get("dw_kernel_size", 3),
+        offset_scale=options.get("offset_scale", 0.5 if flash else 1.0),
+        depthwise_kernel_size=options.get("dw_kernel_size", None if flash else 3),
         center_feature_scale=options.get("center_feature_scale", False),
         remove_center=options.get("remove_center", False),
         post_norm_blocks=tuple(options.get("level2_post_norm_block_ids") or ()),
+        layer="dcnv4" if flash else "dcnv3",
+        output_bias=options.get("dcn_output_bias", not flash),
+        mlp_bias=options.get("mlp_fc2_bias", not flash),
     )
     head = "attention_pool" if options.get("use_clip_projector") else "conv"
     expansion = options.get("cls_scale") or 1.5

@@ -13,7 +13,8 @@ import torch
 from accelerate.state import AcceleratorState, GradientState
 from torch import Tensor, nn
 
-from internimage.backbones.internimage import InternImage, InternImageConfig
+from internimage.backbones.config import InternImageConfig
+from internimage.backbones.internimage import InternImage
 from internimage.data.dataset import SampleKey
 from internimage.errors import InternImageError
 from internimage.training.config import TrainingConfig

@@ -53,12 +53,25 @@ def affine(name, shape):
     return 0.0, math.sqrt(3.0 / fan_in)  # linear / conv kernels: variance 1 / fan_in
 
 
+def by_rows(name, shape):
+    """(centre, half-width) of each row of DCNv4's packed layer: offsets and weights of 9 taps, group by group."""
+    rows = np.arange(shape[0])
+    live, offset = rows < shape[0] // 27 * 27, rows % 27 < 18
+    linear = 1.0 if name.endswith("bias") else math.sqrt(3.0 / shape[1])
+    spread, weight = (2.0, 0.25) if name.endswith("bias") else (0.4 * linear, 0.125 * linear)
+    half = np.where(live, np.where(offset, spread, weight), 1.0).astype(np.float32)
+    centre = np.where(live & ~offset & name.endswith("bias"), 0.125, 0.0).astype(np.float32)
+    return (column.reshape(-1, *(1 for _ in shape[1:])) for column in (centre, half))
+
+
 def tensor_for(name, shape, seed=0):
-    centre, half = affine(name, tuple(shape))
-    u = uniform(name, tuple(shape), seed)
-    u *= np.float32(half)
-    if centre:
-        u += np.float32(centre)
+    shape = tuple(shape)
+    packed = name.endswith((".offset_mask.weight", ".offset_mask.bias"))
+    centre, half = by_rows(name, shape) if packed else map(np.float32, affine(name, shape))
+    u = uniform(name, shape, seed)
+    u *= half
+    if np.any(centre):
+        u += centre
     return torch.from_numpy(u)
 
 

@@ -19,7 +19,7 @@ from test_training import COLOURS, SMALL, one_thread, paint, prepare  # noqa: F4
 from torch.utils.data import DataLoader
 
 import internimage as ii
-from internimage.backbones.internimage import InternImageConfig
+from internimage.backbones.config import InternImageConfig
 from internimage.data.augmentation import Augmentation, training_transform
 from internimage.data.check import check_images
 from internimage.data.dataset import EpochSampler, ImageDataset, Sample

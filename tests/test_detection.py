@@ -9,10 +9,11 @@ import numpy as np
 import pytest
 import torch
 from conftest import GOLDENS
+from fill import tensor_for
 from PIL import Image
 from torch import Tensor
 
-from internimage.backbones.internimage import InternImageConfig
+from internimage.backbones.config import InternImageConfig
 from internimage.checkpoints.layouts import from_ours, to_ours
 from internimage.errors import ConfigError, ImageReadError
 from internimage.factory import ARCHITECTURES
@@ -189,9 +190,14 @@ def test_names_and_shapes_are_those_of_every_released_detector(shared: Path) -> 
 
 def released(shared: Path, golden: str) -> tuple[Any, Any, dict[str, Any], MaskRCNN | CascadeRCNN]:
     """As :func:`reference`, of a released detector."""
-    data = np.load(shared / "goldens" / "detection" / f"{golden}.npz")
+    data = np.load(shared / "goldens" / family(golden) / f"{golden}.npz")
     stem = Path(json.loads(str(data["meta_json"]))["config"]).stem
-    return reference(shared, golden, stem, build(stem))
+    return reference(shared, golden, stem, build(stem.replace("intern_image", "internimage")))
+
+
+def family(name: str) -> str:
+    """The folder of a golden or configuration."""
+    return "flash" if "_flash_" in name else "detection"
 
 
 def reference(shared: Path, golden: str, stem: str, model: Any) -> tuple[Any, Any, dict[str, Any], Any]:
@@ -204,12 +210,16 @@ def reference(shared: Path, golden: str, stem: str, model: Any) -> tuple[Any, An
     assert spec.loader
     fill = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(fill)
-    data = np.load(shared / "goldens" / "detection" / f"{golden}.npz")
+    data = np.load(shared / "goldens" / family(golden) / f"{golden}.npz")
     meta = json.loads(str(data["meta_json"]))
-    manifest = read(shared / CONFIGURATIONS / f"{stem}.json")
+    manifest = read(shared / CONFIGURATIONS / ".." / family(golden) / f"{stem}.json")
     state = {k: torch.zeros(v[0], dtype=getattr(torch, v[1])) for k, v in manifest["state_dict"].items()}
     fill.fill_state_dict(state, seed=0)
-    overrides = read(shared / "goldens" / "fill_detection_overrides.json")
+    state |= {name: tensor_for(name, state[name].shape) for name in state if ".dcn.offset_mask." in name}
+    overrides = {
+        **read(shared / "goldens" / "fill_detection_overrides.json"),
+        **read(shared / "goldens" / "flash" / "fill_overrides.json"),
+    }
     fill.apply_overrides(state, overrides[meta.get("overrides", golden)])
     model.load_state_dict({ours: state[name] for name, ours in to_ours(state, "official", model.config).items()})
     return fill, data, meta, model
@@ -217,7 +227,7 @@ def reference(shared: Path, golden: str, stem: str, model: Any) -> tuple[Any, An
 
 @torch.no_grad()
 @pytest.mark.full
-@pytest.mark.parametrize("golden", ["mask_rcnn_t", "cascade_l"])
+@pytest.mark.parametrize("golden", ["mask_rcnn_t", "cascade_l", "mask_rcnn_flash_t"])
 def test_whole_images_give_the_reference_numbers(shared: Path, golden: str) -> None:
     """One image, and two padded together: maps, proposals, every stage on the reference's regions, objects, masks."""
     fill, data, meta, model = released(shared, golden)

@@ -292,12 +292,17 @@ DETECTORS = [name for name in TRAINING_RECIPES if recipes.get_recipe(name).task 
 def test_published_schedules_and_groups(shared: Path, name: str) -> None:
     """Every value, and the rate and decay of every parameter, as in the released configuration."""
     stem = {name: stem for stem, name in FILES.items()}.get(name, name)
-    given = json.loads((shared / f"spec/checkpoints/detection/{stem}.json").read_text())
+    if "_rcnn_flash_" in name or name.startswith("cascade_flash_"):
+        stem = name.replace("internimage", "intern_image")
+    folder = "flash" if "_flash_" in name else "detection"
+    given = json.loads((shared / f"spec/checkpoints/{folder}/{stem}.json").read_text())
     recipe, architecture = TRAINING_RECIPES[name], given["architecture"]
     training, options = recipe.training, given["optimizer"]["paramwise_cfg"]
     assert training.lr == given["optimizer"]["lr"]
-    assert training.lr_batch_size == 16
     assert training.batch_size == given["data"]["samples_per_gpu"]
+    assert training.lr_batch_size == (8 * training.batch_size if folder == "flash" else 16)
+    if folder == "flash":
+        assert training.deformable_lr_scale == options.get("offset_lr_scale", 1.0)
     assert training.weight_decay == given["optimizer"]["weight_decay"]
     assert training.clip_norm == (given["optimizer_config"]["grad_clip"] or {"max_norm": 0.0})["max_norm"]
     length = {"max_iters": training.updates} if training.updates else {"max_epochs": training.epochs}

@@ -157,8 +157,8 @@ def test_new_classes_start_anew_and_the_rest_stays(name: str, tmp_path: Path) ->
 def test_names_of_the_released_models() -> None:
     labels = load_labels("coco")
     assert (len(labels), labels[0], labels[79]) == (80, "person", "toothbrush")
-    assert len(ii.list_models("mask_rcnn*_coco")) == 6
-    assert len(ii.list_models("cascade*")) == 5
+    assert len(ii.list_models("mask_rcnn*_coco")) == 12
+    assert len(ii.list_models("cascade*")) == 7
 
 
 @pytest.mark.parametrize(

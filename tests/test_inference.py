@@ -214,6 +214,7 @@ def test_models_command_lists_what_the_recipes_say(capsys: pytest.CaptureFixture
         "internimage_xl_22kto1k_384": 88.0,
         "internimage_h_22kto1k_640": 89.6,
         "internimage_g_22kto1k_512": 90.1,
+        "flash_internimage_l_22kto1k_384": 88.1,
     }
     assert run(["models"]) == 0
     table = capsys.readouterr().out

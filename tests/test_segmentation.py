@@ -13,7 +13,7 @@ import torch
 from conftest import GOLDENS, config_from_official, near
 from torch import Tensor, nn
 
-from internimage.backbones.internimage import InternImageConfig
+from internimage.backbones.config import InternImageConfig
 from internimage.checkpoints.layouts import from_ours, to_ours
 from internimage.errors import ConfigError
 from internimage.factory import ARCHITECTURES
@@ -287,12 +287,15 @@ def built(manifest: dict[str, Any]) -> Any:
         options["num_queries"],
         encoder_width=inner,
         decoder_width=width,
+        encoder_softmax="nsmx" not in manifest["config"],
     )
 
 
 def manifests(shared: Path, name: str) -> list[dict[str, Any]]:
     """Of a recipe; two for the one whose file has two protocols."""
-    files = sorted((shared / CONFIGURATIONS).glob(f"{name}*.json"))
+    files = sorted(
+        (shared / CONFIGURATIONS / ".." / ("flash" if "_flash_" in name else "segmentation")).glob(f"{name}*.json")
+    )
     found = [json.loads(file.read_text()) for file in files if file.stem in (name, f"{name}_ss", f"{name}_ms")]
     assert found
     return found
@@ -301,7 +304,8 @@ def manifests(shared: Path, name: str) -> list[dict[str, Any]]:
 @pytest.mark.full
 def test_every_configuration_is_a_recipe(shared: Path) -> None:
     stems = {file.stem for file in (shared / CONFIGURATIONS).glob("[a-z]*.json")}
-    assert {stem.removesuffix("_ss").removesuffix("_ms") for stem in stems} == set(SEGMENTERS)
+    flash = {file.stem for file in (shared / CONFIGURATIONS / ".." / "flash").glob("*_ade20k*.json")}
+    assert {stem.removesuffix("_ss").removesuffix("_ms") for stem in stems} | flash == set(SEGMENTERS)
 
 
 @pytest.mark.full
@@ -332,6 +336,7 @@ def test_released_names_classes_and_groups(shared: Path, name: str) -> None:
         assert recipe.config.window == window
         options = manifest["optimizer"]
         decay = options["paramwise_cfg"]["layer_decay_rate"]
+        assert options["paramwise_cfg"].get("offset_lr_scale", 1.0) == 1.0
         rules = parameter_rules(model, weight_decay=options["weight_decay"], layer_decay=decay, as_published=True)
         for ours, rule in rules.items():
             group = manifest["param_groups"][manifest["state_dict"][names[ours]][3]]
@@ -372,6 +377,26 @@ def test_upernet_whole_odd_and_in_windows(shared: Path) -> None:
     found = result(both, (128, 160))
     sampled(data, "fliptta/prob_h", torch.from_numpy(found.scores)[None], 1e-5)
     same_labels(found, data["fliptta/label_h/argmax"], data["fliptta/label_h/margin_f16"], 1e-5)
+
+
+@pytest.mark.full
+def test_upernet_on_flash_internimage(shared: Path) -> None:
+    data = np.load(shared / "goldens/flash/upernet_flash_t.npz")
+    model = filled(get_recipe("upernet_flash_internimage_t_512_160k_ade20k").config)
+    image, odd = fill.make_input((1, 3, 128, 160)), fill.make_input((1, 3, 101, 139))
+    with torch.no_grad():
+        maps = model.backbone(image)
+        for level, one in enumerate(maps):
+            sampled(data, f"whole/backbone_feat{level}", one, 2e-5)
+        sampled(data, "whole/head_logits", model.logits(maps), 5e-5)
+        sampled(data, "whole/aux_logits", model.auxiliary(maps[2]), 5e-5)
+        sampled(data, "odd/head_logits", model(odd, coarse=True), 5e-5)
+    for key, seen, size in (("whole", image, (128, 160)), ("odd", odd, (120, 165))):
+        views = look(model, seen, None)
+        sampled(data, f"{key}/logits", views[0].logits(slice(None), size)[None], 2e-4)
+        same_labels(result(views, size), data[f"{key}/label/argmax"], data[f"{key}/label/margin_f16"], 1e-3)
+    views, name = look(model, image, None), "whole/rescaled_100x123"
+    same_labels(result(views, (100, 123)), data[f"{name}/argmax"], data[f"{name}/margin_f16"], 1e-3)
 
 
 @pytest.mark.full

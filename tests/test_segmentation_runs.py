@@ -18,7 +18,7 @@ from test_training import one_thread as one_thread
 
 import internimage as ii
 from internimage import recipes
-from internimage.backbones.internimage import InternImageConfig
+from internimage.backbones.config import InternImageConfig
 from internimage.checkpoints.layouts import from_ours
 from internimage.cli.main import parse
 from internimage.cli.train import Train, TrainSegmenter

@@ -14,7 +14,7 @@ from test_training import Silent, paint
 from test_training import one_thread as one_thread
 
 from internimage import create_model, get_recipe
-from internimage.backbones.internimage import DropPath
+from internimage.backbones.parts import DropPath
 from internimage.checkpoints.hub import HubFile
 from internimage.cli.main import parse
 from internimage.cli.train import _learning_rate
@@ -22,22 +22,42 @@ from internimage.errors import ConfigError
 from internimage.labels import imagenet1k_wnids, imagenet22k_to_1k
 from internimage.training import run
 from internimage.training.config import TrainingConfig
-from internimage.training.recipes import TRAINING_RECIPES
+from internimage.training.recipes import TRAINING_RECIPES, TrainingRecipe
 from internimage.training.schedule import warmup_cosine
 
 PUBLISHED = json.loads((GOLDENS / "training_configs.json").read_text())
+FLASH = [*(f"flash_intern_image_{size}_1k_224" for size in "tsb"), "flash_internimage_l_22kto1k_384"]
 RANDOM_MAGNITUDE = {"rand-m9-mstd0.5-inc1": 27}  # 9 of 10 is 27 of 30
 
 
 def test_every_released_configuration_is_there() -> None:
-    """Detectors' are compared in test_detection_runs.py."""
+    """Detectors' are compared in test_detection_runs.py, segmenters' in test_segmentation_runs.py."""
     classifiers = {name for name in TRAINING_RECIPES if get_recipe(name).task == "classification"}
-    assert classifiers == {Path(name).stem for name in PUBLISHED}
+    assert classifiers == {Path(name).stem for name in PUBLISHED} | set(FLASH)
 
 
 @pytest.mark.parametrize("file", PUBLISHED)
 def test_values_are_those_published(file: str) -> None:
-    recipe, given = TRAINING_RECIPES[Path(file).stem], PUBLISHED[file]
+    values_agree(TRAINING_RECIPES[Path(file).stem], PUBLISHED[file])
+
+
+@pytest.mark.full
+@pytest.mark.parametrize("name", FLASH)
+def test_values_of_flash_internimage_are_those_published(name: str, shared: Path) -> None:
+    manifest = json.loads((shared / f"spec/checkpoints/flash/{name}.json").read_text())
+    given = manifest["training"]
+    values = {f"TRAIN.{key}": value for key, value in given["schedule"].items()}
+    values |= {f"AUG.{key}": value for key, value in given["augmentation"].items()}
+    values |= {
+        "DATA.BATCH_SIZE": given["batch_per_gpu_default"],
+        "MODEL.PRETRAINED": "flash_intern_image_l_22k_384" if "22kto1k" in name else "",
+        "MODEL.DROP_PATH_RATE": manifest["config"]["drop_path_rate"],
+        "MODEL.LABEL_SMOOTHING": given["label_smoothing"],
+    }
+    values_agree(TRAINING_RECIPES[name], values)
+
+
+def values_agree(recipe: TrainingRecipe, given: dict[str, Any]) -> None:
     training, augmentation = recipe.training, recipe.augmentation
     lr = given["TRAIN.BASE_LR"]
     assert (recipe.init if recipe.init != "scratch" else "") == Path(given["MODEL.PRETRAINED"]).stem

@@ -9,7 +9,7 @@ import torch
 from conftest import GOLDENS, near
 from torch import Tensor, nn
 
-from internimage.backbones.internimage import InternImageConfig
+from internimage.backbones.config import InternImageConfig
 from internimage.checkpoints.layouts import from_ours
 from internimage.models.mask2former import Mask2Former, Mask2FormerConfig
 from internimage.models.upernet import UperNet, UperNetConfig

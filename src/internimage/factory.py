@@ -14,7 +14,8 @@ import torch
 from torch import nn
 
 from internimage.backbones.composite import CompositeBackbone, build_backbone
-from internimage.backbones.internimage import InternImage, InternImageConfig
+from internimage.backbones.config import InternImageConfig, Operator
+from internimage.backbones.internimage import InternImage
 from internimage.checkpoints import convert, files, folder, hub, layouts, loading
 from internimage.checkpoints.layouts import Config
 from internimage.description import ModelDescription, ModelSource
@@ -63,6 +64,7 @@ def create_model(
     labels: Literal["imagenet1k"] | None = None,
     features_only: bool = False,
     out_indices: Sequence[int] = (0, 1, 2, 3),
+    operator: Operator | None = None,
     device: str | torch.device | None = None,
     dtype: torch.dtype | None = None,
 ) -> nn.Module:
@@ -80,6 +82,8 @@ def create_model(
             evaluation does.
         features_only: the backbone alone; ``model(images)`` is a list of NCHW maps, strides 4, 8, 16, 32.
         out_indices: which of these maps.
+        operator: "dcnv4" lets an InternImage sample with DCNv4's operator, which takes offsets and weights in one
+            tensor: same weights, same results (docs/performance.md has the times).  None for the model's own.
         device: where to put the model.  Large models go there tensor by tensor.
         dtype: floating dtype of the parameters; float32 if None, whatever the file holds.
 
@@ -113,12 +117,16 @@ def create_model(
         path = Path(checkpoint).expanduser()
     source = ModelSource(name, path.name, hub.cached_sha256(path)) if path else ModelSource(name)
 
+    recipe_config = recipe.config
+    if operator is not None:
+        backbone_config = dataclasses.replace(recipe_config.backbone, operator=operator)
+        recipe_config = dataclasses.replace(recipe_config, backbone=backbone_config)
     if features_only:
-        backbone = _build_backbone(recipe.config, path, device, dtype, out_indices)
+        backbone = _build_backbone(recipe_config, path, device, dtype, out_indices)
         backbone.description = ModelDescription("internimage", preprocessing=recipe.preprocessing, source=source)
         return backbone
     classes = recipe.config.num_classes if num_classes is None else num_classes
-    config = dataclasses.replace(recipe.config, num_classes=classes)
+    config = dataclasses.replace(recipe_config, num_classes=classes)
     model = _build_model(recipe.architecture, config, path, device, dtype, replace_classifier=num_classes is not None)
     own_classes = classes == recipe.config.num_classes
     names = _labels(recipe.labels, classes) if recipe.labels and own_classes else None

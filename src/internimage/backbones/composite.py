@@ -13,7 +13,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from internimage.backbones.internimage import InternImage, InternImageConfig
+from internimage.backbones.config import InternImageConfig
+from internimage.backbones.internimage import InternImage
 from internimage.description import ModelDescription
 from internimage.errors import ConfigError
 

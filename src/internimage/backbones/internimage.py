@@ -1,221 +1,28 @@
-"""InternImage: a hierarchical backbone whose spatial operator is DCNv3.
+"""InternImage: a hierarchical backbone of deformable convolutions, DCNv3 or, as FlashInternImage, DCNv4.
 
 Paper: Wang et al., "InternImage: Exploring Large-Scale Vision Foundation Models with Deformable Convolutions",
 CVPR 2023, https://arxiv.org/abs/2211.05778: block and stem in section 3.2 and figure 3, scaling rules in section 3.3.
 The switches of H and G (depthwise 5x5, centre feature scale, extra post-norms in stage 3) are those of the released
 models.
 
-Reading order: operator module, block, stage, network.  Tensors are channels last, (N, H, W, C), between the
-stem and the outputs; the outputs are NCHW views.
+Reading order: block, stage, network; the deformable layers are in ``deformable.py``.  Tensors are channels last,
+(N, H, W, C), between the stem and the outputs; the outputs are NCHW views.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass
-from typing import Literal
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
+from internimage.backbones.config import InternImageConfig
+from internimage.backbones.deformable import LAYERS, DCNv3, DCNv4
+from internimage.backbones.parts import ACTIVATIONS, MLP, DropPath, convolve, initialise_linear, layer_norm, norm
 from internimage.description import ModelDescription
 from internimage.errors import ConfigError, InputSizeError
-from internimage.ops import LayerNorm, dcnv3, linear
-
-NormLayer = Literal["layer", "batch"]
-Activation = Literal["gelu", "silu", "relu"]
-
-ACTIVATIONS: dict[Activation, type[nn.Module]] = {"gelu": nn.GELU, "silu": nn.SiLU, "relu": nn.ReLU}
-_LAYER_NORM_EPS = 1e-6
-_BATCH_NORM_EPS = 1e-5
-
-
-@dataclass(frozen=True)
-class InternImageConfig:
-    """Architecture of an InternImage backbone.  Stage i has ``channels * 2**i`` channels and stride ``4 * 2**i``.
-
-    Attributes:
-        channels: width of the first stage.
-        depths: blocks of each stage.
-        groups: DCNv3 groups of each stage; a divisor of the stage's channels.
-        mlp_ratio: hidden width of the MLP over the block's width.
-        norm_layer: normalisation in the stem, the downsampling layers and the depthwise branch.  Block and stage
-            norms are always LayerNorm.
-        activation: non-linearity of stem, depthwise branch and MLP.
-        post_norm: normalise a branch's output instead of its input.
-        res_post_norm: normalise a branch's output as well as its input (InternImage-H).
-        layer_scale: initial value of the learned per-channel scale of each branch; None for no scale.
-        offset_scale: DCNv3 stretches kernel grid and offsets by it.
-        depthwise_kernel_size: kernel of the depthwise convolution that predicts offsets and mask.
-        center_feature_scale: blend the operator's output with its input by a learned gate per group.
-        remove_center: DCNv3 without its central point.
-        mask_softmax: whether the weights of a group's points sum to one.  False leaves them unbounded, as in DCNv4
-            (Xiong et al., CVPR 2024, section 3.1), which learns faster from scratch.
-        post_norm_blocks: blocks of the third stage followed by an extra LayerNorm (InternImage-H and G).
-        linear_std: standard deviation with which linear layers start; None for the inverse root of their inputs.
-    """
-
-    channels: int
-    depths: tuple[int, ...]
-    groups: tuple[int, ...]
-    mlp_ratio: float = 4.0
-    norm_layer: NormLayer = "layer"
-    activation: Activation = "gelu"
-    post_norm: bool = False
-    res_post_norm: bool = False
-    layer_scale: float | None = None
-    offset_scale: float = 1.0
-    depthwise_kernel_size: int = 3
-    center_feature_scale: bool = False
-    remove_center: bool = False
-    mask_softmax: bool = True
-    post_norm_blocks: tuple[int, ...] = ()
-    linear_std: float | None = 0.02
-
-    def __post_init__(self) -> None:
-        if self.channels < 1 or min(self.groups, default=0) < 1 or min(self.depths, default=0) < 1:
-            raise ConfigError(
-                f"channels {self.channels}, depths {self.depths} and groups {self.groups} must all be at least 1"
-            )
-        if len(self.depths) != len(self.groups):
-            raise ConfigError(f"depths {self.depths} and groups {self.groups} must name the same number of stages")
-        for width, groups in zip(self.stage_channels, self.groups, strict=True):
-            if width % groups:
-                raise ConfigError(f"{width} channels do not divide into {groups} groups")
-        if self.res_post_norm and (self.post_norm or self.layer_scale is not None):
-            raise ConfigError("res_post_norm cannot be combined with post_norm or layer_scale; choose one")
-        if self.depthwise_kernel_size < 1 or self.depthwise_kernel_size % 2 == 0:
-            raise ConfigError(f"depthwise_kernel_size is {self.depthwise_kernel_size}; expected an odd number >= 1")
-        if self.norm_layer not in ("layer", "batch") or self.activation not in ACTIVATIONS:
-            raise ConfigError(f"unknown norm_layer {self.norm_layer!r} or activation {self.activation!r}")
-        third = range(self.depths[2]) if len(self.depths) > 2 else range(0)
-        if self.post_norm_blocks != tuple(sorted(set(self.post_norm_blocks) & set(third))):
-            raise ConfigError(f"post_norm_blocks {self.post_norm_blocks} are not ascending blocks of the third stage")
-
-    @property
-    def stage_channels(self) -> tuple[int, ...]:
-        return tuple(self.channels * 2**stage for stage in range(len(self.depths)))
-
-    @property
-    def has_stage_norm(self) -> bool:
-        """Whether a stage ends in a LayerNorm, which its feature map then includes."""
-        return not self.post_norm or self.center_feature_scale
-
-
-class BatchNorm(nn.BatchNorm2d):
-    """Batch normalisation of channels-last maps (N, H, W, C)."""
-
-    def forward(self, input: Tensor) -> Tensor:
-        return super().forward(input.permute(0, 3, 1, 2)).permute(0, 2, 3, 1)
-
-
-class SyncBatchNorm(nn.SyncBatchNorm):
-    """:class:`BatchNorm` with statistics over all processes."""
-
-    def forward(self, input: Tensor) -> Tensor:
-        return super().forward(input.permute(0, 3, 1, 2)).permute(0, 2, 3, 1)
-
-
-def layer_norm(channels: int) -> nn.LayerNorm:
-    """LayerNorm over the last dimension with the epsilon of the released models."""
-    return LayerNorm(channels, eps=_LAYER_NORM_EPS)
-
-
-def _norm(kind: NormLayer, channels: int) -> nn.Module:
-    return layer_norm(channels) if kind == "layer" else BatchNorm(channels, eps=_BATCH_NORM_EPS)
-
-
-def _convolve(convolution: nn.Conv2d, x: Tensor) -> Tensor:
-    """Apply an NCHW convolution to a channels-last map; both permutes are views."""
-    return convolution(x.permute(0, 3, 1, 2)).permute(0, 2, 3, 1)
-
-
-class DropPath(nn.Module):
-    """Stochastic depth: drop a whole residual branch per sample while training.
-
-    Huang et al., "Deep Networks with Stochastic Depth", ECCV 2016.  Kept branches are divided by the keep probability.
-    (torchvision has the same layer; importing torchvision takes seconds.)
-    """
-
-    def __init__(self, rate: float = 0.0) -> None:
-        super().__init__()
-        self.rate = rate
-
-    def forward(self, x: Tensor) -> Tensor:
-        if not self.training or self.rate == 0.0:
-            return x
-        keep = 1.0 - self.rate
-        mask = x.new_empty(x.shape[0], *(1 for _ in x.shape[1:])).bernoulli_(keep)
-        return x * (mask / keep if keep > 0.0 else mask)
-
-
-class DCNv3(nn.Module):
-    """Deformable convolution whose offsets and mask come from a depthwise view of its input (paper, section 3.1)."""
-
-    def __init__(self, channels: int, groups: int, config: InternImageConfig) -> None:
-        super().__init__()
-        self.groups = groups
-        self.offset_scale = config.offset_scale
-        self.remove_center = config.remove_center
-        self.mask_softmax = config.mask_softmax
-        points = 9 - int(config.remove_center)
-        if config.center_feature_scale:
-            self.center_scale_weight = nn.Parameter(torch.zeros(groups, channels))
-            self.center_scale_bias = nn.Parameter(torch.zeros(groups))
-        self.has_center_scale = config.center_feature_scale
-        size = config.depthwise_kernel_size
-        self.depthwise = nn.Conv2d(channels, channels, size, padding=size // 2, groups=channels)
-        self.depthwise_norm = _norm(config.norm_layer, channels)
-        self.activation = ACTIVATIONS[config.activation]()
-        self.offset = nn.Linear(channels, groups * points * 2)
-        self.mask = nn.Linear(channels, groups * points)
-        self.input_proj = nn.Linear(channels, channels)
-        self.output_proj = nn.Linear(channels, channels)
-
-    def reset_parameters(self) -> None:
-        """Start on the kernel grid: with softmax as a plain average, without as a random filter for each group."""
-        for predictor in (self.offset, self.mask):
-            nn.init.zeros_(predictor.weight)
-            nn.init.zeros_(predictor.bias)
-        if not self.mask_softmax:
-            nn.init.normal_(self.mask.bias, std=(self.groups / self.mask.out_features) ** 0.5)
-        for projection in (self.input_proj, self.output_proj):
-            nn.init.xavier_uniform_(projection.weight)
-            nn.init.zeros_(projection.bias)
-
-    def forward(self, x: Tensor) -> Tensor:
-        projected = linear(self.input_proj, x)
-        context = self.activation(self.depthwise_norm(_convolve(self.depthwise, x)))
-        sampled = dcnv3(
-            projected,
-            linear(self.offset, context),
-            linear(self.mask, context),
-            groups=self.groups,
-            offset_scale=self.offset_scale,
-            remove_center=self.remove_center,
-            softmax=self.mask_softmax,
-        )
-        if self.has_center_scale:
-            gate = F.linear(context, self.center_scale_weight, self.center_scale_bias).sigmoid()
-            gate = gate.repeat_interleave(x.shape[-1] // self.groups, dim=-1)
-            sampled = torch.lerp(sampled, projected, gate.to(sampled.dtype))
-        return linear(self.output_proj, sampled)
-
-
-class MLP(nn.Module):
-    """Two linear layers around a non-linearity."""
-
-    def __init__(self, channels: int, hidden: int, activation: Activation) -> None:
-        super().__init__()
-        self.fc1 = nn.Linear(channels, hidden)
-        self.activation = ACTIVATIONS[activation]()
-        self.fc2 = nn.Linear(hidden, channels)
-
-    def forward(self, x: Tensor) -> Tensor:
-        return linear(self.fc2, linear(self.fc1, x, self.activation))
 
 
 class Block(nn.Module):
@@ -225,9 +32,9 @@ class Block(nn.Module):
         super().__init__()
         self.post_norm = config.post_norm
         self.norm1 = layer_norm(channels)
-        self.dcn = DCNv3(channels, groups, config)
+        self.dcn = LAYERS[config.layer](channels, groups, config)
         self.norm2 = layer_norm(channels)
-        self.mlp = MLP(channels, int(channels * config.mlp_ratio), config.activation)
+        self.mlp = MLP(channels, int(channels * config.mlp_ratio), config.activation, bias=config.mlp_bias)
         self.layer_scale1 = self.layer_scale2 = None
         if config.layer_scale is not None:
             self.layer_scale1 = nn.Parameter(torch.full((channels,), config.layer_scale))
@@ -262,14 +69,14 @@ class Stem(nn.Module):
     def __init__(self, channels: int, config: InternImageConfig) -> None:
         super().__init__()
         self.conv1 = nn.Conv2d(3, channels // 2, 3, stride=2, padding=1)
-        self.norm1 = _norm(config.norm_layer, channels // 2)
+        self.norm1 = norm(config.norm_layer, channels // 2)
         self.activation = ACTIVATIONS[config.activation]()
         self.conv2 = nn.Conv2d(channels // 2, channels, 3, stride=2, padding=1)
-        self.norm2 = _norm(config.norm_layer, channels)
+        self.norm2 = norm(config.norm_layer, channels)
 
     def forward(self, image: Tensor) -> Tensor:
         x = self.norm1(self.conv1(image.contiguous(memory_format=torch.channels_last)).permute(0, 2, 3, 1))
-        return self.norm2(_convolve(self.conv2, self.activation(x)))
+        return self.norm2(convolve(self.conv2, self.activation(x)))
 
 
 class Downsample(nn.Module):
@@ -278,10 +85,10 @@ class Downsample(nn.Module):
     def __init__(self, channels: int, config: InternImageConfig) -> None:
         super().__init__()
         self.conv = nn.Conv2d(channels, 2 * channels, 3, stride=2, padding=1, bias=False)
-        self.norm = _norm(config.norm_layer, 2 * channels)
+        self.norm = norm(config.norm_layer, 2 * channels)
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.norm(_convolve(self.conv, x))
+        return self.norm(convolve(self.conv, x))
 
 
 class Stage(nn.Module):
@@ -317,14 +124,14 @@ def _recomputed(block: nn.Module, x: Tensor) -> Tensor:
 @contextmanager
 def _kept_statistics(norms: Sequence[nn.Module]) -> Iterator[None]:
     """Batch normalisation counts a batch once: the second time, copies of its statistics are updated."""
-    buffers = [(norm, name, buffer) for norm in norms for name, buffer in norm.named_buffers()]
-    for norm, name, buffer in buffers:
-        setattr(norm, name, buffer.clone())
+    buffers = [(module, name, buffer) for module in norms for name, buffer in module.named_buffers()]
+    for module, name, buffer in buffers:
+        setattr(module, name, buffer.clone())
     try:
         yield
     finally:
-        for norm, name, buffer in buffers:
-            setattr(norm, name, buffer)
+        for module, name, buffer in buffers:
+            setattr(module, name, buffer)
 
 
 class InternImage(nn.Module):
@@ -357,7 +164,7 @@ class InternImage(nn.Module):
             if isinstance(module, nn.Linear):
                 initialise_linear(module, config.linear_std)
         for module in self.modules():
-            if isinstance(module, DCNv3):
+            if isinstance(module, DCNv3 | DCNv4):
                 module.reset_parameters()
         # as the convolutions' inputs: otherwise every call rearranges the weights, or takes a slower algorithm
         self.to(memory_format=torch.channels_last)
@@ -435,9 +242,3 @@ class InternImage(nn.Module):
         for module in self._frozen():
             module.eval()
         return self
-
-
-def initialise_linear(layer: nn.Linear, std: float | None) -> None:
-    """Weights of a truncated normal distribution, by default 1 / sqrt(inputs), and no bias."""
-    nn.init.trunc_normal_(layer.weight, std=layer.in_features**-0.5 if std is None else std)
-    nn.init.zeros_(layer.bias)

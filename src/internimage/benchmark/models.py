@@ -1,4 +1,4 @@
-"""Whole classifiers of ours beside others of timm: the forward pass in inference mode, random weights and images.
+"""Whole classifiers beside each other, ours and timm's: one pass forward, or forward and backward, random weights.
 
 Models stay as their makers build them (NCHW tensors, no autocast): weights and images are simply of the dtype named.
 """
@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from internimage.benchmark.timing import Timing, compare
 from internimage.errors import ConfigError, MissingExtraError, UnknownModelError
 from internimage.factory import create_model
-from internimage.recipes import get_recipe
+from internimage.recipes import get_recipe, list_models
 
 
 @dataclass(frozen=True)
@@ -101,25 +101,34 @@ def benchmark_models(
     rounds: int,
     *,
     compiled: bool,
+    training: bool,
 ) -> Iterator[Setting]:
     """Measure setting by setting: every dtype at every size; ``compiled`` adds a ``torch.compile`` variant of each.
 
+    ``peers`` are names of ours or of timm's.  ``training`` measures a pass forward and backward in training mode.
+
     Raises:
-        UnknownModelError: ``model`` has no recipe.
+        UnknownModelError: ``model`` has no recipe, or timm no such peer.
         ConfigError: a size or the batch is not positive, no size or dtype is given, or the model is no classifier.
     """
     if get_recipe(model).task != "classification":
         raise ConfigError(f"{model} is no classifier; what is compared here are classifiers")
     if not sizes or not dtypes or min(sizes) < 1 or batch < 1:
         raise ConfigError("at least one size and one dtype are needed; sizes and batch must be positive")
-    timm = load_timm(peers) if peers else None
+    ours = list_models()
+    others = [name for name in peers if name not in ours]
+    timm = load_timm(others) if others else None
     for size in sizes:
         for dtype in dtypes:
-            builders: dict[str, Callable[[], nn.Module]] = {model: lambda: create_model(model)}
-            builders |= {name: lambda name=name, size=size: _peer(timm, name, size) for name in peers}  # type: ignore[misc]
+            builders: dict[str, Callable[[], nn.Module]] = {}
+            for name in (model, *peers):
+                if name in ours:
+                    builders[name] = lambda name=name: create_model(name)  # type: ignore[misc]
+                else:
+                    builders[name] = lambda name=name, size=size: _peer(timm, name, size)  # type: ignore[misc]
             images = torch.randn(batch, 3, size, size, generator=torch.Generator().manual_seed(0))
             images = images.to(device, getattr(torch, dtype))
-            yield Setting(size, batch, dtype, _measure(builders, images, rounds, compiled))
+            yield Setting(size, batch, dtype, _measure(builders, images, rounds, compiled, training))
 
 
 def _peer(timm: Any, name: str, size: int) -> nn.Module:
@@ -130,8 +139,15 @@ def _peer(timm: Any, name: str, size: int) -> nn.Module:
     return model.eval()
 
 
+def _pass(run: Any, images: Tensor, training: bool) -> None:
+    output = run(images)
+    if training:
+        run.zero_grad(set_to_none=True)
+        output.sum().backward()
+
+
 def _measure(
-    builders: dict[str, Callable[[], nn.Module]], images: Tensor, rounds: int, compiled: bool
+    builders: dict[str, Callable[[], nn.Module]], images: Tensor, rounds: int, compiled: bool, training: bool
 ) -> tuple[ModelResult, ...]:
     torch.compiler.reset()  # else each setting counts as a recompilation, and after a few nothing is compiled any more
     results = []
@@ -142,15 +158,16 @@ def _measure(
             result = ModelResult(name, compiling, None)
             try:
                 module = build().to(images.device, images.dtype) if module is None else module
+                module.train(training)
                 run: Any = torch.compile(module, dynamic=False) if compiling else module
-                with torch.inference_mode():
-                    run(images)
+                with torch.inference_mode(not training):
+                    _pass(run, images, training)
             except Exception as error:  # whatever a peer or a compiler raises: its cell stays empty, the others run
                 reason = (str(error).strip() or type(error).__name__).splitlines()[0]
                 result = dataclasses.replace(result, note=reason)
             else:
-                runs[result.label] = lambda run=run: run(images)  # type: ignore[misc]
+                runs[result.label] = lambda run=run: _pass(run, images, training)  # type: ignore[misc]
             results.append(result)
-    with torch.inference_mode():
+    with torch.inference_mode(not training):
         timings = compare(runs, rounds, images.device)
     return tuple(dataclasses.replace(result, timing=timings.get(result.label)) for result in results)

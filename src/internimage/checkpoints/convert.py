@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from internimage.backbones.internimage import InternImageConfig
+from internimage.backbones.config import InternImageConfig
 from internimage.checkpoints.folder import (
     WEIGHTS_FILE,
     write_folder,
@@ -38,7 +38,7 @@ def write_layout(
     """Write tensors, given by our names, to ``target`` in ``layout``; return the path written.
 
     "official" is a ``.pth`` file, ``{"model": state_dict}`` for classifiers and ``{"meta": {"CLASSES": names},
-    "state_dict": state_dict}`` for detectors; "hf" (classifiers alone) a folder with ``model.safetensors``,
+    "state_dict": state_dict}`` for detectors; "hf" (classifiers with DCNv3 alone) a folder with ``model.safetensors``,
     ``config.json`` and ``preprocessor_config.json``; "ours" a model folder.
     """
     if layout == "official" and target.suffix != ".pth":
@@ -61,8 +61,8 @@ def write_layout(
             else:
                 torch.save({"meta": {"CLASSES": description.labels}, "state_dict": state}, aside)
         return target
-    if not isinstance(config, ClassifierConfig):
-        raise ConfigError("the hf layout is for classifiers; write the layout official or ours")
+    if not isinstance(config, ClassifierConfig) or config.backbone.layer == "dcnv4":
+        raise ConfigError("the hf layout is for classifiers with DCNv3; write the layout official or ours")
     target.mkdir(parents=True, exist_ok=True)
     with (
         written_aside(target / WEIGHTS_FILE) as weights,

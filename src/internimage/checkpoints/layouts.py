@@ -13,7 +13,7 @@ from functools import cache
 from itertools import count
 from typing import Literal, TypeAlias
 
-from internimage.backbones.internimage import InternImageConfig, NormLayer
+from internimage.backbones.config import InternImageConfig, NormLayer
 from internimage.errors import CheckpointMismatchError
 from internimage.models.cascade_rcnn import CascadeRCNNConfig
 from internimage.models.classifier import ClassifierConfig
@@ -62,6 +62,13 @@ _BACKBONE = (
     ("stages.#.downsample.norm.*", "levels.#.downsample.norm.{norm}.*"),
 )
 
+# what DCNv4 has, some of it instead of rows of the same name
+_FLASH = {
+    "stages.#.blocks.#.dcn.depthwise.*": "levels.#.blocks.#.dcn.offset_mask_dw.*",
+    "stages.#.blocks.#.dcn.offset_mask.*": "levels.#.blocks.#.dcn.offset_mask.*",
+    "stages.#.blocks.#.dcn.input_proj.*": "levels.#.blocks.#.dcn.value_proj.*",
+}
+
 _CONV_HEAD = (
     ("head.conv.*", "conv_head.0.*"),
     ("head.norm.*", "conv_head.1.0.*"),
@@ -105,6 +112,16 @@ _METADATA_HEAD = (
 _PYRAMID = (
     ("neck.lateral.#.*", "neck.lateral_convs.#.conv.*"),
     ("neck.output.#.*", "neck.fpn_convs.#.conv.*"),
+)
+
+_PYRAMID_WITH_NORMS = (
+    ("neck.lateral.#.conv.*", "neck.lateral_convs.#.conv.*"),
+    ("neck.lateral.#.norm.*", "neck.lateral_convs.#.ln.*"),
+    ("neck.output.#.conv.*", "neck.fpn_convs.#.conv.*"),
+    ("neck.output.#.norm.*", "neck.fpn_convs.#.ln.*"),
+)
+
+_PROPOSALS = (
     ("rpn.conv.*", "rpn_head.rpn_conv.*"),
     ("rpn.objectness.*", "rpn_head.rpn_cls.*"),
     ("rpn.deltas.*", "rpn_head.rpn_reg.*"),
@@ -288,19 +305,20 @@ def from_ours(names: Iterable[str], layout: Layout, config: ModelConfig) -> dict
 def _table(config: ModelConfig) -> tuple[tuple[str, str], ...]:
     rows: tuple[tuple[str, str], ...]
     if isinstance(config, InternImageConfig):
-        rows, norm = _BACKBONE, config.norm_layer
+        rows, norm = _backbone_rows(config), config.norm_layer
     elif isinstance(config, MaskRCNNConfig | CascadeRCNNConfig):
         norm, ours, theirs = config.backbone.norm_layer, "head", "head"
         if isinstance(config, CascadeRCNNConfig):
             ours, theirs = "heads.#", "head.#"
-        rows = _within("backbone.", "backbone.", _BACKBONE) + _PYRAMID
+        rows = _within("backbone.", "backbone.", _backbone_rows(config.backbone))
+        rows += (_PYRAMID_WITH_NORMS if config.neck_norm else _PYRAMID) + _PROPOSALS
         rows += _within(f"box_{ours}.", f"roi_head.bbox_{theirs}.", _BOX_HEAD)
         rows += _within(f"mask_{ours}.", f"roi_head.mask_{theirs}.", _MASK_HEAD) if config.mask_width else ()
     elif isinstance(config, DINOConfig):
         norm = config.backbone.norm_layer
-        rows = _within("backbone.", "backbone.", _BACKBONE)
+        rows = _within("backbone.", "backbone.", _backbone_rows(config.backbone))
         if config.composite is not None:
-            rows = _within("backbone.branches.#.", "backbone.cb_modules.#.", _BACKBONE)
+            rows = _within("backbone.branches.#.", "backbone.cb_modules.#.", _backbone_rows(config.backbone))
             rows += _within("backbone.", "backbone.", _COMPOSITE)
         rows += _within("neck.", "neck.0." if config.composite else "neck.", _DINO_NECK)
         rows += _within("", "bbox_head.", _DINO)
@@ -309,7 +327,7 @@ def _table(config: ModelConfig) -> tuple[tuple[str, str], ...]:
             rows += _within(f"{ours}.feed_forward.", f"bbox_head.transformer.{theirs}.ffns.0.", parts)
     elif isinstance(config, UperNetConfig | SegFormerConfig | Mask2FormerConfig):
         norm = config.backbone.norm_layer
-        rows = _within("backbone.", "backbone.", _BACKBONE)
+        rows = _within("backbone.", "backbone.", _backbone_rows(config.backbone))
         if isinstance(config, Mask2FormerConfig):
             rows += _within("pixel_decoder.", "decode_head.pixel_decoder.", _PIXEL_DECODER)
             rows += _within("", "decode_head.", _QUERIES)
@@ -317,10 +335,14 @@ def _table(config: ModelConfig) -> tuple[tuple[str, str], ...]:
             rows += _UPERNET if isinstance(config, UperNetConfig) else _SEGFORMER
     else:
         norm = config.backbone.norm_layer
-        rows = _within("backbone.", "", _BACKBONE)
+        rows = _within("backbone.", "", _backbone_rows(config.backbone))
         rows += _METADATA_HEAD if config.metadata_channels else ()
         rows += _CONV_HEAD if config.head == "conv" else _ATTENTION_POOL_HEAD
     return tuple((ours, official.replace("{norm}", _NORM_POSITION[norm])) for ours, official in rows)
+
+
+def _backbone_rows(config: InternImageConfig) -> tuple[tuple[str, str], ...]:
+    return tuple((dict(_BACKBONE) | _FLASH).items()) if config.layer == "dcnv4" else _BACKBONE
 
 
 def _within(ours: str, theirs: str, rows: tuple[tuple[str, str], ...]) -> tuple[tuple[str, str], ...]:

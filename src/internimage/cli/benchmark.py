@@ -84,9 +84,10 @@ class OperatorBenchmark:
 
 @dataclass(frozen=True)
 class ModelBenchmark:
-    """Measure a classifier beside others of timm (pip install timm), all in alternation.
+    """Measure a classifier beside others, ours or timm's (pip install timm), all in alternation.
 
     $ internimage benchmark model --size 224 --dtype bfloat16 --threads 2
+    $ internimage benchmark model --model flash_intern_image_t_1k_224 --peers internimage_t_1k_224 convnext_tiny
 
     Weights are random: speed does not depend on them.
     """
@@ -104,6 +105,8 @@ class ModelBenchmark:
     """CPU threads."""
     rounds: int = 5
     """Samples of each, of 5 ms or one call."""
+    training: FlagCreatePairsOff[bool] = False
+    """Measure a pass forward and backward in training mode."""
     compile: FlagCreatePairsOff[bool] = False
     """Measure each after torch.compile too; takes minutes and needs a C++ compiler."""
     peers: Annotated[tuple[str, ...], arg(metavar="NAMES...")] = (
@@ -111,7 +114,7 @@ class ModelBenchmark:
         "swin_tiny_patch4_window7_224",
         "resnet50",
     )
-    """Models of timm; none after an empty --peers."""
+    """Models of ours or of timm; none after an empty --peers."""
     save: _Save = None
     """Folder for model.json and model.png: every number and a chart."""
 
@@ -121,6 +124,7 @@ class ModelBenchmark:
         from internimage.benchmark.models import benchmark_models
         from internimage.benchmark.timing import measuring
         from internimage.machine import describe_machine
+        from internimage.recipes import list_models
 
         folder = _folder(self.save)
         with measuring(self.device, self.threads) as device:
@@ -134,9 +138,10 @@ class ModelBenchmark:
                 device,
                 self.rounds,
                 compiled=self.compile,
+                training=self.training,
             )
             settings = list(progress(stream, len(self.size) * len(self.dtype), "models"))
-        timm = version("timm") if self.peers else None
+        timm = version("timm") if set(self.peers) - set(list_models()) else None
         place = f"{machine}{f', timm {timm}' if timm else ''}"
         print(place)
         _print(_model_table(settings))
@@ -146,14 +151,15 @@ class ModelBenchmark:
                     print(f"- {result.label}, {setting.label}: {result.note}")
         print("\nms a batch: median (quartiles). ours is: speed of ours relative to this model, alike compiled or not.")
         if folder:
-            names = ("model", "size", "batch", "dtype", "device", "rounds", "compile", "peers")
+            passes = "forward and backward" if self.training else "forward"
+            names = ("model", "size", "batch", "dtype", "device", "rounds", "training", "compile", "peers")
             content = {
                 "command": _command("model", self),
                 "settings": {name: getattr(self, name) for name in names},
                 "machine": {**vars(machine), "timm": timm},
                 "results": [setting.to_dict() for setting in settings],
             }
-            _write(folder, "model", content, _model_bars(settings), "Milliseconds a batch, forward", place)
+            _write(folder, "model", content, _model_bars(settings), f"Milliseconds a batch, {passes}", place)
         return 0
 
 

@@ -1,4 +1,4 @@
-"""A convolution, its norm and a ReLU, as many heads stack them."""
+"""A convolution, its norm and a ReLU, as many necks and heads stack them."""
 
 from __future__ import annotations
 
@@ -13,6 +13,13 @@ Norm = Callable[[int], nn.Module]
 def group_norm(channels: int) -> nn.Module:
     """GroupNorm of 32 groups."""
     return nn.GroupNorm(32, channels)
+
+
+class LayerNorm2d(nn.LayerNorm):
+    """LayerNorm over the channels of maps (N, C, H, W), as of ViTDet's necks (Li et al., 2022)."""
+
+    def forward(self, input: Tensor) -> Tensor:
+        return super().forward(input.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
 
 
 class ConvNorm(nn.Module):

@@ -100,11 +100,13 @@ class DeformableAttention(nn.Module):
         channels: C.
         heads: divide the channels.
         levels, points: points that a head samples on each level.
+        softmax: whether the weights of a head sum to one.
     """
 
-    def __init__(self, channels: int, heads: int, levels: int, points: int = 4) -> None:
+    def __init__(self, channels: int, heads: int, levels: int, points: int = 4, *, softmax: bool = True) -> None:
         super().__init__()
         self.grid = heads, levels, points
+        self.softmax = softmax
         self.sampling_offsets = nn.Linear(channels, heads * levels * points * 2)
         self.attention_weights = nn.Linear(channels, heads * levels * points)
         self.value_proj = nn.Linear(channels, channels)
@@ -145,7 +147,7 @@ class DeformableAttention(nn.Module):
         heads, levels, points = self.grid
         offsets = linear(self.sampling_offsets, query).unflatten(-1, (heads, levels, points, 2))
         weights = linear(self.attention_weights, query).unflatten(-1, (heads, levels * points))
-        weights = weights.softmax(-1).unflatten(-1, (levels, points))
+        weights = (weights.softmax(-1) if self.softmax else weights).unflatten(-1, (levels, points))
         if places.shape[-1] == 2:
             extent = torch.tensor([(width, height) for height, width in shapes], device=query.device)
             step = offsets / extent[:, None]
@@ -200,13 +202,15 @@ class DeformableEncoderLayer(nn.Module):
     """Deformable attention of all pixels of all levels among themselves, then two linear layers.
 
     Args:
-        channels, heads, levels: see :class:`DeformableAttention`.
+        channels, heads, levels, softmax: see :class:`DeformableAttention`.
         width, parts: of the two linear layers, see :func:`feed_forward`.
     """
 
-    def __init__(self, channels: int, heads: int, levels: int, width: int, parts: int = 1) -> None:
+    def __init__(
+        self, channels: int, heads: int, levels: int, width: int, parts: int = 1, *, softmax: bool = True
+    ) -> None:
         super().__init__()
-        self.attention = DeformableAttention(channels, heads, levels)
+        self.attention = DeformableAttention(channels, heads, levels, softmax=softmax)
         self.feed_forward = feed_forward(channels, width, parts)
         self.norm1 = nn.LayerNorm(channels)
         self.norm2 = nn.LayerNorm(channels)

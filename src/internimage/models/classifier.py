@@ -15,14 +15,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from internimage.backbones.internimage import (
-    ACTIVATIONS,
-    Activation,
-    InternImage,
-    InternImageConfig,
-    initialise_linear,
-    layer_norm,
-)
+from internimage.backbones.config import Activation, InternImageConfig
+from internimage.backbones.internimage import InternImage
+from internimage.backbones.parts import ACTIVATIONS, initialise_linear, layer_norm
 from internimage.description import ModelDescription
 from internimage.errors import ConfigError, InputSizeError
 
@@ -196,7 +191,7 @@ class ImageClassifier(nn.Module):
         super().__init__()
         self.config = config
         self._frozen_features = False
-        self.backbone = InternImage(config.backbone)
+        self.backbone = InternImage(config.backbone, range(len(config.backbone.depths)))
         # registered before the head: the order of the released checkpoints, hence of their optimiser states
         self.metadata_head = (
             MetadataHead(config.metadata_channels, config.num_classes)

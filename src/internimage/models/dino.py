@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from internimage.backbones.composite import CompositeBackbone, CompositeConfig, build_backbone
-from internimage.backbones.internimage import InternImageConfig
+from internimage.backbones.config import InternImageConfig
 from internimage.description import ModelDescription
 from internimage.errors import ConfigError
 from internimage.layers.boxes import clip

@@ -10,7 +10,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from internimage.backbones.internimage import InternImage, InternImageConfig
+from internimage.backbones.config import InternImageConfig
+from internimage.backbones.internimage import InternImage
 from internimage.description import ModelDescription
 from internimage.images.masks import UNKNOWN
 from internimage.layers.convolution import ConvNorm, group_norm
@@ -33,6 +34,7 @@ class Mask2FormerConfig:
         channels: width of everything after the backbone, a multiple of 32.
         queries: masks that are proposed.
         encoder_layers, encoder_width: of the pixels' transformer, width between its linear layers.
+        encoder_softmax: whether the weights of its deformable attention sum to one.
         decoder_layers, decoder_width: of the queries' transformer.
         window: parts that a picture is looked at in; None for the whole.
     """
@@ -43,6 +45,7 @@ class Mask2FormerConfig:
     queries: int = 100
     encoder_layers: int = 6
     encoder_width: int = 1024
+    encoder_softmax: bool = True
     decoder_layers: int = 9
     decoder_width: int = 2048
     window: Window | None = None
@@ -72,7 +75,9 @@ class PixelDecoder(nn.Module):
         )
         self.level_embedding = nn.Embedding(_LEVELS, channels)
         self.layers = nn.ModuleList(
-            DeformableEncoderLayer(channels, config.heads, _LEVELS, config.encoder_width)
+            DeformableEncoderLayer(
+                channels, config.heads, _LEVELS, config.encoder_width, softmax=config.encoder_softmax
+            )
             for _ in range(config.encoder_layers)
         )
         self.lateral = ConvNorm(finest, channels, 1, norm=group_norm, relu=False)

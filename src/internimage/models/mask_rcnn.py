@@ -9,7 +9,8 @@ from typing import overload
 import torch
 from torch import Tensor, nn
 
-from internimage.backbones.internimage import InternImage, InternImageConfig
+from internimage.backbones.config import InternImageConfig
+from internimage.backbones.internimage import InternImage
 from internimage.description import ModelDescription
 from internimage.layers.boxes import decode
 from internimage.layers.detection import DetectionConfig, GroundTruth, RawDetections, detect_masks, select
@@ -27,6 +28,7 @@ class MaskRCNNConfig:
         backbone: the backbone's architecture.
         num_classes: classes of objects, background not counted.
         channels: width of the feature pyramid.
+        neck_norm: whether its convolutions are followed by LayerNorm.
         anchor_scale: side of the smallest square anchor over the finest map's stride of 4 pixels; that of the objects
             should not be less than half of it.
         box_width: of the box head's linear layers.
@@ -38,6 +40,7 @@ class MaskRCNNConfig:
     backbone: InternImageConfig
     num_classes: int = 80
     channels: int = 256
+    neck_norm: bool = False
     anchor_scale: int = 8
     box_width: int = 1024
     mask_width: int | None = 256
@@ -57,7 +60,7 @@ class MaskRCNN(nn.Module):
         super().__init__()
         self.config = config
         self.backbone = InternImage(config.backbone)
-        self.neck = FPN(config.backbone.stage_channels, config.channels)
+        self.neck = FPN(config.backbone.stage_channels, config.channels, norm=config.neck_norm)
         self.rpn = RPN(config.channels, config.anchor_scale)
         self.box_head = BoxHead(config.channels, config.num_classes, width=config.box_width)
         self.mask_head = (

@@ -9,7 +9,8 @@ from typing import overload
 import torch
 from torch import Tensor, nn
 
-from internimage.backbones.internimage import InternImage, InternImageConfig
+from internimage.backbones.config import InternImageConfig
+from internimage.backbones.internimage import InternImage
 from internimage.description import ModelDescription
 from internimage.layers.convolution import ConvNorm
 from internimage.layers.segmentation import Window, class_layer, pixel_loss, resize

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from internimage.backbones.internimage import InternImageConfig
-from internimage.checkpoints.hub import HubFile, PackagedModel
+from dataclasses import replace
+
+from internimage.backbones.config import InternImageConfig
+from internimage.checkpoints.hub import PackagedModel
 from internimage.images.transforms import Preprocessing
 from internimage.models.classifier import ClassifierConfig
-from internimage.recipes.recipe import MeasuredScore, PublishedScore, Recipe
+from internimage.recipes.recipe import MeasuredScore, PublishedScore, Recipe, released_file
 
 # Ours are trained from scratch on little data.  Without the masks' softmax, with batch norm, eight channels a group and
 # linear layers that start at full size they learn in a fraction of the epochs (docs/training.md).
@@ -57,6 +59,12 @@ _G = InternImageConfig(
     post_norm_blocks=(5, 11, 17, 23, 29, 35, 41, 47),
 )
 
+# FlashInternImage.  T has no depthwise convolution before its offsets; only L has biases after its operators and MLPs.
+_FLASH_T = replace(_T, layer="dcnv4", depthwise_kernel_size=None, output_bias=False, mlp_bias=False)
+_FLASH_S = replace(_S, layer="dcnv4", output_bias=False, mlp_bias=False)
+_FLASH_B = replace(_B, layer="dcnv4", output_bias=False, mlp_bias=False, offset_scale=0.5)
+_FLASH_L = replace(_L, layer="dcnv4")
+
 # Sizes, by the names that people know; the models of other tasks are built on them.
 BACKBONES = {
     "zepto": _ZEPTO,
@@ -69,6 +77,10 @@ BACKBONES = {
     "XL": _XL,
     "H": _H,
     "G": _G,
+    "flash_T": _FLASH_T,
+    "flash_S": _FLASH_S,
+    "flash_B": _FLASH_B,
+    "flash_L": _FLASH_L,
 }
 
 _IMAGENET_1K = 1_000
@@ -96,7 +108,7 @@ def _recipe(
     published: PublishedScore | None = None,
     note: str = "",
 ) -> Recipe:
-    weights = HubFile("OpenGVLab/InternImage", f"{name}.pth") if released else None
+    weights = released_file(name, backbone) if released else None
     return Recipe(
         name=name,
         task="classification",
@@ -295,5 +307,47 @@ RECIPES = (
         attention_pool=True,
         hub_name="OpenGVLab/internimage_g_22kto1k_512",
         published=PublishedScore(_ACCURACY, 90.1, "2700G"),
+    ),
+    _recipe(
+        "flash_intern_image_t_1k_224",
+        _FLASH_T,
+        224,
+        29_815_528,
+        4.85,
+        published=PublishedScore(_ACCURACY, 83.6),
+    ),
+    _recipe(
+        "flash_intern_image_s_1k_224",
+        _FLASH_S,
+        224,
+        50_067_496,
+        8.287,
+        published=PublishedScore(_ACCURACY, 84.4),
+    ),
+    _recipe(
+        "flash_intern_image_b_1k_224",
+        _FLASH_B,
+        224,
+        97_448_960,
+        16.16,
+        published=PublishedScore(_ACCURACY, 84.9),
+    ),
+    _recipe(
+        "flash_intern_image_l_22k_384",
+        _FLASH_L,
+        384,
+        263_332_641,
+        107.7,
+        num_classes=_IMAGENET_22K,
+        labels="imagenet22k",
+        note=_22K_NOTE,
+    ),
+    _recipe(
+        "flash_internimage_l_22kto1k_384",
+        _FLASH_L,
+        384,
+        223_297_080,
+        107.6,
+        published=PublishedScore(_ACCURACY, 88.1),
     ),
 )

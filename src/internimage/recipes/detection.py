@@ -5,15 +5,17 @@ from __future__ import annotations
 from dataclasses import replace
 
 from internimage.backbones.composite import CompositeConfig
-from internimage.backbones.internimage import InternImageConfig
-from internimage.checkpoints.hub import HubFile, PackagedModel
+from internimage.backbones.config import InternImageConfig
+from internimage.checkpoints.hub import PackagedModel
 from internimage.images import FitPreprocessing
 from internimage.layers.detection import DetectionConfig
 from internimage.models.cascade_rcnn import CascadeRCNNConfig
 from internimage.models.dino import DINOConfig
 from internimage.models.mask_rcnn import MaskRCNNConfig
 from internimage.recipes.classification import BACKBONES
-from internimage.recipes.recipe import MeasuredScore, PublishedScore, Recipe
+from internimage.recipes.recipe import MeasuredScore, PublishedScore, Recipe, released_file
+
+_BOXES = "COCO box AP"
 
 
 def _backbone(name: str) -> InternImageConfig:
@@ -36,7 +38,7 @@ def _recipe(
     note: str = "",
 ) -> Recipe:
     kinds = {MaskRCNNConfig: "mask_rcnn", CascadeRCNNConfig: "cascade_rcnn", DINOConfig: "dino"}
-    released = HubFile("OpenGVLab/InternImage", f"{name}.pth") if published else None
+    released = released_file(name, config.backbone) if published else None
     return Recipe(
         name=name,
         task="detection",
@@ -54,7 +56,7 @@ def _recipe(
 
 
 def _coco(boxes: float, masks: float, flops: str) -> PublishedScore:
-    return PublishedScore("COCO box AP", boxes, flops, masks)
+    return PublishedScore(_BOXES, boxes, flops, masks)
 
 
 def _large(
@@ -85,6 +87,9 @@ _XL_CROWD = CascadeRCNNConfig(
     box_loss="smooth_l1",
     mask_width=None,
 )
+
+_FLASH_T, _FLASH_S, _FLASH_B = (MaskRCNNConfig(_backbone(f"flash_{name}"), neck_norm=True) for name in "TSB")
+_FLASH_L = CascadeRCNNConfig(_backbone("flash_L"), neck_norm=True)
 
 # Anchors of 16 pixels and more: pictures of 320 pixels show objects smaller than the released detectors see them.
 _SMALL = MaskRCNNConfig(
@@ -182,10 +187,10 @@ RECIPES = (
         DINOConfig(_backbone("T"), detections=DetectionConfig(0.0, 0.7, 100)),
         48_736_828,
         288.4,
-        PublishedScore("COCO box AP", 53.9, None),
+        PublishedScore(_BOXES, 53.9),
     ),
     *(
-        _recipe(name, DINOConfig(_backbone("L")), 241_033_214, 936.2, PublishedScore("COCO box AP", score, None))
+        _recipe(name, DINOConfig(_backbone("L")), 241_033_214, 936.2, PublishedScore(_BOXES, score))
         for name, score in (
             ("dino_4scale_internimage_l_1x_coco_0.1x_backbone_lr", 57.6),
             ("dino_4scale_internimage_l_1x_coco_layer_wise_lr", 57.5),
@@ -226,5 +231,22 @@ RECIPES = (
         94.0,
         data="VOC 2007",
         note="97.2 on VOC 2012",
+    ),
+    *(
+        _recipe(f"{head}_flash_internimage_{size}", config, parameters, gmacs, PublishedScore(_BOXES, *scores))
+        for head, size, config, parameters, gmacs, scores in (
+            ("mask_rcnn", "t_fpn_1x_coco", _FLASH_T, 48_819_696, 268.5, (48.0, None, 43.1)),
+            ("mask_rcnn", "t_fpn_3x_coco", _FLASH_T, 48_819_696, 268.5, (49.5, None, 44.0)),
+            ("mask_rcnn", "s_fpn_1x_coco", _FLASH_S, 68_704_688, 339.0, (49.2, None, 44.0)),
+            ("mask_rcnn", "s_fpn_3x_coco", _FLASH_S, 68_704_688, 339.0, (50.5, None, 44.9)),
+            ("mask_rcnn", "b_fpn_1x_coco", _FLASH_B, 115_234_440, 500.1, (50.1, None, 44.5)),
+            ("mask_rcnn", "b_fpn_3x_coco", _FLASH_B, 115_234_440, 500.1, (50.6, None, 45.4)),
+            ("cascade", "l_fpn_1x_coco", _FLASH_L, 277_271_554, 1396.2, (55.6, None, 48.2)),
+            ("cascade", "l_fpn_3x_coco", _FLASH_L, 277_271_554, 1396.2, (56.7, None, 48.9)),
+            ("dino_4scale", "t_1x_coco", DINOConfig(_backbone("flash_T")), 48_633_932, 288.1, (54.7,)),
+            ("dino_4scale", "s_1x_coco", DINOConfig(_backbone("flash_S")), 68_809_740, 358.3, (55.3,)),
+            ("dino_4scale", "b_1x_coco", DINOConfig(_backbone("flash_B")), 115_921_124, 519.0, (56.0,)),
+            ("dino_4scale", "l_1x_coco", DINOConfig(_backbone("flash_L")), 240_995_484, 936.4, (58.8,)),
+        )
     ),
 )

@@ -6,9 +6,16 @@ from dataclasses import dataclass, field
 from statistics import mean, stdev
 from typing import Literal
 
+from internimage.backbones.config import InternImageConfig
 from internimage.checkpoints.hub import HubFile, PackagedModel
 from internimage.checkpoints.layouts import Config
 from internimage.images import FitPreprocessing, Preprocessing
+
+
+def released_file(name: str, backbone: InternImageConfig) -> HubFile:
+    """Where the weights of a released model are; those with DCNv4 have a repository of their own."""
+    repository = "DCNv4" if backbone.layer == "dcnv4" else "InternImage"
+    return HubFile(f"OpenGVLab/{repository}", f"{name}.pth")
 
 
 @dataclass(frozen=True)

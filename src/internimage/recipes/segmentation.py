@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from internimage.backbones.internimage import InternImageConfig
-from internimage.checkpoints.hub import HubFile, PackagedModel
+from internimage.backbones.config import InternImageConfig
+from internimage.checkpoints.hub import PackagedModel
 from internimage.images import FitPreprocessing
 from internimage.layers.segmentation import Window
 from internimage.models.mask2former import Mask2FormerConfig
 from internimage.models.segformer import SegFormerConfig
 from internimage.models.upernet import UperNetConfig
 from internimage.recipes.classification import BACKBONES
-from internimage.recipes.recipe import MeasuredScore, PublishedScore, Recipe
+from internimage.recipes.recipe import MeasuredScore, PublishedScore, Recipe, released_file
 
 _DATA = {
     "ade20k": "ADE20K",
@@ -33,7 +33,7 @@ def _recipe(
     gmacs: float,
     labels: str | None,
     preprocessing: FitPreprocessing,
-    published: tuple[float, float] | None = None,
+    published: tuple[float, float | None] | None = None,
     flops: str | None = None,
     *,
     released: bool = True,
@@ -41,7 +41,7 @@ def _recipe(
     measured: MeasuredScore | None = None,
     note: str = "",
 ) -> Recipe:
-    weights = HubFile("OpenGVLab/InternImage", f"{name}.pth") if released and labels is not None else None
+    weights = released_file(name, config.backbone) if released and labels is not None else None
     kinds = {UperNetConfig: "upernet", SegFormerConfig: "segformer", Mask2FormerConfig: "mask2former"}
     score = None
     if published is not None and labels is not None:
@@ -78,11 +78,17 @@ def _narrow(num_classes: int, window: int | None = None) -> Mask2FormerConfig:
     return Mask2FormerConfig(_backbone("H"), num_classes, window=parts)
 
 
+def _flash(size: str) -> Mask2FormerConfig:
+    return Mask2FormerConfig(_backbone(f"flash_{size}"), queries=200, encoder_width=2048)
+
+
 def _frame(short: int, long: int | None = None, multiple: int = 32) -> FitPreprocessing:
     return FitPreprocessing(short, long or 4 * short, multiple=multiple)
 
 
-_UPERNET = {size: UperNetConfig(_backbone(size)) for size in ("T", "S", "B", "L", "XL", "H", "G")}
+_SIZES = ("T", "S", "B", "L", "XL", "H", "G")
+_FLASH = ("flash_T", "flash_S", "flash_B", "flash_L")
+_UPERNET = {size: UperNetConfig(_backbone(size)) for size in (*_SIZES, *_FLASH)}
 _SEGFORMER = {size: SegFormerConfig(_backbone(size)) for size in ("L", "XL")}
 _CITY = _frame(1024, 2048, 1)
 
@@ -273,5 +279,47 @@ RECIPES = (
         (62.6, 62.9),
         "4635G",
         note="the score with several views takes --tta --tta-sides 768 832 896 960 1024",
+    ),
+    *(
+        _recipe(
+            f"{head}_flash_internimage_{size}_160k_ade20k{kind}",
+            config,
+            parameters,
+            gmacs,
+            "ade20k",
+            _frame(int(size[2:]), multiple=multiple),
+            score,
+            released=score is not None,
+            note="" if score else "the pixels' attention has no softmax; no weights were published",
+        )
+        for head, size, kind, multiple, config, parameters, gmacs, score in (
+            ("upernet", "t_512", "", 1, _UPERNET["flash_T"], 58_974_252, 235.8, (49.3, 50.3)),
+            ("upernet", "s_512", "", 32, _UPERNET["flash_S"], 79_854_572, 254.1, (50.6, 51.6)),
+            ("upernet", "b_512", "", 32, _UPERNET["flash_B"], 128_374_980, 295.9, (52.0, 52.6)),
+            ("upernet", "l_640", "", 32, _UPERNET["flash_L"], 255_562_876, 630.7, (55.6, 56.0)),
+            (
+                "mask2former",
+                "t_512",
+                "_ss",
+                32,
+                Mask2FormerConfig(_backbone("flash_T")),
+                48_462_679,
+                69.44,
+                (51.2, None),
+            ),
+            ("mask2former", "s_640", "_ss", 32, _flash("S"), 71_550_743, 172.1, (52.6, None)),
+            (
+                "mask2former",
+                "s_640",
+                "_ss_nsmx",
+                32,
+                replace(_flash("S"), encoder_softmax=False),
+                71_550_743,
+                172.1,
+                None,
+            ),
+            ("mask2former", "b_640", "_ss", 32, _flash("B"), 118_080_495, 236.5, (53.4, None)),
+            ("mask2former", "l_640", "_ss", 32, _flash("L"), 242_282_407, 403.7, (56.7, None)),
+        )
     ),
 )

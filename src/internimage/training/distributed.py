@@ -18,7 +18,8 @@ import torch.distributed as dist
 from torch import Tensor, nn
 from torch.distributed.tensor import DTensor
 
-from internimage.backbones.internimage import BatchNorm, InternImage, SyncBatchNorm
+from internimage.backbones.internimage import InternImage
+from internimage.backbones.parts import BatchNorm, SyncBatchNorm
 from internimage.errors import ConfigError, MissingExtraError
 
 if TYPE_CHECKING:

@@ -23,8 +23,9 @@ from internimage.models.upernet import UperNet
 _QUERIES = re.compile(r"(query_|level_embedding|mask_embedding)")
 _LEVELS = re.compile(r"encoder\.level_embedding")
 _SPARED = re.compile(r"norm|sampling_offsets")
-_SAMPLING = re.compile(r"\.sampling_offsets\.")
+_SAMPLING = re.compile(r"\.(sampling_offsets|dcn\.offset_mask)\.")
 _DEFORMABLE = re.compile(r"\.(dcn\.(offset|center_scale)|sampling_offsets)")
+_DEFORMABLE_V4 = re.compile(r"\.(dcn\.(offset_mask|depthwise)|sampling_offsets)\.")
 
 
 @dataclass(frozen=True)
@@ -49,15 +50,16 @@ def parameter_rules(
     Weight decay spares vectors (biases, norms, layer scales).  ``layer_decay`` < 1 multiplies the learning rate of
     a block by ``layer_decay`` for every block after it; the stem follows the first block, what stands between two
     stages the first block of the second, and heads keep the full rate.  ``deformable_lr_scale`` multiplies the rate of
-    offset predictors and centre-scale gates, ``backbone_lr_scale`` that of backbones.
+    offset predictors (with DCNv4 of all that predicts them, weights and the depthwise convolution included) and
+    centre-scale gates, ``backbone_lr_scale`` that of backbones.
 
     The published code differs in two places, and ``as_published`` follows it: the extra norms inside the third stage
     keep the full rate instead of their block's, and ``deformable_lr_scale`` needs ``layer_decay`` to act.  That of
     detectors and segmenters counts the stem and the heads as layers of their own, gives the extra norms the rate of the
-    blocks of their numbers, and slows the offsets of transformers alone; that of transformers and segmenters also gives
-    embeddings of levels and Mask2Former's queries the rate of the stem, and spares all that is called a norm or
-    sampling offset from weight decay.  It does not see composite backbones, which keep the full rate, and spares
-    nothing where ``backbone_lr_scale`` is given.
+    blocks of their numbers, and slows nothing but the offsets of transformers and the offsets and weights of DCNv4;
+    that of transformers and segmenters also gives embeddings of levels and Mask2Former's queries the rate of the stem,
+    and spares all that is called a norm or sampling offset from weight decay.  It does not see composite backbones,
+    which keep the full rate, and spares nothing where ``backbone_lr_scale`` is given.
     """
     if not 0 < layer_decay <= 1:
         raise ConfigError(f"layer_decay is {layer_decay}; expected 0 < layer_decay <= 1")
@@ -65,6 +67,7 @@ def parameter_rules(
     layered = as_published and not isinstance(model, ImageClassifier | InternImage)
     by_name = as_published and isinstance(model, DINO | UperNet | SegFormer | Mask2Former)
     composite = any(isinstance(module, CompositeBackbone) for module in model.modules())
+    flash = any(backbone.config.layer == "dcnv4" for backbone in backbones.values())
     rules = {}
     for name, parameter in model.named_parameters():
         if not parameter.requires_grad:
@@ -80,7 +83,7 @@ def parameter_rules(
             scale = layer_decay**after
         if by_name and (_LEVELS if isinstance(model, DINO) else _QUERIES).match(name):
             scale = layer_decay ** (sum(next(iter(backbones.values())).config.depths) + 1)
-        slower = _SAMPLING if layered else _DEFORMABLE
+        slower = _SAMPLING if layered else _DEFORMABLE_V4 if flash else _DEFORMABLE
         if slower.search(f".{name}") and (layer_decay != 1.0 or not as_published):
             scale *= deformable_lr_scale
         if name.startswith("backbone."):

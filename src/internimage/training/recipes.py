@@ -6,8 +6,9 @@ of 30 is the published 9 of 10, without the noise on the magnitude.  Erased rect
 Precision is bfloat16 where the released script runs float16.
 
 Detectors: 16 images an update, AdamW, the rate falls to a tenth twice, precision float32; the 500 updates of warm-up
-are a share of COCO's epoch of 7,330.  Those of 20,000 updates draw the shorter side from steps of 25 pixels instead of
-1, and begin with the released detector: the weights on Objects365 that they began with were not all released.
+are a share of COCO's epoch of 7,330.  Rates of those with 4 or 8 images a process hold for eight processes.  Those of
+20,000 updates draw the shorter side from steps of 25 pixels instead of 1, and begin with the released detector: the
+weights on Objects365 that they began with were not all released.
 
 Segmenters: 16 images an update; the published numbers of updates, 1,500 of them of warm-up, are given as epochs of the
 data that they were trained on, rounded to whole ones.  Colours are varied in half of the images, all four at once,
@@ -94,6 +95,8 @@ _DETECTOR = TrainingConfig(
     ema_decay=0.0,
     workers=2,
 )
+_FOUR_IMAGES: dict[str, Any] = {"batch_size": 4, "lr": 2e-4, "lr_batch_size": 32}
+_SLOW_OFFSETS: dict[str, Any] = {**_FOUR_IMAGES, "layer_decay": 0.9, "deformable_lr_scale": 0.01}
 _LONG_CASCADE = {"lr": 2e-4, "layer_decay": 0.9, "ema_decay": 0.9999}
 _PLAIN = ObjectAugmentation()
 _MULTI_SCALE = ObjectAugmentation(short_sides=tuple(range(480, 801, 32)), crop=True)
@@ -303,6 +306,47 @@ _SEGMENTERS = (
     ),
 )
 
+_QUERIES: dict[str, Any] = {"lr": 1e-4, "clip_norm": 0.1}
+_FLASH_SEGMENTERS = (
+    *(
+        _segmenter(
+            f"upernet_flash_internimage_{size}_{side}_160k_ade20k",
+            init,
+            _ADE20K,
+            160_000,
+            16_000,
+            drop,
+            _square(side),
+            **changes,
+        )
+        for size, side, init, drop, changes in (
+            ("t", 512, "flash_intern_image_t_1k_224", 0.2, {}),
+            ("s", 512, "flash_intern_image_s_1k_224", 0.3, {}),
+            ("b", 512, "flash_intern_image_b_1k_224", 0.3, {}),
+            ("l", 640, "flash_intern_image_l_22k_384", 0.4, _LARGE),
+        )
+    ),
+    *(
+        _segmenter(
+            f"mask2former_flash_internimage_{size}_{side}_160k_ade20k_{kind}",
+            init,
+            _ADE20K,
+            160_000,
+            evaluated,
+            drop,
+            _square(side),
+            **(_QUERIES | changes),
+        )
+        for size, side, kind, init, evaluated, drop, changes in (
+            ("t", 512, "ss", "flash_intern_image_t_1k_224", 5_000, 0.2, {"clip_norm": 0.01, "layer_decay": 0.9}),
+            ("s", 640, "ss", "flash_intern_image_s_1k_224", 5_000, 0.3, {}),
+            ("s", 640, "ss_nsmx", "flash_intern_image_s_1k_224", 5_000, 0.3, {}),
+            ("b", 640, "ss", "flash_intern_image_b_1k_224", 5_000, 0.4, {}),
+            ("l", 640, "ss", "flash_intern_image_l_22k_384", 2_000, 0.5, {"layer_decay": 0.94}),
+        )
+    ),
+)
+
 TRAINING_RECIPES = {
     recipe.model: recipe
     for recipe in (
@@ -350,7 +394,48 @@ TRAINING_RECIPES = {
             _dino(f"dino_4scale_{backbone}_objects365_coco", "pretrained", 0.5, **_DINO_LARGE)
             for backbone in ("internimage_h", "internimage_g", "cbinternimage_h")
         ),
+        _from_scratch("flash_intern_image_t_1k_224", 0.1),
+        _from_scratch("flash_intern_image_s_1k_224", 0.4),
+        _from_scratch("flash_intern_image_b_1k_224", 0.5),
+        _fine_tuned("flash_internimage_l_22kto1k_384", "flash_intern_image_l_22k_384", 0.1),
+        _detector("mask_rcnn_flash_internimage_t_fpn_1x_coco", "flash_intern_image_t_1k_224", 0.2),
+        _detector("mask_rcnn_flash_internimage_t_fpn_3x_coco", "flash_intern_image_t_1k_224", 0.2),
+        _detector("mask_rcnn_flash_internimage_s_fpn_1x_coco", "flash_intern_image_s_1k_224", 0.3),
+        _detector(
+            "mask_rcnn_flash_internimage_s_fpn_3x_coco",
+            "flash_intern_image_s_1k_224",
+            0.4,
+            **{"batch_size": 8, "lr": 2e-4, "lr_batch_size": 64},
+        ),
+        _detector("mask_rcnn_flash_internimage_b_fpn_1x_coco", "flash_intern_image_b_1k_224", 0.3),
+        _detector("mask_rcnn_flash_internimage_b_fpn_3x_coco", "flash_intern_image_b_1k_224", 0.4, **_SLOW_OFFSETS),
+        _detector("cascade_flash_internimage_l_fpn_1x_coco", "flash_intern_image_l_22k_384", 0.4, layer_decay=0.94),
+        _detector(
+            "cascade_flash_internimage_l_fpn_3x_coco",
+            "flash_intern_image_l_22k_384",
+            0.4,
+            ema_decay=0.9999,
+            **_SLOW_OFFSETS,
+        ),
+        *(
+            _dino(
+                f"dino_4scale_flash_internimage_{size}_1x_coco",
+                f"flash_intern_image_{size}_1k_224",
+                drop,
+                layer_decay=0.9,
+                **_FOUR_IMAGES,
+            )
+            for size, drop in (("t", 0.2), ("s", 0.3), ("b", 0.3))
+        ),
+        _dino(
+            "dino_4scale_flash_internimage_l_1x_coco",
+            "flash_intern_image_l_22k_384",
+            0.4,
+            backbone_lr_scale=0.1,
+            weight_decay=0.05,
+        ),
         *_SEGMENTERS,
+        *_FLASH_SEGMENTERS,
     )
 }
 

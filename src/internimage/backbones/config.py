@@ -1,0 +1,103 @@
+"""Architecture of an InternImage or FlashInternImage backbone."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+from internimage.errors import ConfigError
+
+NormLayer = Literal["layer", "batch"]
+Activation = Literal["gelu", "silu", "relu"]
+Layer = Literal["dcnv3", "dcnv4"]
+Operator = Literal["dcnv3", "dcnv4"]
+
+
+@dataclass(frozen=True)
+class InternImageConfig:
+    """Architecture of an InternImage backbone.  Stage i has ``channels * 2**i`` channels and stride ``4 * 2**i``.
+
+    Attributes:
+        channels: width of the first stage.
+        depths: blocks of each stage.
+        groups: DCNv3 groups of each stage; a divisor of the stage's channels.
+        mlp_ratio: hidden width of the MLP over the block's width.
+        norm_layer: normalisation in the stem, the downsampling layers and the depthwise branch.  Block and stage
+            norms are always LayerNorm.
+        activation: non-linearity of stem, depthwise branch and MLP.
+        post_norm: normalise a branch's output instead of its input.
+        res_post_norm: normalise a branch's output as well as its input (InternImage-H).
+        layer_scale: initial value of the learned per-channel scale of each branch; None for no scale.
+        offset_scale: DCNv3 stretches kernel grid and offsets by it.
+        depthwise_kernel_size: kernel of the depthwise convolution before the prediction of offsets and mask; of DCNv4
+            None for no such convolution.
+        center_feature_scale: blend the operator's output with its input by a learned gate per group; with DCNv4 it
+            only adds the norms at the ends of stages, as in the released code.
+        remove_center: DCNv3 without its central point.
+        mask_softmax: whether the weights of a group's points sum to one.  False leaves them unbounded, as in DCNv4
+            (Xiong et al., CVPR 2024, section 3.1), which learns faster from scratch.
+        post_norm_blocks: blocks of the third stage followed by an extra LayerNorm (InternImage-H and G).
+        layer: the deformable layer of a block; "dcnv4" makes a FlashInternImage (Xiong et al., CVPR 2024).
+        operator: what samples.  None for the layer's own; "dcnv4" lets DCNv3 layers pass offsets and weights in one
+            tensor, with the same parameters and results.
+        output_bias: whether the deformable layer's last linear layer has a bias.
+        mlp_bias: whether that of the MLP has one.
+        linear_std: standard deviation with which linear layers start; None for the inverse root of their inputs.
+    """
+
+    channels: int
+    depths: tuple[int, ...]
+    groups: tuple[int, ...]
+    mlp_ratio: float = 4.0
+    norm_layer: NormLayer = "layer"
+    activation: Activation = "gelu"
+    post_norm: bool = False
+    res_post_norm: bool = False
+    layer_scale: float | None = None
+    offset_scale: float = 1.0
+    depthwise_kernel_size: int | None = 3
+    center_feature_scale: bool = False
+    remove_center: bool = False
+    mask_softmax: bool = True
+    post_norm_blocks: tuple[int, ...] = ()
+    layer: Layer = "dcnv3"
+    operator: Operator | None = None
+    output_bias: bool = True
+    mlp_bias: bool = True
+    linear_std: float | None = 0.02
+
+    def __post_init__(self) -> None:
+        if self.channels < 1 or min(self.groups, default=0) < 1 or min(self.depths, default=0) < 1:
+            raise ConfigError(
+                f"channels {self.channels}, depths {self.depths} and groups {self.groups} must all be at least 1"
+            )
+        if len(self.depths) != len(self.groups):
+            raise ConfigError(f"depths {self.depths} and groups {self.groups} must name the same number of stages")
+        for width, groups in zip(self.stage_channels, self.groups, strict=True):
+            if width % groups:
+                raise ConfigError(f"{width} channels do not divide into {groups} groups")
+        if self.res_post_norm and (self.post_norm or self.layer_scale is not None):
+            raise ConfigError("res_post_norm cannot be combined with post_norm or layer_scale; choose one")
+        size = self.depthwise_kernel_size
+        if self.layer == "dcnv3" if size is None else size < 1 or size % 2 == 0:
+            raise ConfigError(f"depthwise_kernel_size is {size}; expected an odd number >= 1, or None for DCNv4")
+        kinds = {"norm_layer": NormLayer, "activation": Activation, "layer": Layer, "operator": Operator}
+        for name, kind in kinds.items():
+            value = getattr(self, name)
+            if value not in get_args(kind) and (name, value) != ("operator", None):
+                known = ", ".join(get_args(kind))
+                raise ConfigError(f"unknown {name} {value!r}; expected one of {known}")
+        if self.layer == "dcnv4" and self.operator == "dcnv3":
+            raise ConfigError("DCNv4 layers run on the operator dcnv4 alone; leave operator out")
+        third = range(self.depths[2]) if len(self.depths) > 2 else range(0)
+        if self.post_norm_blocks != tuple(sorted(set(self.post_norm_blocks) & set(third))):
+            raise ConfigError(f"post_norm_blocks {self.post_norm_blocks} are not ascending blocks of the third stage")
+
+    @property
+    def stage_channels(self) -> tuple[int, ...]:
+        return tuple(self.channels * 2**stage for stage in range(len(self.depths)))
+
+    @property
+    def has_stage_norm(self) -> bool:
+        """Whether a stage ends in a LayerNorm, which its feature map then includes."""
+        return not self.post_norm or self.center_feature_scale
