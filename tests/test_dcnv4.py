@@ -81,7 +81,7 @@ def test_packing_is_all_that_differs_from_dcnv3(kernel_size: tuple[int, int], so
     size = form.output_size(6, 8)
     value = torch.randn(2, 6, 8, 15, generator=random)
     offset, weight = (torch.randn(2, *size, 3 * form.points * k, generator=random) for k in (2, 1))
-    packed = join_packed(offset, weight, 96, form)
+    packed = join_packed(offset, weight, form.groups, 96)
     assert all(torch.equal(a, b) for a, b in zip(split_packed(packed, form), (offset, weight), strict=True))
     options = {"kernel_size": kernel_size, "stride": (1, 2), "groups": 3, "offset_scale": 0.7, "softmax": softmax}
     assert torch.equal(dcnv4(value, packed, **options), dcnv3(value, offset, weight, **options))

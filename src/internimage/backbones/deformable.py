@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from internimage.backbones.config import InternImageConfig, Layer
 from internimage.backbones.parts import ACTIVATIONS, convolve, norm
 from internimage.ops import dcnv3, dcnv4, linear
+from internimage.ops.packing import join_packed
 
 _ROUNDED_TO = 8  # numbers of a packed tensor, as the released kernels want them
 
@@ -52,10 +53,9 @@ class DCNv3(nn.Module):
         context = self.activation(self.depthwise_norm(convolve(self.depthwise, x)))
         offset, mask = linear(self.offset, context), linear(self.mask, context)
         if self.packed:
-            packed = torch.cat((offset.unflatten(-1, (self.groups, -1)), mask.unflatten(-1, (self.groups, -1))), -1)
             sampled = dcnv4(
                 projected,
-                packed.flatten(-2),
+                join_packed(offset, mask, self.groups),
                 groups=self.groups,
                 offset_scale=self.offset_scale,
                 remove_center=self.remove_center,

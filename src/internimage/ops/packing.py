@@ -19,8 +19,7 @@ def split_packed(packed: Tensor, geometry: SamplingGeometry) -> tuple[Tensor, Te
     return blocks[..., : 2 * points].flatten(-2), blocks[..., 2 * points :].flatten(-2)
 
 
-def join_packed(offset: Tensor, weight: Tensor, width: int, geometry: SamplingGeometry) -> Tensor:
-    """The reverse of :func:`split_packed`, padded with zeros to ``width``."""
-    groups = geometry.groups
-    blocks = torch.cat((offset.unflatten(-1, (groups, -1)), weight.unflatten(-1, (groups, -1))), -1)
-    return F.pad(blocks.flatten(-2), (0, width - 3 * groups * geometry.points))
+def join_packed(offset: Tensor, weight: Tensor, groups: int, width: int | None = None) -> Tensor:
+    """The reverse of :func:`split_packed`, padded with zeros to ``width`` if it is given."""
+    packed = torch.cat((offset.unflatten(-1, (groups, -1)), weight.unflatten(-1, (groups, -1))), -1).flatten(-2)
+    return packed if width is None else F.pad(packed, (0, width - packed.shape[-1]))

@@ -83,7 +83,7 @@ def _dcnv4_backward(grad: Tensor, input: Tensor, packed: Tensor, *arguments: Any
     geometry = geometry_of(arguments)
     offset, weight = split_packed(packed, geometry)
     grad_input, grad_offset, grad_weight = _dcnv3_backward(grad, input, offset, weight, *arguments)
-    return grad_input, join_packed(grad_offset, grad_weight, packed.shape[-1], geometry)
+    return grad_input, join_packed(grad_offset, grad_weight, geometry.groups, packed.shape[-1])
 
 
 def _dcnv4_definition(input: Tensor, packed: Tensor, *arguments: Any) -> Tensor:
