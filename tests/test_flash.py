@@ -286,25 +286,33 @@ def test_internimage_equals_the_reference_on_the_operator_of_dcnv4(shared: Path,
 
 @pytest.mark.full
 def test_every_released_file(shared: Path) -> None:
-    """Names and shapes of all tensors both ways, and the rate and decay of each parameter of classifiers."""
+    """Where it is, its score, names and shapes of all tensors both ways, rate and decay of classifiers' parameters."""
     files = sorted((shared / "spec/checkpoints/flash").glob("*.json"))
     assert len(files) == 26
     for file in files:
         given = json.loads(file.read_text())
         name = Path(given["checkpoint"] or f"{given['config']}.pth").stem
         recipe = ii.get_recipe(name)
+        assert (recipe.weights and recipe.weights.url) == given["url"]  # type: ignore[union-attr]
+        scores = given["published"] or {}
+        found = recipe.published
+        assert (found and found.value) == next(
+            (scores[key] for key in ("acc1", "box_mAP", "mIoU_ss") if key in scores), None
+        )
+        assert (found and found.masks) == scores.get("mask_mAP")
+        assert (found and found.multi_scale) == scores.get("mIoU_ms")
         with torch.device("meta"):
             model = ARCHITECTURES[recipe.architecture].model(recipe.config)
         names = from_ours(model.state_dict(), "official", model.config)
         assert to_ours(names.values(), "official", model.config) == {theirs: ours for ours, theirs in names.items()}
-        found = {names[ours]: list(tensor.shape) for ours, tensor in model.state_dict().items()}
+        shapes = {names[ours]: list(tensor.shape) for ours, tensor in model.state_dict().items()}
         state = given["state_dict"]
         rows = (
             {key: entry[0] for key, entry in state.items()} if isinstance(state, dict) else {r[0]: r[1] for r in state}
         )
-        assert found == rows, name
+        assert shapes == rows, name
         if recipe.task != "segmentation":  # the order of ours differs there
-            assert list(found) == list(rows), name
+            assert list(shapes) == list(rows), name
         if "total_params" not in given and given["training"] != "not published":
             from internimage.training.recipes import TRAINING_RECIPES
 
