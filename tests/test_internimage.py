@@ -145,9 +145,9 @@ def test_networks_start_as_described() -> None:
     [
         ("internimage_t_1k_224", torch.float64, 1e-10),
         ("internimage_t_1k_224", torch.float32, 5e-6),
-        ("internimage_s_1k_224", torch.float64, 1e-10),
+        pytest.param("internimage_s_1k_224", torch.float64, 1e-10, marks=pytest.mark.full),
         ("internimage_s_1k_224", torch.float32, 8e-6),
-        ("internimage_b_1k_224", torch.float64, 1e-10),
+        pytest.param("internimage_b_1k_224", torch.float64, 1e-10, marks=pytest.mark.full),
         ("internimage_b_1k_224", torch.float32, 1e-5),
         pytest.param("internimage_l_22kto1k_384", torch.float64, 1e-10, marks=pytest.mark.full),
         ("internimage_l_22kto1k_384", torch.float32, 1.5e-5),
@@ -202,7 +202,7 @@ def test_training_step_of_t(dtype: torch.dtype, forward: float, backward: float)
             near((found[index] - value).norm(), torch.tensor(0.0), backward * value.norm().item())
 
 
-@pytest.mark.parametrize("size", ["t", "s"])
+@pytest.mark.parametrize("size", ["t", pytest.param("s", marks=pytest.mark.full)])
 @torch.no_grad()
 def test_hugging_face_checkpoints(size: str, tmp_path: Any) -> None:
     """A file with the published names, loaded as a user would; compared with the published modelling code."""
@@ -418,10 +418,16 @@ def test_batch_statistics_are_counted_once_with_gradient_checkpointing() -> None
     assert all(torch.equal(tensor, states[1][name]) for name, tensor in states[0].items())
 
 
-@each_head
-@pytest.mark.parametrize("backend", ["aot_eager", pytest.param("inductor", marks=pytest.mark.full)])
-def test_compiles_whole(config: ClassifierConfig, backend: str) -> None:
-    model = filled(config, torch.float64).train()
+@pytest.mark.parametrize(
+    ("head", "backend"),
+    [
+        ("conv", "aot_eager"),
+        *(pytest.param(head, "aot_eager", marks=pytest.mark.full) for head in ("attention_pool", "flash")),
+        *(pytest.param(head, "inductor", marks=pytest.mark.full) for head in CONFIGS),
+    ],
+)
+def test_compiles_whole(head: str, backend: str) -> None:
+    model = filled(CONFIGS[head], torch.float64).train()
     compiled = torch.compile(model, fullgraph=True, backend=backend)
     for found, expected in zip(training_gradients(compiled), training_gradients(model), strict=True):
         near(found, expected, 1e-11 * (1 + expected.norm().item()))
@@ -430,7 +436,9 @@ def test_compiles_whole(config: ClassifierConfig, backend: str) -> None:
 @pytest.mark.parametrize(
     ("config", "shapes"),
     [
-        (get_recipe("internimage_atto").config, [(1, 3, 75, 109), (3, 3, 224, 160)]),
+        pytest.param(
+            get_recipe("internimage_atto").config, [(1, 3, 75, 109), (3, 3, 224, 160)], marks=pytest.mark.full
+        ),
         (CONFIGS["attention_pool"], [(1, 3, 64, 160), (3, 3, 224, 96)]),
     ],
     ids=["atto", "attention_pool"],
