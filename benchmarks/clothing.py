@@ -50,7 +50,7 @@ def build(name: str, classes: tuple[str, ...], seed: int) -> nn.Module:
     torch.manual_seed(seed)
     if name == "resnet18":
         return torchvision.models.resnet18(num_classes=len(classes))
-    if not name.startswith("internimage"):
+    if name not in internimage.list_models():
         import timm
 
         return timm.create_model(name, num_classes=len(classes), drop_path_rate=TRAINING.drop_path)
@@ -72,7 +72,7 @@ def train(options: argparse.Namespace) -> None:
     data = ImageDataset(splits.train, training_transform(AUGMENTATION, PREPROCESSING), options.seed)
     val = evaluation_data(splits.val, PREPROCESSING)
     model = build(options.model, classes, options.seed)
-    ours = options.model.startswith("internimage")
+    ours = options.model in internimage.list_models()
     writer = {} if ours else {"save": save}
     trainer = Trainer(task, model, data, val, config, options.output, ConsoleReporter(), cpu=True, **writer)
     started = time.monotonic()

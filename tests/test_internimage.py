@@ -19,7 +19,7 @@ from torchvision.ops import StochasticDepth
 
 from internimage import create_model, get_recipe, list_models
 from internimage.backbones import InternImage, InternImageConfig
-from internimage.backbones.deformable import DCNv3
+from internimage.backbones.deformable import DCNv3, DCNv4
 from internimage.backbones.parts import MLP, DropPath
 from internimage.checkpoints.hub import HubFile
 from internimage.checkpoints.layouts import from_ours, to_ours
@@ -125,7 +125,7 @@ def test_masks_without_softmax() -> None:
 @torch.no_grad()
 def test_networks_start_as_described() -> None:
     torch.manual_seed(0)
-    for name, spread in (("internimage_t_1k_224", 0.02), ("internimage_pico", None)):
+    for name, spread in (("internimage_t_1k_224", 0.02), ("internimage_pico", None), ("flash_internimage_atto", None)):
         model = create_model(name)
         for module in model.modules():
             if isinstance(module, DCNv3):
@@ -135,6 +135,10 @@ def test_networks_start_as_described() -> None:
                     assert not module.mask.bias.any()
                 else:  # a random filter of unit energy for each group
                     assert float(module.mask.bias.square().sum()) / module.groups == pytest.approx(1, rel=0.6)
+            elif isinstance(module, DCNv4):
+                offsets, filters = module.offset_mask.bias[: 27 * module.groups].view(-1, 3, 9).split((2, 1), dim=1)
+                assert not any(values.any() for values in (module.offset_mask.weight, offsets))
+                assert float(filters.square().sum()) / module.groups == pytest.approx(1, rel=0.6)
             elif isinstance(module, MLP):
                 for layer in (module.fc1, module.fc2):
                     assert float(layer.weight.std()) == pytest.approx(spread or layer.in_features**-0.5, rel=0.05)

@@ -34,8 +34,10 @@ class InternImageConfig:
         center_feature_scale: blend the operator's output with its input by a learned gate per group; with DCNv4 it
             only adds the norms at the ends of stages, as in the released code.
         remove_center: DCNv3 without its central point.
-        mask_softmax: whether the weights of a group's points sum to one.  False leaves them unbounded, as in DCNv4
-            (Xiong et al., CVPR 2024, section 3.1), which learns faster from scratch.
+        mask_softmax: whether DCNv3's weights of a group's points sum to one.  False leaves them unbounded, as DCNv4's
+            always are (Xiong et al., CVPR 2024, section 3.1).
+        random_filters: start each group's weights as a random filter, which learns much faster from scratch, instead
+            of all equal (DCNv3: an average; DCNv4 and unbounded weights: zero).
         post_norm_blocks: blocks of the third stage followed by an extra LayerNorm (InternImage-H and G).
         layer: the deformable layer of a block; "dcnv4" makes a FlashInternImage (Xiong et al., CVPR 2024).
         operator: what samples.  None for the layer's own; "dcnv4" lets DCNv3 layers pass offsets and weights in one
@@ -59,6 +61,7 @@ class InternImageConfig:
     center_feature_scale: bool = False
     remove_center: bool = False
     mask_softmax: bool = True
+    random_filters: bool = False
     post_norm_blocks: tuple[int, ...] = ()
     layer: Layer = "dcnv3"
     operator: Operator | None = None

@@ -23,6 +23,7 @@ class DCNv3(nn.Module):
         self.offset_scale = config.offset_scale
         self.remove_center = config.remove_center
         self.mask_softmax = config.mask_softmax
+        self.random_filters = config.random_filters
         self.packed = config.operator == "dcnv4"
         points = 9 - int(config.remove_center)
         if config.center_feature_scale:
@@ -40,11 +41,11 @@ class DCNv3(nn.Module):
         self.output_proj = nn.Linear(channels, channels, bias=config.output_bias)
 
     def reset_parameters(self) -> None:
-        """Start on the kernel grid: with softmax as a plain average, without as a random filter for each group."""
+        """Start on the kernel grid, with equal weights or a random filter for each group."""
         for predictor in (self.offset, self.mask):
             nn.init.zeros_(predictor.weight)
             nn.init.zeros_(predictor.bias)
-        if not self.mask_softmax:
+        if self.random_filters:
             nn.init.normal_(self.mask.bias, std=(self.groups / self.mask.out_features) ** 0.5)
         _reset_projections(self.input_proj, self.output_proj)
 
@@ -89,19 +90,24 @@ class DCNv4(nn.Module):
         self.groups = groups
         self.offset_scale = config.offset_scale
         self.remove_center = config.remove_center
+        self.points = 9 - int(config.remove_center)
+        self.random_filters = config.random_filters
         size = config.depthwise_kernel_size
         self.depthwise = None
         if size is not None:
             self.depthwise = nn.Conv2d(channels, channels, size, padding=size // 2, groups=channels)
-        numbers = 3 * groups * (9 - int(config.remove_center))
+        numbers = 3 * groups * self.points
         self.offset_mask = nn.Linear(channels, -(-numbers // _ROUNDED_TO) * _ROUNDED_TO)
         self.input_proj = nn.Linear(channels, channels)
         self.output_proj = nn.Linear(channels, channels, bias=config.output_bias)
 
     def reset_parameters(self) -> None:
-        """Start on the kernel grid, with weights of zero."""
+        """Start on the kernel grid, with weights of zero or a random filter for each group."""
         nn.init.zeros_(self.offset_mask.weight)
         nn.init.zeros_(self.offset_mask.bias)
+        if self.random_filters:
+            packed = self.offset_mask.bias.detach()[: 3 * self.groups * self.points]
+            packed.view(self.groups, 3, self.points)[:, 2].normal_(std=self.points**-0.5)
         _reset_projections(self.input_proj, self.output_proj)
 
     def forward(self, x: Tensor) -> Tensor:

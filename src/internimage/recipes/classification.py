@@ -1,4 +1,4 @@
-"""The released classification models, and two small architectures of ours."""
+"""The released classification models, and three small architectures of ours."""
 
 from __future__ import annotations
 
@@ -10,17 +10,19 @@ from internimage.images.transforms import Preprocessing
 from internimage.models.classifier import ClassifierConfig
 from internimage.recipes.recipe import MeasuredScore, PublishedScore, Recipe, released_file
 
-# Ours are trained from scratch on little data.  Without the masks' softmax, with batch norm, eight channels a group and
-# linear layers that start at full size they learn in a fraction of the epochs (docs/training.md).
-_ZEPTO = InternImageConfig(
-    channels=8, depths=(3, 3, 6, 3), groups=(1, 2, 4, 8), norm_layer="batch", mask_softmax=False, linear_std=None
-)
+# Ours are trained from scratch on little data.  Without the masks' softmax, with random filters and batch norm, eight
+# channels a group and linear layers that start at full size they learn in a fraction of the epochs (docs/training.md).
 _ATTO = InternImageConfig(
-    channels=32, depths=(2, 2, 4, 2), groups=(4, 8, 16, 32), norm_layer="batch", mask_softmax=False, linear_std=None
+    channels=32,
+    depths=(2, 2, 4, 2),
+    groups=(4, 8, 16, 32),
+    norm_layer="batch",
+    mask_softmax=False,
+    random_filters=True,
+    linear_std=None,
 )
-_PICO = InternImageConfig(
-    channels=48, depths=(2, 2, 6, 2), groups=(6, 12, 24, 48), norm_layer="batch", mask_softmax=False, linear_std=None
-)
+_ZEPTO = replace(_ATTO, channels=8, depths=(3, 3, 6, 3), groups=(1, 2, 4, 8))
+_PICO = replace(_ATTO, channels=48, depths=(2, 2, 6, 2), groups=(6, 12, 24, 48))
 _T = InternImageConfig(channels=64, depths=(4, 4, 18, 4), groups=(4, 8, 16, 32))
 _S = InternImageConfig(channels=80, depths=(4, 4, 21, 4), groups=(5, 10, 20, 40), post_norm=True, layer_scale=1e-5)
 _B = InternImageConfig(channels=112, depths=(4, 4, 21, 4), groups=(7, 14, 28, 56), post_norm=True, layer_scale=1e-5)
@@ -59,7 +61,9 @@ _G = InternImageConfig(
     post_norm_blocks=(5, 11, 17, 23, 29, 35, 41, 47),
 )
 
-# FlashInternImage.  T has no depthwise convolution before its offsets; only L has biases after its operators and MLPs.
+# FlashInternImage.  T has no depthwise convolution before its offsets; of the released ones only L has biases after its
+# operators and MLPs.
+_FLASH_ATTO = replace(_ATTO, layer="dcnv4", mask_softmax=True)
 _FLASH_T = replace(_T, layer="dcnv4", depthwise_kernel_size=None, output_bias=False, mlp_bias=False)
 _FLASH_S = replace(_S, layer="dcnv4", output_bias=False, mlp_bias=False)
 _FLASH_B = replace(_B, layer="dcnv4", output_bias=False, mlp_bias=False, offset_scale=0.5)
@@ -77,6 +81,7 @@ BACKBONES = {
     "XL": _XL,
     "H": _H,
     "G": _G,
+    "flash_atto": _FLASH_ATTO,
     "flash_T": _FLASH_T,
     "flash_S": _FLASH_S,
     "flash_B": _FLASH_B,
@@ -151,6 +156,16 @@ RECIPES = (
         labels=None,
         released=False,
         note="ours, for CPUs and quick fine-tuning",
+    ),
+    _recipe(
+        "flash_internimage_atto",
+        _FLASH_ATTO,
+        224,
+        3_674_680,
+        0.518,
+        labels=None,
+        released=False,
+        note="ours; internimage_atto learned more from little data",
     ),
     _recipe(
         "internimage_atto_clothing_128",

@@ -101,6 +101,7 @@ _SMALL = MaskRCNNConfig(
     detections=DetectionConfig(keep=300),
     sampled_regions=128,
 )
+_SMALL_FLASH = replace(_SMALL, backbone=BACKBONES["flash_atto"])
 
 _DINO_H = DINOConfig(_backbone("H"), denoising=1000)
 _DINO_CB = replace(_DINO_H, composite=CompositeConfig(half_precision_scale=True))
@@ -116,6 +117,16 @@ RECIPES = (
         labels=None,
         size=320,
         note="ours, for CPUs and quick fine-tuning",
+    ),
+    _recipe(
+        "mask_rcnn_flash_internimage_atto_fpn",
+        _SMALL_FLASH,
+        4_548_480,
+        21.64,
+        None,
+        labels=None,
+        size=320,
+        note="ours; the one on internimage_atto learned more from little data",
     ),
     _recipe(
         "faster_rcnn_internimage_atto_bccd_320",
