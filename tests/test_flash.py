@@ -17,11 +17,14 @@ import internimage as ii
 from internimage.backbones import InternImageConfig
 from internimage.backbones.deformable import DCNv4
 from internimage.checkpoints.layouts import from_ours, to_ours
-from internimage.errors import ConfigError
+from internimage.errors import CheckpointMismatchError, ConfigError
 from internimage.factory import ARCHITECTURES
 from internimage.models import ClassifierConfig
 from internimage.ops import dcnv4
+from internimage.training.config import RunConfig
 from internimage.training.groups import parameter_rules
+from internimage.training.initial import initial_model
+from internimage.training.recipes import TRAINING_RECIPES
 
 MINIS: dict[str, Any] = json.loads((GOLDENS / "flash.json").read_text())
 SMALL = InternImageConfig(
@@ -119,13 +122,14 @@ def test_every_switch(name: str, request: pytest.FixtureRequest) -> None:
 
 
 def test_layers_start_on_the_grid_with_weights_of_zero() -> None:
-    """As the released initial values: what a batch gives is then the residual path alone."""
+    """As the released initial values: a block is then its residual path and MLP alone."""
     layer = DCNv4(32, 2, InternImageConfig(channels=32, depths=(1,), groups=(2,), layer="dcnv4"))
     layer.reset_parameters()
     assert not layer.offset_mask.weight.any()
     assert not layer.offset_mask.bias.any()
     assert layer.offset_mask.weight.shape == (56, 32)
-    assert layer.input_proj.weight.abs().max() <= (6 / 64) ** 0.5
+    for projection in (layer.input_proj, layer.output_proj):
+        assert float(projection.weight.detach().std()) == pytest.approx(32**-0.5, rel=0.1)
     assert not layer(torch.randn(1, 4, 5, 32)).any()
 
 
@@ -261,6 +265,7 @@ def test_the_operator_is_a_choice_of_create_model(tmp_path: Path) -> None:
     assert again.config.backbone.operator == "dcnv4"
     maps = ii.create_model("internimage_atto", features_only=True, operator="dcnv4")(images)
     assert [one.shape[1] for one in maps] == [32, 64, 128, 256]
+    assert InternImageConfig(**{**vars(SMALL), "operator": "dcnv4"}) == SMALL
     with pytest.raises(ConfigError, match="DCNv4 layers run on the operator dcnv4 alone"):
         ii.create_model("flash_intern_image_t_1k_224", operator="dcnv3")
     with pytest.raises(ConfigError, match="unknown operator 'dcnv5'"):
@@ -268,6 +273,52 @@ def test_the_operator_is_a_choice_of_create_model(tmp_path: Path) -> None:
     flash = ii.save_model(ii.create_model("flash_intern_image_t_1k_224", num_classes=2), tmp_path / "flash")
     with pytest.raises(ConfigError, match="hf layout is for classifiers with DCNv3"):
         ii.convert_checkpoint(flash, tmp_path / "hf", "hf")
+    with pytest.raises(
+        CheckpointMismatchError, match=r"backbone is FlashInternImage \(DCNv4\), the model's InternImage"
+    ):
+        ii.create_model("internimage_t_1k_224", num_classes=2, checkpoint=flash)
+    with pytest.raises(CheckpointMismatchError, match="start from a classifier on InternImage of the same size"):
+        initial_model(RunConfig(tmp_path, model="mask_rcnn_internimage_t_fpn_1x_coco", init=str(flash)), ("a", "b"))
+
+
+def test_how_a_saved_detector_samples_does_not_matter_to_training(tmp_path: Path) -> None:
+    detector = ii.create_model("mask_rcnn_internimage_atto_fpn", num_classes=2, operator="dcnv4")
+    folder = ii.save_model(detector, tmp_path / "detector", labels=("a", "b"))
+    config = RunConfig(tmp_path, model="mask_rcnn_internimage_atto_fpn", init=str(folder))
+    started = initial_model(config, ("a", "b")).state_dict()
+    assert all(torch.equal(started[name], tensor) for name, tensor in detector.state_dict().items())
+
+
+@pytest.mark.parametrize(
+    ("name", "block", "decay", "offset_scale", "warmup"),
+    [
+        ("flash_internimage_l_22kto1k_384", "2.blocks.20", (0.531441, 0.0531441, 0.0531441), 2.0, None),
+        ("mask_rcnn_flash_internimage_t_fpn_1x_coco", "3.blocks.3", (1.0, 1.0, 1.0), 1.0, 16),
+        ("mask_rcnn_flash_internimage_b_fpn_3x_coco", "3.blocks.3", (0.9, 0.9, 0.009), 0.5, 32),
+        ("dino_4scale_flash_internimage_b_1x_coco", "2.blocks.20", (0.59049, 0.59049, 0.59049), 0.5, 32),
+    ],
+)
+def test_rates_of_published_training(
+    name: str, block: str, decay: tuple[float, float, float], offset_scale: float, warmup: int | None
+) -> None:
+    """Of projections, the depthwise convolution and what predicts offsets; 500 updates of so many images warm up."""
+    recipe, training = ii.get_recipe(name), TRAINING_RECIPES[name].training
+    with torch.device("meta"):
+        model = ARCHITECTURES[recipe.architecture].model(recipe.config)
+
+    def rates(**changes: float) -> list[float]:
+        options = {"layer_decay": training.layer_decay, "deformable_lr_scale": training.deformable_lr_scale, **changes}
+        rules = parameter_rules(model, weight_decay=0.05, as_published=training.published_groups, **options)
+        layers = ("input_proj", "depthwise", "offset_mask")
+        names = [f"backbone.stages.{block}.dcn.{layer}.weight" for layer in layers]
+        return [rules[name].lr_scale for name in names if name in rules]
+
+    expected = decay if recipe.config.backbone.depthwise_kernel_size else (decay[0], decay[2])
+    assert rates() == pytest.approx(expected)
+    assert recipe.config.backbone.offset_scale == offset_scale
+    if warmup:
+        assert training.warmup_epochs * -(-117_266 // warmup) == pytest.approx(500)
+        assert rates(deformable_lr_scale=0.5)[-1] == pytest.approx(0.5 * decay[0])
 
 
 @torch.no_grad()
@@ -314,8 +365,6 @@ def test_every_released_file(shared: Path) -> None:
         if recipe.task != "segmentation":  # the order of ours differs there
             assert list(shapes) == list(rows), name
         if "total_params" not in given and given["training"] != "not published":
-            from internimage.training.recipes import TRAINING_RECIPES
-
             training = TRAINING_RECIPES[name].training
             rules = parameter_rules(
                 model,

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from numbers import Real
 from typing import Literal, get_args
 
 from internimage.errors import ConfigError
@@ -20,20 +21,20 @@ class InternImageConfig:
     Attributes:
         channels: width of the first stage.
         depths: blocks of each stage.
-        groups: DCNv3 groups of each stage; a divisor of the stage's channels.
+        groups: groups of the deformable layers of each stage; a divisor of the stage's channels.
         mlp_ratio: hidden width of the MLP over the block's width.
-        norm_layer: normalisation in the stem, the downsampling layers and the depthwise branch.  Block and stage
+        norm_layer: normalisation in the stem, the downsampling layers and DCNv3's depthwise branch.  Block and stage
             norms are always LayerNorm.
-        activation: non-linearity of stem, depthwise branch and MLP.
+        activation: non-linearity of stem, DCNv3's depthwise branch and MLP.
         post_norm: normalise a branch's output instead of its input.
         res_post_norm: normalise a branch's output as well as its input (InternImage-H).
         layer_scale: initial value of the learned per-channel scale of each branch; None for no scale.
-        offset_scale: DCNv3 stretches kernel grid and offsets by it.
+        offset_scale: stretches kernel grid and offsets.
         depthwise_kernel_size: kernel of the depthwise convolution before the prediction of offsets and mask; of DCNv4
             None for no such convolution.
         center_feature_scale: blend the operator's output with its input by a learned gate per group; with DCNv4 it
             only adds the norms at the ends of stages, as in the released code.
-        remove_center: DCNv3 without its central point.
+        remove_center: eight points instead of nine, without the central one.
         mask_softmax: whether DCNv3's weights of a group's points sum to one.  False leaves them unbounded, as DCNv4's
             always are (Xiong et al., CVPR 2024, section 3.1).
         random_filters: start each group's weights as a random filter, which learns much faster from scratch, instead
@@ -70,9 +71,15 @@ class InternImageConfig:
     linear_std: float | None = 0.02
 
     def __post_init__(self) -> None:
-        if self.channels < 1 or min(self.groups, default=0) < 1 or min(self.depths, default=0) < 1:
+        optional = ("layer_scale", "linear_std", "depthwise_kernel_size")
+        for name in ("channels", "mlp_ratio", "offset_scale", *optional):
+            value = getattr(self, name)
+            if not isinstance(value, Real) and not (value is None and name in optional):
+                raise ConfigError(f"{name} is {value!r}; expected a number{' or None' * (name in optional)}")
+        if self.channels < 2 or min(self.groups, default=0) < 1 or min(self.depths, default=0) < 1:
             raise ConfigError(
-                f"channels {self.channels}, depths {self.depths} and groups {self.groups} must all be at least 1"
+                f"channels {self.channels}, depths {self.depths} and groups {self.groups} must all be at least 1, "
+                "channels 2"
             )
         if len(self.depths) != len(self.groups):
             raise ConfigError(f"depths {self.depths} and groups {self.groups} must name the same number of stages")
@@ -82,7 +89,7 @@ class InternImageConfig:
         if self.res_post_norm and (self.post_norm or self.layer_scale is not None):
             raise ConfigError("res_post_norm cannot be combined with post_norm or layer_scale; choose one")
         size = self.depthwise_kernel_size
-        if self.layer == "dcnv3" if size is None else size < 1 or size % 2 == 0:
+        if self.layer == "dcnv3" if size is None else size < 1 or size % 2 != 1:
             raise ConfigError(f"depthwise_kernel_size is {size}; expected an odd number >= 1, or None for DCNv4")
         kinds = {"norm_layer": NormLayer, "activation": Activation, "layer": Layer, "operator": Operator}
         for name, kind in kinds.items():
@@ -92,9 +99,16 @@ class InternImageConfig:
                 raise ConfigError(f"unknown {name} {value!r}; expected one of {known}")
         if self.layer == "dcnv4" and self.operator == "dcnv3":
             raise ConfigError("DCNv4 layers run on the operator dcnv4 alone; leave operator out")
+        if self.operator == self.layer:
+            object.__setattr__(self, "operator", None)
         third = range(self.depths[2]) if len(self.depths) > 2 else range(0)
         if self.post_norm_blocks != tuple(sorted(set(self.post_norm_blocks) & set(third))):
             raise ConfigError(f"post_norm_blocks {self.post_norm_blocks} are not ascending blocks of the third stage")
+
+    def shares_weights_with(self, other: InternImageConfig) -> bool:
+        """Whether weights of one are weights of the other: equal but for how they start and what samples."""
+        own, others = (replace(one, operator=None, random_filters=False, linear_std=None) for one in (self, other))
+        return own == others
 
     @property
     def stage_channels(self) -> tuple[int, ...]:

@@ -48,7 +48,7 @@ def write_layout(
     if layout == "ours":
         return write_folder(target, tensors, description)
     backbone = config if isinstance(config, InternImageConfig) else config.backbone
-    if not backbone.mask_softmax:  # every reader of those files would apply the softmax
+    if backbone.layer == "dcnv3" and not backbone.mask_softmax:  # every reader of those files would apply the softmax
         raise ConfigError(f"the {layout} layout cannot say that a model's masks have no softmax; write the layout ours")
     names = from_ours(tensors, layout, config)
     renamed = {names[name]: tensor for name, tensor in tensors.items()}

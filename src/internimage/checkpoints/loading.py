@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 
 import torch
 from torch import nn
@@ -73,13 +73,22 @@ def match(
         if names
     ]
     if problems:
-        hint = "check that the name belongs to the file"
+        hint = _hint(file.specs, expected)
         classes = _classes(file, mapping)
         if classes and not missing and not leftover:
             only_head = all(is_class_tensor(mapping[text.split(" is ")[0]]) for text in reshaped)
             hint = f"the file has {classes} classes: pass num_classes={classes}" if only_head else hint
         raise CheckpointMismatchError(f"{file.path} does not fit the model: {'; '.join(problems)}; {hint}")
     return selected
+
+
+def _hint(names: Iterable[str], expected: Iterable[str]) -> str:
+    """What else the file may be."""
+    given, wanted = (any(".dcn.offset_mask." in name for name in group) for group in (names, expected))
+    if given != wanted and any(".dcn.output_proj." in name for name in names):
+        kinds = ("InternImage (DCNv3)", "FlashInternImage (DCNv4)")
+        return f"the file's backbone is {kinds[given]}, the model's {kinds[wanted]}: give the name that belongs to it"
+    return "check that the name belongs to the file"
 
 
 def classes_in(file: TensorFile, config: ModelConfig) -> int:

@@ -63,7 +63,7 @@ _G = InternImageConfig(
 
 # FlashInternImage.  T has no depthwise convolution before its offsets; of the released ones only L has biases after its
 # operators and MLPs.
-_FLASH_ATTO = replace(_ATTO, layer="dcnv4", mask_softmax=True)
+_FLASH_ATTO = replace(_ATTO, layer="dcnv4")
 _FLASH_T = replace(_T, layer="dcnv4", depthwise_kernel_size=None, output_bias=False, mlp_bias=False)
 _FLASH_S = replace(_S, layer="dcnv4", output_bias=False, mlp_bias=False)
 _FLASH_B = replace(_B, layer="dcnv4", output_bias=False, mlp_bias=False, offset_scale=0.5)

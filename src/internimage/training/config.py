@@ -34,7 +34,8 @@ class TrainingConfig:
             0 for half a cosine.
         end_lr: last learning rate of the cosine over the peak.
         layer_decay: learning rate of a block over that of the next.
-        deformable_lr_scale: extra factor for offsets of deformable convolutions and attention.
+        deformable_lr_scale: extra factor for the layers that predict offsets of deformable convolutions and attention;
+            those of DCNv4 predict weights too.
         backbone_lr_scale: extra factor for the backbone of a detector or segmenter.
         published_groups: learning rates and weight decay of each parameter exactly as in the released code, whose
             layer decay forgets some norms.

@@ -54,12 +54,12 @@ def parameter_rules(
     centre-scale gates, ``backbone_lr_scale`` that of backbones.
 
     The published code differs in two places, and ``as_published`` follows it: the extra norms inside the third stage
-    keep the full rate instead of their block's, and ``deformable_lr_scale`` needs ``layer_decay`` to act.  That of
-    detectors and segmenters counts the stem and the heads as layers of their own, gives the extra norms the rate of the
-    blocks of their numbers, and slows nothing but the offsets of transformers and the offsets and weights of DCNv4;
-    that of transformers and segmenters also gives embeddings of levels and Mask2Former's queries the rate of the stem,
-    and spares all that is called a norm or sampling offset from weight decay.  It does not see composite backbones,
-    which keep the full rate, and spares nothing where ``backbone_lr_scale`` is given.
+    keep the full rate instead of their block's, and ``deformable_lr_scale`` of a classifier needs ``layer_decay`` to
+    act.  The code of detectors and segmenters counts the stem and the heads as layers of their own, gives the extra
+    norms the rate of the blocks of their numbers, and slows nothing but the offsets of transformers and the offsets and
+    weights of DCNv4; that of transformers and segmenters also gives embeddings of levels and Mask2Former's queries the
+    rate of the stem, and spares all that is called a norm or sampling offset from weight decay.  It does not see
+    composite backbones, which keep the full rate, and spares nothing where ``backbone_lr_scale`` is given.
     """
     if not 0 < layer_decay <= 1:
         raise ConfigError(f"layer_decay is {layer_decay}; expected 0 < layer_decay <= 1")
@@ -84,7 +84,7 @@ def parameter_rules(
         if by_name and (_LEVELS if isinstance(model, DINO) else _QUERIES).match(name):
             scale = layer_decay ** (sum(next(iter(backbones.values())).config.depths) + 1)
         slower = _SAMPLING if layered else _DEFORMABLE_V4 if flash else _DEFORMABLE
-        if slower.search(f".{name}") and (layer_decay != 1.0 or not as_published):
+        if slower.search(f".{name}") and (layered or layer_decay != 1.0 or not as_published):
             scale *= deformable_lr_scale
         if name.startswith("backbone."):
             scale *= backbone_lr_scale

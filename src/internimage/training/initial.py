@@ -55,7 +55,8 @@ def initial_model(config: RunConfig, classes: tuple[str, ...]) -> Any:
                 "name of its release or convert it: internimage convert"
             ) from error
     expected: Any = get_recipe(config.model).config
-    if any(getattr(model.config, part, None) != getattr(expected, part, None) for part in ("backbone", "composite")):
+    same = model.config.backbone.shares_weights_with(expected.backbone)
+    if not same or getattr(model.config, "composite", None) != getattr(expected, "composite", None):
         raise ConfigError(f"{init} has another architecture than {config.model}; name its own with --model")
     if anew:
         warnings.warn(f"{init} has other classes: the classifier starts anew", stacklevel=2)
@@ -78,9 +79,10 @@ def _on_backbone(name: str, backbone: nn.Module, num_classes: int) -> Any:
     missing = [key for key in own if key not in state and "layer_scale" not in key]
     extra = [key for key in state if key not in own]
     if reshaped or missing or extra:
+        family = "FlashInternImage" if model.config.backbone.layer == "dcnv4" else "InternImage"
         raise CheckpointMismatchError(
             f"the backbone does not fit {name} (tensors of another shape: {len(reshaped)}, missing: {len(missing)}, "
-            f"left over: {len(extra)}); start from a classifier of the same size"
+            f"left over: {len(extra)}); start from a classifier on {family} of the same size"
         )
     if composite:
         model.backbone.load_branches(state)

@@ -87,7 +87,6 @@ _DETECTOR = TrainingConfig(
     lr=1e-4,
     lr_batch_size=16,
     weight_decay=0.05,
-    warmup_epochs=500 / 7330,
     warmup_start=1e-3,
     lr_drops=(8, 11),
     published_groups=True,
@@ -98,8 +97,14 @@ _DETECTOR = TrainingConfig(
 _FOUR_IMAGES: dict[str, Any] = {"batch_size": 4, "lr": 2e-4, "lr_batch_size": 32}
 _SLOW_OFFSETS: dict[str, Any] = {**_FOUR_IMAGES, "layer_decay": 0.9, "deformable_lr_scale": 0.01}
 _LONG_CASCADE = {"lr": 2e-4, "layer_decay": 0.9, "ema_decay": 0.9999}
+_COCO, _CROWD_HUMAN = 117_266, 15_000  # pictures with objects
 _PLAIN = ObjectAugmentation()
 _MULTI_SCALE = ObjectAugmentation(short_sides=tuple(range(480, 801, 32)), crop=True)
+
+
+def _warmed_up(training: TrainingConfig, pictures: int = _COCO) -> TrainingConfig:
+    """500 updates of warm-up, whatever the number of images in each."""
+    return replace(training, warmup_epochs=500 / -(-pictures // training.lr_batch_size))
 
 
 def _detector(model: str, init: str, drop_path: float, **changes: Any) -> TrainingRecipe:
@@ -108,7 +113,8 @@ def _detector(model: str, init: str, drop_path: float, **changes: Any) -> Traini
     training = replace(_DETECTOR, drop_path=drop_path)
     if long:
         training = replace(training, epochs=36, lr_drops=(27, 33))
-    return TrainingRecipe(model, init, replace(training, **changes), _MULTI_SCALE if long else _PLAIN)
+    training = _warmed_up(replace(training, **changes), _CROWD_HUMAN if model.endswith("_crowd_human") else _COCO)
+    return TrainingRecipe(model, init, training, _MULTI_SCALE if long else _PLAIN)
 
 
 _DINO: dict[str, Any] = {"weight_decay": 1e-4, "lr_drops": (11,), "clip_norm": 0.1}
@@ -121,7 +127,7 @@ _VERY_MULTI_SCALE = ObjectAugmentation(short_sides=tuple(range(600, 1801, 25)), 
 
 def _dino(model: str, init: str, drop_path: float, **changes: Any) -> TrainingRecipe:
     """12 epochs of crops at many scales, or 20,000 updates of large pictures."""
-    training = replace(_DETECTOR, drop_path=drop_path, **(_DINO | changes))
+    training = _warmed_up(replace(_DETECTOR, drop_path=drop_path, **(_DINO | changes)))
     return TrainingRecipe(model, init, training, _VERY_MULTI_SCALE if training.updates else _MULTI_SCALE)
 
 
