@@ -21,7 +21,7 @@ class OperatorError(InternImageError, ValueError):
 
 
 class InputSizeError(InternImageError, ValueError):
-    """A model received images of a size that it cannot process."""
+    """A model received images of a shape, size or type that it cannot process."""
 
 
 class UnknownModelError(InternImageError, KeyError):

@@ -180,8 +180,11 @@ class InternImage(nn.Module):
         return tuple(4 * 2**index for index in self.out_indices)
 
     def forward(self, images: Tensor) -> list[Tensor]:
-        if images.dim() != 4 or images.shape[1] != 3:
-            raise InputSizeError(f"images are {tuple(images.shape)}; expected (N, 3, H, W)")
+        if images.dim() != 4 or images.shape[1] != 3 or not images.is_floating_point():
+            raise InputSizeError(
+                f"images are {tuple(images.shape)}, {images.dtype}; expected (N, 3, H, W) of floating point, normalised as "
+                "the model's preprocessing says (Predictor takes pictures as they are)"
+            )
         assert self.stem is not None
         return self.from_stem(self.stem(images))
 
