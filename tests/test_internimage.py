@@ -342,7 +342,7 @@ def test_sizes_that_attention_pooling_takes(name: str) -> None:
 def test_only_batches_of_rgb(shape: tuple[int, ...]) -> None:
     with pytest.raises(InputSizeError, match=r"expected \(N, 3, H, W\)"):
         InternImage(TINY)(torch.zeros(shape))
-    with pytest.raises(InputSizeError, match="torch.uint8; expected"):
+    with pytest.raises(InputSizeError, match=r"torch\.uint8; expected"):
         InternImage(TINY)(torch.zeros((1, 3, 64, 64), dtype=torch.uint8))
 
 

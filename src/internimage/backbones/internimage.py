@@ -182,8 +182,8 @@ class InternImage(nn.Module):
     def forward(self, images: Tensor) -> list[Tensor]:
         if images.dim() != 4 or images.shape[1] != 3 or not images.is_floating_point():
             raise InputSizeError(
-                f"images are {tuple(images.shape)}, {images.dtype}; expected (N, 3, H, W) of floating point, normalised as "
-                "the model's preprocessing says (Predictor takes pictures as they are)"
+                f"images are {tuple(images.shape)}, {images.dtype}; expected (N, 3, H, W) floating point, normalised "
+                "as the model's preprocessing says (Predictor takes pictures as they are)"
             )
         assert self.stem is not None
         return self.from_stem(self.stem(images))
