@@ -180,9 +180,9 @@ def test_folders_and_shards(weights: str, save: Callable[[Any, Path], None], tmp
         assert holds(create_model("small", checkpoint=path), state)
 
 
-def renamed(state: dict[str, Tensor]) -> None:
+def renamed(state: dict[str, Tensor], prefix: str = "foo.") -> None:
     for name in list(state):
-        state[f"foo.{name}"] = state.pop(name)
+        state[f"{prefix}{name}"] = state.pop(name)
 
 
 @pytest.mark.parametrize(
@@ -211,6 +211,7 @@ def renamed(state: dict[str, Tensor]) -> None:
         ("small_h", lambda state: None, "16 tensors of the file are not part of the model: conv_head.0.weight, "),
         ("internimage_atto", lambda state: None, "patch_embed.conv1.weight is (8, 3, 3, 3), the model has (16, 3"),
         ("small", renamed, "none of the names of an InternImage model"),
+        ("small", lambda state: renamed(state, "backbone."), "the names are those of a detector's or segmenter's file"),
     ],
 )
 def test_strictness(name: str, change: Callable[[Any], Any], message: str, tmp_path: Path) -> None:

@@ -73,7 +73,7 @@ def match(
         if names
     ]
     if problems:
-        hint = _hint(file.specs, expected)
+        hint = _hint(file.specs, expected, missing, selected)
         classes = _classes(file, mapping)
         if classes and not missing and not leftover:
             only_head = all(is_class_tensor(mapping[text.split(" is ")[0]]) for text in reshaped)
@@ -82,12 +82,18 @@ def match(
     return selected
 
 
-def _hint(names: Iterable[str], expected: Iterable[str]) -> str:
+def _hint(names: Iterable[str], expected: Iterable[str], missing: Collection[str], selected: Collection[str]) -> str:
     """What else the file may be."""
     given, wanted = (any(".dcn.offset_mask." in name for name in group) for group in (names, expected))
     if given != wanted and any(".dcn.output_proj." in name for name in names):
         kinds = ("InternImage (DCNv3)", "FlashInternImage (DCNv4)")
         return f"the file's backbone is {kinds[given]}, the model's {kinds[wanted]}: give the name that belongs to it"
+    if not selected:
+        larger = any(name.startswith("backbone.") for name in names)
+        kind = "detector's or segmenter's" if larger else "classifier's or backbone's"
+        return f"the names are those of a {kind} file: give the name of that model"
+    if missing and all(name.startswith("mask_head.") for name in missing):
+        return "the file is of a detector that finds boxes alone: load_model or Predictor take its model folder"
     return "check that the name belongs to the file"
 
 
