@@ -71,6 +71,11 @@ def match_classes(labels: tuple[str, ...] | None, count: int, classes: tuple[str
     return labels
 
 
+def percent(share: float) -> str:
+    """A share for a table; a dash where there was nothing to divide by."""
+    return f"{share:.1%}" if share == share else "-"
+
+
 def class_numbers(
     labels: tuple[str, ...] | None, count: int, classes: tuple[str, ...], absent: int
 ) -> np.ndarray[Any, Any]:
@@ -127,7 +132,7 @@ class ClassificationReport:
         width = max((len(label) for label in self.per_class()), default=5)
         lines = [f"{'class':<{width}}  images  recall  precision"]
         lines += [
-            f"{label:<{width}}  {row['images']:>6}  {row['recall']:>6.1%}  {row['precision']:>9.1%}"
+            f"{label:<{width}}  {row['images']:>6}  {percent(row['recall']):>6}  {percent(row['precision']):>9}"
             for label, row in self.per_class().items()
         ]
         lines.append(

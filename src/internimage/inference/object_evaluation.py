@@ -14,7 +14,7 @@ from internimage.data.object_dataset import wrong_size
 from internimage.drawing.precision_recall import precision_recall_chart
 from internimage.errors import DataError, ImageReadError
 from internimage.images import ImageSource
-from internimage.inference.evaluation import class_numbers
+from internimage.inference.evaluation import class_numbers, percent
 from internimage.results.detections import Detections
 from internimage.tasks.average_precision import AveragePrecision
 
@@ -57,7 +57,7 @@ class DetectionReport:
         width = max((len(name) for name in rows), default=5)
         lines = ["  ".join([f"{'class':<{width}}", "objects", *columns.values()])]
         for name, row in rows.items():
-            cells = [f"{row[key]:>{len(heading)}.1%}" for key, heading in columns.items()]
+            cells = [f"{percent(row[key]):>{len(heading)}}" for key, heading in columns.items()]
             lines.append("  ".join([f"{name:<{width}}", f"{int(row['objects']):>7}", *cells]))
         totals = [f"{heading} {numbers[key]:.1%}" for key, heading in columns.items() if key in numbers]
         lines.append("  ".join([*totals, f"images {int(numbers['images'])}"]))

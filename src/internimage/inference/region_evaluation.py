@@ -14,7 +14,7 @@ import numpy as np
 from internimage.data.region_dataset import wrong_mask_size
 from internimage.drawing.charts import confusion_matrix
 from internimage.errors import DataError, ImageReadError
-from internimage.inference.evaluation import class_numbers
+from internimage.inference.evaluation import class_numbers, percent
 from internimage.results import Segmentation
 from internimage.tasks.mean_iou import MeanIoU
 
@@ -46,7 +46,7 @@ class SegmentationReport:
         width = max(5, *(len(name) for name in rows))
         lines = [f"{'class':<{width}}  of pixels     IoU  accuracy"]
         for name, row in rows.items():
-            iou, accuracy = (f"{row[key]:.1%}" if row[key] == row[key] else "-" for key in ("iou", "accuracy"))
+            iou, accuracy = (percent(row[key]) for key in ("iou", "accuracy"))
             lines.append(f"{name:<{width}}  {row['share']:>9.1%}  {iou:>6}  {accuracy:>8}")
         lines.append(
             f"mIoU {numbers['miou']:.1%}  mAcc {numbers['macc']:.1%}  aAcc {numbers['aacc']:.1%}  "
