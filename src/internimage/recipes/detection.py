@@ -126,7 +126,7 @@ RECIPES = (
         None,
         labels=None,
         size=320,
-        note="ours; the one on internimage_atto learned more from little data",
+        note="ours, for CPUs and quick fine-tuning",
     ),
     _recipe(
         "faster_rcnn_internimage_atto_bccd_320",
