@@ -182,6 +182,7 @@ RECIPES = (
             seeds=(71.7, 69.2, 75.0),
             shipped=75.0,
             peers={
+                "flash_internimage_atto": (62.5, 67.5, 70.8),
                 "timm convnext_atto": (43.3, 40.8, 43.3),
                 "internimage_pico": (65.8, 67.5, 74.2),
                 "torchvision resnet18": (73.3, 75.8, 72.5),
