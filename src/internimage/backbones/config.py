@@ -10,7 +10,6 @@ from internimage.errors import ConfigError
 
 NormLayer = Literal["layer", "batch"]
 Activation = Literal["gelu", "silu", "relu"]
-Layer = Literal["dcnv3", "dcnv4"]
 Operator = Literal["dcnv3", "dcnv4"]
 
 
@@ -37,7 +36,7 @@ class InternImageConfig:
         remove_center: eight points instead of nine, without the central one.
         mask_softmax: whether DCNv3's weights of a group's points sum to one.  False leaves them unbounded, as DCNv4's
             always are (Xiong et al., CVPR 2024, section 3.1).
-        random_filters: start each group's weights as a random filter, which learns much faster from scratch, instead
+        random_filters: start each group's weights as a random filter, which learns faster from scratch, instead
             of all equal (DCNv3: an average; DCNv4 and unbounded weights: zero).
         post_norm_blocks: blocks of the third stage followed by an extra LayerNorm (InternImage-H and G).
         layer: the deformable layer of a block; "dcnv4" makes a FlashInternImage (Xiong et al., CVPR 2024).
@@ -64,7 +63,7 @@ class InternImageConfig:
     mask_softmax: bool = True
     random_filters: bool = False
     post_norm_blocks: tuple[int, ...] = ()
-    layer: Layer = "dcnv3"
+    layer: Operator = "dcnv3"
     operator: Operator | None = None
     output_bias: bool = True
     mlp_bias: bool = True
@@ -91,7 +90,7 @@ class InternImageConfig:
         size = self.depthwise_kernel_size
         if self.layer == "dcnv3" if size is None else size < 1 or size % 2 != 1:
             raise ConfigError(f"depthwise_kernel_size is {size}; expected an odd number >= 1, or None for DCNv4")
-        kinds = {"norm_layer": NormLayer, "activation": Activation, "layer": Layer, "operator": Operator}
+        kinds = {"norm_layer": NormLayer, "activation": Activation, "layer": Operator, "operator": Operator}
         for name, kind in kinds.items():
             value = getattr(self, name)
             if value not in get_args(kind) and (name, value) != ("operator", None):

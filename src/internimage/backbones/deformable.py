@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from internimage.backbones.config import InternImageConfig, Layer
+from internimage.backbones.config import InternImageConfig, Operator
 from internimage.backbones.parts import ACTIVATIONS, convolve, norm
 from internimage.ops import dcnv3, dcnv4, linear
 from internimage.ops.packing import join_packed
@@ -122,7 +122,7 @@ class DCNv4(nn.Module):
         return linear(self.output_proj, sampled)
 
 
-LAYERS: dict[Layer, type[DCNv3] | type[DCNv4]] = {"dcnv3": DCNv3, "dcnv4": DCNv4}
+LAYERS: dict[Operator, type[DCNv3] | type[DCNv4]] = {"dcnv3": DCNv3, "dcnv4": DCNv4}
 
 
 def _reset_projections(*projections: nn.Linear) -> None:

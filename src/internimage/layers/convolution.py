@@ -7,6 +7,8 @@ from collections.abc import Callable
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from internimage.ops import LayerNorm
+
 Norm = Callable[[int], nn.Module]
 
 
@@ -15,7 +17,7 @@ def group_norm(channels: int) -> nn.Module:
     return nn.GroupNorm(32, channels)
 
 
-class LayerNorm2d(nn.LayerNorm):
+class LayerNorm2d(LayerNorm):
     """LayerNorm over the channels of maps (N, C, H, W), as of ViTDet's necks (Li et al., 2022)."""
 
     def forward(self, input: Tensor) -> Tensor:
