@@ -1,6 +1,7 @@
 """Outputs of the released code ("goldens"), and models with the deterministic weights that they were computed with."""
 
 import gzip
+import importlib.util
 import json
 import os
 from functools import cache, cached_property
@@ -28,6 +29,16 @@ from internimage.recipes import get_recipe
 
 SHARED = Path(os.environ.get("INTERNIMAGE_SHARED", Path(__file__).parents[2] / "shared"))
 GOLDENS = Path(__file__).parent / "goldens"
+
+
+def law_of_weights(path: Path) -> Any:
+    """A module of the shared folder that makes weights from names."""
+    spec = importlib.util.spec_from_file_location(path.stem, path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
 
 
 class Golden:

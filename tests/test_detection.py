@@ -1,6 +1,5 @@
 """Detectors against the reference numbers: single operations, whole images, names of released checkpoints."""
 
-import importlib.util
 import json
 from pathlib import Path
 from typing import Any
@@ -8,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from conftest import GOLDENS
+from conftest import GOLDENS, law_of_weights
 from fill import tensor_for
 from PIL import Image
 from torch import Tensor
@@ -205,11 +204,7 @@ def reference(shared: Path, golden: str, stem: str, model: Any) -> tuple[Any, An
 
     ``stem`` is that of the configuration with the names of the weights.
     """
-    spec = importlib.util.spec_from_file_location("fill_detection", shared / "goldens" / "fill_detection.py")
-    assert spec
-    assert spec.loader
-    fill = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(fill)
+    fill = law_of_weights(shared / "goldens" / "fill_detection.py")
     data = np.load(shared / "goldens" / family(golden) / f"{golden}.npz")
     meta = json.loads(str(data["meta_json"]))
     manifest = read(shared / CONFIGURATIONS / ".." / family(golden) / f"{stem}.json")

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from conftest import GOLDENS, config_from_official, filled, near, official_names
+from conftest import GOLDENS, config_from_official, filled, law_of_weights, near, official_names
 from torch import Tensor
 
 import internimage as ii
@@ -138,13 +138,7 @@ def test_layers_alone(shared: Path) -> None:
     """The module's eight configurations; what no network uses is put together here from the operator."""
     path = shared / "goldens/flash/dcnv4_module"
     data, modules = np.load(path.with_suffix(".npz")), json.loads(path.with_suffix(".json").read_text())["modules"]
-    from importlib.util import module_from_spec, spec_from_file_location
-
-    spec = spec_from_file_location("fill_flash", shared / "goldens/fill_flash.py")
-    assert spec is not None
-    assert spec.loader is not None
-    law = module_from_spec(spec)
-    spec.loader.exec_module(law)
+    law = law_of_weights(shared / "goldens/fill_flash.py")
     for name, module in modules.items():
         options = module["kwargs"]
         channels, groups, taps = options["channels"], options["group"], 9 - options.get("remove_center", False)
@@ -290,7 +284,7 @@ def test_how_a_saved_detector_samples_does_not_matter_to_training(tmp_path: Path
 
 
 @pytest.mark.parametrize(
-    ("name", "block", "decay", "offset_scale", "warmup"),
+    ("name", "block", "decay", "offset_scale", "images"),
     [
         ("flash_internimage_l_22kto1k_384", "2.blocks.20", (0.531441, 0.0531441, 0.0531441), 2.0, None),
         ("mask_rcnn_flash_internimage_t_fpn_1x_coco", "3.blocks.3", (1.0, 1.0, 1.0), 1.0, 16),
@@ -299,7 +293,7 @@ def test_how_a_saved_detector_samples_does_not_matter_to_training(tmp_path: Path
     ],
 )
 def test_rates_of_published_training(
-    name: str, block: str, decay: tuple[float, float, float], offset_scale: float, warmup: int | None
+    name: str, block: str, decay: tuple[float, float, float], offset_scale: float, images: int | None
 ) -> None:
     """Of projections, the depthwise convolution and what predicts offsets; 500 updates of so many images warm up."""
     recipe, training = ii.get_recipe(name), TRAINING_RECIPES[name].training
@@ -316,8 +310,8 @@ def test_rates_of_published_training(
     expected = decay if recipe.config.backbone.depthwise_kernel_size else (decay[0], decay[2])
     assert rates() == pytest.approx(expected)
     assert recipe.config.backbone.offset_scale == offset_scale
-    if warmup:
-        assert training.warmup_epochs * -(-117_266 // warmup) == pytest.approx(500)
+    if images:
+        assert training.warmup_epochs * -(-117_266 // images) == pytest.approx(500)
         assert rates(deformable_lr_scale=0.5)[-1] == pytest.approx(0.5 * decay[0])
 
 
