@@ -17,7 +17,7 @@ _RECIPES: dict[str, Recipe] = {
 
 
 def list_models(pattern: str = "*") -> list[str]:
-    """Names of the models that match a shell pattern such as ``"*_1k_*"``: by task, FlashInternImage last."""
+    """Names of the models that match a shell pattern such as ``"*_1k_*"``, task by task."""
     return [name for name in _RECIPES if fnmatch.fnmatchcase(name, pattern)]
 
 

@@ -6,9 +6,9 @@ of 30 is the published 9 of 10, without the noise on the magnitude.  Erased rect
 Precision is bfloat16 where the released script runs float16.
 
 Detectors: 16 images an update, AdamW, the rate falls to a tenth twice, precision float32; the 500 updates of warm-up
-are a share of COCO's epoch of 7,330.  Rates of those with 4 or 8 images a process hold for eight processes.  Those of
-20,000 updates draw the shorter side from steps of 25 pixels instead of 1, and begin with the released detector: the
-weights on Objects365 that they began with were not all released.
+are given as a share of an epoch of the data.  Rates of those with 4 or 8 images a process hold for eight processes.
+Those of 20,000 updates draw the shorter side from steps of 25 pixels instead of 1, and begin with the released
+detector: the weights on Objects365 that they began with were not all released.
 
 Segmenters: 16 images an update; the published numbers of updates, 1,500 of them of warm-up, are given as epochs of the
 data that they were trained on, rounded to whole ones.  Colours are varied in half of the images, all four at once,
