@@ -4,7 +4,6 @@ import json
 import re
 from typing import Any
 
-import pytest
 import torch
 from conftest import GOLDENS, near
 from torch import Tensor, nn
@@ -14,7 +13,6 @@ from internimage.checkpoints.layouts import from_ours
 from internimage.models.mask2former import Mask2Former, Mask2FormerConfig
 from internimage.models.upernet import UperNet, UperNetConfig
 
-pytest.importorskip("transformers", reason="transformers is part of the extra test")
 RULES: dict[str, list[tuple[str, str]]] = json.loads((GOLDENS / "transformers_names.json").read_text())["rules"]
 BACKBONE = InternImageConfig(channels=32, depths=(1, 1, 1, 1), groups=(1, 2, 4, 8))
 SHAPES = [(32, 24, 36), (64, 12, 18), (128, 6, 9), (256, 3, 5)]
