@@ -18,6 +18,7 @@ from internimage.backbones.internimage import InternImage
 from internimage.data.dataset import SampleKey
 from internimage.errors import InternImageError
 from internimage.training.config import TrainingConfig
+from internimage.training.distributed import leave_processes
 from internimage.training.state import newest_checkpoint
 from internimage.training.trainer import Trainer
 
@@ -208,3 +209,4 @@ def tensors(run: Trainer) -> list[Tensor]:
 
 if __name__ == "__main__":
     main(Path(sys.argv[1]), sys.argv[2:])
+    leave_processes()

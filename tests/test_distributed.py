@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 import torch
+import torch.distributed as dist
 from distributed_worker import CONFIG, VAL, Batch, Data, Metric, Model, Task, trainer
 from test_training import one_thread as one_thread
 from torch import nn
@@ -18,7 +19,7 @@ from torch import nn
 from internimage import create_model
 from internimage.errors import ConfigError, TrainingError
 from internimage.training.config import TrainingConfig
-from internimage.training.distributed import deepspeed_config, make_accelerator, synchronise_batch_norm
+from internimage.training.distributed import deepspeed_config, leave_processes, make_accelerator, synchronise_batch_norm
 from internimage.training.state import Processes, load_state
 
 DIVIDED = ("fsdp", "deepspeed-zero3", "deepspeed-zero3-offload")
@@ -84,10 +85,11 @@ def test_one_process_may_leave_its_weights_in_main_memory(alone: dict[int, Any],
     script = (
         "import sys, json; from pathlib import Path; from dataclasses import replace\n"
         "import deepspeed.comm.torch; deepspeed.comm.torch.build_shm_op = lambda: None\n"
-        "from distributed_worker import CONFIG, trainer\n"
+        "from distributed_worker import CONFIG, leave_processes, trainer\n"
         "config = replace(CONFIG, batch_size=8, strategy='deepspeed-zero3-offload')\n"
         "run = trainer(config, Path(sys.argv[1])); run.fit()\n"
-        "Path(sys.argv[1], 'history.json').write_text(json.dumps(run.progress.history))"
+        "Path(sys.argv[1], 'history.json').write_text(json.dumps(run.progress.history))\n"
+        "del run; leave_processes()"
     )
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(Path(__file__).parent)}
     command = [sys.executable, "-c", script, str(tmp_path)]
@@ -126,6 +128,21 @@ def test_what_is_kept_is_whole_and_is_what_was_evaluated(results: dict[str, Any]
         batch, metric = Batch(data.x, data.y, list(range(VAL))), Metric()
         metric.update(task.predict(model.eval(), batch), batch)
         assert metric.compute()["quality"] == pytest.approx(results[name]["history"][-1]["quality"], rel=1e-5)
+
+
+@pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="counts threads as Linux lists them")
+def test_leaving_waits_for_the_threads_that_exchange() -> None:
+    def threads() -> int:
+        return sum("gloo" in name.read_text() for name in Path("/proc/self/task").glob("*/comm"))
+
+    dist.init_process_group("gloo", store=dist.HashStore(), rank=0, world_size=1)
+    circular: list[Any] = [nn.parallel.DistributedDataParallel(nn.Linear(2, 2))]
+    circular.append(circular)
+    del circular
+    assert threads() > 0
+    leave_processes()
+    assert threads() == 0
+    assert not dist.is_initialized()
 
 
 def test_a_full_disk_of_one_process_stops_all_and_keeps_the_last_state(results: dict[str, Any]) -> None:

@@ -53,6 +53,13 @@ class _Train:
     training: TrainingConfig = field(default_factory=TrainingConfig)
 
     def run(self) -> int:
+        from internimage.training.distributed import leave_processes
+
+        status = self._train()
+        leave_processes()
+        return status
+
+    def _train(self) -> int:
         from internimage.cli.console import ConsoleReporter
         from internimage.errors import ConfigError, InterruptedRunError
         from internimage.tasks.detection import DetectionTask

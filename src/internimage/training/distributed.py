@@ -7,7 +7,9 @@ copies without a word, and code that runs on GPUs alone is code that nobody test
 
 from __future__ import annotations
 
+import gc
 import os
+import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
@@ -15,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import torch
 import torch.distributed as dist
+import torch.distributed.nn  # imported later, it would keep the group in the defaults of its functions for ever
 from torch import Tensor, nn
 from torch.distributed.tensor import DTensor
 
@@ -86,6 +89,19 @@ def make_accelerator(config: TrainingConfig, folder: Path, *, cpu: bool) -> Acce
     if config.strategy == "fsdp" and accelerator.num_processes == 1:
         raise ConfigError("strategy fsdp has nothing to shard in one process; start several with torchrun")
     return accelerator
+
+
+def leave_processes() -> None:
+    """Leave the processes that :func:`make_accelerator` joined; to be called last, when no trainer is in use any more.
+
+    A process that just ends may abort instead: a thread of Gloo that still holds a tensor of the last exchange finds no
+    interpreter to hand it back to (PyTorch issue 190489), and the launcher then stops the other processes, whatever
+    they are at.
+    """
+    if dist.is_initialized():
+        gc.collect()  # trainers are circular, and the group waits for its threads only when nothing refers to it
+        dist.destroy_process_group()
+        time.sleep(0.1)  # PyTorch's caches keep the group of a sharded model: all its threads can get is the time
 
 
 def distribute(
