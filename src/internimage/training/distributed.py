@@ -95,8 +95,8 @@ def leave_processes() -> None:
     """Leave the processes that :func:`make_accelerator` joined; to be called last, when no trainer is in use any more.
 
     A process that just ends may abort instead: a thread of Gloo that still holds a tensor of the last exchange finds no
-    interpreter to hand it back to (PyTorch issue 190489), and the launcher then stops the other processes, whatever
-    they are at.
+    interpreter to hand it back to (PyTorch issue 190489), and the launcher then stops the other processes and reports
+    a failure.  Not for the end by an error: leaving would wait for exchanges that others may never join.
     """
     if dist.is_initialized():
         gc.collect()  # trainers are circular, and the group waits for its threads only when nothing refers to it
