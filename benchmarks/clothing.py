@@ -26,15 +26,17 @@ from torch.utils.data import DataLoader
 
 import internimage
 from internimage.cli.console import ConsoleReporter
-from internimage.data.augmentation import Augmentation, batch_mixing, training_transform
-from internimage.data.dataset import EpochSampler, ImageDataset
-from internimage.data.labelled import read_splits
+from internimage.data.dataset import EpochSampler
+from internimage.data.formats.class_folders import read_class_folder_splits
 from internimage.images import Preprocessing
-from internimage.inference.evaluation import read_part
 from internimage.machine import describe_machine
-from internimage.tasks.classification import ClassificationTask
-from internimage.training.config import TrainingConfig
-from internimage.training.run import evaluation_data
+from internimage.settings.classification import ClassificationAugmentation
+from internimage.settings.training import TrainingConfig
+from internimage.tasks.classification.augmentation import batch_mixing, training_transform
+from internimage.tasks.classification.dataset import ClassificationDataset
+from internimage.tasks.classification.evaluation import read_part
+from internimage.tasks.classification.prepare import evaluation_data
+from internimage.tasks.classification.task import ClassificationTask
 from internimage.training.state import newest_checkpoint
 from internimage.training.trainer import Trainer, evaluate
 
@@ -42,7 +44,7 @@ PREPROCESSING = Preprocessing(resize=128, crop=128)
 TRAINING = TrainingConfig(
     epochs=100, batch_size=16, lr=8e-4, warmup_epochs=5, drop_path=0.05, ema_decay=0.99, workers=1
 )
-AUGMENTATION = Augmentation(rand_augment=4, mixup=0.1, cutmix=0.0, erasing=0.1)
+AUGMENTATION = ClassificationAugmentation(rand_augment=4, mixup=0.1, cutmix=0.0, erasing=0.1)
 WEIGHTS, RESULT = "weights.safetensors", "result.json"
 
 
@@ -66,10 +68,10 @@ def save(model: nn.Module, folder: Path, weights: Mapping[str, Tensor]) -> None:
 
 def train(options: argparse.Namespace) -> None:
     config = dataclasses.replace(TRAINING, seed=options.seed, epochs=options.epochs or TRAINING.epochs)
-    splits = read_splits(options.data)
+    splits = read_class_folder_splits(options.data)
     classes = splits.train.classes
     task = ClassificationTask(classes, AUGMENTATION.label_smoothing, batch_mixing(AUGMENTATION, len(classes)))
-    data = ImageDataset(splits.train, training_transform(AUGMENTATION, PREPROCESSING), options.seed)
+    data = ClassificationDataset(splits.train, training_transform(AUGMENTATION, PREPROCESSING), options.seed)
     val = evaluation_data(splits.val, PREPROCESSING)
     model = build(options.model, classes, options.seed)
     ours = options.model in internimage.list_models()

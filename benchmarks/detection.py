@@ -29,20 +29,22 @@ from torch import Tensor, nn
 
 import internimage
 from internimage.cli.console import ConsoleReporter
-from internimage.data.coco import ObjectImages, read_object_splits
 from internimage.data.dataset import SampleKey
-from internimage.data.object_augmentation import ObjectAugmentation, object_transform
-from internimage.data.object_dataset import ObjectDataset
+from internimage.data.formats.coco import read_object_splits
+from internimage.data.objects import ObjectImages
 from internimage.images import FitPreprocessing
-from internimage.layers.detection import GroundTruth, RawDetections
 from internimage.machine import describe_machine
-from internimage.tasks.detection import DetectionTask
-from internimage.training.config import TrainingConfig
+from internimage.settings.detection import DetectionAugmentation
+from internimage.settings.training import TrainingConfig
+from internimage.structures.detection import DetectionTarget, RawDetections
+from internimage.tasks.detection.augmentation import object_transform
+from internimage.tasks.detection.dataset import DetectionDataset
+from internimage.tasks.detection.task import DetectionTask
 from internimage.training.state import newest_checkpoint
 from internimage.training.trainer import Trainer
 
 PREPROCESSING = FitPreprocessing(320, 533)
-AUGMENTATION = ObjectAugmentation(short_sides=(320,), long=533)
+AUGMENTATION = DetectionAugmentation(short_sides=(320,), long=533)
 TRAINING = TrainingConfig(
     batch_size=4, lr=1e-3, warmup_epochs=1, drop_path=0.0, ema_decay=0.99, workers=0, track="none", keep_checkpoints=1
 )
@@ -65,11 +67,11 @@ class Peer(nn.Module):
         images: Tensor,
         sizes: Sequence[tuple[int, int]],
         scales: Tensor | None = None,
-        truths: Sequence[GroundTruth] | None = None,
+        targets: Sequence[DetectionTarget] | None = None,
     ) -> list[RawDetections] | dict[str, Tensor]:
         pictures = [image[:, :height, :width] for image, (height, width) in zip(images, sizes, strict=True)]
-        if truths is not None:
-            return self.model(pictures, [self._target(*pair) for pair in zip(truths, sizes, strict=True)])
+        if targets is not None:
+            return self.model(pictures, [self._target(*pair) for pair in zip(targets, sizes, strict=True)])
         batch, _ = self.model.transform(pictures)
         features = self.model.backbone(batch.tensors)
         proposals, _ = self.model.rpn(batch, features)
@@ -82,7 +84,7 @@ class Peer(nn.Module):
             for one, scale in zip(found, scales, strict=True)
         ]
 
-    def _target(self, truth: GroundTruth, size: tuple[int, int]) -> dict[str, Tensor]:
+    def _target(self, truth: DetectionTarget, size: tuple[int, int]) -> dict[str, Tensor]:
         target = {"boxes": truth.boxes, "labels": truth.labels + 1}
         if truth.masks is not None:
             target["masks"] = truth.masks[:, : size[0], : size[1]].to(torch.uint8)
@@ -115,13 +117,13 @@ class RTDETR(nn.Module):
         images: Tensor,
         sizes: Sequence[tuple[int, int]],
         scales: Tensor | None = None,
-        truths: Sequence[GroundTruth] | None = None,
+        targets: Sequence[DetectionTarget] | None = None,
     ) -> list[RawDetections] | dict[str, Tensor]:
         height, width = images.shape[2:]
         extent = images.new_tensor([width, height, width, height])
-        if truths is not None:
+        if targets is not None:
             targets = []
-            for truth in truths:
+            for truth in targets:
                 first, second = (truth.boxes / extent).chunk(2, dim=1)
                 boxes = torch.cat([(first + second) / 2, second - first], dim=1)
                 targets.append({"class_labels": truth.labels, "boxes": boxes})
@@ -131,10 +133,10 @@ class RTDETR(nn.Module):
         for logits, boxes, size, scale in zip(output.logits, output.pred_boxes, sizes, scales, strict=True):
             scores, index = logits.sigmoid().flatten().topk(100)
             centre, half = boxes[index // logits.shape[1]].chunk(2, dim=1)
-            corners = torch.cat([centre - half / 2, centre + half / 2], dim=1) * extent
+            cxcywh_to_xyxy = torch.cat([centre - half / 2, centre + half / 2], dim=1) * extent
             limit = images.new_tensor([size[1], size[0], size[1], size[0]])
             results.append(
-                RawDetections(corners.clamp(min=0).minimum(limit) / scale, scores, index % logits.shape[1], None)
+                RawDetections(cxcywh_to_xyxy.clamp(min=0).minimum(limit) / scale, scores, index % logits.shape[1], None)
             )
         return results
 
@@ -158,7 +160,7 @@ def save(model: nn.Module, folder: Path, weights: Mapping[str, Tensor]) -> None:
 
 
 def fitting_epochs(
-    model: nn.Module, task: DetectionTask, train: ObjectDataset, val: ObjectDataset, minutes: float
+    model: nn.Module, task: DetectionTask, train: DetectionDataset, val: DetectionDataset, minutes: float
 ) -> int:
     """How many epochs with their evaluations take so long, by a few of their steps."""
     times = []
@@ -178,7 +180,7 @@ def fitting_epochs(
     return max(1, int(minutes * 60 / epoch))
 
 
-def latency(task: DetectionTask, model: nn.Module, data: ObjectDataset) -> list[float]:
+def latency(task: DetectionTask, model: nn.Module, data: DetectionDataset) -> list[float]:
     """Milliseconds of each of thirty images, from tensor to result, after three that warm up."""
     batches = [task.collate([data[SampleKey(0, index % len(data))]]) for index in range(33)]
     times = []
@@ -204,8 +206,10 @@ def main() -> None:
     splits = read_object_splits(options.data)
     model, masks = build(options.model, splits.train, options.seed), splits.train.has_masks
     task = DetectionTask(splits.val, masks=masks)
-    train = ObjectDataset(splits.train, object_transform(AUGMENTATION, PREPROCESSING), masks=masks, seed=options.seed)
-    val = ObjectDataset(splits.val, preprocessing=PREPROCESSING)
+    train = DetectionDataset(
+        splits.train, object_transform(AUGMENTATION, PREPROCESSING), masks=masks, seed=options.seed
+    )
+    val = DetectionDataset(splits.val, preprocessing=PREPROCESSING)
     length = options.output / LENGTH
     if options.epochs is None and not length.exists():
         options.output.mkdir(parents=True, exist_ok=True)

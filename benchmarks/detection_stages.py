@@ -21,12 +21,12 @@ import torch
 
 import internimage
 from internimage.factory import ARCHITECTURES
-from internimage.images.scaling import padded
-from internimage.layers.detection import detect_masks
-from internimage.layers.roi_heads import paste_masks
+from internimage.layers.rcnn.detections import detect_masks
 from internimage.machine import describe_machine
 from internimage.models.dino import DINO
 from internimage.models.mask_rcnn import MaskRCNN
+from internimage.structures.batching import padded
+from internimage.structures.masks import paste_masks
 
 ORIGINAL = 426, 640
 

@@ -20,12 +20,13 @@ from torch.utils.data import DataLoader
 from torchvision.datasets import ImageFolder
 
 import internimage
-from internimage.data.augmentation import training_transform
-from internimage.data.dataset import EpochSampler, ImageDataset
-from internimage.data.labelled import read_image_folder
+from internimage.data.dataset import EpochSampler
+from internimage.data.formats.class_folders import read_image_folder
 from internimage.images import Preprocessing
-from internimage.tasks.classification import ClassificationTask
-from internimage.training.defaults import default_settings
+from internimage.tasks.classification.augmentation import training_transform
+from internimage.tasks.classification.dataset import ClassificationDataset
+from internimage.tasks.classification.defaults import default_settings
+from internimage.tasks.classification.task import ClassificationTask
 
 BATCH = 16
 
@@ -70,7 +71,7 @@ def main() -> None:
     task = ClassificationTask(data.classes)
     ways: dict[str, Callable[[], float]] = {}
     for workers in options.workers:
-        ours, plain = ImageDataset(data, transform), ImageFolder(str(options.data), transform)
+        ours, plain = ClassificationDataset(data, transform), ImageFolder(str(options.data), transform)
         settings: dict[str, Any] = {"batch_size": BATCH, "num_workers": workers, "persistent_workers": workers > 0}
         sampler = EpochSampler(len(data), 0, shuffle=True)
         ways[f"ours, {workers} workers"] = reading(

@@ -15,7 +15,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from internimage.data.coco import ObjectImage, bitmap, read_object_splits
+from internimage.data.formats.coco import read_object_splits
+from internimage.data.objects import ObjectImage, bitmap
 
 CLASSES = {
     "classes": ["background", "nucleus", "boundary"],

@@ -27,19 +27,21 @@ from torch import Tensor, nn
 import internimage
 from internimage.cli.console import ConsoleReporter
 from internimage.data.dataset import SampleKey
-from internimage.data.region_augmentation import RegionAugmentation, TrainingTransform
-from internimage.data.region_dataset import RegionDataset
-from internimage.data.regions import RegionImages, read_region_splits
+from internimage.data.masks import SegmentedImages
+from internimage.data.formats.masks import read_mask_splits
 from internimage.images import FitPreprocessing
 from internimage.layers.segmentation import pixel_loss
 from internimage.machine import describe_machine
-from internimage.tasks.segmentation import SegmentationTask
-from internimage.training.config import TrainingConfig
+from internimage.settings.segmentation import SegmentationAugmentation
+from internimage.settings.training import TrainingConfig
+from internimage.tasks.segmentation.augmentation import TrainingTransform
+from internimage.tasks.segmentation.dataset import SegmentationDataset
+from internimage.tasks.segmentation.task import SegmentationTask
 from internimage.training.state import newest_checkpoint
 from internimage.training.trainer import Trainer
 
 PREPROCESSING = FitPreprocessing(240, 960)
-AUGMENTATION = RegionAugmentation(crop=(240, 320), short=240, long=960)
+AUGMENTATION = SegmentationAugmentation(crop=(240, 320), short=240, long=960)
 TRAINING = TrainingConfig(
     batch_size=8,
     lr=1e-3,
@@ -69,7 +71,7 @@ class Peer(nn.Module):
         return logits if truth is None else {"pixels": pixel_loss(logits, truth)}
 
 
-def build(name: str, data: RegionImages, seed: int) -> nn.Module:
+def build(name: str, data: SegmentedImages, seed: int) -> nn.Module:
     torch.manual_seed(seed)
     if name not in internimage.list_models():
         return Peer(name, len(data.classes))
@@ -86,7 +88,7 @@ def save(model: nn.Module, folder: Path, weights: Mapping[str, Tensor]) -> None:
 
 
 def fitting_epochs(
-    model: nn.Module, task: SegmentationTask, train: RegionDataset, val: RegionDataset, minutes: float
+    model: nn.Module, task: SegmentationTask, train: SegmentationDataset, val: SegmentationDataset, minutes: float
 ) -> int:
     """How many epochs with their evaluations take so long, by a few of their steps."""
     samples = [train[SampleKey(0, index)] for index in range(TRAINING.batch_size)]
@@ -107,7 +109,7 @@ def fitting_epochs(
     return max(1, int(minutes * 60 / epoch))
 
 
-def measure(task: SegmentationTask, model: nn.Module, data: RegionDataset) -> dict[str, Any]:
+def measure(task: SegmentationTask, model: nn.Module, data: SegmentationDataset) -> dict[str, Any]:
     """Scores on images that training did not see, and milliseconds from tensor to result."""
     metric, times = task.metric(), []
     for index in range(len(data)):
@@ -125,7 +127,7 @@ def measure(task: SegmentationTask, model: nn.Module, data: RegionDataset) -> di
 
 
 @torch.no_grad()
-def with_fresh_statistics(model: nn.Module, train: RegionDataset) -> nn.Module:
+def with_fresh_statistics(model: nn.Module, train: SegmentationDataset) -> nn.Module:
     """Means and variances of batch normalisation taken anew from the training images.
 
     torchvision's MobileNetV3 moves them by a hundredth an update, and has not caught up after a few hundred.
@@ -151,13 +153,13 @@ def main() -> None:
     parser.add_argument("--output", type=Path, required=True)
     options = parser.parse_args()
 
-    splits = read_region_splits(options.data)
+    splits = read_mask_splits(options.data)
     assert splits.test is not None
     model = build(options.model, splits.train, options.seed)
     ours = not isinstance(model, Peer)
     task = SegmentationTask(splits.train.classes, splits.train.palette)
-    train = RegionDataset(splits.train, TrainingTransform(AUGMENTATION, PREPROCESSING), options.seed)
-    val, test = RegionDataset(splits.val, PREPROCESSING), RegionDataset(splits.test, PREPROCESSING)
+    train = SegmentationDataset(splits.train, TrainingTransform(AUGMENTATION, PREPROCESSING), options.seed)
+    val, test = SegmentationDataset(splits.val, PREPROCESSING), SegmentationDataset(splits.test, PREPROCESSING)
     length = options.output / LENGTH
     if not length.exists():
         options.output.mkdir(parents=True, exist_ok=True)

@@ -22,10 +22,10 @@ from torch import Tensor
 
 import internimage
 from internimage.images import ImageSource
-from internimage.layers.segmentation import Window
 from internimage.machine import describe_machine
 from internimage.models.mask2former import Mask2Former, class_scores
-from internimage.tasks.segmentation import View, decode
+from internimage.settings.views import Window
+from internimage.tasks.segmentation.task import View, decode
 
 
 def head(model: Any, maps: list[Tensor]) -> Tensor:

@@ -22,9 +22,9 @@ import numpy as np
 import pytest
 from torch import Tensor
 
-from internimage.backbones import InternImageConfig
+from internimage.backbones.config import InternImageConfig
 from internimage.checkpoints.layouts import from_ours
-from internimage.models import ClassifierConfig, ImageClassifier
+from internimage.models.classifier import ClassifierConfig, ImageClassifier
 from internimage.recipes import get_recipe
 
 SHARED = Path(os.environ.get("INTERNIMAGE_SHARED", Path(__file__).parents[2] / "shared"))

@@ -17,7 +17,7 @@ from internimage.backbones.config import InternImageConfig
 from internimage.backbones.internimage import InternImage
 from internimage.data.dataset import SampleKey
 from internimage.errors import InternImageError
-from internimage.training.config import TrainingConfig
+from internimage.settings.training import TrainingConfig
 from internimage.training.distributed import leave_processes
 from internimage.training.state import newest_checkpoint
 from internimage.training.trainer import Trainer
@@ -160,7 +160,7 @@ def main(folder: Path, strategies: list[str]) -> None:
         # the second epoch is cut after its first batch, twice; then the run goes on to the end
         for stop in (len(whole.loader) + 2, 1):
             cut = trainer(config, folder / f"{name} cut", Task(stop))
-            with contextlib.suppress(KeyError):
+            with contextlib.nms(KeyError):
                 cut.fit(resume=newest_checkpoint(cut.folder) is not None)
         resumed = trainer(config, folder / f"{name} cut")
         resumed.fit(resume=True)

@@ -16,15 +16,16 @@ import pytest
 from faster_coco_eval import mask as run_length
 from PIL import Image
 
-from internimage.data.coco import ObjectAnnotation, ObjectImage, ObjectImages, read_coco
+from internimage.data.formats.coco import read_coco
+from internimage.data.objects import ObjectAnnotation, ObjectImage, ObjectImages
 from internimage.drawing.canvas import INK
 from internimage.drawing.objects import class_colour
 from internimage.drawing.precision_recall import precision_recall_chart
 from internimage.errors import DataError, ImageReadError, MissingExtraError
 from internimage.images import ImageSource
-from internimage.inference.object_evaluation import evaluate_detector
+from internimage.metrics.average_precision import AveragePrecision, Kind, average_precision
 from internimage.results.detections import Detections, run_lengths
-from internimage.tasks.average_precision import AveragePrecision, Kind, average_precision
+from internimage.tasks.detection.evaluation import evaluate_detector
 
 GOLDENS = Path(__file__).parent / "goldens" / "coco_eval"
 CLASSES, IDENTITIES = ("cat", "nothing", "dog", "crowds", "bird"), (3, 7, 8, 20, 21)

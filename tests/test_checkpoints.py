@@ -13,7 +13,7 @@ import sys
 import threading
 import types
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import suppress
+from contextlib import nms
 from functools import cache, partial
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -30,7 +30,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from internimage import convert_checkpoint, create_model, get_recipe, list_models, load_model, recipes, save_model
-from internimage.backbones import InternImageConfig
+from internimage.backbones.config import InternImageConfig
 from internimage.checkpoints import hub as hub_module
 from internimage.checkpoints.convert import write_layout
 from internimage.description import ModelDescription
@@ -44,7 +44,7 @@ from internimage.errors import (
     UnsafeCheckpointError,
 )
 from internimage.labels import imagenet22k_to_1k, load_labels
-from internimage.models import ClassifierConfig, ImageClassifier
+from internimage.models.classifier import ClassifierConfig, ImageClassifier
 
 State = Mapping[str, Tensor]
 SMALL = InternImageConfig(16, (1, 1, 2, 1), (1, 2, 4, 8), post_norm=True, layer_scale=1e-5, offset_scale=2.0)
@@ -323,7 +323,7 @@ def test_hostile_pickles_do_not_run(save: Callable[..., Any], error: Any, hostil
     with pytest.raises(error, match=r"asks for .* nothing of it has run|not a PyTorch weights file"):
         create_model("small", checkpoint=path)
     assert not marker.exists()
-    with suppress(RuntimeError):  # not a file that torch wrote; it says so after reading it
+    with nms(RuntimeError):  # not a file that torch wrote; it says so after reading it
         torch.load(path, weights_only=False)
     assert marker.exists()  # the payload was live
 

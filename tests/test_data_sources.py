@@ -20,17 +20,19 @@ from torch.utils.data import DataLoader
 
 import internimage as ii
 from internimage.backbones.config import InternImageConfig
-from internimage.data.augmentation import Augmentation, training_transform
-from internimage.data.check import check_images
-from internimage.data.dataset import EpochSampler, ImageDataset, Sample
-from internimage.data.labelled import read_parts, read_splits
+from internimage.data.dataset import EpochSampler
+from internimage.data.formats.class_folders import read_class_folder_parts, read_class_folder_splits
 from internimage.data.samples import TimeAndPlace
 from internimage.description import ModelDescription
 from internimage.errors import ConfigError, DataError, ImageReadError
 from internimage.images import Preprocessing
-from internimage.inference.evaluation import evaluate_classifier, read_part
 from internimage.models.classifier import ClassifierConfig, ImageClassifier
-from internimage.tasks.classification import ClassificationTask
+from internimage.settings.classification import ClassificationAugmentation
+from internimage.tasks.classification.augmentation import training_transform
+from internimage.tasks.classification.check import check_images
+from internimage.tasks.classification.dataset import ClassificationDataset, Sample
+from internimage.tasks.classification.evaluation import evaluate_classifier, read_part
+from internimage.tasks.classification.task import ClassificationTask
 
 NAMES = sorted(COLOURS)
 
@@ -139,8 +141,8 @@ def build(kind: str, source: Path, to: Path) -> Path:
 
 
 def samples(root: Path, workers: int = 0) -> list[Sample]:
-    transform = training_transform(Augmentation(), Preprocessing(32, 32))
-    data = ImageDataset(read_splits(root).train, transform, seed=5)
+    transform = training_transform(ClassificationAugmentation(), Preprocessing(32, 32))
+    data = ClassificationDataset(read_class_folder_splits(root).train, transform, seed=5)
     sampler = EpochSampler(len(data), 5, shuffle=True)
     batches = DataLoader(data, 3, sampler=sampler, num_workers=workers, collate_fn=list)
     return [sample for batch in batches for sample in batch]
@@ -149,7 +151,7 @@ def samples(root: Path, workers: int = 0) -> list[Sample]:
 @pytest.mark.parametrize("kind", KINDS)
 def test_the_same_pictures_give_the_same_samples(kind: str, painted: Path, tmp_path: Path) -> None:
     root = build(kind, painted, tmp_path / "data")
-    for part in read_parts(root).values():
+    for part in read_class_folder_parts(root).values():
         assert list(part.classes) == NAMES
         assert part.counts() == [6, 6]
         assert all(part.classes[sample.label] in str(sample.file).removeprefix(str(root)) for sample in part.samples)
@@ -168,7 +170,7 @@ def test_numbers_without_names(painted: Path, tmp_path: Path) -> None:
     (root / "classes.txt").unlink()
     text = (root / "train_map.txt").read_text()
     (root / "train_map.txt").write_text(text.replace("\t1", "\t10"))
-    splits = read_splits(root)
+    splits = read_class_folder_splits(root)
     assert splits.train.classes == splits.val.classes == tuple(map(str, range(11)))
     assert splits.train.counts() == [6, *[0] * 9, 6]
     assert read_part(root, "val").classes == ("0", "1")
@@ -181,11 +183,11 @@ def test_without_validation_part(painted: Path, tmp_path: Path) -> None:
     """Every image is in one of the two, the same ones each time."""
     (tmp_path / "data").mkdir()
     as_shards(painted, tmp_path / "data", "train")
-    splits = read_splits(tmp_path / "data", val_fraction=0.5, seed=3)
+    splits = read_class_folder_splits(tmp_path / "data", val_fraction=0.5, seed=3)
     files = [{sample.file for sample in part.samples} for part in (splits.train, splits.val)]
     assert len(files[0] | files[1]) == 12
     assert splits.train.counts() == splits.val.counts() == [3, 3]
-    assert read_splits(tmp_path / "data", val_fraction=0.5, seed=3) == splits
+    assert read_class_folder_splits(tmp_path / "data", val_fraction=0.5, seed=3) == splits
 
 
 def test_metadata_vectors() -> None:
@@ -221,9 +223,9 @@ def small_model(metadata: int | None = 8) -> ImageClassifier:
 
 
 def test_metadata_reaches_models_that_read_it(painted: Path, tmp_path: Path) -> None:
-    data = read_splits(build("inaturalist", painted, tmp_path / "data")).train
+    data = read_class_folder_splits(build("inaturalist", painted, tmp_path / "data")).train
     assert [sample.taken for sample in data.samples] == [None, TimeAndPlace(4, 30.0, -60.0)] * 6
-    dataset = ImageDataset(data, Preprocessing(32, 32))
+    dataset = ClassificationDataset(data, Preprocessing(32, 32))
     batch = [dataset[key] for key in EpochSampler(12, 0, shuffle=False)]
     for metadata in (False, True):
         model = Recorder()
@@ -290,14 +292,14 @@ def test_broken_images_behave_as_broken_files(kind: str, painted: Path, tmp_path
     source = tmp_path / "source"
     shutil.copytree(painted, source)
     (source / "red" / "3.png").write_bytes(b"\x89PNG\r\n\x1a\nbroken")
-    data = read_parts(build(kind, source, tmp_path / "data"))["train"]
+    data = read_class_folder_parts(build(kind, source, tmp_path / "data"))["train"]
     bad = next(sample.file for sample in data.samples if "red" in sample.file.name and "3." in sample.file.name)
     shown = f"{tmp_path / 'data'}/train{'-000001.tar' if kind == 'shards' else '.zip'}/{bad.name}"
     assert list(check_images(data).corrupt) == [shown]
     order = list(EpochSampler(12, 0, shuffle=False))
     with pytest.raises(ImageReadError, match=r"3\.(png|PNG): .*--on-corrupt skip"):
-        _ = [ImageDataset(data, Preprocessing(32, 32))[key] for key in order]
-    skipping = ImageDataset(data, Preprocessing(32, 32), on_corrupt="skip")
+        _ = [ClassificationDataset(data, Preprocessing(32, 32))[key] for key in order]
+    skipping = ClassificationDataset(data, Preprocessing(32, 32), on_corrupt="skip")
     assert [name for key in order for name in skipping[key].unreadable] == [shown]
 
 
@@ -440,7 +442,7 @@ def link(root: Path) -> None:
 def test_bad_data_is_named(write: Callable[[Path], Any], message: str, tmp_path: Path) -> None:
     write(tmp_path)
     with pytest.raises(DataError, match=message):
-        read_splits(tmp_path)
+        read_class_folder_splits(tmp_path)
 
 
 def test_odd_dates_are_unknown(tmp_path: Path) -> None:

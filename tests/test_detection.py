@@ -16,14 +16,16 @@ from internimage.backbones.config import InternImageConfig
 from internimage.checkpoints.layouts import from_ours, to_ours
 from internimage.errors import ConfigError, ImageReadError
 from internimage.factory import ARCHITECTURES
-from internimage.images.scaling import FitPreprocessing, pad_together, scale_bilinear
-from internimage.layers.boxes import decode, encode, suppress
-from internimage.layers.detection import RawDetections
-from internimage.layers.roi_heads import BoxHead, paste_masks, region_features
-from internimage.layers.rpn import RPN
+from internimage.images.scaling import FitPreprocessing, scale_bilinear
+from internimage.layers.boxes import decode, encode, nms
+from internimage.layers.rcnn.roi_heads import BoxHead, roi_features
+from internimage.layers.rcnn.rpn import RPN
 from internimage.models.cascade_rcnn import CascadeRCNN, CascadeRCNNConfig
 from internimage.models.mask_rcnn import MaskRCNN, MaskRCNNConfig
 from internimage.recipes import get_recipe
+from internimage.structures.batching import pad_together
+from internimage.structures.detection import RawDetections
+from internimage.structures.masks import paste_masks
 
 OPS = {name: torch.from_numpy(array) for name, array in np.load(GOLDENS / "detection_ops.npz").items()}
 STDS = (0.1, 0.1, 0.2, 0.2)
@@ -32,9 +34,9 @@ CONFIGURATIONS = "spec/checkpoints/detection"
 
 def test_suppression_keeps_the_same_boxes() -> None:
     for threshold in (0.5, 0.7):
-        kept = suppress(OPS["nms.boxes"], OPS["nms.scores_distinct"], OPS["nms.ids"], threshold)
+        kept = nms(OPS["nms.boxes"], OPS["nms.scores_distinct"], OPS["nms.ids"], threshold)
         assert torch.equal(kept, OPS[f"batched_nms.keep_{threshold}"])
-    assert suppress(torch.zeros(0, 4), torch.zeros(0), torch.zeros(0), 0.5).shape == (0,)
+    assert nms(torch.zeros(0, 4), torch.zeros(0), torch.zeros(0), 0.5).shape == (0,)
 
 
 def test_boxes_are_coded_the_same() -> None:
@@ -65,12 +67,12 @@ def test_masks_are_pasted_the_same() -> None:
 def test_regions_take_their_features_from_the_map_that_suits_them() -> None:
     """Each level alone, against RoIAlign of the reference; a box of 112 pixels is the first of the second level."""
     rois = OPS["roialign.rois"]
-    features = region_features([OPS["roialign.feat"]], [8], rois, 7)
+    features = roi_features([OPS["roialign.feat"]], [8], rois, 7)
     torch.testing.assert_close(features, OPS["roialign.out7"], atol=1e-6, rtol=0)
     maps = [torch.full((1, 1, 128 >> level, 128 >> level), float(level)) for level in range(4)]
     sides = torch.tensor([1.0, 111.99, 112.0, 223.9, 224.0, 447.9, 448.0, 2000.0])
     boxes = torch.stack([torch.zeros(8), torch.zeros(8), torch.zeros(8), sides, sides], dim=1)
-    found = region_features(maps, (4, 8, 16, 32), boxes, 1).flatten()
+    found = roi_features(maps, (4, 8, 16, 32), boxes, 1).flatten()
     assert found[:-1].tolist() == [0, 0, 1, 1, 2, 2, 3]
 
 
@@ -249,7 +251,7 @@ def test_whole_images_give_the_reference_numbers(shared: Path, golden: str) -> N
         heads = [model.box_head] if isinstance(model, MaskRCNN) else list(model.box_heads)
         for stage, head in enumerate(heads):
             rois = torch.from_numpy(data[f"b{batch}.stage{stage}.rois"])
-            logits, deltas = head(region_features(maps[:-1], model.rpn.strides[:-1], rois, BoxHead.size))
+            logits, deltas = head(roi_features(maps[:-1], model.rpn.strides[:-1], rois, BoxHead.size))
             expected = torch.from_numpy(data[f"b{batch}.stage{stage}.cls_score"])
             torch.testing.assert_close(logits, expected, atol=1e-3, rtol=1e-4)
             close(deltas.flatten(1), f"b{batch}.stage{stage}.bbox_pred", 1e-4)

@@ -22,12 +22,12 @@ import internimage as ii
 from internimage import recipes
 from internimage.cli.main import parse
 from internimage.cli.train import Train, TrainDetector
-from internimage.data.object_augmentation import ObjectAugmentation
 from internimage.errors import CheckpointMismatchError, ConfigError, DataError, ImageReadError, InterruptedRunError
 from internimage.factory import ARCHITECTURES
+from internimage.settings.detection import DetectionAugmentation
+from internimage.settings.training import RunConfig, TrainingConfig
+from internimage.tasks.detection.defaults import default_object_settings
 from internimage.training import run as runs
-from internimage.training.config import RunConfig, TrainingConfig
-from internimage.training.defaults import default_object_settings
 from internimage.training.groups import parameter_rules
 from internimage.training.recipes import TRAINING_RECIPES
 from internimage.training.schedule import warmup_cosine, warmup_drops
@@ -52,10 +52,10 @@ def paint(folder: Path, masks: bool = True, count: int = 6) -> Path:
                 (x, y), (w, h) = rng.integers(1, 5, 2).tolist(), rng.integers(36, 44, 2).tolist()
                 x += 48 * label
                 pixels[y : y + h, x : x + w] = colour
-                corners = [x, y, x + w, y, x + w, y + h, x, y + h, x, y + h - 1]  # more than the box's outline
+                cxcywh_to_xyxy = [x, y, x + w, y, x + w, y + h, x, y + h, x, y + h - 1]  # more than the box's outline
                 one = {"id": len(annotations) + 1, "image_id": number + 1, "category_id": 5 + label, "iscrowd": 0}
                 one |= {"bbox": [x, y, w, h], "area": w * h}
-                annotations.append(one | ({"segmentation": [corners]} if masks else {}))
+                annotations.append(one | ({"segmentation": [cxcywh_to_xyxy]} if masks else {}))
             Image.fromarray(pixels).save(folder / part / f"{number}.png")
             images.append({"id": number + 1, "file_name": f"{number}.png", "width": 96, "height": 64})
         categories = [{"id": 5 + label, "name": name} for label, name in enumerate(COLOURS)]
@@ -67,7 +67,7 @@ def paint(folder: Path, masks: bool = True, count: int = 6) -> Path:
 def prepare(data: Path, folder: Path, model: str = "small_mask", **changes: Any) -> Trainer:
     AcceleratorState._reset_state(True)
     GradientState._reset_state()
-    augmentation = ObjectAugmentation(short_sides=(64, 96), long=160, crop=True)
+    augmentation = DetectionAugmentation(short_sides=(64, 96), long=160, crop=True)
     settings = {"data": str(data), "model": model, "training": SMALL, "augmentation": augmentation, **changes}
     return runs.start(RunConfig(**settings), folder, Silent(), cpu=True)[0]
 
@@ -79,7 +79,7 @@ def test_a_run_ends_in_a_folder_that_predicts_and_is_measured(
     """The trainer's last numbers are those of the evaluate command, whatever batches the images came in."""
     data = paint(tmp_path / "data", masks=name != "small_crowd")
     learning = replace(SMALL, epochs=15, lr=2e-3, warmup_epochs=1, drop_path=0)
-    plain = ObjectAugmentation((64,), 160, flip=0)
+    plain = DetectionAugmentation((64,), 160, flip=0)
     trainer = prepare(data, tmp_path / "run", name, training=learning, augmentation=plain, size=64)
     row = trainer.fit()
     assert ("mask_ap" in row) == (name == "small_mask")
@@ -276,7 +276,7 @@ def test_the_command_line_knows_detectors_by_model_or_data(tmp_path: Path) -> No
         parse(["train", "--data", data, "--epochs", "3", "--updates", "9"])
     recipe = parse(["train", "--data", data, "--recipe", "cascade_internimage_xl_fpn_3x_coco", "--flip", "0"])
     assert recipe.training == TRAINING_RECIPES["cascade_internimage_xl_fpn_3x_coco"].training
-    assert recipe.augmentation == ObjectAugmentation(tuple(range(480, 801, 32)), 1333, crop=True, flip=0)
+    assert recipe.augmentation == DetectionAugmentation(tuple(range(480, 801, 32)), 1333, crop=True, flip=0)
 
 
 def test_rates_fall_to_a_tenth() -> None:
@@ -324,7 +324,7 @@ def test_published_schedules_and_groups(shared: Path, name: str) -> None:
     start = architecture["backbone"]["init_cfg"]
     assert recipe.init == (Path(start["checkpoint"]).stem if start else "pretrained")
     steps = {step["type"]: step for step in given["data"]["train"]["pipeline"]}
-    assert isinstance(recipe.augmentation, ObjectAugmentation)
+    assert isinstance(recipe.augmentation, DetectionAugmentation)
     assert recipe.augmentation.crop == ("AutoAugment" in steps)
     sides = recipe.augmentation.short_sides
     if training.updates:

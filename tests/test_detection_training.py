@@ -11,14 +11,14 @@ from test_detection import SMALL_CASCADE, SMALL_CROWD, SMALL_MASK, released
 from torchvision.ops import box_iou
 
 from internimage.checkpoints.layouts import from_ours
-from internimage.layers import matching
 from internimage.layers.boxes import encode
-from internimage.layers.detection import GroundTruth
-from internimage.layers.matching import BACKGROUND, IGNORED, match, sample
-from internimage.layers.region_losses import mask_targets, region_labels, sample_regions
-from internimage.layers.rpn import RPN
+from internimage.layers.rcnn import assigner as matching
+from internimage.layers.rcnn.assigner import BACKGROUND, IGNORED, match, sample
+from internimage.layers.rcnn.roi_losses import mask_targets, roi_labels, sample_rois
+from internimage.layers.rcnn.rpn import RPN
 from internimage.models.cascade_rcnn import CascadeRCNN, CascadeRCNNConfig
 from internimage.models.mask_rcnn import MaskRCNN, MaskRCNNConfig
+from internimage.structures.detection import DetectionTarget
 
 
 def boxes(count: int, generator: torch.Generator) -> torch.Tensor:
@@ -71,14 +71,16 @@ def test_anchors_in_the_padding_learn_nothing(inside: bool, usable: dict[int, in
     rpn = RPN(8)
     shapes = [(96 // s, 128 // s) if s < 64 else (2, 2) for s in rpn.strides]
     anchors = [rpn.anchors(i, *shape, torch.device("cpu")) for i, shape in enumerate(shapes)]
-    found = rpn.assign(anchors, shapes, (20, 40), GroundTruth(torch.zeros(0, 4), torch.zeros(0).long()), inside=inside)
+    found = rpn.assign(
+        anchors, shapes, (20, 40), DetectionTarget(torch.zeros(0, 4), torch.zeros(0).long()), inside=inside
+    )
     for level, part in enumerate(found.split([len(one) for one in anchors])):
         assert int((part == BACKGROUND).sum()) == usable.get(level, int((part == BACKGROUND).sum()))
     if inside:
         whole = torch.cat(anchors)
         kept = whole[found == BACKGROUND]
         assert not len(kept)  # the smallest anchor is 22.6 pixels high
-        found = rpn.assign(anchors, shapes, (60, 100), GroundTruth(kept, torch.zeros(0).long()), inside=True)
+        found = rpn.assign(anchors, shapes, (60, 100), DetectionTarget(kept, torch.zeros(0).long()), inside=True)
         kept = whole[found == BACKGROUND]
         assert kept.min() >= 0
         assert kept[:, 2].max() < 100
@@ -91,12 +93,12 @@ def tiny(config: MaskRCNNConfig | CascadeRCNNConfig) -> MaskRCNN | CascadeRCNN:
     return (MaskRCNN(config) if isinstance(config, MaskRCNNConfig) else CascadeRCNN(config)).train()
 
 
-def truth(count: int, size: tuple[int, int], masks: bool = True) -> GroundTruth:
+def truth(count: int, size: tuple[int, int], masks: bool = True) -> DetectionTarget:
     where = boxes(count, torch.Generator().manual_seed(count))
     bitmaps = torch.zeros(count, *size, dtype=torch.bool)
     for bitmap, box in zip(bitmaps, where.int().tolist(), strict=True):
         bitmap[box[1] : box[3], box[0] : box[2]] = True
-    return GroundTruth(where, torch.arange(count) % 3, bitmaps if masks else None)
+    return DetectionTarget(where, torch.arange(count) % 3, bitmaps if masks else None)
 
 
 @pytest.mark.parametrize("counts", [(3, 2), (2, 0), (0, 0), (1000, 1)], ids=str)
@@ -106,10 +108,10 @@ def test_every_parameter_learns_from_any_image(
 ) -> None:
     """Finite losses and a gradient everywhere, from images without objects too: processes wait for each other's."""
     model = tiny(config)
-    truths = [truth(count, (96, 128), config.mask_width is not None) for count in counts]
+    targets = [truth(count, (96, 128), config.mask_width is not None) for count in counts]
     if config.num_classes == 1:
-        truths = [replace(one, labels=torch.zeros_like(one.labels)) for one in truths]
-    losses = model(torch.randn(2, 3, 96, 128), [(96, 128), (64, 90)], None, truths)
+        targets = [replace(one, labels=torch.zeros_like(one.labels)) for one in targets]
+    losses = model(torch.randn(2, 3, 96, 128), [(96, 128), (64, 90)], None, targets)
     assert len(losses) == {"MaskRCNN": 5, "CascadeRCNN": 11}[type(model).__name__] - 3 * (config.mask_width is None)
     total = torch.stack(list(losses.values())).sum()
     assert total.isfinite()
@@ -133,7 +135,7 @@ def test_a_cascade_finds_what_it_learnt() -> None:
     optimizer = torch.optim.AdamW(model.parameters(), lr=2e-3)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, 150)
     for _ in range(150):
-        losses = model(image, [(64, 64)], None, [GroundTruth(where, torch.zeros(2).long())])
+        losses = model(image, [(64, 64)], None, [DetectionTarget(where, torch.zeros(2).long())])
         optimizer.zero_grad()
         torch.stack(list(losses.values())).sum().backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 5)
@@ -152,41 +154,41 @@ def test_losses_and_gradients_are_the_reference_s(shared: Path, monkeypatch: pyt
     model.train()
     model.backbone.eval()  # no stochastic depth
     monkeypatch.setattr(torch, "randperm", lambda count, **_: torch.arange(count))
-    monkeypatch.setattr("internimage.images.scaling._DIVISOR", 192)  # both images count as 192 pixels high there
+    monkeypatch.setattr("internimage.structures.batching._DIVISOR", 192)  # both images count as 192 pixels high there
     metas = meta["metas"]
     height, width = metas[0]["batch_input_shape"]
     sizes = [tuple(one["img_shape"][:2]) for one in metas]
     images = torch.cat([fill.make_input((1, 3, height, width), [size], seed=i) for i, size in enumerate(sizes)])
-    truths = []
+    targets = []
     for i in range(2):
         shape = data[f"img{i}.gt_masks_shape"].tolist()
         bits = np.unpackbits(data[f"img{i}.gt_masks_packed"], axis=1)[:, : shape[1] * shape[2]].reshape(shape)
         given = (torch.from_numpy(data[f"img{i}.{name}"]) for name in ("gt_boxes", "gt_labels"))
-        truths.append(GroundTruth(*given, torch.from_numpy(bits).bool()))
+        targets.append(DetectionTarget(*given, torch.from_numpy(bits).bool()))
 
     with torch.no_grad():
         outputs = model.rpn(model.neck(model.backbone(images)))
     shapes = [one.shape[2:] for one, _ in outputs]
     anchors = [model.rpn.anchors(i, shape[0], shape[1], images.device) for i, shape in enumerate(shapes)]
     regions = []
-    for i, one in enumerate(truths):
+    for i, one in enumerate(targets):
         matches = model.rpn.assign(anchors, shapes, sizes[i], one, inside=False)
         assert (matches + 1).tolist() == data[f"img{i}.rpn.assigned_gt_inds"].tolist()
         for indices, kind in zip(sample(matches, 256, 0.5), ("pos", "neg"), strict=True):
             assert indices.tolist() == data[f"img{i}.rpn.{kind}_inds"].tolist()
         given = torch.from_numpy(data[f"img{i}.train_proposals"][:, :4])
-        regions.append(sample_regions(given, one, 0.5, low_quality=True))
+        regions.append(sample_rois(given, one, 0.5, low_quality=True))
         assert torch.equal(regions[-1].boxes, torch.from_numpy(data[f"img{i}.roi.sampled_boxes"]))
-    assert region_labels(regions, truths, 80).tolist() == data["roi.labels"].tolist()
+    assert roi_labels(regions, targets, 80).tolist() == data["roi.labels"].tolist()
     rows = torch.from_numpy(data["roi.bbox_weights"][:, 0]) > 0
-    pairs = list(zip(regions, truths, strict=True))
+    pairs = list(zip(regions, targets, strict=True))
     targets = torch.cat([encode(r.boxes[: len(r.objects)], t.boxes[r.objects], model.stds) for r, t in pairs])
     torch.testing.assert_close(targets, torch.from_numpy(data["roi.bbox_targets"])[rows], atol=1e-5, rtol=1e-5)
     bits = torch.cat([mask_targets(r, t, 28) for r, t in pairs]).flatten(1).numpy().astype(bool)
     differing = np.unpackbits(np.packbits(bits, axis=1) ^ data["mask_targets_packed"]).sum()
     assert differing <= 1e-3 * bits.size
 
-    losses: dict[str, Any] = model(images, sizes, None, truths)
+    losses: dict[str, Any] = model(images, sizes, None, targets)
     names = ("rpn_cls", "rpn_bbox", "cls", "bbox", "mask")
     for loss, name in zip(losses.values(), names, strict=True):
         assert loss.item() == pytest.approx(float(data[f"loss.loss_{name}"].sum()), rel=1e-3), name

@@ -21,12 +21,13 @@ from internimage import recipes
 from internimage.checkpoints.layouts import from_ours
 from internimage.errors import CheckpointMismatchError, ConfigError, ImageReadError
 from internimage.images import FitPreprocessing
-from internimage.inference.views import TestTimeAugmentation, merge
 from internimage.labels import load_labels
-from internimage.layers.boxes import suppress
-from internimage.layers.detection import DetectionConfig, RawDetections
-from internimage.results import Detections
-from internimage.tasks import detection
+from internimage.layers.boxes import nms
+from internimage.results.detections import Detections
+from internimage.settings.views import TestTimeAugmentation
+from internimage.structures.detection import DetectionConfig, RawDetections
+from internimage.tasks.detection import task as detection
+from internimage.tasks.detection.views import merge
 
 CONFIGS = {
     "small_mask": (SMALL_MASK, "mask_rcnn_internimage_t_fpn_1x_coco"),
@@ -257,7 +258,7 @@ def test_views_are_merged_class_by_class() -> None:
     ]
     merged = merge(parts, DetectionConfig(nms_threshold=0.4, keep=20))
     whole = [torch.cat([getattr(part, name) for part in parts]) for name in ("boxes", "scores", "labels")]
-    kept = suppress(*whole, 0.4)[:20]
+    kept = nms(*whole, 0.4)[:20]
     assert torch.equal(merged.boxes, whole[0][kept])
     assert merged.masks is not None
     assert torch.equal(merged.masks[:, 0, 0] > 0, kept >= 30)

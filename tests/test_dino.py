@@ -18,14 +18,16 @@ from internimage.backbones.composite import CompositeBackbone, CompositeConfig
 from internimage.backbones.internimage import InternImage
 from internimage.checkpoints.layouts import from_ours
 from internimage.errors import ConfigError
-from internimage.layers import denoising
-from internimage.layers.denoising import noisy_objects
-from internimage.layers.detection import DetectionConfig, GroundTruth
-from internimage.layers.set_losses import corners, match_boxes, set_box_losses
-from internimage.layers.transformer import FeedForward, SplitFeedForward
+from internimage.layers.attention import FeedForward, SplitFeedForward
+from internimage.layers.boxes import cxcywh_to_xyxy
+from internimage.layers.queries import denoising
+from internimage.layers.queries.denoising import noisy_objects
+from internimage.layers.queries.hungarian import match_boxes
+from internimage.layers.queries.losses import set_box_losses
 from internimage.models import dino as module
 from internimage.models.dino import DINO, DINOConfig
 from internimage.recipes import get_recipe
+from internimage.structures.detection import DetectionConfig, DetectionTarget
 
 SMALL_DINO = DINOConfig(
     SMALL, num_classes=3, channels=64, queries=20, encoder_layers=1, decoder_layers=2, width=32, denoising=6
@@ -113,9 +115,9 @@ def test_inference_compiles_to_one_graph() -> None:
 def test_every_parameter_learns_from_any_image(config: DINOConfig, classes: int, counts: tuple[int, int]) -> None:
     """Finite losses, the same ones, and a gradient everywhere: without objects, with more of them than queries."""
     model = tiny(replace(config, num_classes=classes)).train()
-    truths = [truth(count, (96, 128), masks=False) for count in counts]
-    truths = [replace(one, labels=one.labels % classes) for one in truths]
-    losses = model(torch.randn(2, 3, 96, 128), [(96, 128), (64, 90)], None, truths)
+    targets = [truth(count, (96, 128), masks=False) for count in counts]
+    targets = [replace(one, labels=one.labels % classes) for one in targets]
+    losses = model(torch.randn(2, 3, 96, 128), [(96, 128), (64, 90)], None, targets)
     assert len(losses) == 3 * (1 + 2 * 2) * (1 if config.composite is None else 2)
     total = torch.stack(list(losses.values())).sum()
     assert total.isfinite()
@@ -166,13 +168,13 @@ def test_configurations_that_cannot_be_are_named(changes: dict[str, int], messag
 
 def test_all_but_the_last_branch_count_half() -> None:
     model = tiny(replace(SMALL_COMPOSITE, composite=CompositeConfig(3))).train()
-    truths = [truth(2, (64, 64), masks=False)]
+    targets = [truth(2, (64, 64), masks=False)]
     images = torch.randn(1, 3, 64, 64)
     torch.manual_seed(1)
-    losses = model(images, [(64, 64)], None, truths)
+    losses = model(images, [(64, 64)], None, targets)
     torch.manual_seed(1)
     *earlier, last = model.backbone.forward_branches(images)
-    parts = [model._losses(maps, [(64, 64)], (64, 64), truths) for maps in (last, *earlier)]
+    parts = [model._losses(maps, [(64, 64)], (64, 64), targets) for maps in (last, *earlier)]
     assert [loss.item() for loss in losses.values()] == pytest.approx(
         [loss.item() * weight for part, weight in zip(parts, (1, 0.5, 0.5), strict=True) for loss in part.values()]
     )
@@ -221,7 +223,7 @@ def test_queries_get_the_objects_that_cost_least() -> None:
         chance = logits[layer].double().sigmoid()[:, labels]
         focal = 0.25 * (1 - chance) ** 2 * -chance.log() - 0.75 * chance**2 * -(1 - chance).log()
         apart = (found[layer][:, None] - true).abs().sum(-1)
-        overlap = generalized_box_iou(corners(found[layer]) * extent, corners(true) * extent)
+        overlap = generalized_box_iou(cxcywh_to_xyxy(found[layer]) * extent, cxcywh_to_xyxy(true) * extent)
         cost = 2 * focal + 5 * apart - 2 * overlap
         cheapest = min(
             permutations(range(4), 3), key=lambda rows: sum(cost[row, g].item() for g, row in enumerate(rows))
@@ -242,7 +244,7 @@ def test_queries_get_the_objects_that_cost_least() -> None:
     assert focal[1].item() == pytest.approx(float((weight * (1 - right) ** 2 * -right.log()).sum() / 3), rel=1e-5)
     apart_by_hand = sum((found[1, query] - true[g]).abs().sum().item() for query, g in rows)
     assert apart[1].item() == pytest.approx(5 * apart_by_hand / 3, rel=1e-5)
-    pairs = generalized_box_iou(corners(found[1]) * extent, corners(true) * extent)
+    pairs = generalized_box_iou(cxcywh_to_xyxy(found[1]) * extent, cxcywh_to_xyxy(true) * extent)
     assert overlap[1].item() == pytest.approx(2 * sum(1 - pairs[row].item() for row in rows) / 3, rel=1e-5)
 
 
@@ -268,7 +270,7 @@ def test_noise_moves_objects_and_groups_do_not_see_each_other() -> None:
                 continue
             number = (0, 3)[image] + slot
             assert noise.objects[image, place] == (-1 if wrong else number)
-            shift = (corners(noise.boxes[image, place]) - corners(everything[number])).abs()
+            shift = (cxcywh_to_xyxy(noise.boxes[image, place]) - cxcywh_to_xyxy(everything[number])).abs()
             share = shift / everything[number, 2:].repeat(2) * 2
             assert (share >= wrong - 1e-5).all()
             assert (share <= wrong + 1 + 1e-5).all()
@@ -429,10 +431,10 @@ def test_losses_and_gradients_are_the_reference_s(shared: Path, monkeypatch: pyt
         metas = meta["metas"]
         sizes = [tuple(one["img_shape"][:2]) for one in metas]
         given = [torch.from_numpy(data[f"img{i}.{name}"]) for i in range(2) for name in ("gt_boxes", "gt_labels")]
-        truths = [GroundTruth(*given[:2]), GroundTruth(*given[2:])]
+        targets = [DetectionTarget(*given[:2]), DetectionTarget(*given[2:])]
         extents = [torch.tensor([width, height, width, height]) for height, width in sizes]
-        boxes = [module._centred(one.boxes / extent) for one, extent in zip(truths, extents, strict=True)]
-        noise = noisy_objects([one.labels for one in truths], boxes, 80, 900, 100)
+        boxes = [module.xyxy_to_cxcywh(one.boxes / extent) for one, extent in zip(targets, extents, strict=True)]
+        noise = noisy_objects([one.labels for one in targets], boxes, 80, 900, 100)
     assert noise is not None
     monkeypatch.setattr(module, "noisy_objects", lambda *_: noise)
     assert np.array_equal(np.packbits(~noise.allowed.numpy(), axis=1), data["dn.attn_mask_packed"])
@@ -444,7 +446,7 @@ def test_losses_and_gradients_are_the_reference_s(shared: Path, monkeypatch: pyt
     monkeypatch.setattr(model, "propose", lambda pixels: propose(pixels, chosen))
     height, width = metas[0]["batch_input_shape"]
     images = torch.cat([fill.make_input((1, 3, height, width), [size], seed=i) for i, size in enumerate(sizes)])
-    losses = model(images, sizes, None, truths)
+    losses = model(images, sizes, None, targets)
     assert np.array_equal(torch.stack(seen["matched"], dim=1) + 1, data["assigned_gt_inds"])
     kinds = {"class": "loss_cls", "box": "loss_bbox", "overlap": "loss_iou"}
     for name, loss in losses.items():

@@ -18,7 +18,7 @@ from torch import nn
 
 from internimage import create_model
 from internimage.errors import ConfigError, TrainingError
-from internimage.training.config import TrainingConfig
+from internimage.settings.training import TrainingConfig
 from internimage.training.distributed import deepspeed_config, leave_processes, make_accelerator, synchronise_batch_norm
 from internimage.training.state import Processes, load_state
 

@@ -11,20 +11,20 @@ import pytest
 import torch
 import torch.nn.functional as F
 from conftest import GOLDENS, config_from_official, filled, law_of_weights, near, official_names
+from internimage.training.recipes import TRAINING_RECIPES
 from torch import Tensor
 
 import internimage as ii
-from internimage.backbones import InternImageConfig
+from internimage.backbones.config import InternImageConfig
 from internimage.backbones.deformable import DCNv4
 from internimage.checkpoints.layouts import from_ours, to_ours
 from internimage.errors import CheckpointMismatchError, ConfigError
 from internimage.factory import ARCHITECTURES
-from internimage.models import ClassifierConfig
+from internimage.models.classifier import ClassifierConfig
 from internimage.ops import dcnv4
-from internimage.training.config import RunConfig
+from internimage.settings.training import RunConfig
 from internimage.training.groups import parameter_rules
 from internimage.training.initial import initial_model
-from internimage.training.recipes import TRAINING_RECIPES
 
 MINIS: dict[str, Any] = json.loads((GOLDENS / "flash.json").read_text())
 SMALL = InternImageConfig(

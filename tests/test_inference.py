@@ -14,10 +14,11 @@ from safetensors import safe_open
 
 import internimage as ii
 from internimage.cli.main import main
-from internimage.drawing import grid, with_bars
+from internimage.drawing.charts import grid
+from internimage.drawing.canvas import with_bars
 from internimage.drawing.features import principal_components
 from internimage.errors import ConfigError, DownloadError, ImageReadError
-from internimage.inference import extract_features
+from internimage.inference.features import extract_features
 from internimage.ops import implementation
 
 CLASSES = ("cat", "cup", "rocket", "suit", "other")

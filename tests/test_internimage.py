@@ -12,23 +12,24 @@ import numpy as np
 import pytest
 import torch
 from conftest import GOLDENS, config_from_official, filled, golden, manifests, metadata, near, official_names
+from internimage.training.recipes import TRAINING_RECIPES
 from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 from torchvision.ops import StochasticDepth
 
 from internimage import create_model, get_recipe, list_models
-from internimage.backbones import InternImage, InternImageConfig
+from internimage.backbones.config import InternImageConfig
 from internimage.backbones.deformable import DCNv3, DCNv4
+from internimage.backbones.internimage import InternImage
 from internimage.backbones.parts import MLP, DropPath
 from internimage.checkpoints.hub import HubFile
 from internimage.checkpoints.layouts import from_ours, to_ours
 from internimage.errors import ConfigError, InputSizeError
 from internimage.factory import ARCHITECTURES
 from internimage.images import Preprocessing
-from internimage.layers.roi_heads import BoxHead, MaskHead
-from internimage.models import ClassifierConfig, ImageClassifier
-from internimage.training.recipes import TRAINING_RECIPES
+from internimage.layers.rcnn.roi_heads import BoxHead, MaskHead
+from internimage.models.classifier import ClassifierConfig, ImageClassifier
 
 MINIS = (
     "mini_pre", "mini_pre_layerscale", "mini_post_layerscale_offset2", "mini_remove_center", "mini_res_post_norm",

@@ -15,21 +15,15 @@ from pycocotools import mask as coco_mask
 from test_inference import run
 from torch.utils.data import DataLoader
 
-from internimage.data.coco import (
-    ObjectAnnotation,
-    bitmap,
-    is_object_data,
-    mask_bounds,
-    read_coco,
-    read_object_parts,
-    read_object_splits,
-)
 from internimage.data.dataset import EpochSampler, SampleKey
-from internimage.data.object_augmentation import ObjectAugmentation, object_transform
-from internimage.data.object_check import check_objects, object_sheet
-from internimage.data.object_dataset import ObjectDataset, ObjectSample, ground_truth
+from internimage.data.formats.coco import is_object_data, read_coco, read_object_parts, read_object_splits
+from internimage.data.objects import ObjectAnnotation, bitmap, mask_bounds
 from internimage.errors import ConfigError, DataError, ImageReadError, MissingExtraError
 from internimage.images.scaling import FitPreprocessing, scale_bilinear
+from internimage.settings.detection import DetectionAugmentation
+from internimage.tasks.detection.augmentation import object_transform
+from internimage.tasks.detection.check import check_objects, object_sheet
+from internimage.tasks.detection.dataset import DetectionDataset, DetectionSample, detection_target
 
 PLAIN = FitPreprocessing(48, 96, (0, 0, 0), (1, 1, 1))
 HEIGHT, WIDTH = 60, 90
@@ -270,11 +264,11 @@ def near_an_edge(pixels: torch.Tensor, distance: int) -> torch.Tensor:
 
 
 AUGMENTATIONS = {
-    "fit": ObjectAugmentation((48,), 96),
-    "smaller": ObjectAugmentation((23, 37), 50),
-    "larger": ObjectAugmentation((100,), 200, flip=1.0),
-    "crop": ObjectAugmentation((60, 80), 160, crop=True),
-    "jitter": ObjectAugmentation(long=80, jitter=(0.5, 2.0)),
+    "fit": DetectionAugmentation((48,), 96),
+    "smaller": DetectionAugmentation((23, 37), 50),
+    "larger": DetectionAugmentation((100,), 200, flip=1.0),
+    "crop": DetectionAugmentation((60, 80), 160, crop=True),
+    "jitter": DetectionAugmentation(long=80, jitter=(0.5, 2.0)),
 }
 
 
@@ -282,7 +276,7 @@ AUGMENTATIONS = {
 @pytest.mark.parametrize("name", AUGMENTATIONS)
 def test_image_boxes_and_masks_stay_together(name: str, shape: str, tmp_path: Path) -> None:
     data = read(painted(tmp_path, shape))
-    dataset = ObjectDataset(data, object_transform(AUGMENTATIONS[name], PLAIN), masks=True)
+    dataset = DetectionDataset(data, object_transform(AUGMENTATIONS[name], PLAIN), masks=True)
     sizes, objects = set(), 0
     for key in [SampleKey(epoch, index) for epoch in range(6) for index in range(len(data))]:
         image, truth = dataset[key].image, dataset[key].truth
@@ -326,14 +320,14 @@ def test_resizing_and_flipping_by_hand(tmp_path: Path) -> None:
     mean, std = (torch.tensor(values)[:, None, None] for values in (preprocessing.mean, preprocessing.std))
     expected = torch.from_numpy(scale_bilinear(pixels, *size)).permute(2, 0, 1).float()
     for flip in (0.0, 1.0):
-        transform = object_transform(ObjectAugmentation((25,), 96, flip=flip), preprocessing)
-        sample = ObjectDataset(read(tmp_path), transform)[SampleKey(0, 0)]
+        transform = object_transform(DetectionAugmentation((25,), 96, flip=flip), preprocessing)
+        sample = DetectionDataset(read(tmp_path), transform)[SampleKey(0, 0)]
         left = (WIDTH - 39) * x if flip else 9 * x
         assert torch.allclose(sample.truth.boxes, torch.tensor([[left, 6 * y, left + 30 * x, 18 * y]]))
         assert sample.truth.masks is None
         image = sample.image.flip(2) if flip else sample.image
         assert (image * std + mean - expected).abs().max() <= 1.001
-    plain = ObjectDataset(read(tmp_path), preprocessing=preprocessing)[SampleKey(0, 0)]
+    plain = DetectionDataset(read(tmp_path), preprocessing=preprocessing)[SampleKey(0, 0)]
     assert torch.equal(plain.image, preprocessing(Image.fromarray(pixels)))
     assert torch.allclose(plain.truth.boxes, torch.tensor([[9 * x, 6 * y, 39 * x, 18 * y]]))
     assert (plain.original, plain.identity) == ((HEIGHT, WIDTH), 1)
@@ -342,8 +336,8 @@ def test_resizing_and_flipping_by_hand(tmp_path: Path) -> None:
 def test_released_crop_has_its_numbers(tmp_path: Path) -> None:
     """Sides between 384 and 600, or all there is, then scaled to one of the shorter sides."""
     write(tmp_path, [annotation(1, 1, [0, 0, WIDTH, HEIGHT])])
-    transform = object_transform(ObjectAugmentation((480, 800), crop=True, flip=0), PLAIN)
-    dataset = ObjectDataset(read(tmp_path), transform)
+    transform = object_transform(DetectionAugmentation((480, 800), crop=True, flip=0), PLAIN)
+    dataset = DetectionDataset(read(tmp_path), transform)
     ratios = set()
     for epoch in range(30):
         height, width = dataset[SampleKey(epoch, 0)].image.shape[1:]
@@ -356,8 +350,8 @@ def test_released_crop_has_its_numbers(tmp_path: Path) -> None:
 
 def test_large_scale_jitter_fills_with_zeros(tmp_path: Path) -> None:
     write(tmp_path, [annotation(1, 1, [0, 0, WIDTH, HEIGHT])])
-    transform = object_transform(ObjectAugmentation(long=90, jitter=(0.5, 0.5)), FitPreprocessing())
-    sample = ObjectDataset(read(tmp_path), transform, masks=True)[SampleKey(0, 0)]
+    transform = object_transform(DetectionAugmentation(long=90, jitter=(0.5, 0.5)), FitPreprocessing())
+    sample = DetectionDataset(read(tmp_path), transform, masks=True)[SampleKey(0, 0)]
     assert sample.truth.boxes.tolist() == [[0, 0, 45, 30]]
     assert sample.image.shape == (3, 90, 90)
     assert ((sample.image != 0).all(0) == sample.truth.masks[0]).all()
@@ -367,10 +361,10 @@ def test_large_scale_jitter_fills_with_zeros(tmp_path: Path) -> None:
 @pytest.mark.parametrize("workers", [0, 2])
 def test_samples_depend_on_seed_epoch_and_index_alone(workers: int, tmp_path: Path) -> None:
     data = read(painted(tmp_path, "triangle"))
-    augmentation = ObjectAugmentation((48, 60, 72), 160, crop=True, photometric=True)
-    dataset = ObjectDataset(data, object_transform(augmentation, PLAIN), masks=True, seed=5)
+    augmentation = DetectionAugmentation((48, 60, 72), 160, crop=True, photometric=True)
+    dataset = DetectionDataset(data, object_transform(augmentation, PLAIN), masks=True, seed=5)
     sampler = EpochSampler(len(data), 5, shuffle=True)
-    found: list[ObjectSample] = [
+    found: list[DetectionSample] = [
         sample
         for batch in DataLoader(dataset, 2, sampler=sampler, num_workers=workers, collate_fn=list)
         for sample in batch
@@ -397,17 +391,17 @@ def test_what_is_not_learned_from(tmp_path: Path) -> None:
             3,
         )
     )
-    truths = [ground_truth(image, masks=True) for image in data.images]
-    assert truths[0].boxes.tolist() == [[5, 5, 15, 15], [80, 50, 90, 60]]
-    assert [mask.sum().item() for mask in truths[0].masks] == [100, 100]
-    dataset = ObjectDataset(data, object_transform(AUGMENTATIONS["crop"], PLAIN), masks=True)
+    targets = [detection_target(image, masks=True) for image in data.images]
+    assert targets[0].boxes.tolist() == [[5, 5, 15, 15], [80, 50, 90, 60]]
+    assert [mask.sum().item() for mask in targets[0].masks] == [100, 100]
+    dataset = DetectionDataset(data, object_transform(AUGMENTATIONS["crop"], PLAIN), masks=True)
     for index in (1, 2):  # crowds only, nothing at all
         truth = dataset[SampleKey(0, index)].truth
         assert truth.boxes.shape == (0, 4)
         assert len(truth.labels) == len(truth.masks) == 0
     thin = write(tmp_path, [annotation(1, 1, [5, 5, 1, 1]), annotation(2, 1, [30, 5, 20, 20])])
     for name, count in (("smaller", 1), ("larger", 2)):
-        dataset = ObjectDataset(read(thin), object_transform(AUGMENTATIONS[name], PLAIN), masks=True)
+        dataset = DetectionDataset(read(thin), object_transform(AUGMENTATIONS[name], PLAIN), masks=True)
         assert len(dataset[SampleKey(0, 0)].truth.masks) == count
 
 
@@ -419,7 +413,7 @@ def test_odd_pictures(tmp_path: Path) -> None:
     Image.new("RGB", (WIDTH, HEIGHT)).save(data.images[1].file, exif=exif)
     Image.new("RGB", (WIDTH, HEIGHT + 1)).save(data.images[2].file)
     data.images[3].file.unlink()
-    dataset = ObjectDataset(data, preprocessing=PLAIN)
+    dataset = DetectionDataset(data, preprocessing=PLAIN)
     assert (dataset[SampleKey(0, 0)].image == 200).all()
     for index, message in [
         (1, r"2\.png: the picture is 60x90, the annotations are for 90x60: .*EXIF.*--on-corrupt skip"),
@@ -428,10 +422,10 @@ def test_odd_pictures(tmp_path: Path) -> None:
     ]:
         with pytest.raises(ImageReadError, match=message):
             dataset[SampleKey(0, index)]
-    sample = ObjectDataset(data, preprocessing=PLAIN, on_corrupt="skip")[SampleKey(0, 1)]
+    sample = DetectionDataset(data, preprocessing=PLAIN, on_corrupt="skip")[SampleKey(0, 1)]
     assert (sample.identity, [Path(name).name for name in sample.unreadable]) == (5, ["2.png", "3.png", "4.png"])
     with pytest.raises(ConfigError, match="a transform or a preprocessing"):
-        ObjectDataset(data)
+        DetectionDataset(data)
     data.images[4].file.write_bytes(b"\x89PNG\r\n\x1a\nbroken")
     findings = check_objects(data)
     names = [[Path(path).name for path in kind] for kind in (findings.wrong_sizes, findings.missing, findings.corrupt)]
@@ -506,7 +500,7 @@ def test_sheet_shows_every_class(tmp_path: Path) -> None:
 )
 def test_augmentation_refuses(wrong: dict[str, Any]) -> None:
     with pytest.raises(ConfigError, match=next(iter(wrong))):
-        ObjectAugmentation(**wrong)
+        DetectionAugmentation(**wrong)
 
 
 @pytest.mark.full

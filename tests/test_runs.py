@@ -17,12 +17,13 @@ from test_training import one_thread as one_thread
 import internimage as ii
 from internimage.cli.console import ConsoleReporter
 from internimage.cli.main import main, parse
-from internimage.data.labelled import estimate_images
+from internimage.data.formats.class_folders import estimate_images
 from internimage.drawing.canvas import ACCENT
 from internimage.drawing.curves import curve_charts
 from internimage.errors import ConfigError, MissingExtraError
-from internimage.training.config import TrainingConfig
-from internimage.training.defaults import default_settings, too_high
+from internimage.settings.training import TrainingConfig
+from internimage.tasks.classification.defaults import default_settings
+from internimage.training.defaults import too_high
 from internimage.training.recipes import TRAINING_RECIPES
 from internimage.training.trainer import Moment
 

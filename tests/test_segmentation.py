@@ -19,15 +19,15 @@ from internimage.errors import ConfigError
 from internimage.factory import ARCHITECTURES
 from internimage.images import FitPreprocessing, ImageSource
 from internimage.images.masks import UNKNOWN
-from internimage.layers import set_losses
-from internimage.layers.segmentation import Window
-from internimage.layers.set_losses import assign, match_masks
+from internimage.layers.queries import losses as set_losses
+from internimage.layers.queries.hungarian import assign, match_masks
 from internimage.models.mask2former import Mask2Former, Mask2FormerConfig, class_scores
 from internimage.models.segformer import SegFormer, SegFormerConfig
 from internimage.models.upernet import UperNet, UperNetConfig
 from internimage.recipes import get_recipe, list_models
-from internimage.results import Segmentation
-from internimage.tasks.segmentation import View, decode, look
+from internimage.results.segmentation import Segmentation
+from internimage.settings.views import Window
+from internimage.tasks.segmentation.task import View, decode, look
 from internimage.training.groups import parameter_rules
 
 DATA = dict(np.load(GOLDENS / "segmentation.npz", allow_pickle=False))
@@ -403,8 +403,8 @@ def test_upernet_on_flash_internimage(shared: Path) -> None:
 def test_upernet_from_a_picture_at_three_scales_and_mirrored(shared: Path) -> None:
     """The whole way from bytes to averaged probabilities, through the predictor."""
     from internimage.description import ModelDescription
-    from internimage.inference import Predictor
-    from internimage.inference.views import TestTimeAugmentation
+    from internimage.inference.predictor import Predictor
+    from internimage.settings.views import TestTimeAugmentation
 
     data = np.load(shared / "goldens/segmentation/upernet_t_tta.npz")
     model = upernet()

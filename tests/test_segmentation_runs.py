@@ -22,20 +22,20 @@ from internimage.backbones.config import InternImageConfig
 from internimage.checkpoints.layouts import from_ours
 from internimage.cli.main import parse
 from internimage.cli.train import Train, TrainSegmenter
-from internimage.data.region_augmentation import RegionAugmentation
 from internimage.drawing.objects import class_colour
 from internimage.errors import ConfigError, InternImageError, MissingExtraError, TrainingError
 from internimage.factory import convert_checkpoint, create_model, load_model, save_model
 from internimage.images import FitPreprocessing
-from internimage.layers.segmentation import Window
 from internimage.models.mask2former import Mask2FormerConfig
 from internimage.models.segformer import SegFormerConfig
 from internimage.models.upernet import UperNetConfig
-from internimage.results import Segmentation
-from internimage.tasks.segmentation import look
+from internimage.results.segmentation import Segmentation
+from internimage.settings.segmentation import SegmentationAugmentation
+from internimage.settings.training import RunConfig, TrainingConfig
+from internimage.settings.views import Window
+from internimage.tasks.segmentation.defaults import default_region_settings
+from internimage.tasks.segmentation.task import look
 from internimage.training import run as runs
-from internimage.training.config import RunConfig, TrainingConfig
-from internimage.training.defaults import default_region_settings
 from internimage.training.recipes import TRAINING_RECIPES
 from internimage.training.schedule import warmup_power
 from internimage.training.trainer import Trainer
@@ -95,7 +95,7 @@ def paint(root: Path, count: int = 6) -> Path:
 def prepare(data: Path, folder: Path, model: str = "small_upernet", **changes: Any) -> Trainer:
     AcceleratorState._reset_state(True)
     GradientState._reset_state()
-    augmentation = RegionAugmentation((64, 64), 64, 256, photometric=False)
+    augmentation = SegmentationAugmentation((64, 64), 64, 256, photometric=False)
     settings = {"data": str(data), "model": model, "training": SMALL, "augmentation": augmentation, **changes}
     return runs.start(RunConfig(**settings), folder, Silent(), cpu=True)[0]
 
@@ -383,7 +383,7 @@ def test_the_command_line_knows_segmenters_by_model_or_data(tmp_path: Path) -> N
     assert by_model.augmentation.crop == (64, 64)
     recipe = parse(["train", "--data", data, "--recipe", "upernet_internimage_t_512_160k_ade20k", "--flip", "0"])
     assert recipe.training == TRAINING_RECIPES["upernet_internimage_t_512_160k_ade20k"].training
-    assert recipe.augmentation == RegionAugmentation(flip=0)
+    assert recipe.augmentation == SegmentationAugmentation(flip=0)
     assert isinstance(parse(["train", "--data", "nowhere"]), Train)
     smaller = parse(
         ["train", "--data", data, "--recipe", "upernet_internimage_t_512x1024_160k_cityscapes", "--size=256"]
@@ -425,7 +425,7 @@ def test_published_schedules(shared: Path, name: str) -> None:
         assert Path(start).stem == recipe.init
         steps = {step["type"]: step for step in given["train_pipeline"]}
         short, long = sorted(steps["Resize"]["img_scale"])
-        assert recipe.augmentation == RegionAugmentation(
+        assert recipe.augmentation == SegmentationAugmentation(
             tuple(steps["RandomCrop"]["crop_size"]),
             short,
             long,

@@ -23,14 +23,15 @@ from torch import Tensor, nn
 
 import internimage as ii
 from internimage.checkpoints.layouts import from_ours
-from internimage.data.augmentation import Augmentation
-from internimage.data.dataset import EpochSampler, ImageDataset, SampleKey
+from internimage.data.dataset import EpochSampler, SampleKey
 from internimage.errors import ConfigError, ImageReadError, InterruptedRunError, TrainingError
+from internimage.metrics.accuracy import Accuracy
 from internimage.models.classifier import ImageClassifier
-from internimage.tasks.classification import Accuracy
+from internimage.settings.classification import ClassificationAugmentation
+from internimage.settings.training import TrainingConfig
+from internimage.tasks.classification.dataset import ClassificationDataset
 from internimage.training import run as runs
 from internimage.training import state as states
-from internimage.training.config import TrainingConfig
 from internimage.training.ema import MovingAverage
 from internimage.training.groups import parameter_groups, parameter_rules
 from internimage.training.schedule import warmup_cosine
@@ -385,7 +386,7 @@ def prepare(data: Path, folder: Path, **changes: Any) -> Trainer:
 
 def test_pictures_of_two_colours_are_learned_and_kept(tmp_path: Path) -> None:
     training = replace(SMALL, epochs=12, lr=2e-3, ema_decay=0.8)
-    mild = Augmentation(rand_augment=0, colour_jitter=0, mixup=0, cutmix=0, erasing=0)
+    mild = ClassificationAugmentation(rand_augment=0, colour_jitter=0, mixup=0, cutmix=0, erasing=0)
     trainer = prepare(paint(tmp_path / "data", COLOURS), tmp_path / "run", training=training, augmentation=mild)
     row = trainer.fit()
     assert row["top1"] == 1.0
@@ -443,7 +444,7 @@ def test_batches_do_not_depend_on_workers(tmp_path: Path) -> None:
         batches.append([batch.images for batch in trainer.loader])
     assert all(torch.equal(a, b) for a, b in zip(*batches, strict=True))
     dataset = trainer.loader.dataset
-    assert isinstance(dataset, ImageDataset)
+    assert isinstance(dataset, ClassificationDataset)
     state = torch.random.get_rng_state()
     assert torch.equal(dataset[SampleKey(3, 1)].image, dataset[SampleKey(3, 1)].image)
     assert not torch.equal(dataset[SampleKey(3, 1)].image, dataset[SampleKey(4, 1)].image)
@@ -458,7 +459,7 @@ def test_sampler_parts_are_disjoint_and_complete() -> None:
 
 def test_accuracy_equals_counting(tmp_path: Path) -> None:
     from internimage.images import ImageSource
-    from internimage.results import Classification
+    from internimage.results.classification import Classification
 
     rng = np.random.default_rng(0)
     probabilities = rng.dirichlet(np.ones(7), 50).astype(np.float32)

@@ -20,8 +20,8 @@ from internimage.cli.main import parse
 from internimage.cli.train import _learning_rate
 from internimage.errors import ConfigError
 from internimage.labels import imagenet1k_wnids, imagenet22k_to_1k
+from internimage.settings.training import TrainingConfig
 from internimage.training import run
-from internimage.training.config import TrainingConfig
 from internimage.training.recipes import TRAINING_RECIPES, TrainingRecipe
 from internimage.training.schedule import warmup_cosine
 

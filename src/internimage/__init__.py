@@ -6,7 +6,9 @@
 
     ii.list_models("*_1k_*")
     model = ii.create_model("internimage_t_1k_224", pretrained=True)
-    predict = ii.Predictor("internimage_t_1k_224")
+    result = ii.Predictor("mask_rcnn_internimage_t_fpn_3x_coco")("street.jpg")
+    run = ii.train("cells/", model="mask_rcnn_internimage_t_fpn_3x_coco", init="pretrained")
+    report = ii.evaluate("cells/", model=run.best, part="val")
 
 Importing this package imports nothing else; each public name is loaded when it is first used.
 """
@@ -17,42 +19,75 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from internimage import errors
     from internimage.factory import convert_checkpoint, create_model, load_model, save_model
-    from internimage.images import Preprocessing, read_image
-    from internimage.inference import Predictor
-    from internimage.layers.segmentation import Window
+    from internimage.images import FitPreprocessing, Preprocessing, read_image
+    from internimage.inference.evaluation import evaluate
+    from internimage.inference.features import extract_features
+    from internimage.inference.predictor import Predictor
     from internimage.recipes import get_recipe, list_models
+    from internimage.results.classification import Classification
+    from internimage.results.detections import Detections
+    from internimage.results.segmentation import Segmentation
+    from internimage.settings.training import TrainingConfig
+    from internimage.settings.views import TestTimeAugmentation, Window
+    from internimage.training.run import Run, resume, train
 
 __version__ = "0.1.0"
 
 _PUBLIC = {
-    "Predictor": "internimage.inference",
+    "Classification": "internimage.results.classification",
+    "Detections": "internimage.results.detections",
+    "FitPreprocessing": "internimage.images",
+    "Predictor": "internimage.inference.predictor",
     "Preprocessing": "internimage.images",
-    "Window": "internimage.layers.segmentation",
+    "Run": "internimage.training.run",
+    "Segmentation": "internimage.results.segmentation",
+    "TestTimeAugmentation": "internimage.settings.views",
+    "TrainingConfig": "internimage.settings.training",
+    "Window": "internimage.settings.views",
     "convert_checkpoint": "internimage.factory",
     "create_model": "internimage.factory",
+    "evaluate": "internimage.inference.evaluation",
+    "extract_features": "internimage.inference.features",
     "get_recipe": "internimage.recipes",
     "list_models": "internimage.recipes",
     "load_model": "internimage.factory",
     "read_image": "internimage.images",
+    "resume": "internimage.training.run",
     "save_model": "internimage.factory",
+    "train": "internimage.training.run",
 }
 
 __all__ = [
+    "Classification",
+    "Detections",
+    "FitPreprocessing",
     "Predictor",
     "Preprocessing",
+    "Run",
+    "Segmentation",
+    "TestTimeAugmentation",
+    "TrainingConfig",
     "Window",
     "convert_checkpoint",
     "create_model",
+    "errors",
+    "evaluate",
+    "extract_features",
     "get_recipe",
     "list_models",
     "load_model",
     "read_image",
+    "resume",
     "save_model",
+    "train",
 ]
 
 
 def __getattr__(name: str) -> Any:
+    if name == "errors":
+        return import_module("internimage.errors")
     if name in _PUBLIC:
         return getattr(import_module(_PUBLIC[name]), name)
     raise AttributeError(f"module 'internimage' has no attribute {name!r}")

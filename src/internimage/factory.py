@@ -1,4 +1,4 @@
-"""From a name to a model, from a model to a folder: the only place where a recipe becomes a module."""
+"""From a name or a configuration to a model, from a model to a folder: where a recipe becomes a module."""
 
 from __future__ import annotations
 
@@ -6,57 +6,28 @@ import dataclasses
 import os
 import warnings
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
 import torch
 from torch import nn
 
-from internimage.backbones.composite import CompositeBackbone, build_backbone
-from internimage.backbones.config import InternImageConfig, Operator
-from internimage.backbones.internimage import InternImage
+from internimage.backbones.config import Operator
 from internimage.checkpoints import convert, files, folder, hub, layouts, loading
-from internimage.checkpoints.layouts import Config
+from internimage.checkpoints.loading import ClassTensors
 from internimage.description import ModelDescription, ModelSource
 from internimage.errors import CheckpointMismatchError, ConfigError, DownloadError, UnknownModelError
 from internimage.labels import imagenet22k_to_1k, load_labels, load_palette
-from internimage.models.cascade_rcnn import CascadeRCNN, CascadeRCNNConfig
-from internimage.models.classifier import ClassifierConfig, ImageClassifier
-from internimage.models.dino import DINO, DINOConfig
-from internimage.models.mask2former import Mask2Former, Mask2FormerConfig
-from internimage.models.mask_rcnn import MaskRCNN, MaskRCNNConfig
-from internimage.models.segformer import SegFormer, SegFormerConfig
-from internimage.models.upernet import UperNet, UperNetConfig
-from internimage.recipes import get_recipe
+from internimage.recipes import Recipe, get_recipe
+from internimage.registry import ARCHITECTURES, architecture_of, resolve, task_spec
+from internimage.settings.plain import from_plain
 
 M = TypeVar("M", bound=nn.Module)
-
-
-@dataclass(frozen=True)
-class Architecture:
-    """A kind of model: its configuration and the module built from it."""
-
-    config: type[Any]
-    model: type[Any]
-
-
-ARCHITECTURES: dict[str, Architecture] = {
-    "image_classifier": Architecture(ClassifierConfig, ImageClassifier),
-    "mask_rcnn": Architecture(MaskRCNNConfig, MaskRCNN),
-    "cascade_rcnn": Architecture(CascadeRCNNConfig, CascadeRCNN),
-    "dino": Architecture(DINOConfig, DINO),
-    "upernet": Architecture(UperNetConfig, UperNet),
-    "segformer": Architecture(SegFormerConfig, SegFormer),
-    "mask2former": Architecture(Mask2FormerConfig, Mask2Former),
-    "internimage": Architecture(InternImageConfig, InternImage),
-}
-
 _BACKBONE_PREFIX = "backbone."
 
 
 def create_model(
-    name: str,
+    model: str | Any,
     *,
     pretrained: bool = False,
     checkpoint: str | os.PathLike[str] | None = None,
@@ -68,10 +39,11 @@ def create_model(
     device: str | torch.device | None = None,
     dtype: torch.dtype | None = None,
 ) -> nn.Module:
-    """Build a model by name, in evaluation mode.
+    """Build a model by name or from a configuration of one's own, in evaluation mode.
 
     Args:
-        name: a name of :func:`internimage.list_models`.
+        model: a name of :func:`internimage.list_models`, or a configuration such as
+            ``MaskRCNNConfig(backbone=InternImageConfig(...))``.
         pretrained: load the released weights, downloading them once.
         checkpoint: a file or folder to load instead: official ``.pth``, Hugging Face, safetensors or a folder of ours.
             Every tensor must be used and every parameter filled.
@@ -93,62 +65,74 @@ def create_model(
     Raises:
         UnknownModelError: no such name.
         CheckpointError: the weights cannot be read, fetched or fitted; the message lists the tensors.
-        ConfigError: options that contradict each other.
+        ConfigError: options that contradict each other, or a configuration of no architecture of this package.
     """
-    recipe = get_recipe(name)
-    if pretrained and checkpoint is not None:
-        raise ConfigError("pass either pretrained=True or checkpoint=, not both")
-    if features_only and (num_classes is not None or labels is not None):
-        raise ConfigError("features_only builds no classifier; leave num_classes and labels out")
-    if labels is not None and (labels != "imagenet1k" or num_classes is not None):
-        raise ConfigError("labels takes 'imagenet1k' alone and excludes num_classes")
-    if labels is not None and recipe.labels != "imagenet22k":
-        raise ConfigError(f"{name} has no 21,841-way classifier to reduce; leave labels out")
-    if num_classes is not None and (not isinstance(num_classes, int) or num_classes < 0):
-        raise ConfigError(f"num_classes is {num_classes!r}; expected an integer, 0 or more")
-    if num_classes == 0 and recipe.task != "classification":
-        raise ConfigError(f"num_classes is 0; {name} needs classes (features_only=True gives its backbone)")
-    path: Path | None = None
-    if pretrained:
-        if recipe.weights is None:
-            raise DownloadError(f"no weights were published for {name}; start from a checkpoint or from scratch")
-        path = hub.locate(recipe.weights)
-    elif checkpoint is not None:
-        path = Path(checkpoint).expanduser()
-    source = ModelSource(name, path.name, hub.cached_sha256(path)) if path else ModelSource(name)
-
-    recipe_config = recipe.config
+    recipe = get_recipe(model) if isinstance(model, str) else own_recipe(model)
+    _refuse_contradictions(recipe, pretrained, checkpoint, num_classes, labels, features_only)
+    path = _weights(recipe, pretrained, checkpoint)
+    source = ModelSource(recipe.name or None)
+    if path is not None:
+        source = dataclasses.replace(source, file=path.name, sha256=hub.cached_sha256(path))
+    config = recipe.config
     if operator is not None:
-        backbone_config = dataclasses.replace(recipe_config.backbone, operator=operator)
-        recipe_config = dataclasses.replace(recipe_config, backbone=backbone_config)
+        config = dataclasses.replace(config, backbone=dataclasses.replace(config.backbone, operator=operator))
     if features_only:
-        backbone = _build_backbone(recipe_config, path, device, dtype, out_indices)
+        backbone = _build_backbone(recipe.architecture, config, path, device, dtype, out_indices)
         backbone.description = ModelDescription("internimage", preprocessing=recipe.preprocessing, source=source)
         return backbone
-    classes = recipe.config.num_classes if num_classes is None else num_classes
-    config = dataclasses.replace(recipe_config, num_classes=classes)
-    model = _build_model(recipe.architecture, config, path, device, dtype, replace_classifier=num_classes is not None)
-    own_classes = classes == recipe.config.num_classes
-    names = _labels(recipe.labels, classes) if recipe.labels and own_classes else None
-    palette = load_palette(recipe.labels) if recipe.labels and own_classes else None
-    if path is not None and (path / folder.DESCRIPTION_FILE).is_file():  # a folder knows its own classes
-        own = folder.read_description(path)
-        if own.labels is not None and len(own.labels) == classes:
-            names, palette = own.labels, own.palette
+    if num_classes is not None:
+        config = dataclasses.replace(config, num_classes=num_classes)
+    built = _build_model(recipe.architecture, config, path, device, dtype, replace_classifier=num_classes is not None)
+    names, palette = _own_classes(recipe, config.num_classes, path)
     if labels is not None:
-        model.keep_classes(imagenet22k_to_1k())
+        built.keep_classes(imagenet22k_to_1k())
         names = load_labels(labels)
-    model.description = ModelDescription(
+    built.description = ModelDescription(
         recipe.architecture, preprocessing=recipe.preprocessing, labels=names, palette=palette, source=source
     )
-    return model
+    return built
+
+
+def own_recipe(config: Any, preprocessing: Any = None) -> Recipe:
+    """A recipe without a name for a configuration of one's own; ``preprocessing`` None is the task's usual one.
+
+    Raises:
+        ConfigError: no architecture of this package is configured so.
+    """
+    architecture = architecture_of(type(config))
+    task = ARCHITECTURES[architecture].task
+    if task is None:
+        raise ConfigError(f"a {type(config).__name__} is a backbone alone; put it into the configuration of a model")
+    usual = task_spec(task).preprocessing
+    return Recipe("", task, architecture, dataclasses.asdict(config), preprocessing or usual)
+
+
+def recipe_of(model: str | os.PathLike[str] | Mapping[str, Any]) -> Recipe:
+    """The recipe of a name, of a model folder (which is its weights), or of a description as plain data.
+
+    Raises:
+        UnknownModelError: no model is called so, and there is no such folder.
+        CheckpointReadError: the folder is damaged.
+    """
+    if isinstance(model, Mapping):
+        description, place = from_plain(ModelDescription, dict(model)), ""
+    elif (Path(model) / folder.DESCRIPTION_FILE).is_file():
+        description, place = folder.read_description(Path(model)), str(model)
+    else:
+        return get_recipe(str(model))
+    entry = _known(description, place or "the run")
+    if entry.task is None:
+        raise ConfigError(f"{place or 'the run'} holds a backbone alone; expected a whole model")
+    preprocessing = description.preprocessing or task_spec(entry.task).preprocessing
+    return Recipe(place, entry.task, description.architecture, description.config, preprocessing)
 
 
 def other_classes(name: str, checkpoint: str | os.PathLike[str]) -> int | None:
     """How many classes a file of weights tells apart, if not as many as the named model: None if as many."""
-    config = get_recipe(name).config
-    found = loading.classes_in(files.open_checkpoint(Path(checkpoint).expanduser()), config)
-    return found if found not in (0, config.num_classes) else None
+    recipe = get_recipe(name)
+    file = files.open_checkpoint(Path(checkpoint).expanduser())
+    found = _class_tensors(recipe.architecture).count(file, loading.names_in(file, recipe.config))
+    return found if found not in (0, recipe.config.num_classes) else None
 
 
 def load_model(
@@ -160,19 +144,16 @@ def load_model(
     """Load a folder written by :func:`save_model`, in evaluation mode; nothing but the folder is needed."""
     path = Path(path).expanduser()
     description = folder.read_description(path)
-    if description.architecture not in ARCHITECTURES:
-        raise CheckpointMismatchError(
-            f"{path} holds a {description.architecture!r}; this installation knows {', '.join(ARCHITECTURES)}"
-        )
-    architecture = ARCHITECTURES[description.architecture]
-    config = folder.from_plain(architecture.config, description.config)
+    entry = _known(description, path)
+    config = from_plain(resolve(entry.config), description.config)
     file = files.open_checkpoint(path)
     with torch.device("meta"):
-        model = architecture.model(config)
-    selected = loading.match(file, loading.names_in(file, config), loading.model_specs(model))
+        model = resolve(entry.model)(config)
+    classes = ClassTensors.of(model)
+    selected = loading.match(file, loading.names_in(file, config), loading.model_specs(model), classes=classes)
     loading.assign(model, file, selected, _device(device), dtype or torch.float32)
     model.description = description
-    return model.eval()
+    return model.eval()  # type: ignore[no-any-return]
 
 
 def save_model(
@@ -190,13 +171,14 @@ def save_model(
         weights: its state dict, where the model itself does not have all of it (as when it is sharded).
         labels: names of the outputs of a model whose classes are one's own.
     """
-    kinds = [name for name, kind in ARCHITECTURES.items() if isinstance(model, kind.model)]
-    if isinstance(model, CompositeBackbone):
-        raise ConfigError("a composite backbone is saved with the detector that it belongs to, not alone")
-    if not kinds:
-        raise ConfigError(f"cannot save a {type(model).__name__}; expected a model made by create_model")
+    try:
+        architecture = architecture_of(type(model))
+    except ConfigError:
+        raise ConfigError(
+            f"cannot save a {type(model).__name__}; expected a whole model or a plain backbone made by create_model"
+        ) from None
     config: Any = model.config
-    description: ModelDescription = model.description or ModelDescription(kinds[0])  # type: ignore[assignment]
+    description: ModelDescription = model.description or ModelDescription(architecture)  # type: ignore[assignment]
     classes = getattr(config, "num_classes", 0)  # a backbone alone has none
     if labels is not None and len(labels) != classes:
         raise ConfigError(f"{len(labels)} labels for a model with {classes} outputs")
@@ -226,9 +208,10 @@ def convert_checkpoint(
     source = Path(source).expanduser()
     file = files.open_checkpoint(source, ema=ema)
     description, config = _identify(source, name)
-    config = dataclasses.replace(config, num_classes=loading.classes_in(file, config))
+    found = _class_tensors(description.architecture).count(file, loading.names_in(file, config))
+    config = dataclasses.replace(config, num_classes=found)
     with torch.device("meta"):
-        expected = loading.model_specs(ARCHITECTURES[description.architecture].model(config))
+        expected = loading.model_specs(resolve(ARCHITECTURES[description.architecture].model)(config))
     selected = loading.match(file, loading.names_in(file, config), expected)
     tensors = {selected[theirs]: tensor for theirs, tensor in file.read(selected)}
     if description.labels is not None and len(description.labels) != config.num_classes:
@@ -239,14 +222,64 @@ def convert_checkpoint(
     )
 
 
-def _identify(source: Path, name: str | None) -> tuple[ModelDescription, Config]:
+def _refuse_contradictions(
+    recipe: Recipe,
+    pretrained: bool,
+    checkpoint: str | os.PathLike[str] | None,
+    num_classes: int | None,
+    labels: str | None,
+    features_only: bool,
+) -> None:
+    name = recipe.name or f"a {recipe.architecture} of your own"
+    if pretrained and checkpoint is not None:
+        raise ConfigError("pass either pretrained=True or checkpoint=, not both")
+    if features_only and (num_classes is not None or labels is not None):
+        raise ConfigError("features_only builds no classifier; leave num_classes and labels out")
+    if labels is not None and (labels != "imagenet1k" or num_classes is not None):
+        raise ConfigError("labels takes 'imagenet1k' alone and excludes num_classes")
+    if labels is not None and recipe.labels != "imagenet22k":
+        raise ConfigError(f"{name} has no 21,841-way classifier to reduce; leave labels out")
+    if num_classes is not None and (not isinstance(num_classes, int) or num_classes < 0):
+        raise ConfigError(f"num_classes is {num_classes!r}; expected an integer, 0 or more")
+    if num_classes == 0 and not task_spec(recipe.task).without_classes:
+        raise ConfigError(f"num_classes is 0; {name} needs classes (features_only=True gives its backbone)")
+
+
+def _weights(recipe: Recipe, pretrained: bool, checkpoint: str | os.PathLike[str] | None) -> Path | None:
+    """The file or folder to load, fetched if need be."""
+    if checkpoint is not None:
+        return Path(checkpoint).expanduser()
+    if not pretrained:
+        return None
+    if recipe.weights is None:
+        name = recipe.name or f"a {recipe.architecture} of your own"
+        raise DownloadError(f"no weights were published for {name}; start from a checkpoint or from scratch")
+    return hub.locate(recipe.weights)
+
+
+def _own_classes(
+    recipe: Recipe, classes: int, path: Path | None
+) -> tuple[tuple[str, ...] | None, tuple[tuple[int, int, int], ...] | None]:
+    """Names and colours of a model's outputs: the recipe's, or those of a folder that the weights are from."""
+    names = palette = None
+    if recipe.labels and classes == recipe.config.num_classes:
+        names, palette = _labels(recipe.labels, classes), load_palette(recipe.labels)
+    if path is not None and (path / folder.DESCRIPTION_FILE).is_file():
+        own = folder.read_description(path)
+        if own.labels is not None and len(own.labels) == classes:
+            names, palette = own.labels, own.palette
+    return names, palette
+
+
+def _identify(source: Path, name: str | None) -> tuple[ModelDescription, Any]:
     """What model a file holds: by the name given, by its ``model.json``, or by its own name."""
     place = source if source.is_dir() else source.parent
     if name is None and (place / folder.DESCRIPTION_FILE).is_file():
         description = folder.read_description(place)
-        if description.architecture not in ARCHITECTURES or description.architecture == "internimage":
+        entry = ARCHITECTURES.get(description.architecture)
+        if entry is None or entry.task is None:
             raise ConfigError(f"{source} holds a {description.architecture}; only whole models have other layouts")
-        return description, folder.from_plain(ARCHITECTURES[description.architecture].config, description.config)
+        return description, from_plain(resolve(entry.config), description.config)
     name = name or (source.name if source.is_dir() else source.stem)
     try:
         recipe = get_recipe(name)
@@ -260,27 +293,40 @@ def _identify(source: Path, name: str | None) -> tuple[ModelDescription, Config]
     ), recipe.config
 
 
+def _known(description: ModelDescription, place: str | Path) -> Any:
+    """Where the architecture of a model folder lives."""
+    if description.architecture not in ARCHITECTURES:
+        raise CheckpointMismatchError(
+            f"{place} holds a {description.architecture!r}; this installation knows {', '.join(ARCHITECTURES)}"
+        )
+    return ARCHITECTURES[description.architecture]
+
+
 def _labels(name: str, classes: int) -> tuple[str, ...]:
     """Names of a model's outputs; those beyond the label set are unused."""
     names = load_labels(name)
     return (*names, *(f"unused {index}" for index in range(len(names), classes)))
 
 
+def _class_tensors(architecture: str) -> ClassTensors:
+    return ClassTensors.of(resolve(ARCHITECTURES[architecture].model))
+
+
 def _build_model(
     architecture: str,
-    config: Config,
+    config: Any,
     path: Path | None,
     device: str | torch.device | None,
     dtype: torch.dtype | None,
     *,
     replace_classifier: bool = False,
 ) -> Any:
-    build = ARCHITECTURES[architecture].model
+    build = resolve(ARCHITECTURES[architecture].model)
     if path is None:
         return _on(build(config), device, dtype)
-    file = files.open_checkpoint(path)
+    file, tensors = files.open_checkpoint(path), ClassTensors.of(build)
     mapping = loading.names_in(file, config)
-    classes = loading.classes_in(file, config)
+    classes = tensors.count(file, mapping)
     anew = replace_classifier and classes != config.num_classes
     with torch.device("meta"):
         model = build(config)
@@ -288,10 +334,10 @@ def _build_model(
     unused: list[str] = []
     absent: list[str] = []
     if anew:
-        unused = [ours for ours in mapping.values() if _depends_on_classes(ours)]
+        unused = [ours for ours in mapping.values() if tensors.useless(ours)]
         found = {ours: file.specs[theirs].shape for theirs, ours in mapping.items()}
-        absent = [ours for ours in specs if loading.is_class_tensor(ours) and found.get(ours) != specs[ours].shape]
-    selected = loading.match(file, mapping, specs, unused=unused, absent=absent)
+        absent = [ours for ours in specs if tensors.include(ours) and found.get(ours) != specs[ours].shape]
+    selected = loading.match(file, mapping, specs, unused=unused, absent=absent, classes=tensors)
     loading.assign(model, file, selected, _device(device), dtype or torch.float32)
     if anew and config.num_classes:
         model.reset_classifier(config.num_classes)
@@ -303,27 +349,23 @@ def _build_model(
     return model.eval()
 
 
-def _depends_on_classes(name: str) -> bool:
-    """Whether a tensor is of no use with other classes; without a classifier, neither is a metadata head."""
-    return loading.is_class_tensor(name) or name.startswith("metadata_head.")
-
-
 def _build_backbone(
-    config: Config,
+    architecture: str,
+    config: Any,
     path: Path | None,
     device: str | torch.device | None,
     dtype: torch.dtype | None,
     out_indices: Sequence[int],
-) -> InternImage | CompositeBackbone:
+) -> Any:
     """The backbone of a model, from a file of the whole model or of the backbone alone."""
-    composite = config.composite if isinstance(config, DINOConfig) else None
+    build = resolve(ARCHITECTURES[architecture].model).build_backbone
     if path is None:
-        return _on(build_backbone(config.backbone, composite, out_indices), device, dtype)
+        return _on(build(config, out_indices), device, dtype)
     file = files.open_checkpoint(path)
     mapping = loading.names_in(file, config)
     head = [ours for ours in mapping.values() if not ours.startswith(_BACKBONE_PREFIX)]
     with torch.device("meta"):
-        model = build_backbone(config.backbone, composite, out_indices)
+        model = build(config, out_indices)
     expected = {_BACKBONE_PREFIX + name: spec for name, spec in loading.model_specs(model).items()}
     selected = loading.match(file, mapping, expected, unused=head)
     selected = {theirs: ours.removeprefix(_BACKBONE_PREFIX) for theirs, ours in selected.items()}

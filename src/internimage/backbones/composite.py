@@ -115,6 +115,22 @@ class CompositeBackbone(nn.Module):
         for branch in self._branches():
             branch.load_state_dict({name: state[name] for name in branch.state_dict() if name in state}, strict=False)
 
+    def backbones(self) -> dict[str, InternImage]:
+        """The branches; see :meth:`internimage.models.model.Model.backbones`."""
+        return {f"branches.{number}.": branch for number, branch in enumerate(self._branches())}
+
+    def layer_prefixes(self) -> list[tuple[str, ...]]:
+        """As :meth:`InternImage.layer_prefixes`, all branches side by side."""
+        parts = [
+            [tuple(f"{prefix}{name}" for name in layer) for layer in branch.layer_prefixes()]
+            for prefix, branch in self.backbones().items()
+        ]
+        return [tuple(name for one in layer for name in one) for layer in zip(*parts, strict=True)]
+
+    def shardable(self) -> list[nn.Module]:
+        """The blocks of all branches."""
+        return [block for branch in self._branches() for block in branch.shardable()]
+
     def set_drop_path_rate(self, rate: float) -> None:
         """See :meth:`InternImage.set_drop_path_rate`; all branches alike."""
         for branch in self._branches():

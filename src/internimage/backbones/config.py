@@ -110,6 +110,11 @@ class InternImageConfig:
         return own == others
 
     @property
+    def backbone(self) -> InternImageConfig:
+        """Itself: a backbone alone is asked for its backbone as every model is."""
+        return self
+
+    @property
     def stage_channels(self) -> tuple[int, ...]:
         return tuple(self.channels * 2**stage for stage in range(len(self.depths)))
 

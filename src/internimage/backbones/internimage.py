@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -147,6 +148,9 @@ class InternImage(nn.Module):
     """
 
     description: ModelDescription | None = None
+    class_tensors: ClassVar[tuple[str, ...]] = ()
+    classifier_parts: ClassVar[tuple[str, ...]] = ()
+    background: ClassVar[int] = 0
 
     def __init__(
         self, config: InternImageConfig, out_indices: Sequence[int] = (0, 1, 2, 3), *, with_stem: bool = True
@@ -198,6 +202,32 @@ class InternImage(nn.Module):
             if stage.downsample is not None and index < self.out_indices[-1]:
                 x = stage.downsample(x)
         return maps
+
+    def backbones(self) -> dict[str, InternImage]:
+        """This network, under the empty prefix; see :meth:`internimage.models.model.Model.backbones`."""
+        return {"": self}
+
+    def layer_prefixes(self) -> list[tuple[str, ...]]:
+        """Prefixes of the parameters of each block, in order.
+
+        The stem goes with the first block, what stands between two stages with the first block of the second, an extra
+        norm with the block before it.
+        """
+        layers: list[list[str]] = []
+        between: list[str] = ["stem."]
+        for number, stage in enumerate(self._stages()):
+            for block in range(len(stage.blocks)):
+                layers.append([f"stages.{number}.blocks.{block}.", *between])
+                between = []
+                if block in stage.post_norm_blocks:
+                    layers[-1].append(f"stages.{number}.post_norms.{stage.post_norm_blocks.index(block)}.")
+            between = [f"stages.{number}.norm.", f"stages.{number}.downsample."]
+        layers[-1] += between
+        return [tuple(layer) for layer in layers]
+
+    def shardable(self) -> list[nn.Module]:
+        """The blocks."""
+        return [block for stage in self._stages() for block in stage.blocks]
 
     def set_drop_path_rate(self, rate: float) -> None:
         """Stochastic depth for training: rates rise linearly over the blocks from 0 to ``rate``."""

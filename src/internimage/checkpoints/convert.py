@@ -10,17 +10,15 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from internimage.backbones.config import InternImageConfig
 from internimage.checkpoints.folder import (
     WEIGHTS_FILE,
     write_folder,
     write_safetensors,
     written_aside,
 )
-from internimage.checkpoints.layouts import Layout, ModelConfig, from_ours
+from internimage.checkpoints.layouts import Layout, from_ours, names_of
 from internimage.description import ModelDescription
 from internimage.errors import ConfigError
-from internimage.images import Preprocessing
 from internimage.models.classifier import ClassifierConfig
 
 # The repository whose modelling code transformers is to fetch; it is the same in all published ones.
@@ -32,7 +30,7 @@ def write_layout(
     target: Path,
     layout: Layout,
     tensors: Mapping[str, Tensor],
-    config: ModelConfig,
+    config: Any,
     description: ModelDescription,
 ) -> Path:
     """Write tensors, given by our names, to ``target`` in ``layout``; return the path written.
@@ -47,7 +45,7 @@ def write_layout(
         raise ConfigError(f"the {layout} layout is a folder; {target} looks like a file")
     if layout == "ours":
         return write_folder(target, tensors, description)
-    backbone = config if isinstance(config, InternImageConfig) else config.backbone
+    names_there, backbone = names_of(config), config.backbone
     if backbone.layer == "dcnv3" and not backbone.mask_softmax:  # every reader of those files would apply the softmax
         raise ConfigError(f"the {layout} layout cannot say that a model's masks have no softmax; write the layout ours")
     names = from_ours(tensors, layout, config)
@@ -56,12 +54,10 @@ def write_layout(
         target.parent.mkdir(parents=True, exist_ok=True)
         with written_aside(target) as aside:
             state = {name: tensor.clone() for name, tensor in renamed.items()}
-            if isinstance(config, ClassifierConfig | InternImageConfig):
-                torch.save({"model": state}, aside)
-            else:
-                torch.save({"meta": {"CLASSES": description.labels}, "state_dict": state}, aside)
+            classes = {"meta": {"CLASSES": description.labels}} if names_there.key == "state_dict" else {}
+            torch.save({**classes, names_there.key: state}, aside)
         return target
-    if not isinstance(config, ClassifierConfig) or config.backbone.layer == "dcnv4":
+    if not names_there.hugging_face or backbone.layer == "dcnv4":
         raise ConfigError("the hf layout is for classifiers with DCNv3; write the layout official or ours")
     target.mkdir(parents=True, exist_ok=True)
     with (
@@ -122,8 +118,8 @@ def _hf_config(config: ClassifierConfig, description: ModelDescription) -> dict[
 
 
 def _hf_preprocessor(description: ModelDescription) -> dict[str, Any]:
-    preprocessing = description.preprocessing
-    if not isinstance(preprocessing, Preprocessing):
+    preprocessing: Any = description.preprocessing
+    if preprocessing is None:
         return {}
     return {
         "feature_extractor_type": "CLIPFeatureExtractor",

@@ -9,18 +9,17 @@ import dataclasses
 import json
 import os
 import shutil
-import types
-import typing
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from safetensors import SafetensorError
 from torch import Tensor
 
 from internimage.description import ModelDescription
 from internimage.errors import CheckpointReadError, CheckpointWriteError, ConfigError
+from internimage.settings.plain import from_plain
 
 SCHEMA_VERSION = 1
 WEIGHTS_FILE = "model.safetensors"
@@ -63,53 +62,6 @@ def read_description(folder: str | Path) -> ModelDescription:
         return from_plain(ModelDescription, content)
     except ConfigError as error:
         raise CheckpointReadError(f"{path}: {error}") from error
-
-
-def from_plain(kind: type[T], data: Any) -> T:
-    """Build a dataclass from plain JSON data; unknown, missing and mistyped fields raise :class:`ConfigError`."""
-    return typing.cast(T, _convert(kind, data, kind.__name__))
-
-
-def _convert(kind: Any, data: Any, where: str) -> Any:
-    origin, arguments = typing.get_origin(kind), typing.get_args(kind)
-    if kind is Any:
-        return data
-    if origin in (typing.Union, types.UnionType):
-        if data is None and type(None) in arguments:
-            return None
-        kinds = [kind for kind in arguments if kind is not type(None)]
-        if isinstance(data, dict):  # of several dataclasses the one that has such fields
-            fits = (kind for kind in kinds if set(data) <= set(getattr(kind, "__dataclass_fields__", ())))
-            return _convert(next(fits, kinds[0]), data, where)
-        return _convert(kinds[0], data, where)
-    if origin is typing.Literal:
-        if data in arguments:
-            return data
-    elif origin is tuple and isinstance(data, list | tuple):
-        if arguments[-1] is Ellipsis:
-            return tuple(_convert(arguments[0], value, where) for value in data)
-        if len(data) == len(arguments):
-            return tuple(_convert(a, value, where) for a, value in zip(arguments, data, strict=True))
-    elif origin is dict and isinstance(data, dict):
-        return data
-    elif origin is list and isinstance(data, list):
-        return [_convert(arguments[0], value, where) for value in data]
-    elif dataclasses.is_dataclass(kind) and isinstance(data, dict):
-        hints = typing.get_type_hints(kind)
-        unknown = sorted(set(data) - set(hints))
-        if unknown:
-            raise ConfigError(f"{where} has an unknown field {unknown[0]!r}; known: {', '.join(hints)}")
-        try:
-            return typing.cast(Any, kind)(
-                **{name: _convert(hints[name], value, f"{where}.{name}") for name, value in data.items()}
-            )
-        except TypeError as error:
-            raise ConfigError(f"{where}: {error}") from error
-    elif kind is float and isinstance(data, int | float) and not isinstance(data, bool):
-        return float(data)
-    elif isinstance(kind, type) and isinstance(data, kind) and not (kind is int and isinstance(data, bool)):
-        return data
-    raise ConfigError(f"{where} is {data!r}; expected {kind}")
 
 
 @contextmanager

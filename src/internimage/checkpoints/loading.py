@@ -4,19 +4,63 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass
+from functools import cache
+from typing import Any
 
 import torch
 from torch import nn
 
 from internimage.checkpoints.files import TensorFile, TensorSpec, batches
-from internimage.checkpoints.layouts import ModelConfig, layout_of, second_copies, to_ours
+from internimage.checkpoints.layouts import layout_of, second_copies, to_ours
 from internimage.errors import CheckpointMismatchError
 
 _LISTED = 6
-_CLASS_TENSOR = re.compile(
-    r"((auxiliary\.|query_)?classifier|classifiers\.\d+|label_embedding|metadata_head\.fc|box_heads?(\.\d+)?\.(classifier|regressor)|mask_heads?(\.\d+)?\.logits)\.(weight|bias)"
-)
-_FIRST_CLASSIFIER = re.compile(r"((?P<background>box_heads?(\.0)?\.|query_)?classifier|classifiers\.0)\.weight")
+
+
+@dataclass(frozen=True)
+class ClassTensors:
+    """Which tensors of an architecture depend on the classes, as :class:`internimage.models.model.Model` declares it.
+
+    Attributes:
+        patterns: see ``Model.class_tensors``.
+        background: see ``Model.background``.
+        parts: see ``Model.classifier_parts``.
+    """
+
+    patterns: tuple[str, ...]
+    background: int = 0
+    parts: tuple[str, ...] = ()
+
+    @classmethod
+    def of(cls, model: Any) -> ClassTensors:
+        """As a module, or its class, declares them."""
+        return cls(model.class_tensors, model.background, model.classifier_parts)
+
+    def useless(self, name: str) -> bool:
+        """Whether a tensor is of no use with other classes or without a classifier."""
+        return any(_matches(pattern, name) for pattern in (*self.patterns, *self.parts))
+
+    def include(self, name: str) -> bool:
+        """Whether one of our names stands for such a tensor."""
+        return any(_matches(pattern, name) for pattern in self.patterns)
+
+    def count(self, file: TensorFile, mapping: Mapping[str, str]) -> int:
+        """Classes that a file tells apart, background aside; 0 if it has no classifier."""
+        first = self.patterns[0].removesuffix("*") + "weight" if self.patterns else ""
+        for theirs, ours in mapping.items():
+            if _matches(first, ours):
+                return file.specs[theirs].shape[0] - self.background
+        return 0
+
+
+@cache
+def _expression(pattern: str) -> re.Pattern[str]:
+    return re.compile(re.escape(pattern).replace(r"\#", r"\d+").replace(r"\*", ".+"))
+
+
+def _matches(pattern: str, name: str) -> bool:
+    return _expression(pattern).fullmatch(name) is not None
 
 
 def model_specs(model: nn.Module) -> dict[str, TensorSpec]:
@@ -24,7 +68,7 @@ def model_specs(model: nn.Module) -> dict[str, TensorSpec]:
     return {name: TensorSpec(tuple(t.shape), t.dtype) for name, t in model.state_dict().items()}
 
 
-def names_in(file: TensorFile, config: ModelConfig) -> dict[str, str]:
+def names_in(file: TensorFile, config: Any) -> dict[str, str]:
     """Our name of every tensor of ``file`` that is part of such a model."""
     return to_ours(file.specs, layout_of(file.specs), config)
 
@@ -36,6 +80,7 @@ def match(
     *,
     unused: Collection[str] = (),
     absent: Collection[str] = (),
+    classes: ClassTensors | None = None,
 ) -> dict[str, str]:
     """Select the tensors of ``file`` that fill a model.
 
@@ -45,6 +90,7 @@ def match(
         expected: what the model holds, by our names.
         unused: names (ours) that the file may hold in vain: a head, for a model without it.
         absent: names (ours) that the file need not hold: a classifier that starts anew.
+        classes: which tensors depend on the classes, for the message.
 
     Returns:
         Name in the file -> our name, in the model's order.
@@ -74,10 +120,10 @@ def match(
     ]
     if problems:
         hint = _hint(file.specs, expected, missing, selected)
-        classes = _classes(file, mapping)
-        if classes and not missing and not leftover:
-            only_head = all(is_class_tensor(mapping[text.split(" is ")[0]]) for text in reshaped)
-            hint = f"the file has {classes} classes: pass num_classes={classes}" if only_head else hint
+        found_classes = classes.count(file, mapping) if classes else 0
+        if classes and found_classes and not missing and not leftover:
+            only_head = all(classes.include(mapping[text.split(" is ")[0]]) for text in reshaped)
+            hint = f"the file has {found_classes} classes: pass num_classes={found_classes}" if only_head else hint
         raise CheckpointMismatchError(f"{file.path} does not fit the model: {'; '.join(problems)}; {hint}")
     return selected
 
@@ -95,23 +141,6 @@ def _hint(names: Iterable[str], expected: Iterable[str], missing: Collection[str
     if missing and all(name.startswith("mask_head.") for name in missing):
         return "the file is of a detector that finds boxes alone: load_model or Predictor take its model folder"
     return "check that the name belongs to the file"
-
-
-def classes_in(file: TensorFile, config: ModelConfig) -> int:
-    """Classes that a file tells apart, background aside; 0 if it has no classifier."""
-    return _classes(file, names_in(file, config))
-
-
-def _classes(file: TensorFile, mapping: Mapping[str, str]) -> int:
-    for theirs, ours in mapping.items():
-        if found := _FIRST_CLASSIFIER.fullmatch(ours):
-            return file.specs[theirs].shape[0] - (found["background"] is not None)
-    return 0
-
-
-def is_class_tensor(name: str) -> bool:
-    """Whether one of our names stands for a tensor that depends on the classes."""
-    return _CLASS_TENSOR.fullmatch(name) is not None
 
 
 def assign(

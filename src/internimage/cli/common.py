@@ -13,8 +13,8 @@ from tyro.conf import Positional, arg
 if TYPE_CHECKING:
     import torch
 
-    from internimage.inference import Predictor
-    from internimage.inference.views import TestTimeAugmentation
+    from internimage.inference.predictor import Predictor
+    from internimage.settings.views import TestTimeAugmentation
 
 T = TypeVar("T")
 
@@ -53,7 +53,7 @@ class ModelOptions:
 
     def predictor(self, augmentation: TestTimeAugmentation | None = None) -> Predictor:
         """The model behind :class:`internimage.Predictor`."""
-        from internimage.inference import Predictor
+        from internimage.inference.predictor import Predictor
 
         return Predictor(
             self.name,
@@ -69,7 +69,7 @@ class ModelOptions:
 def augmentation(wanted: bool, sides: tuple[int, ...]) -> TestTimeAugmentation | None:
     """What ``--tta`` and ``--tta-sides`` ask for."""
     from internimage.errors import ConfigError
-    from internimage.inference.views import TestTimeAugmentation
+    from internimage.settings.views import TestTimeAugmentation
 
     if sides and not wanted:
         raise ConfigError("--tta-sides belongs to --tta")

@@ -24,11 +24,11 @@ class Demo:
             cell_sheet,
             covered_share,
             found_classes,
+            mask_sheet,
             predict_cells,
             predict_photos,
             predict_regions,
             prediction_sheet,
-            region_sheet,
             stack,
         )
 
@@ -52,7 +52,7 @@ class Demo:
         for share, segmented in regions:
             name = Path(segmented.source.name).name
             print(f"  nuclei cover {covered_share(segmented):.1%} of {name}, labelled {share:.1%}")
-        sheets.append(region_sheet(regions))
+        sheets.append(mask_sheet(regions))
         self.output.parent.mkdir(parents=True, exist_ok=True)
         stack(sheets).save(self.output)
         print(f"look at {self.output.resolve()}")

@@ -19,13 +19,13 @@ from internimage.cli.evaluate import Evaluate
 from internimage.cli.features import Features
 from internimage.cli.models import Models
 from internimage.cli.predict import Predict
-from internimage.cli.train import AnyTrain, Train, train_command
+from internimage.cli.train import Train, train_command
 from internimage.errors import InternImageError
 
 
 def _commands(arguments: list[str]) -> Any:
     """All commands.  What ``train`` takes, and its defaults, depend on the model and the data that it is given."""
-    command: AnyTrain = Train()
+    command = Train()
     if arguments[:1] == ["train"]:
         command = train_command(partial(_value_of, arguments))
     train = subcommand("train", default=command)
@@ -52,8 +52,27 @@ def _value_of(arguments: list[str], option: str) -> str | None:
     return None
 
 
+def _present_spelling(arguments: list[str]) -> list[str]:
+    """Options under the names that they had before, with a warning; for one release."""
+    if arguments[:1] == ["predict"]:
+        renamed = {"--score": "--score-threshold"}
+    elif arguments[:1] == ["train"]:
+        renamed = {"--cpu": "--device=cpu"}
+    else:
+        return arguments
+    spelled = []
+    for argument in arguments:
+        option, equals, value = argument.partition("=")
+        if option in renamed:
+            print(f"internimage: {option} is now called {renamed[option].replace('=', ' ')}", file=sys.stderr)
+            argument = f"{renamed[option]}{equals}{value}"
+        spelled.append(argument)
+    return spelled
+
+
 def parse(arguments: list[str]) -> Any:
     """The command that the arguments describe; wrong usage exits with status 2."""
+    arguments = _present_spelling(arguments)
     return tyro.cli(
         _commands(arguments),
         prog="internimage",

@@ -7,16 +7,11 @@ import json
 import sys
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated
 
 from tyro.conf import FlagCreatePairsOff, arg
 
 from internimage.cli.common import Images, ModelOptions, augmentation, progress, report_failures
-
-if TYPE_CHECKING:
-    from internimage.results import Classification, Detections, Segmentation
-
-_DRAWN = ".predicted.png"
 
 
 @dataclass(frozen=True)
@@ -40,7 +35,7 @@ class Predict:
     model: ModelOptions = field(default_factory=ModelOptions)
     topk: int = 5
     """Classifiers: classes to print for each image."""
-    score: float = 0.3
+    score_threshold: float = 0.3
     """Detectors: least score of the objects that are printed and drawn, from 0.05 on."""
     tta: FlagCreatePairsOff[bool] = False
     """Detectors and segmenters: look at each picture mirrored too, and at --tta-sides; slower and more exact."""
@@ -57,99 +52,50 @@ class Predict:
     def run(self) -> int:
         from internimage.errors import ConfigError, ImageReadError
         from internimage.images import list_images
-        from internimage.inference.views import Detector, Segmenter
-        from internimage.results import Classification, Segmentation
+        from internimage.settings.views import DisplayOptions
 
         if self.json and self.csv:
             raise ConfigError("choose one of --json and --csv")
-        if self.topk < 1:
-            raise ConfigError(f"--topk is {self.topk}; expected at least 1")
-        if not 0 <= self.score <= 1:
-            raise ConfigError(f"--score is {self.score}; expected 0 to 1")
+        shown = DisplayOptions(self.topk, self.score_threshold)
         if not self.images:
             raise ConfigError("no image given; name files, folders, URLs or quoted patterns")
         sources = list_images(list(self.images))
         predictor = self.model.predictor(augmentation(self.tta, self.tta_sides))
+        spec = predictor.spec
         if self.save:
             self.save.mkdir(parents=True, exist_ok=True)
             if any(Path(image).is_dir() and self.save.samefile(image) for image in self.images):
                 raise ConfigError(f"--save {self.save} is the folder of the images; choose another for the results")
         writer = csv.writer(sys.stdout)
         if self.csv:
-            more: tuple[str, ...] = ("x1", "y1", "x2", "y2") if isinstance(predictor.model, Detector) else ()
-            more = ("pixels", "share") if isinstance(predictor.model, Segmenter) else more
-            writer.writerow(("image", "rank", "index", "label", "score", *more))
+            writer.writerow(("image", "rank", "index", "label", "score", *spec.columns))
         failures: list[str] = []
         names: set[str] = set()
-        stream = predictor.stream(sources)
-        for source, result in progress(stream, len(sources), "predicting"):
+        for source, result in progress(predictor.stream(sources), len(sources), "predicting"):
             if isinstance(result, ImageReadError):
                 failures.append(source.name)
                 print(f"internimage: {result}", file=sys.stderr)
                 continue
-            if isinstance(result, Classification):
-                self._print_classes(result, writer)
-            elif isinstance(result, Segmentation):
-                self._print_regions(result, writer)
+            if self.json:
+                print(json.dumps(spec.to_dict(result, shown), ensure_ascii=False))
+            elif self.csv:
+                writer.writerows((source.name, *row) for row in spec.rows(result, shown))
             else:
-                self._print_objects(result.filter(self.score), writer)
+                print(spec.text(result, shown))
             if self.save:
-                target = self.save / _free_name(Path(source.name).stem, names)
-                if isinstance(result, Segmentation):
-                    result.draw().save(target)
-                    result.to_png().save(target.with_name(target.name.removesuffix(_DRAWN) + ".classes.png"))
-                else:
-                    chosen = self.topk if isinstance(result, Classification) else self.score
-                    result.draw(chosen).save(target)  # type: ignore[arg-type]
+                stem = _free_name(Path(source.name).stem, names)
+                for end, picture in spec.pictures(result, shown).items():
+                    picture.save(self.save / f"{stem}{end}")
         if self.save and len(failures) < len(sources):
             print(f"annotated pictures: {self.save}", file=sys.stderr)
         return report_failures(failures, len(sources))
 
-    def _print_classes(self, result: Classification, writer: Any) -> None:
-        if self.json:
-            print(json.dumps(result.to_dict(self.topk), ensure_ascii=False))
-        elif self.csv:
-            for rank, scored in enumerate(result.top(self.topk), 1):
-                writer.writerow((result.source.name, rank, scored.index, scored.label, f"{scored.score:.6f}"))
-        else:
-            print(result.source.name)
-            for scored in result.top(self.topk):
-                print(f"  {scored.score:6.1%}  {scored.label}")
-
-    def _print_regions(self, result: Segmentation, writer: Any) -> None:
-        if self.json:
-            print(json.dumps(result.to_dict(), ensure_ascii=False))
-            return
-        if not self.csv:
-            print(result.source.name)
-        for rank, one in enumerate(result.regions(), 1):
-            if self.csv:
-                score = f"{one.confidence:.6f}"
-                writer.writerow((result.source.name, rank, one.index, one.label, score, one.pixels, f"{one.share:.6f}"))
-            else:
-                print(f"  {one.share:6.1%}  {one.label}")
-
-    def _print_objects(self, result: Detections, writer: Any) -> None:
-        if self.json:
-            print(json.dumps(result.to_dict(), ensure_ascii=False))
-            return
-        if not self.csv:
-            print(f"{result.source.name}: {len(result)} object{'' if len(result) == 1 else 's'}")
-        for i in range(len(result)):
-            box, score = [f"{value:.1f}" for value in result.boxes[i]], float(result.scores[i])
-            if self.csv:
-                writer.writerow(
-                    (result.source.name, i + 1, int(result.labels[i]), result.name(i), f"{score:.6f}", *box)
-                )
-            else:
-                print(f"  {score:6.1%}  {result.name(i)}  ({', '.join(box)})")
-
 
 def _free_name(stem: str, taken: set[str]) -> str:
-    """A file name for an annotated picture that this run has not used yet."""
-    name, number = f"{stem}{_DRAWN}", 1
+    """The start of a file's name that this run has not used yet."""
+    name, number = stem, 1
     while name in taken:
         number += 1
-        name = f"{stem}.{number}{_DRAWN}"
+        name = f"{stem}.{number}"
     taken.add(name)
     return name

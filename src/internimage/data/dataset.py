@@ -11,14 +11,13 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Generic, Literal, TypeVar
+from typing import Any, Generic, Literal, TypeVar
 
 import torch
 from PIL import Image
-from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
-from internimage.data.samples import HasFile, LabelledImage, LabelledImages, TimeAndPlace
+from internimage.data.samples import HasFile, Measured, Part
 from internimage.errors import ImageReadError
 from internimage.images import ImageSource
 
@@ -33,25 +32,6 @@ class SampleKey:
 
     epoch: int
     index: int
-
-
-@dataclass(frozen=True)
-class Sample:
-    """One labelled image, ready for a batch.
-
-    Attributes:
-        image: (3, H, W) float32, normalised.
-        label: class number.
-        source: the file.
-        unreadable: files that could not be read and that this sample stands in for.
-        taken: when and where, if the data tells.
-    """
-
-    image: Tensor
-    label: int
-    source: ImageSource
-    unreadable: tuple[str, ...] = ()
-    taken: TimeAndPlace | None = None
 
 
 class PictureDataset(Dataset[Result], Generic[Entry, Result]):
@@ -96,10 +76,8 @@ class PictureDataset(Dataset[Result], Generic[Entry, Result]):
         """
 
         def readable(index: int) -> bool:
-            entry = self.entries[index]
-            source = ImageSource(str(entry.file), entry.file)
             try:
-                self.prepare(entry, source, source.read(), ())
+                self.load(self.entries[index])
             except ImageReadError:
                 return False
             return True
@@ -112,35 +90,55 @@ class PictureDataset(Dataset[Result], Generic[Entry, Result]):
         self.entries = [entry for entry, keep in zip(self.entries, kept, strict=True) if keep]
         return left_out
 
+    def load(self, entry: Entry) -> Result:
+        """The sample of one entry, without random numbers of its own.
+
+        Raises:
+            ImageReadError: the picture, or what belongs to it, cannot be read.
+        """
+        source = ImageSource(str(entry.file), entry.file)
+        return self.prepare(entry, source, source.read(), ())
+
     def prepare(self, entry: Entry, source: ImageSource, picture: Image.Image, unreadable: tuple[str, ...]) -> Result:
         """The sample of a picture (RGB) that stands in for the ``unreadable`` ones before it."""
         raise NotImplementedError
 
 
-class ImageDataset(PictureDataset[LabelledImage, Sample]):
-    """Reads, transforms and labels images.
+@dataclass(frozen=True)
+class EvaluationSample:
+    """One image to measure with.
 
-    Args:
-        data: the files.
-        transform: a picture (RGB) to a tensor (3, H, W).
-        seed, on_corrupt: see :class:`PictureDataset`.
+    Attributes:
+        entry: of the data set.
+        source: the file.
+        prepared: the picture as the model sees it.
+        measured: what the result is compared with.
     """
 
-    def __init__(
-        self,
-        data: LabelledImages,
-        transform: Callable[[Image.Image], Tensor],
-        seed: int = 0,
-        on_corrupt: OnCorrupt = "error",
-    ) -> None:
-        super().__init__(data.name, data.samples, seed, on_corrupt)
+    entry: Any
+    source: ImageSource
+    prepared: Any
+    measured: Measured
+
+
+class EvaluationDataset(PictureDataset[Any, EvaluationSample]):
+    """Images prepared as for prediction, with what they are measured by.
+
+    Args:
+        data: a part of a data set.
+        prepare: a picture (RGB) to what the model's pipeline takes.
+        on_corrupt: see :class:`PictureDataset`.
+    """
+
+    def __init__(self, data: Part, prepare: Callable[[Image.Image], Any], on_corrupt: OnCorrupt = "error") -> None:
+        super().__init__(data.name, data.entries, 0, on_corrupt)
         self.data = data
-        self.transform = transform
+        self.picture = prepare
 
     def prepare(
-        self, entry: LabelledImage, source: ImageSource, picture: Image.Image, unreadable: tuple[str, ...]
-    ) -> Sample:
-        return Sample(self.transform(picture), entry.label, source, unreadable, entry.taken)
+        self, entry: Any, source: ImageSource, picture: Image.Image, unreadable: tuple[str, ...]
+    ) -> EvaluationSample:
+        return EvaluationSample(entry, source, self.picture(picture), self.data.measured(entry, picture.size))
 
 
 class EpochSampler(Sampler[SampleKey]):

@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-import random
 from collections.abc import Sequence
 from dataclasses import dataclass
 from math import cos, pi, radians, sin
 from pathlib import Path
-from typing import Generic, NamedTuple, Protocol, TypeAlias, TypeVar
+from typing import Any, NamedTuple, Protocol, TypeAlias
 
-from internimage.errors import DataError
 from internimage.images import ArchiveMember
 
-One = TypeVar("One")
-Part = TypeVar("Part")
 ImageFile: TypeAlias = "Path | ArchiveMember"
 
 
@@ -24,36 +20,41 @@ class HasFile(Protocol):
     def file(self) -> ImageFile: ...
 
 
-def divide(images: Sequence[One], name: str, fraction: float, seed: int) -> tuple[tuple[One, ...], tuple[One, ...]]:
-    """Images to train on, and those set aside: at least one, not all, the same for the same ``seed``.
-
-    Raises:
-        DataError: there is one image, or ``fraction`` is no share.
-    """
-    if not 0 < fraction < 1:
-        raise DataError(f"the validation fraction is {fraction}; expected a number between 0 and 1")
-    count = len(images)
-    if count < 2:
-        raise DataError(f"{name} has one image; too few to set some aside for validation")
-    some = min(max(1, round(count * fraction)), count - 1)
-    chosen = set(random.Random(f"{seed}").sample(range(count), some))
-    taken = tuple(image for index, image in enumerate(images) if index in chosen)
-    return tuple(image for index, image in enumerate(images) if index not in chosen), taken
-
-
-@dataclass(frozen=True)
-class Splits(Generic[Part]):
-    """The parts of a data set, all with the classes of ``train``.
+class Measured(NamedTuple):
+    """What is known of one picture of a data set.
 
     Attributes:
-        train, val, test: the parts; ``test`` is None where there is none.
-        set_aside: whether ``val`` was taken from the training images.
+        truth: what a result is compared with.
+        known: what a model may be told beside the pixels, such as when and where a photo was taken.
     """
 
-    train: Part
-    val: Part
-    test: Part | None
-    set_aside: bool
+    truth: Any
+    known: Any = None
+
+
+class Part(Protocol):
+    """Images of a data set with all that is known of them, such as :class:`LabelledImages`."""
+
+    @property
+    def name(self) -> str:
+        """Where they came from, for messages."""
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """Names of the classes."""
+
+    @property
+    def entries(self) -> Sequence[Any]:
+        """What is known of each image; it has ``file``."""
+
+    def __len__(self) -> int: ...
+
+    def measured(self, entry: Any, size: tuple[int, int]) -> Measured:
+        """What the picture of an entry, of ``size`` (width, height), is measured by.
+
+        Raises:
+            ImageReadError: it cannot be read, or does not fit the picture.
+        """
 
 
 class TimeAndPlace(NamedTuple):
@@ -111,6 +112,15 @@ class LabelledImages:
 
     def __len__(self) -> int:
         return len(self.samples)
+
+    @property
+    def entries(self) -> tuple[LabelledImage, ...]:
+        """The files; what every data set calls them."""
+        return self.samples
+
+    def measured(self, entry: LabelledImage, size: tuple[int, int]) -> Measured:
+        """The number of its class; when and where it was taken."""
+        return Measured(entry.label, entry.taken)
 
     def counts(self) -> list[int]:
         """Images of each class."""

@@ -9,14 +9,16 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from internimage.data.coco import bitmap, read_coco
+from internimage.data.formats.class_folders import read_image_folder
+from internimage.data.formats.coco import read_coco
+from internimage.data.objects import ObjectImages, bitmap
 from internimage.drawing.canvas import BAD, GOOD, INK, MUTED, PAPER
-from internimage.drawing.charts import sheet
-from internimage.errors import ImageReadError
-from internimage.inference import Predictor
-from internimage.inference.evaluation import read_part
+from internimage.drawing.charts import contact_sheet
+from internimage.inference.predictor import Predictor
 from internimage.recipes import get_recipe
-from internimage.results import Classification, Detections, Segmentation
+from internimage.results.classification import Classification
+from internimage.results.detections import Detections
+from internimage.results.segmentation import Segmentation
 
 MODEL = "internimage_atto_clothing_128"
 DETECTORS = {"bccd": "faster_rcnn_internimage_atto_bccd_320", "nuclei": "mask_rcnn_internimage_atto_nuclei_320"}
@@ -26,47 +28,35 @@ SCORE = 0.5
 
 def predict_photos() -> list[tuple[str, Classification]]:
     """True class and prediction of each of the package's photos, which come from the test part of the data."""
-    data = read_part(Path(str(files(__name__).joinpath("photos"))), "all")
-    outcomes = Predictor(MODEL).stream([sample.file for sample in data.samples])
-    results = []
-    for sample, (_, outcome) in zip(data.samples, outcomes, strict=True):
-        if isinstance(outcome, ImageReadError):
-            raise outcome
-        assert isinstance(outcome, Classification)
-        results.append((data.classes[sample.label], outcome))
-    return results
+    data = read_image_folder(Path(str(files(__name__).joinpath("photos"))))
+    results = Predictor(MODEL)([sample.file for sample in data.samples])
+    return [(data.classes[sample.label], result) for sample, result in zip(data.samples, results, strict=True)]
 
 
 def predict_cells(name: str) -> list[tuple[Counter[str], Detections]]:
     """How many objects of each class are labelled, and those found, in each of the package's pictures of ``name``."""
-    folder = Path(str(files(__name__).joinpath("cells", name)))
-    data = read_coco(folder / "annotations.json", folder / "images")
-    outcomes = Predictor(DETECTORS[name]).stream([image.file for image in data.images])
-    results = []
-    for image, (_, outcome) in zip(data.images, outcomes, strict=True):
-        if isinstance(outcome, ImageReadError):
-            raise outcome
-        assert isinstance(outcome, Detections)
-        labelled = Counter(data.classes[one.label] for one in image.objects)
-        results.append((labelled, outcome.filter(SCORE)))
-    return results
+    data = _cells(name)
+    results = Predictor(DETECTORS[name])([image.file for image in data.images])
+    labelled = [Counter(data.classes[one.label] for one in image.objects) for image in data.images]
+    return [(counts, result.filter(SCORE)) for counts, result in zip(labelled, results, strict=True)]
 
 
 def predict_regions() -> list[tuple[float, Segmentation]]:
     """Share of nuclei as labelled, and the classes of pixels, in each of the package's pictures of them."""
-    folder = Path(str(files(__name__).joinpath("cells", SEGMENTED)))
-    data = read_coco(folder / "annotations.json", folder / "images")
-    outcomes = Predictor(SEGMENTER).stream([image.file for image in data.images])
-    results = []
-    for image, (_, outcome) in zip(data.images, outcomes, strict=True):
-        if isinstance(outcome, ImageReadError):
-            raise outcome
-        assert isinstance(outcome, Segmentation)
+    data = _cells(SEGMENTED)
+    results = Predictor(SEGMENTER)([image.file for image in data.images])
+    shares = []
+    for image in data.images:
         covered = np.zeros(image.size, bool)
         for one in image.objects:
             covered |= bitmap(one, image.size)
-        results.append((float(covered.mean()), outcome))
-    return results
+        shares.append(float(covered.mean()))
+    return list(zip(shares, results, strict=True))
+
+
+def _cells(name: str) -> ObjectImages:
+    folder = Path(str(files(__name__).joinpath("cells", name)))
+    return read_coco(folder / "annotations.json", folder / "images")
 
 
 def covered_share(result: Segmentation) -> float:
@@ -89,7 +79,7 @@ def prediction_sheet(results: list[tuple[str, Classification]]) -> Image.Image:
     right = sum(result.label == truth for truth, result in results)
     measured = get_recipe(MODEL).measured
     assert measured is not None
-    return sheet(
+    return contact_sheet(
         pictures,
         title=f"{MODEL}: {right} of {len(results)} photos right",
         footer=f"Held-out photos, not chosen by hand. Of all test photos {measured.shipped:.1f} % are predicted right.",
@@ -106,7 +96,7 @@ def cell_sheet(name: str, results: list[tuple[Counter[str], Detections]]) -> Ima
         pictures.append((result.draw(SCORE), captions or [("nothing labelled, nothing found", MUTED)]))
     measured = get_recipe(DETECTORS[name]).measured
     assert measured is not None
-    return sheet(
+    return contact_sheet(
         pictures,
         title=DETECTORS[name],
         footer=f"Held-out pictures, not chosen by hand. {measured.shipped:.1f} {measured.metric}.",
@@ -115,7 +105,7 @@ def cell_sheet(name: str, results: list[tuple[Counter[str], Detections]]) -> Ima
     )
 
 
-def region_sheet(results: list[tuple[float, Segmentation]]) -> Image.Image:
+def mask_sheet(results: list[tuple[float, Segmentation]]) -> Image.Image:
     """Pictures with the class of every pixel; below each what share nuclei cover, as said and as labelled."""
     pictures = [
         (result.draw(legend=False), [(f"nuclei cover {covered_share(result):.1%}, labelled {labelled:.1%}", INK)])
@@ -123,7 +113,7 @@ def region_sheet(results: list[tuple[float, Segmentation]]) -> Image.Image:
     ]
     measured = get_recipe(SEGMENTER).measured
     assert measured is not None
-    return sheet(
+    return contact_sheet(
         pictures,
         title=SEGMENTER,
         footer=f"Held-out pictures, not chosen by hand. {measured.shipped:.1f} {measured.metric}.",

@@ -1,4 +1,4 @@
-"""Pictures from plain data: captions, bars, grids.  Knows nothing of results or models."""
+"""Pictures from plain data: captions, bars.  Knows nothing of results or models."""
 
 from __future__ import annotations
 
@@ -74,36 +74,4 @@ def with_bars(image: Image.Image, title: str, bars: Sequence[tuple[str, float]],
             draw.rounded_rectangle((left, y + 8, left + filled, y + 20), 3, fill=ACCENT)
         draw.text((width - margin, y + 4), f"{value:.1%}", fill=INK, font=font(size), anchor="ra")
         y += line
-    return canvas
-
-
-def grid(
-    rows: Sequence[Sequence[Image.Image]],
-    *,
-    headings: Sequence[str] = (),
-    title: str = "",
-    footer: str = "",
-    cell: int = 220,
-) -> Image.Image:
-    """A contact sheet: rows of pictures in square cells, a heading over each column, a title and a footer."""
-    columns = max(len(row) for row in rows)
-    gap, margin = 8, 20
-    top = margin + (38 if title else 0) + (26 if headings else 0)
-    width = 2 * margin + columns * cell + (columns - 1) * gap
-    height = top + len(rows) * (cell + gap) - gap + (34 if footer else 0) + margin
-    canvas = Image.new("RGB", (width, height), PAPER)
-    draw = ImageDraw.Draw(canvas)
-    if title:
-        draw.text((margin, margin - 4), clip_text(title, width - 2 * margin, 22), fill=INK, font=font(22))
-    for column, heading in enumerate(headings):
-        x = margin + column * (cell + gap)
-        draw.text((x, top - 24), clip_text(heading, cell, 14), fill=MUTED, font=font(14))
-    for index, row in enumerate(rows):
-        for column, image in enumerate(row):
-            picture = fit(image, cell, cell)
-            x = margin + column * (cell + gap) + (cell - picture.width) // 2
-            y = top + index * (cell + gap) + (cell - picture.height) // 2
-            canvas.paste(picture, (x, y))
-    if footer:
-        draw.text((margin, height - margin - 18), clip_text(footer, width - 2 * margin, 14), fill=MUTED, font=font(14))
     return canvas

@@ -52,20 +52,21 @@ def confusion_matrix(matrix: np.ndarray[Any, Any], labels: Sequence[str], title:
     return canvas
 
 
-def sheet(
+def contact_sheet(
     pictures: Sequence[tuple[Image.Image, Sequence[tuple[str, Colour]]]],
     *,
+    headings: Sequence[str] = (),
     title: str = "",
     footer: str = "",
     columns: int = 6,
     cell: int = 190,
 ) -> Image.Image:
-    """A contact sheet: pictures with lines of coloured text below each, a title and a footer."""
+    """Pictures in rows, lines of coloured text below each, a heading over each column, a title and a footer."""
     lines = max((len(captions) for _, captions in pictures), default=0)
     gap, margin, line = 14, 20, 19
     columns = max(1, min(columns, len(pictures)))
     rows = -(-len(pictures) // columns)
-    top = margin + (40 if title else 0)
+    top = margin + (40 if title else 0) + (26 if headings else 0)
     step = cell + lines * line + gap
     width = 2 * margin + columns * cell + (columns - 1) * gap
     bottom = top + rows * step - gap
@@ -73,6 +74,9 @@ def sheet(
     draw = ImageDraw.Draw(canvas)
     if title:
         draw.text((margin, margin - 4), clip_text(title, width - 2 * margin, 20), fill=INK, font=font(20))
+    for column, heading in enumerate(headings[:columns]):
+        x = margin + column * (cell + gap)
+        draw.text((x, top - 24), clip_text(heading, cell, 14), fill=MUTED, font=font(14))
     if footer:
         draw.text((margin, bottom + 14), clip_text(footer, width - 2 * margin, 14), fill=MUTED, font=font(14))
     for index, (image, captions) in enumerate(pictures):

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -15,7 +14,6 @@ from internimage.images.reader import exceeds_pixel_limit
 if TYPE_CHECKING:
     import torch
 
-_DIVISOR = 32  # the coarsest map has a pixel for each 32 of the image
 _UNIT = 2048  # OpenCV's weights of 8-bit pixels are whole numbers of 1 / 2048
 
 
@@ -45,6 +43,11 @@ class FitPreprocessing:
             raise ConfigError(f"multiple is {self.multiple}; expected 1 or more")
 
     @property
+    def side(self) -> int:
+        """Shorter side of the result in pixels."""
+        return self.short
+
+    @property
     def extent(self) -> str:
         """Size of the result, for people."""
         return f"{self.short}x{self.long}"
@@ -66,6 +69,10 @@ class FitPreprocessing:
         pixels -= np.array(self.mean, np.float32)
         pixels *= (1 / np.array(self.std)).astype(np.float32)
         return torch.from_numpy(np.ascontiguousarray(pixels.transpose(2, 0, 1)))
+
+    def resized(self, size: int) -> FitPreprocessing:
+        """The same with a shorter side of ``size`` pixels, and a longer one in proportion."""
+        return replace(self, short=size, long=round(size * self.long / self.short))
 
     def size(self, original: tuple[int, int]) -> tuple[int, int]:
         """(height, width) after the first scaling, at least one pixel each."""
@@ -89,20 +96,6 @@ def scale_bilinear(pixels: np.ndarray[Any, Any], height: int, width: int) -> np.
     y = y[:, None, None]
     blended = ((rows[upper] * (_UNIT - y)) >> 16) + ((rows[lower] * y) >> 16)
     return ((blended + 2) >> 2).clip(0, 255).astype(np.uint8)
-
-
-def padded(side: int) -> int:
-    """The multiple of 32 that a side is padded to."""
-    return -(-side // _DIVISOR) * _DIVISOR
-
-
-def pad_together(images: Sequence[torch.Tensor]) -> torch.Tensor:
-    """Images (3, H_i, W_i) as one batch (N, 3, H, W), zeros at the right and bottom, sides multiples of 32."""
-    height, width = (padded(max(image.shape[side] for image in images)) for side in (1, 2))
-    batch = images[0].new_zeros(len(images), 3, height, width)
-    for place, image in zip(batch, images, strict=True):
-        place[:, : image.shape[1], : image.shape[2]] = image
-    return batch
 
 
 def _weights(length: int, wanted: int) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any], np.ndarray[Any, Any]]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
@@ -51,9 +51,18 @@ class Preprocessing:
             raise ConfigError(f"mean and std need 3 values, std above 0, got {self.mean} and {self.std}")
 
     @property
+    def side(self) -> int:
+        """Side of the result in pixels; of uncropped pictures the shorter one."""
+        return self.crop or self.resize
+
+    @property
     def extent(self) -> str:
         """Size of the result, for people."""
-        return str(self.crop or self.resize)
+        return str(self.side)
+
+    def resized(self, size: int) -> Preprocessing:
+        """The same for squares of ``size`` pixels."""
+        return replace(self, resize=size, crop=size)
 
     def __call__(self, image: Image.Image) -> torch.Tensor:
         """Preprocess one picture.

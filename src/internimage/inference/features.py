@@ -16,12 +16,12 @@ from safetensors.numpy import save_file
 from torch import Tensor, nn
 
 from internimage.checkpoints.folder import written_aside
-from internimage.drawing import grid
+from internimage.data.read_ahead import ReadAhead
+from internimage.drawing.charts import contact_sheet
 from internimage.drawing.features import principal_components
 from internimage.errors import ConfigError, ImageReadError
 from internimage.images import ImageSource, list_images
 from internimage.images.reader import ImageInputs
-from internimage.inference.predictor import ImageLoader
 from internimage.models.classifier import ClassifierFeatures, ImageClassifier
 
 
@@ -63,12 +63,16 @@ def extract_features(
         raise ConfigError(
             f"no layer is called {', '.join(unknown) or '(none given)'}; expected {known} or stageI.blockJ"
         )
-    loader = ImageLoader(list_images(images), model.description.preprocessing, batch_size)
-    return _stream(model.eval(), loader, layers, average)
+    prepare = model.description.preprocessing
+
+    def load(source: ImageSource) -> Tensor:
+        return prepare(source.read())
+
+    return _stream(model.eval(), ReadAhead(list_images(images), load, batch_size), layers, average)
 
 
 def _stream(
-    model: ImageClassifier, loader: ImageLoader[Tensor], layers: Sequence[str], average: bool
+    model: ImageClassifier, loader: ReadAhead[ImageSource, Tensor], layers: Sequence[str], average: bool
 ) -> Iterator[tuple[ImageSource, dict[str, np.ndarray[Any, Any]] | ImageReadError]]:
     weight = next(model.parameters())
     for loaded in loader:
@@ -128,7 +132,9 @@ class FeatureSheet:
     def save(self, path: Path) -> None:
         """Write the picture."""
         path.parent.mkdir(parents=True, exist_ok=True)
-        grid(self._rows, headings=["photo", *self.layers], title="Principal components of features").save(path)
+        pictures = [(picture, ()) for row in self._rows for picture in row]
+        headings, title = ["photo", *self.layers], "Principal components of features"
+        contact_sheet(pictures, headings=headings, title=title, columns=len(headings), cell=220).save(path)
 
 
 class FeatureFile:

@@ -3,36 +3,22 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Generic, Literal, TypeAlias, TypeVar, overload
+from typing import Any, Literal, overload
 
 import torch
-from PIL import Image
-from torch import Tensor, nn
+from torch import nn
 
 from internimage.checkpoints.folder import DESCRIPTION_FILE
-from internimage.data.samples import TimeAndPlace
+from internimage.contracts import Pipeline, TaskSpec
+from internimage.data.read_ahead import ReadAhead
 from internimage.errors import ConfigError, ImageReadError
 from internimage.factory import create_model, load_model, other_classes
-from internimage.images import FitPreprocessing, ImageInput, ImageSource, list_images
+from internimage.images import ImageInput, ImageSource, list_images
 from internimage.images.reader import ImageInputs
-from internimage.inference.views import (
-    Detector,
-    MakeViews,
-    Segmenter,
-    TestTimeAugmentation,
-    Views,
-    detect_views,
-    segment_views,
-)
-from internimage.layers.segmentation import Window
-from internimage.models.classifier import ImageClassifier
-from internimage.results import Classification, Detections, Segmentation
-from internimage.tasks import classification
-
-Result: TypeAlias = Classification | Detections | Segmentation
+from internimage.registry import ARCHITECTURES, architecture_of, task_spec
+from internimage.settings.views import PredictionOptions, TestTimeAugmentation, Window
 
 
 def choose_device(device: str | torch.device = "auto") -> torch.device:
@@ -66,41 +52,6 @@ def load_for_inference(
     )
 
 
-T = TypeVar("T")
-
-
-class ImageLoader(Generic[T]):
-    """Reads and prepares images in batches, one batch ahead of the model, in threads.
-
-    Iterating gives, for each batch, pairs of a source and what ``prepare`` makes of the picture, or the error of one
-    that cannot be read.
-    """
-
-    def __init__(self, sources: list[ImageSource], prepare: Callable[[Image.Image], T], batch_size: int) -> None:
-        if batch_size < 1:
-            raise ConfigError(f"batch_size is {batch_size}; expected at least 1")
-        self.sources = sources
-        self.prepare = prepare
-        self.batch_size = batch_size
-
-    def __iter__(self) -> Iterator[list[tuple[ImageSource, T | ImageReadError]]]:
-        workers = min(8, os.cpu_count() or 1)
-        with ThreadPoolExecutor(workers, thread_name_prefix="internimage-read") as pool:
-            ahead: list[tuple[ImageSource, Future[T | ImageReadError]]] = []
-            for start in range(0, len(self.sources) + self.batch_size, self.batch_size):
-                ready = ahead
-                chunk = self.sources[start : start + self.batch_size]
-                ahead = [(source, pool.submit(self._load, source)) for source in chunk]
-                if ready:
-                    yield [(source, future.result()) for source, future in ready]
-
-    def _load(self, source: ImageSource) -> T | ImageReadError:
-        try:
-            return self.prepare(source.read())
-        except ImageReadError as error:
-            return error
-
-
 class Predictor:
     """Preprocessing, model and postprocessing behind one call.
 
@@ -116,8 +67,13 @@ class Predictor:
         window: let a segmenter look at pictures part by part; "model" does as it was made for, None takes the whole.
         keep_scores: let results of a segmenter have the probabilities of all classes, which may take gigabytes.
 
-    Results are :class:`internimage.results.Classification`, :class:`internimage.results.Detections` or
-    :class:`internimage.results.Segmentation`, whatever the model is made for.
+    Results are :class:`internimage.Classification`, :class:`internimage.Detections` or
+    :class:`internimage.Segmentation`, whatever the model is made for.
+
+    Attributes:
+        model: the module.
+        spec: the task that it is made for.
+        pipeline: what runs it.
 
     Example::
 
@@ -139,39 +95,25 @@ class Predictor:
         window: Window | Literal["model"] | None = "model",
         keep_scores: bool = False,
     ) -> None:
+        options = PredictionOptions(augmentation, window, keep_scores)
         if isinstance(model, nn.Module):
             if checkpoint is not None or labels is not None:
                 raise ConfigError("checkpoint and labels belong to a model given by name")
             place = None if str(device) == "auto" else choose_device(device)
-            built = model.to(device=place, dtype=dtype).eval()
+            built: Any = model.to(device=place, dtype=dtype).eval()
         else:
             built = load_for_inference(model, checkpoint, labels, device, dtype)
-        if not isinstance(built, ImageClassifier | Detector | Segmenter) or not built.config.num_classes:
-            raise ConfigError(f"a {type(built).__name__} without a classifier cannot predict; use extract_features")
-        if built.description is None or built.description.preprocessing is None:
-            raise ConfigError("the model does not say how its images are prepared; build it with create_model")
-        if augmentation is not None and isinstance(built, ImageClassifier):
-            raise ConfigError("test-time augmentation is for detectors and segmenters; leave it out")
-        if (keep_scores or window != "model") and not isinstance(built, Segmenter):
-            raise ConfigError("window and keep_scores are for segmenters; leave them out")
-        if not isinstance(window, Window | None) and window != "model":
-            raise ConfigError(
-                f"window is {window!r}; expected a Window((height, width), (row step, column step)) or None"
-            )
         self.model = built
-        self.preprocessing = built.description.preprocessing
-        self.labels = built.description.labels
-        self.palette = built.description.palette
-        self.augmentation = augmentation
-        self.window = window
-        self.keep_scores = keep_scores
+        self.spec = _task_of(built)
+        self.pipeline: Pipeline = self.spec.pipeline(built, options)
+        self.labels: tuple[str, ...] | None = built.description.labels
         self.batch_size = batch_size
 
     @overload
-    def __call__(self, images: list[ImageInput]) -> list[Result]: ...
+    def __call__(self, images: list[ImageInput]) -> list[Any]: ...
     @overload
-    def __call__(self, images: ImageInputs) -> Result | list[Result]: ...
-    def __call__(self, images: ImageInputs) -> Result | list[Result]:
+    def __call__(self, images: ImageInputs) -> Any: ...
+    def __call__(self, images: ImageInputs) -> Any:
         """Predict one image or many.
 
         Args:
@@ -194,59 +136,40 @@ class Predictor:
         return results[0] if single else results
 
     def stream(
-        self, images: ImageInputs, taken: Sequence[TimeAndPlace | None] | None = None
-    ) -> Iterator[tuple[ImageSource, Result | ImageReadError]]:
+        self, images: ImageInputs, taken: Sequence[Any] | None = None
+    ) -> Iterator[tuple[ImageSource, Any | ImageReadError]]:
         """Yield (source, result) in order while the work goes on; an image that cannot be read yields its error.
 
-        ``taken`` says of each image when and where it was taken, for models that read it (``metadata_channels``).
+        ``taken`` says of each image when and where it was taken (:class:`internimage.data.samples.TimeAndPlace`), for
+        models that read it (``metadata_channels``).
         """
         listed = list_images(images)
         if taken is not None and len(taken) != len(listed):
             raise ConfigError(f"time and place of {len(taken)} photos for {len(listed)} images; expected one each")
-        if isinstance(self.model, ImageClassifier):
-            return self._classify(self.model, listed, taken or [None] * len(listed))
-        return self._look(self.model, listed)
+        return self._stream(listed, taken or [None] * len(listed))
 
-    def _classify(
-        self, model: ImageClassifier, images: list[ImageSource], taken: Sequence[TimeAndPlace | None]
-    ) -> Iterator[tuple[ImageSource, Result | ImageReadError]]:
-        known = iter(taken)
-        metadata = model.config.metadata_channels is not None
-        for loaded in ImageLoader(images, self.preprocessing, self.batch_size):
-            # strict would ask the iterator for one more than the batch
-            pairs = zip(loaded, known, strict=False)
-            good = [(source, tensor, when) for (source, tensor), when in pairs if isinstance(tensor, Tensor)]
-            results: Iterator[Classification] = iter(())
-            if good:
-                sources, tensors, times = zip(*good, strict=True)
-                batch = classification.stack(tensors, sources, times if metadata else None)
-                results = iter(classification.predict(model, batch, self.labels))
-            for source, tensor in loaded:
-                yield source, tensor if isinstance(tensor, ImageReadError) else next(results)
+    def _stream(
+        self, images: list[ImageSource], known: Sequence[Any]
+    ) -> Iterator[tuple[ImageSource, Any | ImageReadError]]:
+        def load(pair: tuple[ImageSource, Any]) -> Any:
+            return self.pipeline.prepare(pair[0].read())
 
-    def _look(
-        self, model: Detector | Segmenter, images: list[ImageSource]
-    ) -> Iterator[tuple[ImageSource, Result | ImageReadError]]:
-        assert isinstance(self.preprocessing, FitPreprocessing)
-        labels = self.labels or tuple(f"class {index}" for index in range(model.config.num_classes))
-        flip = self.augmentation is not None and self.augmentation.flip
-        for loaded in ImageLoader(images, MakeViews(self.preprocessing, self.augmentation), self.batch_size):
-            good = [(source, views) for source, views in loaded if isinstance(views, Views)]
-            results: Iterator[Result] = iter(())
+        for loaded in ReadAhead(list(zip(images, known, strict=True)), load, self.batch_size):
+            good = [(*pair, prepared) for pair, prepared in loaded if not isinstance(prepared, ImageReadError)]
+            results: Iterator[Any] = iter(())
             if good:
-                sources, seen = zip(*good, strict=True)
-                if isinstance(model, Detector):
-                    results = iter(detect_views(model, seen, sources, labels, flip=flip))
-                else:
-                    results = segment_views(
-                        model,
-                        seen,
-                        sources,
-                        labels,
-                        self.palette,
-                        flip=flip,
-                        window=model.config.window if self.window == "model" else self.window,
-                        keep_scores=self.keep_scores,
-                    )
-            for source, views in loaded:
-                yield source, views if isinstance(views, ImageReadError) else next(results)
+                sources, told, prepared = zip(*good, strict=True)
+                results = iter(self.pipeline.predict(prepared, sources, told))
+            for (source, _), outcome in loaded:
+                yield source, outcome if isinstance(outcome, ImageReadError) else next(results)
+
+
+def _task_of(model: nn.Module) -> TaskSpec:
+    """The task that a model is made for."""
+    try:
+        task = ARCHITECTURES[architecture_of(type(model))].task
+    except ConfigError:
+        task = None
+    if task is None:
+        raise ConfigError(f"a {type(model).__name__} without a classifier cannot predict; use extract_features")
+    return task_spec(task)

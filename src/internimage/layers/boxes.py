@@ -1,4 +1,4 @@
-"""Boxes (x1, y1, x2, y2) in pixels: shifts and scales of reference boxes, clipping, suppression.
+"""Boxes, xyxy in pixels unless said otherwise: formats, deltas of reference boxes, clipping, NMS.
 
 Where torchvision has the function it is used; it is imported there, because that takes seconds which those who classify
 need not spend.
@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 _LARGEST_LOG_SCALE = math.log(1000 / 16)
-_MANY = 10_000  # boxes from which on suppression goes class by class instead of shifting each class elsewhere
+_MANY = 10_000  # boxes from which on NMS goes class by class instead of shifting each class elsewhere
 
 
 def encode(references: Tensor, boxes: Tensor, stds: tuple[float, float, float, float]) -> Tensor:
@@ -51,14 +51,28 @@ def clip(boxes: Tensor, limit: tuple[int, int]) -> Tensor:
     return torch.stack([boxes[..., i].clamp(0, (width, height)[i % 2]) for i in range(4)], dim=-1)
 
 
-def suppress(boxes: Tensor, scores: Tensor, groups: Tensor, threshold: float) -> Tensor:
-    """Indices of the boxes (N, 4) that no better one of the same group overlaps by more than ``threshold``, best first.
+def nms(boxes: Tensor, scores: Tensor, groups: Tensor, threshold: float) -> Tensor:
+    """Non-maximum suppression within groups: indices of the boxes (N, 4) that are kept, best first.
 
-    One suppression for all groups, each shifted to a place of its own: the float32 arithmetic of released detectors.
+    A box is dropped if a better one of its group overlaps it by more than ``threshold``, as intersection over union.
+
+    One NMS for all groups, each shifted to a place of its own: the float32 arithmetic of released detectors.
     """
-    from torchvision.ops import batched_nms, nms
+    from torchvision import ops
 
     if not len(boxes) or len(boxes) >= _MANY:
-        return batched_nms(boxes, scores, groups, threshold)
+        return ops.batched_nms(boxes, scores, groups, threshold)
     shift = groups.to(boxes) * (boxes.max() + 1)
-    return nms(boxes + shift[:, None], scores, threshold)
+    return ops.nms(boxes + shift[:, None], scores, threshold)
+
+
+def cxcywh_to_xyxy(boxes: Tensor) -> Tensor:
+    """Boxes (..., 4), cxcywh to xyxy."""
+    centre, size = boxes.chunk(2, dim=-1)
+    return torch.cat([centre - size / 2, centre + size / 2], dim=-1)
+
+
+def xyxy_to_cxcywh(boxes: Tensor) -> Tensor:
+    """Boxes (G, 4) of cxcywh_to_xyxy as centre and size."""
+    first, second = boxes.chunk(2, dim=-1)
+    return torch.cat([(first + second) / 2, second - first], dim=-1)

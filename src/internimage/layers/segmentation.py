@@ -3,47 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from internimage.errors import ConfigError
 from internimage.images.masks import UNKNOWN
 from internimage.layers.convolution import ConvNorm
 
 
-@dataclass(frozen=True)
-class Window:
-    """How a picture is looked at part by part.
-
-    Attributes:
-        size: (height, width) of a part in pixels; a picture that is smaller is one part.
-        stride: (down, across) from one part to the next.
-    """
-
-    size: tuple[int, int]
-    stride: tuple[int, int]
-
-    def __post_init__(self) -> None:
-        if min(*self.size, *self.stride) < 1 or any(s > e for s, e in zip(self.stride, self.size, strict=True)):
-            raise ConfigError(f"a window of {self.size} with stride {self.stride}; expected 1 <= stride <= size")
-
-    def parts(self, height: int, width: int) -> list[tuple[int, int, int, int]]:
-        """Top, left, bottom, right of every part of a picture; the last ones are moved back inside."""
-        tops, lefts = (
-            [max(0, min(step * stride, extent - size)) for step in range(max(0, -(-(extent - size) // stride)) + 1)]
-            for extent, size, stride in zip((height, width), self.size, self.stride, strict=True)
-        )
-        return [
-            (top, left, min(top + self.size[0], height), min(left + self.size[1], width))
-            for top in tops
-            for left in lefts
-        ]
-
-
 def resize(maps: Tensor, size: Sequence[int]) -> Tensor:
-    """Maps (N, C, H, W) at another (height, width): bilinear, corners not aligned."""
+    """Maps (N, C, H, W) at another (height, width): bilinear, cxcywh_to_xyxy not aligned."""
     return maps if tuple(maps.shape[2:]) == tuple(size) else F.interpolate(maps, tuple(size), mode="bilinear")
 
 

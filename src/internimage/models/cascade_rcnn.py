@@ -4,20 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from typing import overload
 
 import torch
 from torch import Tensor, nn
 
 from internimage.backbones.config import InternImageConfig
 from internimage.backbones.internimage import InternImage
-from internimage.description import ModelDescription
 from internimage.layers.boxes import decode
-from internimage.layers.detection import DetectionConfig, GroundTruth, RawDetections, detect_masks, select
 from internimage.layers.fpn import FPN
-from internimage.layers.region_losses import BoxLoss, box_losses, mask_loss, region_labels, sample_regions
-from internimage.layers.roi_heads import BoxHead, MaskHead, region_features, reset_classes, with_image_numbers
-from internimage.layers.rpn import RPN, ProposalConfig
+from internimage.layers.rcnn.detections import detect_masks, select
+from internimage.layers.rcnn.roi_heads import BoxHead, MaskHead, reset_classes, roi_features, with_image_numbers
+from internimage.layers.rcnn.roi_losses import BoxLoss, box_losses, mask_loss, roi_labels, sample_rois
+from internimage.layers.rcnn.rpn import RPN, ProposalConfig
+from internimage.models.model import Model, ReleasedOptimizer
+from internimage.structures.detection import DetectionConfig, DetectionTarget, RawDetections
 
 
 @dataclass(frozen=True)
@@ -33,10 +33,10 @@ class CascadeRCNNConfig:
             should not be less than half of it.
         box_convolutions, box_linears, box_width: layers of each stage's box head.
         box_per_class: predict a box for each class instead of one for all.
-        box_loss: see :func:`internimage.layers.region_losses.box_losses`.
+        box_loss: see :func:`internimage.layers.rcnn.roi_losses.box_losses`.
         mask_width: of the mask heads' convolutions; None for boxes alone.
         proposals, detections: what passes from stage to stage in inference.
-        sampled_regions: regions of an image that a head learns from.
+        sampled_regions: RoIs of an image that a head learns from.
     """
 
     backbone: InternImageConfig
@@ -57,17 +57,20 @@ class CascadeRCNNConfig:
 
 @dataclass(frozen=True)
 class Stage:
-    """What one stage of the cascade says: its regions (R, 5), logits (R, K + 1) and deltas (R, K or 1, 4)."""
+    """What one stage of the cascade says: its RoIs (R, 5), logits (R, K + 1) and deltas (R, K or 1, 4)."""
 
     rois: Tensor
     logits: Tensor
     deltas: Tensor
 
 
-class CascadeRCNN(nn.Module):
-    """Images (N, 3, H, W), RGB, normalised and padded at the right and bottom, to objects, or to losses in training."""
+class CascadeRCNN(Model):
+    """Images (N, 3, H, W), RGB, normalised and padded at the right and bottom, to objects."""
 
-    description: ModelDescription | None = None
+    class_tensors = ("box_heads.#.classifier.*", "box_heads.#.regressor.*", "mask_heads.#.logits.*")
+    background = 1
+    predicts_masks = True  # unless configured or trained without
+    released_optimizer = ReleasedOptimizer(by_layer=True)
     overlaps = (0.5, 0.6, 0.7)
     weights = (1.0, 0.5, 0.25)
     training_proposals = ProposalConfig(each_level=2000, keep=2000)
@@ -97,75 +100,75 @@ class CascadeRCNN(nn.Module):
             )
 
     def reset_classifier(self, num_classes: int) -> None:
-        """Start anew what depends on the classes; everything else stays."""
         reset_classes(self, num_classes)
         self.config = replace(self.config, num_classes=num_classes)
+
+    @property
+    def has_masks(self) -> bool:
+        """Whether it predicts masks beside boxes."""
+        return len(self.mask_heads) > 0
 
     def remove_masks(self) -> None:
         """Go on with boxes alone."""
         self.mask_heads = nn.ModuleList()
         self.config = replace(self.config, mask_width=None)
 
-    @overload
-    def forward(self, images: Tensor, sizes: Sequence[tuple[int, int]], scales: Tensor) -> list[RawDetections]: ...
-    @overload
-    def forward(
-        self, images: Tensor, sizes: Sequence[tuple[int, int]], scales: None, truths: Sequence[GroundTruth]
-    ) -> dict[str, Tensor]: ...
-    def forward(
-        self,
-        images: Tensor,
-        sizes: Sequence[tuple[int, int]],
-        scales: Tensor | None = None,
-        truths: Sequence[GroundTruth] | None = None,
-    ) -> list[RawDetections] | dict[str, Tensor]:
-        """Find objects, or, given ``truths``, the losses.
+    def forward(self, images: Tensor, sizes: Sequence[tuple[int, int]], scales: Tensor) -> list[RawDetections]:
+        """The objects of each image.
 
         Args:
-            images: (N, 3, H, W).
+            images: (N, 3, H, W), RGB, normalised, padded at the right and bottom.
             sizes: (height, width) of each image without padding.
-            scales: (N, 4) how much larger each is than the original, in x, y, x, y; not needed for losses.
-            truths: the objects in pixels of ``images``.
+            scales: (N, 4) how much larger each is than the original, in x, y, x, y.
         """
         maps = self.neck(self.backbone(images))
         outputs = self.rpn(maps)
-        if truths is not None:
-            return self.losses(maps, outputs, sizes, truths)
-        assert scales is not None
         proposals = [boxes for boxes, _ in self.rpn.propose(outputs, sizes, self.config.proposals)]
         found = self.detect_boxes(self.refine(maps, proposals, sizes), sizes, scales)
         return detect_masks(self.mask_heads, maps[:-1], self.rpn.strides[:-1], found, scales)
 
-    def losses(
+    def losses(  # type: ignore[override]
+        self, images: Tensor, sizes: Sequence[tuple[int, int]], targets: Sequence[DetectionTarget]
+    ) -> dict[str, Tensor]:
+        """Class and box of the proposal network, and class, box and mask of each stage, which weigh less and less.
+
+        Args:
+            images, sizes: see :meth:`forward`.
+            targets: the objects of each image, in pixels of ``images``.
+        """
+        maps = self.neck(self.backbone(images))
+        return self.losses_on(maps, self.rpn(maps), sizes, targets)
+
+    def losses_on(
         self,
         maps: Sequence[Tensor],
         outputs: Sequence[tuple[Tensor, Tensor]],
         sizes: Sequence[tuple[int, int]],
-        truths: Sequence[GroundTruth],
+        targets: Sequence[DetectionTarget],
     ) -> dict[str, Tensor]:
-        """Class and box of the proposal network, and class, box and mask of each stage, which weigh less and less."""
-        rpn = self.rpn.losses(outputs, sizes, truths, inside=True, beta=1 / 9)
+        """:meth:`losses`, from the pyramid's maps and what the proposal network makes of them."""
+        rpn = self.rpn.losses(outputs, sizes, targets, inside=True, beta=1 / 9)
         result = dict(zip(("rpn_class", "rpn_box"), rpn, strict=True))
         with torch.no_grad():
             proposals = [boxes for boxes, _ in self.rpn.propose(outputs, sizes, self.training_proposals)]
         for number, (overlap, weight) in enumerate(zip(self.overlaps, self.weights, strict=True)):
             with torch.no_grad():
-                regions = [
-                    sample_regions(boxes, truth, overlap, low_quality=False, count=self.config.sampled_regions)
-                    for boxes, truth in zip(proposals, truths, strict=True)
+                sampled = [
+                    sample_rois(boxes, truth, overlap, low_quality=False, count=self.config.sampled_regions)
+                    for boxes, truth in zip(proposals, targets, strict=True)
                 ]
-            rois = with_image_numbers([region.boxes for region in regions])
+            rois = with_image_numbers([one.boxes for one in sampled])
             logits, deltas = self.box_heads[number](self._features(maps, rois, BoxHead.size))
-            losses = box_losses(logits, deltas, regions, truths, self.stds[number], self.config.box_loss)
+            losses = box_losses(logits, deltas, sampled, targets, self.stds[number], self.config.box_loss)
             result[f"class{number + 1}"], result[f"box{number + 1}"] = (weight * loss for loss in losses)
             if self.mask_heads:
-                objects = with_image_numbers([region.boxes[: len(region.objects)] for region in regions])
+                objects = with_image_numbers([one.boxes[: len(one.objects)] for one in sampled])
                 masks = self.mask_heads[number](self._features(maps, objects, MaskHead.size))
-                result[f"mask{number + 1}"] = weight * mask_loss(masks, regions, truths)
+                result[f"mask{number + 1}"] = weight * mask_loss(masks, sampled, targets)
             with torch.no_grad():
-                labels = region_labels(regions, truths, self.config.num_classes)
-                refined = self._next_regions(Stage(rois, logits, deltas), number, sizes, labels)
-                own = torch.cat([region.own for region in regions])
+                labels = roi_labels(sampled, targets, self.config.num_classes)
+                refined = self._next_rois(Stage(rois, logits, deltas), number, sizes, labels)
+                own = torch.cat([one.own for one in sampled])
                 proposals = [refined[(refined[:, 0] == i) & ~own, 1:] for i in range(len(sizes))]
         return result
 
@@ -174,24 +177,24 @@ class CascadeRCNN(nn.Module):
     ) -> list[Stage]:
         """Send ``proposals`` (K, 4) of each image, in pixels of the padded images, through the stages.
 
-        A region goes on as the box of its most probable class, background aside.
+        A RoI goes on as the box of its most probable class, background aside.
         """
         stages: list[Stage] = []
         rois = with_image_numbers(proposals)
         for number, head in enumerate(self.box_heads):
             if stages:
-                rois = self._next_regions(stages[-1], number - 1, sizes)
+                rois = self._next_rois(stages[-1], number - 1, sizes)
             logits, deltas = head(self._features(maps, rois, BoxHead.size))
             stages.append(Stage(rois, logits, deltas))
         return stages
 
     def _features(self, maps: Sequence[Tensor], rois: Tensor, size: int) -> Tensor:
-        return region_features(maps[:-1], self.rpn.strides[:-1], rois, size)
+        return roi_features(maps[:-1], self.rpn.strides[:-1], rois, size)
 
-    def _next_regions(
+    def _next_rois(
         self, stage: Stage, number: int, sizes: Sequence[tuple[int, int]], labels: Tensor | None = None
     ) -> Tensor:
-        """Regions (R, 5) as their most probable class would have them, or their class in training if they have one."""
+        """RoIs (R, 5) as their most probable class would have them, or their class in training if they have one."""
         rows = torch.arange(len(stage.rois), device=stage.rois.device)
         column = stage.logits[:, :-1].argmax(1)
         if labels is not None:

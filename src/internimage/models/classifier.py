@@ -18,8 +18,8 @@ from torch import Tensor, nn
 from internimage.backbones.config import Activation, InternImageConfig
 from internimage.backbones.internimage import InternImage
 from internimage.backbones.parts import ACTIVATIONS, initialise_linear, layer_norm
-from internimage.description import ModelDescription
 from internimage.errors import ConfigError, InputSizeError
+from internimage.models.model import Model
 
 _POOL_CHANNELS = 1024
 _POOL_HEADS = 16
@@ -178,14 +178,16 @@ class MetadataHead(nn.Module):
         return self.fc(self.norm(torch.cat((self.temporal(temporal), self.spatial(spatial)), -1)))
 
 
-class ImageClassifier(nn.Module):
+class ImageClassifier(Model):
     """Backbone and head: images (N, 3, H, W), RGB and normalised, to logits (N, num_classes).
 
     Raises:
         InputSizeError: not (N, 3, H, W), or a size that the attention-pool head cannot take.
     """
 
-    description: ModelDescription | None = None
+    class_tensors = ("classifier.*", "metadata_head.fc.*")
+    classifier_parts = ("metadata_head.*",)
+    backbone: InternImage
 
     def __init__(self, config: ClassifierConfig) -> None:
         super().__init__()
@@ -218,6 +220,19 @@ class ImageClassifier(nn.Module):
         ``temporal`` (N, 4) and ``spatial`` (N, 3) are read by models with a metadata head alone; None is unknown.
         """
         return self.forward_intermediates(images, temporal, spatial).logits
+
+    def losses(  # type: ignore[override]
+        self,
+        images: Tensor,
+        targets: Tensor,
+        temporal: Tensor | None = None,
+        spatial: Tensor | None = None,
+        *,
+        label_smoothing: float = 0.0,
+    ) -> dict[str, Tensor]:
+        """Cross-entropy with class numbers (N,) or shares of classes (N, num_classes)."""
+        logits = self(images, temporal, spatial).float()
+        return {"cross_entropy": F.cross_entropy(logits, targets, label_smoothing=label_smoothing)}
 
     def forward_intermediates(
         self, images: Tensor, temporal: Tensor | None = None, spatial: Tensor | None = None
@@ -285,7 +300,3 @@ class ImageClassifier(nn.Module):
             self.backbone.eval()
             self.head.eval()
         return self
-
-    def set_gradient_checkpointing(self, enabled: bool = True) -> None:
-        """Trade compute for memory in training; see :meth:`InternImage.set_gradient_checkpointing`."""
-        self.backbone.set_gradient_checkpointing(enabled)

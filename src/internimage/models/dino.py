@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from itertools import pairwise
-from typing import NamedTuple, overload
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -14,21 +14,23 @@ from torch import Tensor, nn
 
 from internimage.backbones.composite import CompositeBackbone, CompositeConfig, build_backbone
 from internimage.backbones.config import InternImageConfig
-from internimage.description import ModelDescription
+from internimage.backbones.internimage import InternImage
 from internimage.errors import ConfigError
-from internimage.layers.boxes import clip
-from internimage.layers.convolution import ConvNorm, group_norm
-from internimage.layers.denoising import NoisyObjects, noisy_objects
-from internimage.layers.detection import DetectionConfig, GroundTruth, RawDetections
-from internimage.layers.set_losses import corners, match_boxes, mean_over_processes, set_box_losses
-from internimage.layers.transformer import (
+from internimage.layers.attention import (
     Attention,
     DeformableAttention,
     DeformableEncoderLayer,
     feed_forward,
-    padded_sine_position,
-    waves,
+    padded_sine_position_embedding,
+    sine_embedding,
 )
+from internimage.layers.boxes import clip, cxcywh_to_xyxy, xyxy_to_cxcywh
+from internimage.layers.convolution import ConvNorm, group_norm
+from internimage.layers.queries.denoising import NoisyObjects, noisy_objects
+from internimage.layers.queries.hungarian import match_boxes
+from internimage.layers.queries.losses import mean_over_processes, set_box_losses
+from internimage.models.model import Model, ReleasedOptimizer
+from internimage.structures.detection import DetectionConfig, DetectionTarget, RawDetections
 
 _LEVELS = 4
 _POSITION_BASE = 20.0
@@ -142,7 +144,7 @@ class Encoder(nn.Module):
         """Maps (N, C, H_i, W_i), and which rows (N, H_i) and columns (N, W_i) of them the images fill."""
         places, anchors = [], []
         for level, (one, (rows, columns)) in enumerate(zip(maps, filled, strict=True)):
-            place = padded_sine_position(rows, columns, one.shape[1], _POSITION_BASE)
+            place = padded_sine_position_embedding(rows, columns, one.shape[1], _POSITION_BASE)
             places.append((place + self.level_embedding[level, :, None, None]).flatten(2))
             anchors.append(_anchors(rows, columns, _FIRST_SIZE * 2**level))
         values = torch.cat([one.flatten(2) for one in maps], dim=2).transpose(1, 2)
@@ -182,20 +184,28 @@ class DecoderLayer(nn.Module):
         return result
 
 
-class DINO(nn.Module):
-    """Images (N, 3, H, W), RGB, normalised and padded at the right and bottom, to objects, or to losses in training.
+class DINO(Model):
+    """Images (N, 3, H, W), RGB, normalised and padded at the right and bottom, to objects.
 
     Linear layers start as PyTorch's do, with less spread than the published ones, which learned more slowly when they
     were tried (docs/detection.md).
     """
 
-    description: ModelDescription | None = None
+    class_tensors = ("classifiers.#.*", "label_embedding.*")
+    released_optimizer = ReleasedOptimizer(by_layer=True, spared_by_name=True, at_stem_rate=r"encoder\.level_embedding")
+    predicts_masks = has_masks = False
+
+    @classmethod
+    def build_backbone(
+        cls, config: DINOConfig, out_indices: Sequence[int] = (0, 1, 2, 3)
+    ) -> InternImage | CompositeBackbone:
+        return build_backbone(config.backbone, config.composite, out_indices)
 
     def __init__(self, config: DINOConfig) -> None:
         super().__init__()
         self.config = config
         channels, steps = config.channels, config.decoder_layers
-        self.backbone = build_backbone(config.backbone, config.composite, (1, 2, 3))
+        self.backbone = self.build_backbone(config, (1, 2, 3))
         self.neck = ChannelMapper(self.backbone.feature_channels, channels)
         self.encoder = Encoder(config)
         self.layers = nn.ModuleList(DecoderLayer(config) for _ in range(steps))
@@ -208,30 +218,18 @@ class DINO(nn.Module):
         self.regressors = nn.ModuleList(_regressor(channels) for _ in range(steps + 1))
         self.label_embedding = nn.Embedding(config.num_classes, channels)
 
+    def shardable(self) -> list[nn.Module]:
+        """Blocks of the backbone, layers of encoder and decoder."""
+        return [*super().shardable(), *self.encoder.layers, *self.layers]
+
     def reset_classifier(self, num_classes: int) -> None:
-        """Start anew what depends on the classes; everything else stays."""
         channels, count, like = self.config.channels, len(self.classifiers), self.query_embedding.weight
         self.classifiers = nn.ModuleList(_classifier(channels, num_classes) for _ in range(count)).to(like)
         self.label_embedding = nn.Embedding(num_classes, channels).to(like)
         self.config = replace(self.config, num_classes=num_classes)
 
-    @overload
-    def forward(self, images: Tensor, sizes: Sequence[tuple[int, int]], scales: Tensor) -> list[RawDetections]: ...
-    @overload
-    def forward(
-        self, images: Tensor, sizes: Sequence[tuple[int, int]], scales: None, truths: Sequence[GroundTruth]
-    ) -> dict[str, Tensor]: ...
-    def forward(
-        self,
-        images: Tensor,
-        sizes: Sequence[tuple[int, int]],
-        scales: Tensor | None = None,
-        truths: Sequence[GroundTruth] | None = None,
-    ) -> list[RawDetections] | dict[str, Tensor]:
-        """Find objects, or, given ``truths``, the losses; see :meth:`MaskRCNN.forward`."""
-        if truths is not None:
-            return self.losses(images, sizes, truths)
-        assert scales is not None
+    def forward(self, images: Tensor, sizes: Sequence[tuple[int, int]], scales: Tensor) -> list[RawDetections]:
+        """The objects of each image; see :meth:`MaskRCNN.forward`."""
         pixels = self.encode(self.backbone(images), sizes, images.shape[2:])
         last = self.decode(pixels, self.propose(pixels).boxes)
         parts = zip(last.logits, last.boxes, sizes, scales, strict=True)
@@ -301,7 +299,7 @@ class DINO(nn.Module):
     ) -> Tensor:
         """One layer of the decoder, its boxes as shares of the padded maps."""
         spread = boxes[:, :, None] * pixels.shares.repeat(1, 1, 2)[:, None]
-        place = waves(spread[:, :, 0][..., [1, 0, 2, 3]], self.config.channels // 2).flatten(2)
+        place = sine_embedding(spread[:, :, 0][..., [1, 0, 2, 3]], self.config.channels // 2).flatten(2)
         result: Tensor = self.layers[number](
             queries, self.box_position(place.to(queries.dtype)), spread, pixels, allowed
         )
@@ -317,22 +315,22 @@ class DINO(nn.Module):
         if config.score_threshold > 0:
             index, scores = index[scores > config.score_threshold], scores[scores > config.score_threshold]
         height, width = size
-        found = corners(boxes[index // classes]) * boxes.new_tensor([width, height, width, height])
+        found = cxcywh_to_xyxy(boxes[index // classes]) * boxes.new_tensor([width, height, width, height])
         return RawDetections(clip(found, size) / scale, scores, index % classes, None)
 
-    def losses(
-        self, images: Tensor, sizes: Sequence[tuple[int, int]], truths: Sequence[GroundTruth]
+    def losses(  # type: ignore[override]
+        self, images: Tensor, sizes: Sequence[tuple[int, int]], targets: Sequence[DetectionTarget]
     ) -> dict[str, Tensor]:
         """Class, box and overlap of the proposals, of each layer, and of the noisy objects in each layer.
 
         The branches of a composite backbone have losses of their own, which count half for all but the last one.
         """
         if not isinstance(self.backbone, CompositeBackbone):
-            return self._losses(self.backbone(images), sizes, images.shape[2:], truths)
+            return self._losses(self.backbone(images), sizes, images.shape[2:], targets)
         *assistants, last = self.backbone.forward_branches(images)
-        results = self._losses(last, sizes, images.shape[2:], truths)
+        results = self._losses(last, sizes, images.shape[2:], targets)
         for number, maps in enumerate(assistants):
-            for name, loss in self._losses(maps, sizes, images.shape[2:], truths).items():
+            for name, loss in self._losses(maps, sizes, images.shape[2:], targets).items():
                 results[f"branch{number}_{name}"] = _ASSISTANT_WEIGHT * loss
         return results
 
@@ -341,14 +339,14 @@ class DINO(nn.Module):
         maps: Sequence[Tensor],
         sizes: Sequence[tuple[int, int]],
         extent: Sequence[int],
-        truths: Sequence[GroundTruth],
+        targets: Sequence[DetectionTarget],
     ) -> dict[str, Tensor]:
         pixels = self.encode(maps, sizes, extent)
         proposals = self.propose(pixels)
         count, classes = proposals.boxes.shape[1], self.config.num_classes
         extents = proposals.boxes.new_tensor([(width, height, width, height) for height, width in sizes])
-        labels = [truth.labels for truth in truths]
-        true = [_centred(truth.boxes / one) for truth, one in zip(truths, extents, strict=True)]
+        labels = [truth.labels for truth in targets]
+        true = [xyxy_to_cxcywh(truth.boxes / one) for truth, one in zip(targets, extents, strict=True)]
         noise = noisy_objects(labels, true, classes, count, self.config.denoising)
         layers = self.decode_all(pixels, proposals.boxes.detach(), noise)
         noisy = layers.boxes.shape[2] - count
@@ -408,12 +406,6 @@ def _at(chosen: Tensor, values: Tensor) -> Tensor:
 def _logit(share: Tensor) -> Tensor:
     share = share.clamp(0, 1)
     return (share.clamp(min=_EPSILON) / (1 - share).clamp(min=_EPSILON)).log()
-
-
-def _centred(boxes: Tensor) -> Tensor:
-    """Boxes (G, 4) of corners as centre and size."""
-    first, second = boxes.chunk(2, dim=-1)
-    return torch.cat([(first + second) / 2, second - first], dim=-1)
 
 
 def _linears(*widths: int) -> nn.Sequential:

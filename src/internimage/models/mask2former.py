@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import NamedTuple, overload
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -12,12 +12,20 @@ from torch import Tensor, nn
 
 from internimage.backbones.config import InternImageConfig
 from internimage.backbones.internimage import InternImage
-from internimage.description import ModelDescription
 from internimage.images.masks import UNKNOWN
+from internimage.layers.attention import (
+    Attention,
+    DeformableEncoderLayer,
+    FeedForward,
+    centres,
+    sine_position_embedding,
+)
 from internimage.layers.convolution import ConvNorm, group_norm
-from internimage.layers.segmentation import Window, resize
-from internimage.layers.set_losses import mask_losses, match_masks, mean_over_processes
-from internimage.layers.transformer import Attention, DeformableEncoderLayer, FeedForward, centres, sine_position
+from internimage.layers.queries.hungarian import match_masks
+from internimage.layers.queries.losses import mask_losses, mean_over_processes
+from internimage.layers.segmentation import resize
+from internimage.models.model import Model, ReleasedOptimizer
+from internimage.settings.views import Window
 
 _LEVELS = 3  # maps of stride 32, 16, 8 that pixels and queries look at
 _CLASS_WEIGHT, _PIXEL_WEIGHT, _DICE_WEIGHT = 2.0, 5.0, 5.0
@@ -90,7 +98,7 @@ class PixelDecoder(nn.Module):
         inner = [convolution(one) for convolution, one in zip(self.projections, reversed(coarser), strict=True)]
         shapes = [(one.shape[2], one.shape[3]) for one in inner]
         position = [
-            sine_position(*shape, one.shape[1], one.device) + embedding[:, None, None]
+            sine_position_embedding(*shape, one.shape[1], one.device) + embedding[:, None, None]
             for shape, one, embedding in zip(shapes, inner, self.level_embedding.weight, strict=True)
         ]
         pixels = torch.cat([one.flatten(2).transpose(1, 2) for one in inner], dim=1)
@@ -126,10 +134,14 @@ class DecoderLayer(nn.Module):
         return result
 
 
-class Mask2Former(nn.Module):
-    """Images (N, 3, H, W), RGB, normalised, to a map of scores for each class, or to losses in training."""
+class Mask2Former(Model):
+    """Images (N, 3, H, W), RGB, normalised, to a map of scores for each class."""
 
-    description: ModelDescription | None = None
+    class_tensors = ("query_classifier.*",)
+    background = 1
+    released_optimizer = ReleasedOptimizer(
+        by_layer=True, spared_by_name=True, at_stem_rate=r"query_|level_embedding|mask_embedding"
+    )
 
     def __init__(self, config: Mask2FormerConfig) -> None:
         super().__init__()
@@ -153,27 +165,21 @@ class Mask2Former(nn.Module):
             nn.Linear(channels, channels),
         )
 
+    def shardable(self) -> list[nn.Module]:
+        """Blocks of the backbone, layers of the pixels' and the queries' transformer."""
+        return [*super().shardable(), *self.pixel_decoder.layers, *self.layers]
+
     def reset_classifier(self, num_classes: int) -> None:
-        """Start anew what depends on the classes; everything else stays."""
         layer = nn.Linear(self.config.channels, num_classes + 1)
         self.query_classifier = layer.to(next(self.backbone.parameters()))
         self.config = replace(self.config, num_classes=num_classes)
 
-    @overload
-    def forward(self, images: Tensor, *, coarse: bool = False) -> Tensor: ...
-    @overload
-    def forward(self, images: Tensor, truth: Tensor) -> dict[str, Tensor]: ...
-    def forward(
-        self, images: Tensor, truth: Tensor | None = None, *, coarse: bool = False
-    ) -> Tensor | dict[str, Tensor]:
-        """Scores (N, K, H, W), or, given ``truth``, the losses of all layers; see :meth:`UperNet.forward`.
+    def forward(self, images: Tensor, *, coarse: bool = False) -> Tensor:
+        """Scores (N, K, H, W); see :meth:`UperNet.forward`.
 
         A score is the sum over queries of the probability of the class times that of the mask.
         """
-        layers = self.predict_masks(self.backbone(images))
-        if truth is not None:
-            return self.losses(layers, truth)
-        scores = class_scores(layers[-1])
+        scores = class_scores(self.predict_masks(self.backbone(images))[-1])
         return scores if coarse else resize(scores, images.shape[2:])
 
     def predict_masks(self, maps: Sequence[Tensor]) -> list[Masks]:
@@ -181,7 +187,7 @@ class Mask2Former(nn.Module):
         fine, memories = self.pixel_decoder(maps)
         keys, values = [], []
         for memory, embedding in zip(memories, self.level_embedding.weight, strict=True):
-            place = sine_position(memory.shape[2], memory.shape[3], memory.shape[1], memory.device)
+            place = sine_position_embedding(memory.shape[2], memory.shape[3], memory.shape[1], memory.device)
             value = memory + embedding[:, None, None]
             values.append(value.flatten(2).transpose(1, 2))
             keys.append((value + place.to(value.dtype)).flatten(2).transpose(1, 2))
@@ -200,8 +206,17 @@ class Mask2Former(nn.Module):
         masks = torch.einsum("nqc,nchw->nqhw", self.mask_embedding(normed), fine)
         return Masks(self.query_classifier(normed), masks)
 
-    def losses(self, layers: Sequence[Masks], truth: Tensor) -> dict[str, Tensor]:
-        """Class, pixel and dice loss of every layer, each matched anew to the classes present in ``truth``."""
+    def losses(self, images: Tensor, truth: Tensor) -> dict[str, Tensor]:  # type: ignore[override]
+        """Class, pixel and dice loss of every layer, each matched anew to the classes present in ``truth``.
+
+        Args:
+            images: (N, 3, H, W).
+            truth: (N, H, W) int64 class numbers, -1 where unknown.
+        """
+        return self.losses_on(self.predict_masks(self.backbone(images)), truth)
+
+    def losses_on(self, layers: Sequence[Masks], truth: Tensor) -> dict[str, Tensor]:
+        """:meth:`losses`, from what the queries say after each layer."""
         labels = [one.unique() for one in truth]
         labels = [one[one != UNKNOWN] for one in labels]
         masks = [one[None] == each[:, None, None] for one, each in zip(truth, labels, strict=True)]

@@ -4,20 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from typing import overload
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from internimage.backbones.config import InternImageConfig
 from internimage.backbones.internimage import InternImage
-from internimage.description import ModelDescription
 from internimage.layers.boxes import decode
-from internimage.layers.detection import DetectionConfig, GroundTruth, RawDetections, detect_masks, select
 from internimage.layers.fpn import FPN
-from internimage.layers.region_losses import box_losses, mask_loss, sample_regions
-from internimage.layers.roi_heads import BoxHead, MaskHead, region_features, reset_classes, with_image_numbers
-from internimage.layers.rpn import RPN, ProposalConfig
+from internimage.layers.rcnn.detections import detect_masks, select
+from internimage.layers.rcnn.roi_heads import BoxHead, MaskHead, reset_classes, roi_features, with_image_numbers
+from internimage.layers.rcnn.roi_losses import box_losses, mask_loss, sample_rois
+from internimage.layers.rcnn.rpn import RPN, ProposalConfig
+from internimage.models.model import Model, ReleasedOptimizer
+from internimage.structures.detection import DetectionConfig, DetectionTarget, RawDetections
 
 
 @dataclass(frozen=True)
@@ -34,7 +34,7 @@ class MaskRCNNConfig:
         box_width: of the box head's linear layers.
         mask_width: of the mask head's convolutions; None for boxes alone.
         proposals, detections: what passes from stage to stage in inference.
-        sampled_regions: regions of an image that a head learns from.
+        sampled_regions: RoIs of an image that a head learns from.
     """
 
     backbone: InternImageConfig
@@ -49,10 +49,13 @@ class MaskRCNNConfig:
     sampled_regions: int = 512
 
 
-class MaskRCNN(nn.Module):
-    """Images (N, 3, H, W), RGB, normalised and padded at the right and bottom, to objects, or to losses in training."""
+class MaskRCNN(Model):
+    """Images (N, 3, H, W), RGB, normalised and padded at the right and bottom, to objects."""
 
-    description: ModelDescription | None = None
+    class_tensors = ("box_head.classifier.*", "box_head.regressor.*", "mask_head.logits.*")
+    background = 1
+    predicts_masks = True  # unless configured or trained without
+    released_optimizer = ReleasedOptimizer(by_layer=True)
     stds = (0.1, 0.1, 0.2, 0.2)
     training_proposals = ProposalConfig(each_level=2000, keep=1000)
 
@@ -68,68 +71,68 @@ class MaskRCNN(nn.Module):
         )
 
     def reset_classifier(self, num_classes: int) -> None:
-        """Start anew what depends on the classes; everything else stays."""
         reset_classes(self, num_classes)
         self.config = replace(self.config, num_classes=num_classes)
+
+    @property
+    def has_masks(self) -> bool:
+        """Whether it predicts masks beside boxes."""
+        return self.mask_head is not None
 
     def remove_masks(self) -> None:
         """Go on with boxes alone."""
         self.mask_head = None
         self.config = replace(self.config, mask_width=None)
 
-    @overload
-    def forward(self, images: Tensor, sizes: Sequence[tuple[int, int]], scales: Tensor) -> list[RawDetections]: ...
-    @overload
-    def forward(
-        self, images: Tensor, sizes: Sequence[tuple[int, int]], scales: None, truths: Sequence[GroundTruth]
-    ) -> dict[str, Tensor]: ...
-    def forward(
-        self,
-        images: Tensor,
-        sizes: Sequence[tuple[int, int]],
-        scales: Tensor | None = None,
-        truths: Sequence[GroundTruth] | None = None,
-    ) -> list[RawDetections] | dict[str, Tensor]:
-        """Find objects, or, given ``truths``, the losses.
+    def forward(self, images: Tensor, sizes: Sequence[tuple[int, int]], scales: Tensor) -> list[RawDetections]:
+        """The objects of each image.
 
         Args:
-            images: (N, 3, H, W).
+            images: (N, 3, H, W), RGB, normalised, padded at the right and bottom.
             sizes: (height, width) of each image without padding.
-            scales: (N, 4) how much larger each is than the original, in x, y, x, y; not needed for losses.
-            truths: the objects in pixels of ``images``.
+            scales: (N, 4) how much larger each is than the original, in x, y, x, y.
         """
         maps = self.neck(self.backbone(images))
         outputs = self.rpn(maps)
-        if truths is not None:
-            return self.losses(maps, outputs, sizes, truths)
-        assert scales is not None
         proposals = [boxes for boxes, _ in self.rpn.propose(outputs, sizes, self.config.proposals)]
         found = self.detect_boxes(maps, proposals, sizes, scales)
         heads = [] if self.mask_head is None else [self.mask_head]
         return detect_masks(heads, maps[:-1], self.rpn.strides[:-1], found, scales)
 
-    def losses(
+    def losses(  # type: ignore[override]
+        self, images: Tensor, sizes: Sequence[tuple[int, int]], targets: Sequence[DetectionTarget]
+    ) -> dict[str, Tensor]:
+        """Class and box of the proposal network and of the head, and the masks.
+
+        Args:
+            images, sizes: see :meth:`forward`.
+            targets: the objects of each image, in pixels of ``images``.
+        """
+        maps = self.neck(self.backbone(images))
+        return self.losses_on(maps, self.rpn(maps), sizes, targets)
+
+    def losses_on(
         self,
         maps: Sequence[Tensor],
         outputs: Sequence[tuple[Tensor, Tensor]],
         sizes: Sequence[tuple[int, int]],
-        truths: Sequence[GroundTruth],
+        targets: Sequence[DetectionTarget],
     ) -> dict[str, Tensor]:
-        """Class and box of the proposal network and of the head, and the masks, from its maps and ``outputs``."""
-        result = dict(zip(("rpn_class", "rpn_box"), self.rpn.losses(outputs, sizes, truths), strict=True))
+        """:meth:`losses`, from the pyramid's maps and what the proposal network makes of them."""
+        result = dict(zip(("rpn_class", "rpn_box"), self.rpn.losses(outputs, sizes, targets), strict=True))
         with torch.no_grad():
             proposals = self.rpn.propose(outputs, sizes, self.training_proposals)
-            regions = [
-                sample_regions(boxes, truth, 0.5, low_quality=True, count=self.config.sampled_regions)
-                for (boxes, _), truth in zip(proposals, truths, strict=True)
+            sampled = [
+                sample_rois(boxes, truth, 0.5, low_quality=True, count=self.config.sampled_regions)
+                for (boxes, _), truth in zip(proposals, targets, strict=True)
             ]
-        rois = with_image_numbers([region.boxes for region in regions])
-        logits, deltas = self.box_head(region_features(maps[:-1], self.rpn.strides[:-1], rois, BoxHead.size))
-        result["class"], result["box"] = box_losses(logits, deltas, regions, truths, self.stds, "l1")
+        rois = with_image_numbers([one.boxes for one in sampled])
+        logits, deltas = self.box_head(roi_features(maps[:-1], self.rpn.strides[:-1], rois, BoxHead.size))
+        result["class"], result["box"] = box_losses(logits, deltas, sampled, targets, self.stds, "l1")
         if self.mask_head is not None:
-            rois = with_image_numbers([region.boxes[: len(region.objects)] for region in regions])
-            features = region_features(maps[:-1], self.rpn.strides[:-1], rois, MaskHead.size)
-            result["mask"] = mask_loss(self.mask_head(features), regions, truths)
+            rois = with_image_numbers([one.boxes[: len(one.objects)] for one in sampled])
+            features = roi_features(maps[:-1], self.rpn.strides[:-1], rois, MaskHead.size)
+            result["mask"] = mask_loss(self.mask_head(features), sampled, targets)
         return result
 
     def detect_boxes(
@@ -137,7 +140,7 @@ class MaskRCNN(nn.Module):
     ) -> list[RawDetections]:
         """Classify and refine ``proposals`` (K, 4) of each image, in pixels of the padded images."""
         rois = with_image_numbers(proposals)
-        logits, deltas = self.box_head(region_features(maps[:-1], self.rpn.strides[:-1], rois, BoxHead.size))
+        logits, deltas = self.box_head(roi_features(maps[:-1], self.rpn.strides[:-1], rois, BoxHead.size))
         results = []
         counts = [len(boxes) for boxes in proposals]
         parts = zip(proposals, logits.split(counts), deltas.split(counts), sizes, scales, strict=True)

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import overload
 
 import torch
 from torch import Tensor, nn
 
 from internimage.backbones.config import InternImageConfig
 from internimage.backbones.internimage import InternImage
-from internimage.description import ModelDescription
 from internimage.layers.convolution import ConvNorm
-from internimage.layers.segmentation import Window, class_layer, pixel_loss, resize
+from internimage.layers.segmentation import class_layer, pixel_loss, resize
+from internimage.models.model import Model, ReleasedOptimizer
+from internimage.settings.views import Window
 
 
 @dataclass(frozen=True)
@@ -52,10 +52,10 @@ class SegFormerDecoder(nn.Module):
         return result
 
 
-class SegFormer(nn.Module):
-    """Images (N, 3, H, W), RGB, normalised, to a map of logits for each class, or to losses in training."""
+class SegFormer(Model):
+    """Images (N, 3, H, W), RGB, normalised, to a map of logits for each class."""
 
-    description: ModelDescription | None = None
+    released_optimizer = ReleasedOptimizer(by_layer=True, spared_by_name=True)
 
     def __init__(self, config: SegFormerConfig) -> None:
         super().__init__()
@@ -66,23 +66,18 @@ class SegFormer(nn.Module):
         self.classifier = class_layer(config.channels, config.num_classes)
 
     def reset_classifier(self, num_classes: int) -> None:
-        """Start anew what depends on the classes; everything else stays."""
         parameter = next(self.backbone.parameters())
         self.classifier = class_layer(self.config.channels, num_classes).to(parameter)
         self.config = replace(self.config, num_classes=num_classes)
 
-    @overload
-    def forward(self, images: Tensor, *, coarse: bool = False) -> Tensor: ...
-    @overload
-    def forward(self, images: Tensor, truth: Tensor) -> dict[str, Tensor]: ...
-    def forward(
-        self, images: Tensor, truth: Tensor | None = None, *, coarse: bool = False
-    ) -> Tensor | dict[str, Tensor]:
-        """Logits (N, K, H, W), or, given ``truth``, the losses; see :meth:`UperNet.forward`."""
+    def forward(self, images: Tensor, *, coarse: bool = False) -> Tensor:
+        """Logits (N, K, H, W); see :meth:`UperNet.forward`."""
         logits = self.logits(self.backbone(images))
-        if truth is not None:
-            return {"pixels": pixel_loss(logits, truth)}
         return logits if coarse else resize(logits, images.shape[2:])
+
+    def losses(self, images: Tensor, truth: Tensor) -> dict[str, Tensor]:  # type: ignore[override]
+        """Cross-entropy; see :meth:`UperNet.losses`."""
+        return {"pixels": pixel_loss(self.logits(self.backbone(images)), truth)}
 
     def logits(self, maps: Sequence[Tensor]) -> Tensor:
         """Maps of the backbone to logits (N, K, H / 4, W / 4)."""

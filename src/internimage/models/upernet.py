@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import overload
 
 import torch
 from torch import Tensor, nn
 
 from internimage.backbones.config import InternImageConfig
 from internimage.backbones.internimage import InternImage
-from internimage.description import ModelDescription
 from internimage.layers.convolution import ConvNorm
-from internimage.layers.segmentation import AuxiliaryHead, Window, class_layer, pixel_loss, resize
+from internimage.layers.segmentation import AuxiliaryHead, class_layer, pixel_loss, resize
+from internimage.models.model import Model, ReleasedOptimizer
+from internimage.settings.views import Window
 
 _AUXILIARY_WEIGHT = 0.4
 _AUXILIARY_LEVEL = 2
@@ -72,10 +72,12 @@ class UperDecoder(nn.Module):
         return result
 
 
-class UperNet(nn.Module):
-    """Images (N, 3, H, W), RGB, normalised, to a map of logits for each class, or to losses in training."""
+class UperNet(Model):
+    """Images (N, 3, H, W), RGB, normalised, to a map of logits for each class."""
 
-    description: ModelDescription | None = None
+    class_tensors = ("classifier.*", "auxiliary.classifier.*")
+    smallest_batch = 2  # batch normalisation of one mean of each image
+    released_optimizer = ReleasedOptimizer(by_layer=True, spared_by_name=True)
 
     def __init__(self, config: UperNetConfig) -> None:
         super().__init__()
@@ -91,32 +93,31 @@ class UperNet(nn.Module):
             self.auxiliary = AuxiliaryHead(width, config.auxiliary_channels, config.num_classes, config.dropout)
 
     def reset_classifier(self, num_classes: int) -> None:
-        """Start anew what depends on the classes; everything else stays."""
         parameter = next(self.backbone.parameters())
         self.classifier = class_layer(self.config.channels, num_classes).to(parameter)
         if self.auxiliary is not None:
             self.auxiliary.classifier = class_layer(self.auxiliary.classifier.in_channels, num_classes).to(parameter)
         self.config = replace(self.config, num_classes=num_classes)
 
-    @overload
-    def forward(self, images: Tensor, *, coarse: bool = False) -> Tensor: ...
-    @overload
-    def forward(self, images: Tensor, truth: Tensor) -> dict[str, Tensor]: ...
-    def forward(
-        self, images: Tensor, truth: Tensor | None = None, *, coarse: bool = False
-    ) -> Tensor | dict[str, Tensor]:
-        """Logits (N, K, H, W), or, given ``truth``, the losses.
+    def forward(self, images: Tensor, *, coarse: bool = False) -> Tensor:
+        """Logits (N, K, H, W).
+
+        Args:
+            images: (N, 3, H, W), RGB, normalised.
+            coarse: leave the logits as the network makes them, (N, K, H / 4, W / 4).
+        """
+        logits = self.logits(self.backbone(images))
+        return logits if coarse else resize(logits, images.shape[2:])
+
+    def losses(self, images: Tensor, truth: Tensor) -> dict[str, Tensor]:  # type: ignore[override]
+        """Cross-entropy of both heads.
 
         Args:
             images: (N, 3, H, W).
             truth: (N, H, W) int64 class numbers, -1 where unknown.
-            coarse: leave the logits as the network makes them, (N, K, H / 4, W / 4).
         """
         maps = self.backbone(images)
-        logits = self.logits(maps)
-        if truth is None:
-            return logits if coarse else resize(logits, images.shape[2:])
-        losses = {"pixels": pixel_loss(logits, truth)}
+        losses = {"pixels": pixel_loss(self.logits(maps), truth)}
         if self.auxiliary is not None:
             losses["auxiliary"] = _AUXILIARY_WEIGHT * pixel_loss(self.auxiliary(maps[_AUXILIARY_LEVEL]), truth)
         return losses

@@ -1,32 +1,61 @@
-"""Recipes: a name and everything that belongs to it.  Pure data."""
+"""Recipes: a name and everything that belongs to it.  Pure data, without torch."""
 
 from __future__ import annotations
 
 import difflib
 import fnmatch
+from functools import cache
 
 from internimage.errors import UnknownModelError
-from internimage.recipes import classification, detection, segmentation
-from internimage.recipes.recipe import MeasuredScore, PublishedScore, Recipe
+from internimage.recipes.recipe import MeasuredScore, PublishedScore, Recipe, TrainingRecipe
+from internimage.registry import TASKS, TaskEntry, resolve
 
-__all__ = ["MeasuredScore", "PublishedScore", "Recipe", "get_recipe", "list_models"]
+__all__ = [
+    "MeasuredScore",
+    "PublishedScore",
+    "Recipe",
+    "TrainingRecipe",
+    "get_recipe",
+    "get_training_recipe",
+    "list_models",
+]
 
-_RECIPES: dict[str, Recipe] = {
-    recipe.name: recipe for recipe in (*classification.RECIPES, *detection.RECIPES, *segmentation.RECIPES)
-}
+
+@cache
+def _read(entries: tuple[TaskEntry, ...]) -> dict[str, Recipe]:
+    return {recipe.name: recipe for entry in entries for recipe in resolve(entry.recipes)}
+
+
+def _recipes() -> dict[str, Recipe]:
+    """All recipes by name, task by task."""
+    return _read(tuple(TASKS.values()))
 
 
 def list_models(pattern: str = "*") -> list[str]:
     """Names of the models that match a shell pattern such as ``"*_1k_*"``, task by task."""
-    return [name for name in _RECIPES if fnmatch.fnmatchcase(name, pattern)]
+    return [name for name in _recipes() if fnmatch.fnmatchcase(name, pattern)]
 
 
 def get_recipe(name: str) -> Recipe:
     """The recipe of this name; :class:`UnknownModelError` suggests the nearest names."""
-    if name in _RECIPES:
-        return _RECIPES[name]
-    hub = [recipe.name for recipe in _RECIPES.values() if recipe.hub_name in (name, f"OpenGVLab/{name}")]
-    longer = [known for known in _RECIPES if known.startswith(name)] if name else []
-    close = hub or longer[:3] or difflib.get_close_matches(name, _RECIPES, n=3, cutoff=0.5)
+    known = _recipes()
+    if name in known:
+        return known[name]
+    hub = [recipe.name for recipe in known.values() if recipe.hub_name in (name, f"OpenGVLab/{name}")]
+    longer = [other for other in known if other.startswith(name)] if name else []
+    close = hub or longer[:3] or difflib.get_close_matches(name, known, n=3, cutoff=0.5)
     hint = f"did you mean {' or '.join(close)}?" if close else "see `internimage models`"
     raise UnknownModelError(f"no model is called {name!r}; {hint}")
+
+
+def get_training_recipe(name: str) -> TrainingRecipe:
+    """How the model of this name was trained.
+
+    Raises:
+        UnknownModelError: there is no such model, or its training was not published.
+    """
+    recipe = _recipes().get(name)
+    if recipe is None or recipe.training is None:
+        trained = ", ".join(one.name for one in _recipes().values() if one.training is not None)
+        raise UnknownModelError(f"no training recipe was released for {name!r}; there are {trained}")
+    return recipe.training

@@ -1,142 +1,92 @@
-"""The released detectors."""
+"""The detectors: the released ones, and small ones of ours.  One call is one model."""
 
 from __future__ import annotations
 
-from dataclasses import replace
+from typing import Any
 
-from internimage.backbones.composite import CompositeConfig
-from internimage.backbones.config import InternImageConfig
 from internimage.checkpoints.hub import PackagedModel
 from internimage.images import FitPreprocessing
-from internimage.layers.detection import DetectionConfig
-from internimage.models.cascade_rcnn import CascadeRCNNConfig
-from internimage.models.dino import DINOConfig
-from internimage.models.mask_rcnn import MaskRCNNConfig
-from internimage.recipes.classification import BACKBONES
-from internimage.recipes.recipe import MeasuredScore, PublishedScore, Recipe, released_file
+from internimage.recipes.backbones import (
+    ATTO,
+    FLASH_ATTO,
+    FLASH_B,
+    FLASH_L,
+    FLASH_S,
+    FLASH_T,
+    XL,
+    B,
+    G,
+    H,
+    L,
+    S,
+    T,
+    dense,
+    released_file,
+)
+from internimage.recipes.recipe import MeasuredScore, PublishedScore, Recipe, TrainingRecipe
+from internimage.recipes.schedules import CROWD_HUMAN, detector_1x, detector_3x, dino_1x, dino_large
 
 _BOXES = "COCO box AP"
 
+# Anchors of 16 pixels and more: pictures of 320 pixels show objects smaller than the released detectors see them.
+_SMALL: dict[str, Any] = {
+    "channels": 64,
+    "anchor_scale": 4,
+    "box_width": 256,
+    "mask_width": 64,
+    "detections": {"keep": 300},
+    "sampled_regions": 128,
+}
+_COMPOSITE: dict[str, Any] = {"backbone": H, "composite": {"half_precision_scale": True}, "denoising": 1000}
 
-def _backbone(name: str) -> InternImageConfig:
-    """As in the classifiers, but for the layer scales, which start at 1; H and G have none."""
-    return BACKBONES[name] if name in ("H", "G") else replace(BACKBONES[name], layer_scale=1.0)
+
+def _ours(name: str, architecture: str, plain: dict[str, Any], **fields: Any) -> Recipe:
+    """A small detector for pictures of 320 pixels."""
+    preprocessing = FitPreprocessing(short=320, long=533)
+    fields = {"note": "ours, for CPUs and quick fine-tuning", **fields}
+    return Recipe(name, "detection", architecture, plain, preprocessing, **fields)
 
 
-def _recipe(
-    name: str,
-    config: MaskRCNNConfig | CascadeRCNNConfig | DINOConfig,
-    parameters: int,
-    gmacs: float,
-    published: PublishedScore | None,
-    *,
-    labels: str | None = "coco",
-    size: int = 800,
-    long: int | None = None,
-    packaged: bool = False,
-    measured: MeasuredScore | None = None,
-    note: str = "",
+def _coco(
+    name: str, architecture: str, plain: dict[str, Any], *, training: TrainingRecipe, published: PublishedScore
 ) -> Recipe:
-    kinds = {MaskRCNNConfig: "mask_rcnn", CascadeRCNNConfig: "cascade_rcnn", DINOConfig: "dino"}
-    released = released_file(name, config.backbone) if published else None
+    """A released detector of COCO's 80 classes."""
     return Recipe(
-        name=name,
-        task="detection",
-        architecture=kinds[type(config)],
-        config=config,
-        preprocessing=FitPreprocessing(size, long or round(size * 1333 / 800)),
-        parameters=parameters,
-        gmacs=gmacs,
-        labels=labels,
-        weights=PackagedModel(name) if packaged else released,
+        name,
+        "detection",
+        architecture,
+        plain,
+        preprocessing=FitPreprocessing(short=800, long=1333),
+        labels="coco",
+        weights=released_file(name, plain["backbone"]),
         published=published,
-        measured=measured,
-        note=note,
+        training=training,
     )
 
 
-def _coco(boxes: float, masks: float, flops: str) -> PublishedScore:
-    return PublishedScore(_BOXES, boxes, flops, masks)
+def _large(name: str, plain: dict[str, Any], *, published: PublishedScore, **fields: Any) -> Recipe:
+    """A released DINO, pre-trained on Objects365; pictures of 1000 pixels and more."""
+    return Recipe(
+        name,
+        "detection",
+        "dino",
+        plain,
+        preprocessing=FitPreprocessing(short=1000, long=2000),
+        weights=released_file(name, plain["backbone"]),
+        published=published,
+        **fields,
+    )
 
 
-def _large(
-    name: str,
-    config: DINOConfig,
-    parameters: int,
-    gmacs: float,
-    score: float,
-    *,
-    several: float | None = None,
-    data: str = "COCO",
-    note: str = "",
-) -> Recipe:
-    """Pre-trained on Objects365; pictures of 1000 pixels and more."""
-    published = PublishedScore(f"{data} box AP", score, None, multi_scale=several)
-    labels = {"COCO": "coco", "VOC 2007": "voc"}.get(data)
-    return _recipe(name, config, parameters, gmacs, published, labels=labels, size=1000, long=2000, note=note)
-
-
-_T, _S, _B = (MaskRCNNConfig(_backbone(name)) for name in "TSB")
-_L, _XL = (CascadeRCNNConfig(_backbone(name)) for name in ("L", "XL"))
-_XL_CROWD = CascadeRCNNConfig(
-    _backbone("XL"),
-    num_classes=1,
-    box_convolutions=0,
-    box_linears=2,
-    box_per_class=False,
-    box_loss="smooth_l1",
-    mask_width=None,
-)
-
-_FLASH_T, _FLASH_S, _FLASH_B = (MaskRCNNConfig(_backbone(f"flash_{name}"), neck_norm=True) for name in "TSB")
-_FLASH_L = CascadeRCNNConfig(_backbone("flash_L"), neck_norm=True)
-
-# Anchors of 16 pixels and more: pictures of 320 pixels show objects smaller than the released detectors see them.
-_SMALL = MaskRCNNConfig(
-    BACKBONES["atto"],
-    channels=64,
-    anchor_scale=4,
-    box_width=256,
-    mask_width=64,
-    detections=DetectionConfig(keep=300),
-    sampled_regions=128,
-)
-_SMALL_FLASH = replace(_SMALL, backbone=BACKBONES["flash_atto"])
-
-_DINO_H = DINOConfig(_backbone("H"), denoising=1000)
-_DINO_CB = replace(_DINO_H, composite=CompositeConfig(half_precision_scale=True))
-_SMALL_DINO = DINOConfig(BACKBONES["atto"], channels=128, queries=100, encoder_layers=3, decoder_layers=3, width=512)
-
-RECIPES = (
-    _recipe(
-        "mask_rcnn_internimage_atto_fpn",
-        _SMALL,
-        4_550_648,
-        21.64,
-        None,
-        labels=None,
-        size=320,
-        note="ours, for CPUs and quick fine-tuning",
-    ),
-    _recipe(
-        "mask_rcnn_flash_internimage_atto_fpn",
-        _SMALL_FLASH,
-        4_548_480,
-        21.64,
-        None,
-        labels=None,
-        size=320,
-        note="ours, for CPUs and quick fine-tuning",
-    ),
-    _recipe(
+RECIPES: tuple[Recipe, ...] = (
+    # ours
+    _ours("mask_rcnn_internimage_atto_fpn", "mask_rcnn", {"backbone": ATTO, **_SMALL}),
+    _ours("mask_rcnn_flash_internimage_atto_fpn", "mask_rcnn", {"backbone": FLASH_ATTO, **_SMALL}),
+    _ours(
         "faster_rcnn_internimage_atto_bccd_320",
-        replace(_SMALL, num_classes=3, mask_width=None),
-        4_282_343,
-        17.92,
-        None,
-        labels=None,
-        size=320,
-        packaged=True,
+        "mask_rcnn",
+        {"backbone": ATTO, **_SMALL, "num_classes": 3, "mask_width": None},
+        weights=PackagedModel("faster_rcnn_internimage_atto_bccd_320"),
         measured=MeasuredScore(
             "box AP50 on the 87 validation pictures of BCCD",
             "python benchmarks/detection.py",
@@ -146,15 +96,11 @@ RECIPES = (
         ),
         note="ours, in the package: red cells, white cells and platelets in blood",
     ),
-    _recipe(
+    _ours(
         "mask_rcnn_internimage_atto_nuclei_320",
-        replace(_SMALL, num_classes=1),
-        4_443_998,
-        21.14,
-        None,
-        labels=None,
-        size=320,
-        packaged=True,
+        "mask_rcnn",
+        {"backbone": ATTO, **_SMALL, "num_classes": 1},
+        weights=PackagedModel("mask_rcnn_internimage_atto_nuclei_320"),
         measured=MeasuredScore(
             "mask AP50 on the 19 validation pictures of nuclei",
             "python benchmarks/detection.py",
@@ -164,100 +110,278 @@ RECIPES = (
         ),
         note="ours, in the package: nuclei of cells and their outlines",
     ),
-    _recipe("mask_rcnn_internimage_t_fpn_1x_coco", _T, 48_920_544, 268.9, _coco(47.2, 42.5, "270G")),
-    _recipe("mask_rcnn_internimage_t_fpn_3x_coco", _T, 48_920_544, 268.9, _coco(49.1, 43.7, "270G")),
-    _recipe("mask_rcnn_internimage_s_fpn_1x_coco", _S, 68_715_024, 338.8, _coco(47.8, 43.3, "340G")),
-    _recipe("mask_rcnn_internimage_s_fpn_3x_coco", _S, 68_715_024, 338.8, _coco(49.7, 44.5, "340G")),
-    _recipe("mask_rcnn_internimage_b_fpn_1x_coco", _B, 115_245_264, 499.7, _coco(48.8, 44.0, "501G")),
-    _recipe("mask_rcnn_internimage_b_fpn_3x_coco", _B, 115_245_264, 499.7, _coco(50.3, 44.8, "501G")),
-    _recipe("cascade_internimage_l_fpn_1x_coco", _L, 277_307_236, 1396.0, _coco(54.9, 47.7, "1399G")),
-    _recipe("cascade_internimage_l_fpn_3x_coco", _L, 277_307_236, 1396.0, _coco(56.1, 48.5, "1399G")),
-    _recipe("cascade_internimage_xl_fpn_1x_coco", _XL, 387_448_974, 1778.5, _coco(55.3, 48.1, "1782G")),
-    _recipe("cascade_internimage_xl_fpn_3x_coco", _XL, 387_448_974, 1778.5, _coco(56.2, 48.8, "1782G")),
-    _recipe(
+    # InternImage in Mask R-CNN
+    _coco(
+        "mask_rcnn_internimage_t_fpn_1x_coco",
+        "mask_rcnn",
+        {"backbone": dense(T)},
+        training=detector_1x("internimage_t_1k_224", drop_path=0.2),
+        published=PublishedScore(_BOXES, 47.2, "270G", masks=42.5),
+    ),
+    _coco(
+        "mask_rcnn_internimage_t_fpn_3x_coco",
+        "mask_rcnn",
+        {"backbone": dense(T)},
+        training=detector_3x("internimage_t_1k_224", drop_path=0.2),
+        published=PublishedScore(_BOXES, 49.1, "270G", masks=43.7),
+    ),
+    _coco(
+        "mask_rcnn_internimage_s_fpn_1x_coco",
+        "mask_rcnn",
+        {"backbone": dense(S)},
+        training=detector_1x("internimage_s_1k_224", drop_path=0.3),
+        published=PublishedScore(_BOXES, 47.8, "340G", masks=43.3),
+    ),
+    _coco(
+        "mask_rcnn_internimage_s_fpn_3x_coco",
+        "mask_rcnn",
+        {"backbone": dense(S)},
+        training=detector_3x("internimage_s_1k_224", drop_path=0.3),
+        published=PublishedScore(_BOXES, 49.7, "340G", masks=44.5),
+    ),
+    _coco(
+        "mask_rcnn_internimage_b_fpn_1x_coco",
+        "mask_rcnn",
+        {"backbone": dense(B)},
+        training=detector_1x("internimage_b_1k_224", drop_path=0.4),
+        published=PublishedScore(_BOXES, 48.8, "501G", masks=44.0),
+    ),
+    _coco(
+        "mask_rcnn_internimage_b_fpn_3x_coco",
+        "mask_rcnn",
+        {"backbone": dense(B)},
+        training=detector_3x("internimage_b_1k_224", drop_path=0.4),
+        published=PublishedScore(_BOXES, 50.3, "501G", masks=44.8),
+    ),
+    # InternImage in Cascade Mask R-CNN
+    _coco(
+        "cascade_internimage_l_fpn_1x_coco",
+        "cascade_rcnn",
+        {"backbone": dense(L)},
+        training=detector_1x("internimage_l_22k_192to384", drop_path=0.4, layer_decay=0.94),
+        published=PublishedScore(_BOXES, 54.9, "1399G", masks=47.7),
+    ),
+    _coco(
+        "cascade_internimage_l_fpn_3x_coco",
+        "cascade_rcnn",
+        {"backbone": dense(L)},
+        training=detector_3x("internimage_l_22k_192to384", drop_path=0.4, lr=2e-4, layer_decay=0.9, ema_decay=0.9999),
+        published=PublishedScore(_BOXES, 56.1, "1399G", masks=48.5),
+    ),
+    _coco(
+        "cascade_internimage_xl_fpn_1x_coco",
+        "cascade_rcnn",
+        {"backbone": dense(XL)},
+        training=detector_1x("internimage_xl_22k_192to384", drop_path=0.4, layer_decay=0.94),
+        published=PublishedScore(_BOXES, 55.3, "1782G", masks=48.1),
+    ),
+    _coco(
+        "cascade_internimage_xl_fpn_3x_coco",
+        "cascade_rcnn",
+        {"backbone": dense(XL)},
+        training=detector_3x("internimage_xl_22k_192to384", drop_path=0.6, lr=2e-4, layer_decay=0.9, ema_decay=0.9999),
+        published=PublishedScore(_BOXES, 56.2, "1782G", masks=48.8),
+    ),
+    Recipe(
         "cascade_internimage_xl_fpn_3x_crowd_human",
-        _XL_CROWD,
-        374_369_277,
-        1274.7,
-        None,
+        "detection",
+        "cascade_rcnn",
+        {
+            "backbone": dense(XL),
+            "num_classes": 1,
+            "box_convolutions": 0,
+            "box_linears": 2,
+            "box_per_class": False,
+            "box_loss": "smooth_l1",
+            "mask_width": None,
+        },
+        preprocessing=FitPreprocessing(short=800, long=1333),
         labels="crowdhuman",
+        training=detector_3x(
+            "internimage_xl_22k_192to384",
+            drop_path=0.4,
+            pictures=CROWD_HUMAN,
+            layer_decay=0.94,
+            weight_decay=1e-4,
+        ),
         note="people in crowds; boxes alone; no weights were published",
     ),
-    _recipe(
+    # InternImage in DINO
+    _ours(
         "dino_internimage_atto",
-        _SMALL_DINO,
-        5_150_488,
-        25.15,
-        None,
-        labels=None,
-        size=320,
-        note="ours, for CPUs and quick fine-tuning",
+        "dino",
+        {"backbone": ATTO, "channels": 128, "queries": 100, "encoder_layers": 3, "decoder_layers": 3, "width": 512},
     ),
-    _recipe(
+    _coco(
         "dino_4scale_internimage_t_1x_coco",
-        DINOConfig(_backbone("T"), detections=DetectionConfig(0.0, 0.7, 100)),
-        48_736_828,
-        288.4,
-        PublishedScore(_BOXES, 53.9),
+        "dino",
+        {
+            "backbone": dense(T),
+            "detections": {"score_threshold": 0.0, "nms_threshold": 0.7, "keep": 100},
+        },
+        training=dino_1x("internimage_t_1k_224", drop_path=0.2, layer_decay=0.9),
+        published=PublishedScore(_BOXES, 53.9),
     ),
-    *(
-        _recipe(name, DINOConfig(_backbone("L")), 241_033_214, 936.2, PublishedScore(_BOXES, score))
-        for name, score in (
-            ("dino_4scale_internimage_l_1x_coco_0.1x_backbone_lr", 57.6),
-            ("dino_4scale_internimage_l_1x_coco_layer_wise_lr", 57.5),
-        )
+    _coco(
+        "dino_4scale_internimage_l_1x_coco_0.1x_backbone_lr",
+        "dino",
+        {"backbone": dense(L)},
+        training=dino_1x("internimage_l_22k_192to384", drop_path=0.4, backbone_lr_scale=0.1, weight_decay=0.05),
+        published=PublishedScore(_BOXES, 57.6),
     ),
-    _large("dino_4scale_internimage_h_objects365_coco", _DINO_H, 1_098_725_884, 3899.2, 63.4),
+    _coco(
+        "dino_4scale_internimage_l_1x_coco_layer_wise_lr",
+        "dino",
+        {"backbone": dense(L)},
+        training=dino_1x("internimage_l_22k_192to384", drop_path=0.4, layer_decay=0.9),
+        published=PublishedScore(_BOXES, 57.5),
+    ),
+    _large(
+        "dino_4scale_internimage_h_objects365_coco",
+        {"backbone": H, "denoising": 1000},
+        published=PublishedScore(_BOXES, 63.4),
+        labels="coco",
+        training=dino_large("pretrained", drop_path=0.5),
+    ),
     _large(
         "dino_4scale_internimage_g_objects365_coco",
-        DINOConfig(_backbone("G"), denoising=1000, parts=4),
-        3_082_611_660,
-        10750.2,
-        64.2,
+        {"backbone": G, "denoising": 1000, "parts": 4},
+        published=PublishedScore(_BOXES, 64.2),
+        labels="coco",
+        training=dino_large("pretrained", drop_path=0.5),
     ),
-    _large("dino_4scale_cbinternimage_h_objects365_coco", _DINO_CB, 2_178_558_124, 7587.3, 64.5, several=65.0),
+    _large(
+        "dino_4scale_cbinternimage_h_objects365_coco",
+        _COMPOSITE,
+        published=PublishedScore(_BOXES, 64.5, multi_scale=65.0),
+        labels="coco",
+        training=dino_large("pretrained", drop_path=0.5),
+    ),
     _large(
         "dino_4scale_cbinternimage_h_objects365_lvis",
-        replace(_DINO_CB, num_classes=1203),
-        2_180_865_889,
-        7593.6,
-        65.8,
-        data="LVIS minival",
+        {**_COMPOSITE, "num_classes": 1203},
+        published=PublishedScore("LVIS minival box AP", 65.8),
         note="62.3 on LVIS val, 63.2 with several views; classes are numbered",
     ),
     _large(
         "dino_4scale_cbinternimage_h_objects365_openimages",
-        replace(_DINO_CB, num_classes=601),
-        2_179_628_779,
-        7590.2,
-        74.1,
-        data="OpenImages",
+        {**_COMPOSITE, "num_classes": 601},
+        published=PublishedScore("OpenImages box AP", 74.1),
         note="classes are numbered",
     ),
     _large(
         "dino_4scale_cbinternimage_h_objects365_voc0712",
-        replace(_DINO_CB, num_classes=20),
-        2_178_434_824,
-        7586.9,
-        94.0,
-        data="VOC 2007",
+        {**_COMPOSITE, "num_classes": 20},
+        published=PublishedScore("VOC 2007 box AP", 94.0),
+        labels="voc",
         note="97.2 on VOC 2012",
     ),
-    *(
-        _recipe(f"{head}_flash_internimage_{size}", config, parameters, gmacs, PublishedScore(_BOXES, *scores))
-        for head, size, config, parameters, gmacs, scores in (
-            ("mask_rcnn", "t_fpn_1x_coco", _FLASH_T, 48_819_696, 268.5, (48.0, None, 43.1)),
-            ("mask_rcnn", "t_fpn_3x_coco", _FLASH_T, 48_819_696, 268.5, (49.5, None, 44.0)),
-            ("mask_rcnn", "s_fpn_1x_coco", _FLASH_S, 68_704_688, 339.0, (49.2, None, 44.0)),
-            ("mask_rcnn", "s_fpn_3x_coco", _FLASH_S, 68_704_688, 339.0, (50.5, None, 44.9)),
-            ("mask_rcnn", "b_fpn_1x_coco", _FLASH_B, 115_234_440, 500.1, (50.1, None, 44.5)),
-            ("mask_rcnn", "b_fpn_3x_coco", _FLASH_B, 115_234_440, 500.1, (50.6, None, 45.4)),
-            ("cascade", "l_fpn_1x_coco", _FLASH_L, 277_271_554, 1396.2, (55.6, None, 48.2)),
-            ("cascade", "l_fpn_3x_coco", _FLASH_L, 277_271_554, 1396.2, (56.7, None, 48.9)),
-            ("dino_4scale", "t_1x_coco", DINOConfig(_backbone("flash_T")), 48_633_932, 288.1, (54.7,)),
-            ("dino_4scale", "s_1x_coco", DINOConfig(_backbone("flash_S")), 68_809_740, 358.3, (55.3,)),
-            ("dino_4scale", "b_1x_coco", DINOConfig(_backbone("flash_B")), 115_921_124, 519.0, (56.0,)),
-            ("dino_4scale", "l_1x_coco", DINOConfig(_backbone("flash_L")), 240_995_484, 936.4, (58.8,)),
-        )
+    # FlashInternImage
+    _coco(
+        "mask_rcnn_flash_internimage_t_fpn_1x_coco",
+        "mask_rcnn",
+        {"backbone": dense(FLASH_T), "neck_norm": True},
+        training=detector_1x("flash_intern_image_t_1k_224", drop_path=0.2),
+        published=PublishedScore(_BOXES, 48.0, masks=43.1),
+    ),
+    _coco(
+        "mask_rcnn_flash_internimage_t_fpn_3x_coco",
+        "mask_rcnn",
+        {"backbone": dense(FLASH_T), "neck_norm": True},
+        training=detector_3x("flash_intern_image_t_1k_224", drop_path=0.2),
+        published=PublishedScore(_BOXES, 49.5, masks=44.0),
+    ),
+    _coco(
+        "mask_rcnn_flash_internimage_s_fpn_1x_coco",
+        "mask_rcnn",
+        {"backbone": dense(FLASH_S), "neck_norm": True},
+        training=detector_1x("flash_intern_image_s_1k_224", drop_path=0.3),
+        published=PublishedScore(_BOXES, 49.2, masks=44.0),
+    ),
+    _coco(
+        "mask_rcnn_flash_internimage_s_fpn_3x_coco",
+        "mask_rcnn",
+        {"backbone": dense(FLASH_S), "neck_norm": True},
+        training=detector_3x("flash_intern_image_s_1k_224", drop_path=0.4, batch_size=8, lr=2e-4, lr_batch_size=64),
+        published=PublishedScore(_BOXES, 50.5, masks=44.9),
+    ),
+    _coco(
+        "mask_rcnn_flash_internimage_b_fpn_1x_coco",
+        "mask_rcnn",
+        {"backbone": dense(FLASH_B), "neck_norm": True},
+        training=detector_1x("flash_intern_image_b_1k_224", drop_path=0.3),
+        published=PublishedScore(_BOXES, 50.1, masks=44.5),
+    ),
+    _coco(
+        "mask_rcnn_flash_internimage_b_fpn_3x_coco",
+        "mask_rcnn",
+        {"backbone": dense(FLASH_B), "neck_norm": True},
+        training=detector_3x(
+            "flash_intern_image_b_1k_224",
+            drop_path=0.4,
+            batch_size=4,
+            lr=2e-4,
+            lr_batch_size=32,
+            layer_decay=0.9,
+            deformable_lr_scale=0.01,
+        ),
+        published=PublishedScore(_BOXES, 50.6, masks=45.4),
+    ),
+    _coco(
+        "cascade_flash_internimage_l_fpn_1x_coco",
+        "cascade_rcnn",
+        {"backbone": dense(FLASH_L), "neck_norm": True},
+        training=detector_1x("flash_intern_image_l_22k_384", drop_path=0.4, layer_decay=0.94),
+        published=PublishedScore(_BOXES, 55.6, masks=48.2),
+    ),
+    _coco(
+        "cascade_flash_internimage_l_fpn_3x_coco",
+        "cascade_rcnn",
+        {"backbone": dense(FLASH_L), "neck_norm": True},
+        training=detector_3x(
+            "flash_intern_image_l_22k_384",
+            drop_path=0.4,
+            batch_size=4,
+            lr=2e-4,
+            lr_batch_size=32,
+            layer_decay=0.9,
+            deformable_lr_scale=0.01,
+            ema_decay=0.9999,
+        ),
+        published=PublishedScore(_BOXES, 56.7, masks=48.9),
+    ),
+    _coco(
+        "dino_4scale_flash_internimage_t_1x_coco",
+        "dino",
+        {"backbone": dense(FLASH_T)},
+        training=dino_1x(
+            "flash_intern_image_t_1k_224", drop_path=0.2, layer_decay=0.9, batch_size=4, lr=2e-4, lr_batch_size=32
+        ),
+        published=PublishedScore(_BOXES, 54.7),
+    ),
+    _coco(
+        "dino_4scale_flash_internimage_s_1x_coco",
+        "dino",
+        {"backbone": dense(FLASH_S)},
+        training=dino_1x(
+            "flash_intern_image_s_1k_224", drop_path=0.3, layer_decay=0.9, batch_size=4, lr=2e-4, lr_batch_size=32
+        ),
+        published=PublishedScore(_BOXES, 55.3),
+    ),
+    _coco(
+        "dino_4scale_flash_internimage_b_1x_coco",
+        "dino",
+        {"backbone": dense(FLASH_B)},
+        training=dino_1x(
+            "flash_intern_image_b_1k_224", drop_path=0.3, layer_decay=0.9, batch_size=4, lr=2e-4, lr_batch_size=32
+        ),
+        published=PublishedScore(_BOXES, 56.0),
+    ),
+    _coco(
+        "dino_4scale_flash_internimage_l_1x_coco",
+        "dino",
+        {"backbone": dense(FLASH_L)},
+        training=dino_1x("flash_intern_image_l_22k_384", drop_path=0.4, backbone_lr_scale=0.1, weight_decay=0.05),
+        published=PublishedScore(_BOXES, 58.8),
     ),
 )

@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cache, cached_property
+from importlib.resources import files
 from statistics import mean, stdev
-from typing import Literal
+from typing import TYPE_CHECKING, Any
 
-from internimage.backbones.config import InternImageConfig
-from internimage.checkpoints.hub import HubFile, PackagedModel
-from internimage.checkpoints.layouts import Config
 from internimage.images import FitPreprocessing, Preprocessing
+from internimage.registry import ARCHITECTURES, resolve
+from internimage.settings.plain import from_plain
+from internimage.settings.training import TrainingConfig
 
-
-def released_file(name: str, backbone: InternImageConfig) -> HubFile:
-    """Where the weights of a released model are; those with DCNv4 have a repository of their own."""
-    repository = "DCNv4" if backbone.layer == "dcnv4" else "InternImage"
-    return HubFile(f"OpenGVLab/{repository}", f"{name}.pth")
+if TYPE_CHECKING:
+    from internimage.checkpoints.hub import HubFile, PackagedModel
 
 
 @dataclass(frozen=True)
@@ -61,37 +62,76 @@ class MeasuredScore:
 
 
 @dataclass(frozen=True)
+class TrainingRecipe:
+    """How a released model was trained.
+
+    Attributes:
+        init: "scratch", "pretrained" (the released weights), or the name of the model that it was fine-tuned from.
+        training: settings.
+        augmentation: settings of the model's task.
+    """
+
+    init: str
+    training: TrainingConfig
+    augmentation: Any
+
+
+@dataclass(frozen=True)
 class Recipe:
-    """One name for one model: architecture, weights, preprocessing, labels and score.
+    """One name for one model: architecture, weights, preprocessing, labels, score and how it was trained.
 
     Attributes:
         name: stem of the released checkpoint, or of its configuration where no file was published.
-        task: "classification", "detection" or "segmentation".
-        architecture: a name of ``internimage.factory.ARCHITECTURES``.
-        config: the architecture's configuration.
+        task: a key of :data:`internimage.registry.TASKS`.
+        architecture: a key of :data:`internimage.registry.ARCHITECTURES`.
+        plain: the architecture's configuration as plain data, as ``model.json`` has it; defaults may be left out.
         preprocessing: evaluation protocol of the weights.
-        parameters: exact number of parameters.
-        gmacs: billions of multiply-additions for one image at the preprocessing's size, counted by this project; for
-            detectors at 800x1280, with 1,000 regions and 100 masks, for segmenters at the size of their training crops.
         labels: a label set of :mod:`internimage.labels`; None where the names of the classes are not available.
             Outputs beyond it, as heads copied from other data sets have them, are "unused".
         weights: the released file, or a folder of this package; None if there is none.
         hub_name: repository of the same weights in the Hugging Face layout.
         published: the authors' score.
         measured: this project's score of weights of its own.
+        training: how it was trained, where that was published.
         note: what a user of this model should know.
     """
 
     name: str
-    task: Literal["classification", "detection", "segmentation"]
+    task: str
     architecture: str
-    config: Config
+    plain: Mapping[str, Any]
     preprocessing: Preprocessing | FitPreprocessing
-    parameters: int
-    gmacs: float
     labels: str | None = None
     weights: HubFile | PackagedModel | None = None
     hub_name: str | None = None
     published: PublishedScore | None = None
     measured: MeasuredScore | None = None
+    training: TrainingRecipe | None = None
     note: str = ""
+
+    @cached_property
+    def config(self) -> Any:
+        """The architecture's configuration."""
+        return from_plain(resolve(ARCHITECTURES[self.architecture].config), dict(self.plain))
+
+    @property
+    def parameters(self) -> int:
+        """Exact number of parameters, counted by this project; 0 where nobody counted."""
+        return int(_counted().get(self.name, {}).get("parameters", 0))
+
+    @property
+    def gmacs(self) -> float:
+        """Billions of multiply-additions for one image at the preprocessing's size, counted by this project.
+
+        For detectors at 800x1280, with 1,000 RoIs and 100 masks, for segmenters at the size of their training crops.
+        """
+        return float(_counted().get(self.name, {}).get("gmacs", 0.0))
+
+
+@cache
+def _counted() -> dict[str, dict[str, float]]:
+    """The content of ``counted.json``, which ``benchmarks/count.py`` writes."""
+    content: dict[str, dict[str, float]] = json.loads(
+        files("internimage.recipes").joinpath("counted.json").read_text(encoding="utf-8")
+    )
+    return content

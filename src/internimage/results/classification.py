@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from internimage.drawing import with_bars
+from internimage.drawing.canvas import with_bars
 from internimage.images import ImageSource
 
 

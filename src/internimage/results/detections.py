@@ -59,7 +59,7 @@ class Detections:
             return None
         import torch
 
-        from internimage.layers.roi_heads import paste_masks
+        from internimage.structures.masks import paste_masks
 
         soft, box = (torch.from_numpy(array[index : index + 1]) for array in (self.soft_masks, self.boxes))
         return paste_masks(soft, box, self.size)[0].numpy()

@@ -21,23 +21,23 @@ import torch.distributed.nn  # imported later, it would keep the group in the de
 from torch import Tensor, nn
 from torch.distributed.tensor import DTensor
 
-from internimage.backbones.internimage import InternImage
 from internimage.backbones.parts import BatchNorm, SyncBatchNorm
 from internimage.errors import ConfigError, MissingExtraError
+from internimage.models.model import Model
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
 
-    from internimage.training.config import TrainingConfig
+    from internimage.settings.training import TrainingConfig
 
-MakeOptimizer = Callable[[nn.Module], torch.optim.Optimizer]
+MakeOptimizer = Callable[[Model], torch.optim.Optimizer]
 
 
 class Distribution(Protocol):
     """A model and its optimiser on all processes."""
 
     module: nn.Module
-    """To be called in training."""
+    """To be called in training: gives the model's losses."""
     optimizer: Any
     """Its ``param_groups`` carry the learning rates."""
 
@@ -55,7 +55,7 @@ class Distribution(Protocol):
     def load(self, state: dict[str, Any]) -> None: ...
 
 
-def make_accelerator(config: TrainingConfig, folder: Path, *, cpu: bool) -> Accelerator:
+def make_accelerator(config: TrainingConfig, folder: Path, *, device: str = "auto") -> Accelerator:
     """Join the processes that torchrun or ``accelerate launch`` started, and see that none was left alone.
 
     Raises:
@@ -70,7 +70,10 @@ def make_accelerator(config: TrainingConfig, folder: Path, *, cpu: bool) -> Acce
             raise ConfigError(f"Accelerate's configuration turns on {what}; turn it off there and pass --strategy here")
     if config.precision == "fp16" and config.strategy != "ddp":
         raise ConfigError(f"precision fp16 works with strategy ddp; use bf16 with {config.strategy}")
-    cpu = cpu or not torch.accelerator.is_available()
+    there = torch.accelerator.current_accelerator() if torch.accelerator.is_available() else None
+    if device not in ("auto", "cpu") and (there is None or device != there.type):
+        raise ConfigError(f"device is {device}; training here runs on {'auto, cpu' if there is None else there.type}")
+    cpu = device == "cpu" or there is None
     if config.precision == "fp16" and cpu:
         raise ConfigError("precision fp16 needs a GPU; use bf16 or no")
     # without a GPU Accelerate joins the processes only if told that it is to stay on the CPU
@@ -105,14 +108,14 @@ def leave_processes() -> None:
 
 
 def distribute(
-    accelerator: Accelerator, model: nn.Module, make_optimizer: MakeOptimizer, config: TrainingConfig
+    accelerator: Accelerator, model: Model, make_optimizer: MakeOptimizer, config: TrainingConfig
 ) -> Distribution:
     """Spread a model as ``config.strategy`` says; the optimiser is made from the parameters that each process then has.
 
     BatchNorm takes its statistics over all processes on GPUs; on CPUs, where PyTorch cannot, each takes its own.
     """
     if accelerator.device.type == "cuda" and accelerator.num_processes > 1:
-        model = synchronise_batch_norm(model)
+        synchronise_batch_norm(model)
     model = model.to(accelerator.device)
     if config.strategy == "ddp":
         return Copied(accelerator, model, make_optimizer, config)
@@ -177,20 +180,34 @@ def _finite_norm(model: nn.Module, limit: float) -> bool:
     return bool(getattr(norm, "full_tensor", lambda: norm)().isfinite())
 
 
+class Losses(nn.Module):
+    """A model whose forward pass is its ``losses``: what DDP, compilation and DeepSpeed wrap."""
+
+    def __init__(self, model: nn.Module) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, *arguments: Any, **options: Any) -> dict[str, Tensor]:
+        losses: dict[str, Tensor] = self.model.losses(*arguments, **options)  # type: ignore[operator]
+        return losses
+
+
 class Copied:
     """One process, or DistributedDataParallel: everything on each of them, gradients averaged."""
 
     def __init__(
-        self, accelerator: Accelerator, model: nn.Module, make_optimizer: MakeOptimizer, config: TrainingConfig
+        self, accelerator: Accelerator, model: Model, make_optimizer: MakeOptimizer, config: TrainingConfig
     ) -> None:
         self.accelerator = accelerator
         self.model = model
         self.clip_norm = config.clip_norm
         self.optimizer = accelerator.prepare_optimizer(make_optimizer(model))
-        self.module = model
+        self.module: nn.Module = Losses(model)
         if accelerator.num_processes > 1:
             devices = [accelerator.device] if accelerator.device.type == "cuda" else None
-            self.module = nn.parallel.DistributedDataParallel(model, device_ids=devices, gradient_as_bucket_view=True)
+            self.module = nn.parallel.DistributedDataParallel(
+                self.module, device_ids=devices, gradient_as_bucket_view=True
+            )
 
     def accumulating(self, last: bool) -> AbstractContextManager[Any]:
         if last or not isinstance(self.module, nn.parallel.DistributedDataParallel):
@@ -229,34 +246,33 @@ class Sharded:
     """FSDP2: each process keeps a slice of every parameter, gradient and moment; a block is whole while it computes."""
 
     def __init__(
-        self, accelerator: Accelerator, model: nn.Module, make_optimizer: MakeOptimizer, config: TrainingConfig
+        self, accelerator: Accelerator, model: Model, make_optimizer: MakeOptimizer, config: TrainingConfig
     ) -> None:
         from torch.distributed.device_mesh import init_device_mesh
-        from torch.distributed.fsdp import FSDPModule, fully_shard
+        from torch.distributed.fsdp import FSDPModule, fully_shard, register_fsdp_forward_method
 
         mesh = init_device_mesh(accelerator.device.type, (accelerator.num_processes,))
-        for module in list(model.modules()):
-            if isinstance(module, InternImage):
-                for stage in module.stages:
-                    for block in stage.blocks:  # type: ignore[union-attr]
-                        fully_shard(block, mesh=mesh)
+        for module in model.shardable():
+            fully_shard(module, mesh=mesh)
         fully_shard(model, mesh=mesh)
+        register_fsdp_forward_method(model, "losses")
         if not all(isinstance(parameter, DTensor) for parameter in model.parameters()):
             raise ConfigError("strategy fsdp left parameters unsharded")
         assert isinstance(model, FSDPModule)
-        self.module: Any = model
+        self.model: Any = model
+        self.module: Any = Losses(model)
         self.clip_norm = config.clip_norm
         self.optimizer = make_optimizer(model)
 
     def accumulating(self, last: bool) -> AbstractContextManager[Any]:
-        self.module.set_requires_gradient_sync(last)
+        self.model.set_requires_gradient_sync(last)
         return nullcontext()
 
     def backward(self, loss: Tensor) -> None:
         loss.backward()
 
     def step(self) -> bool:
-        finite = _finite_norm(self.module, self.clip_norm)
+        finite = _finite_norm(self.model, self.clip_norm)
         if finite:
             self.optimizer.step()
         self.optimizer.zero_grad()
@@ -267,11 +283,11 @@ class Sharded:
         moments = {
             index: {name: _local(value) for name, value in values.items()} for index, values in content["state"].items()
         }
-        return {"model": local_tensors(self.module), "optimizer": {**content, "state": moments}}
+        return {"model": local_tensors(self.model), "optimizer": {**content, "state": moments}}
 
     @torch.no_grad()
     def load(self, state: dict[str, Any]) -> None:
-        for name, part in local_tensors(self.module).items():
+        for name, part in local_tensors(self.model).items():
             part.copy_(state["model"][name])
         parameters = [p for group in self.optimizer.param_groups for p in group["params"]]
         moments = {}
@@ -297,7 +313,7 @@ class DeepSpeed:
     """ZeRO: stage 1 divides the optimiser's state, stage 3 also weights and gradients; both may lie in main memory."""
 
     def __init__(
-        self, accelerator: Accelerator, model: nn.Module, make_optimizer: MakeOptimizer, config: TrainingConfig
+        self, accelerator: Accelerator, model: Model, make_optimizer: MakeOptimizer, config: TrainingConfig
     ) -> None:
         try:
             import deepspeed
@@ -315,7 +331,7 @@ class DeepSpeed:
         )
         self.model = model
         self.module, self.optimizer, _, _ = deepspeed.initialize(
-            model=model, optimizer=make_optimizer(model), config=deepspeed_config(config)
+            model=Losses(model), optimizer=make_optimizer(model), config=deepspeed_config(config)
         )
 
     def accumulating(self, last: bool) -> AbstractContextManager[Any]:

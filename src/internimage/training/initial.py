@@ -1,4 +1,4 @@
-"""What a run starts from: the model of a detector or segmenter, and validation images that can be read."""
+"""What a run starts from: a model with its initial weights."""
 
 from __future__ import annotations
 
@@ -7,88 +7,47 @@ import warnings
 from pathlib import Path
 from typing import Any
 
-from torch import nn
-
-from internimage.backbones.composite import CompositeBackbone
-from internimage.backbones.internimage import InternImage
 from internimage.checkpoints.folder import DESCRIPTION_FILE, WEIGHTS_FILE
 from internimage.data.dataset import PictureDataset
 from internimage.errors import CheckpointMismatchError, ConfigError
-from internimage.factory import ARCHITECTURES, create_model, load_model
-from internimage.images import FitPreprocessing
-from internimage.recipes import get_recipe, list_models
-from internimage.training.config import RunConfig
+from internimage.factory import create_model, load_model
+from internimage.recipes import Recipe, get_recipe, list_models
+from internimage.registry import architecture_of
+from internimage.settings.training import RunConfig
 
 
-def initial_model(config: RunConfig, classes: tuple[str, ...]) -> Any:
-    """A detector or segmenter for these classes, with the weights to start from and prepared for the run's size.
+def initial_model(config: RunConfig, recipe: Recipe, classes: tuple[str, ...]) -> Any:
+    """A model for these classes, with the weights to start from and prepared for the run's size.
 
     A model of another kind gives its backbone.
+
+    Raises:
+        CheckpointError: the weights cannot be read or fetched, or do not fit.
+        ConfigError: they are of another architecture.
     """
-    init, folder, anew = config.init, Path(config.init).expanduser(), False
-    if folder.name == WEIGHTS_FILE and (folder.parent / DESCRIPTION_FILE).is_file():
-        folder = folder.parent
-    model: Any
-    if init == "scratch":
-        model = create_model(config.model, num_classes=len(classes))
-    elif init in list_models() and get_recipe(init).architecture != get_recipe(config.model).architecture:
-        model = _on_backbone(config.model, create_model(init, pretrained=True, features_only=True), len(classes))
-    elif init == "pretrained" or init in list_models():
-        name = config.model if init == "pretrained" else init
-        model = create_model(name, pretrained=True, num_classes=len(classes))
-    elif (folder / DESCRIPTION_FILE).is_file():
-        model = load_model(folder)
-        if not isinstance(model, ARCHITECTURES[get_recipe(config.model).architecture].model):
-            model = _on_backbone(config.model, model.backbone if hasattr(model, "backbone") else model, len(classes))
-        elif model.description is None or model.description.labels != classes:  # type: ignore[union-attr]
-            model.reset_classifier(len(classes))  # type: ignore[operator]
-            anew = True
-    elif folder.stem in list_models() and get_recipe(folder.stem).architecture != get_recipe(config.model).architecture:
-        backbone = create_model(folder.stem, checkpoint=folder, features_only=True)
-        model = _on_backbone(config.model, backbone, len(classes))
+    folder = _folder_of(recipe.name if config.init == "pretrained" else config.init)
+    if config.init == "scratch":
+        model = _create(recipe, num_classes=len(classes))
+    elif folder is not None:
+        model = _from_folder(folder, recipe, classes)
     else:
-        try:
-            model = create_model(config.model, checkpoint=folder, num_classes=len(classes))
-        except CheckpointMismatchError as error:
-            raise CheckpointMismatchError(
-                f"{error}. If {folder.name} holds a model of another kind, whose backbone is wanted, give the file the "
-                "name of its release or convert it: internimage convert"
-            ) from error
-    expected: Any = get_recipe(config.model).config
-    same = model.config.backbone.shares_weights_with(expected.backbone)
-    if not same or getattr(model.config, "composite", None) != getattr(expected, "composite", None):
-        raise ConfigError(f"{init} has another architecture than {config.model}; name its own with --model")
-    if anew:
-        warnings.warn(f"{init} has other classes: the classifier starts anew", stacklevel=2)
-    preprocessing = model.description.preprocessing
+        model = _from_release(config.init, recipe, len(classes))
+    check_architecture(model, recipe, config.init)
+    preprocessing = recipe.preprocessing
+    if folder is not None and model.description.preprocessing is not None:
+        preprocessing = model.description.preprocessing
     if config.size is not None:
-        assert isinstance(preprocessing, FitPreprocessing)
-        long = round(config.size * preprocessing.long / preprocessing.short)
-        preprocessing = dataclasses.replace(preprocessing, short=config.size, long=long)
+        preprocessing = preprocessing.resized(config.size)
     model.description = dataclasses.replace(model.description, labels=classes, preprocessing=preprocessing)
     return model
 
 
-def _on_backbone(name: str, backbone: nn.Module, num_classes: int) -> Any:
-    """A model on the backbone of another kind; detectors have layer scales where small classifiers have none."""
-    model: Any = create_model(name, num_classes=num_classes)
-    state = backbone.state_dict()
-    composite = isinstance(model.backbone, CompositeBackbone) and isinstance(backbone, InternImage)
-    own = (model.backbone.branches[0] if composite else model.backbone).state_dict()
-    reshaped = [key for key in state if key in own and own[key].shape != state[key].shape]
-    missing = [key for key in own if key not in state and "layer_scale" not in key]
-    extra = [key for key in state if key not in own]
-    if reshaped or missing or extra:
-        family = "FlashInternImage" if model.config.backbone.layer == "dcnv4" else "InternImage"
-        raise CheckpointMismatchError(
-            f"the backbone does not fit {name} (tensors of another shape: {len(reshaped)}, missing: {len(missing)}, "
-            f"left over: {len(extra)}); start from a classifier on {family} of the same size"
-        )
-    if composite:
-        model.backbone.load_branches(state)
-    else:
-        model.backbone.load_state_dict(state, strict=False)
-    return model
+def check_architecture(model: Any, recipe: Recipe, init: str) -> None:
+    """Raise :class:`ConfigError` if weights of ``init`` gave another network than the recipe's."""
+    own, expected = model.config, recipe.config
+    same = own.backbone.shares_weights_with(expected.backbone)
+    if not same or getattr(own, "composite", None) != getattr(expected, "composite", None):
+        raise ConfigError(f"{init} has another architecture than {recipe.name}; name its own with --model")
 
 
 def leave_out_unreadable(val: PictureDataset[Any, Any]) -> None:
@@ -99,3 +58,70 @@ def leave_out_unreadable(val: PictureDataset[Any, Any]) -> None:
             f"{names[0]}",
             stacklevel=2,
         )
+
+
+def _create(recipe: Recipe, **options: Any) -> Any:
+    """A model of the recipe, by its name if it has one."""
+    return create_model(recipe.name if recipe.name in list_models() else recipe.config, **options)
+
+
+def _from_folder(folder: Path, recipe: Recipe, classes: tuple[str, ...]) -> Any:
+    """The model in a folder, its classifier anew if its classes are others; of another kind, its backbone."""
+    model: Any = load_model(folder)
+    if architecture_of(type(model)) != recipe.architecture:
+        return _on_backbone(recipe, getattr(model, "backbone", model), len(classes))
+    check_architecture(model, recipe, str(folder))
+    if model.description.labels != classes:
+        model.reset_classifier(len(classes))
+        warnings.warn(f"{folder} has other classes: the classifier starts anew", stacklevel=2)
+    return model
+
+
+def _from_release(init: str, recipe: Recipe, num_classes: int) -> Any:
+    """The released weights of the recipe or of another name, or a file in any layout."""
+    name = recipe.name if init == "pretrained" else init
+    file = Path(init).expanduser()
+    given: dict[str, Any] = {"pretrained": True}
+    if name not in list_models():
+        name, given = file.stem, {"checkpoint": file}
+    if name in list_models() and get_recipe(name).architecture != recipe.architecture:
+        return _on_backbone(recipe, create_model(name, features_only=True, **given), num_classes)
+    if "pretrained" in given:
+        return create_model(name, num_classes=num_classes, **given)
+    try:
+        return _create(recipe, checkpoint=file, num_classes=num_classes)
+    except CheckpointMismatchError as error:
+        raise CheckpointMismatchError(
+            f"{error}. If {file.name} holds a model of another kind, whose backbone is wanted, give the file the "
+            "name of its release or convert it: internimage convert"
+        ) from error
+
+
+def _folder_of(init: str) -> Path | None:
+    """The model folder that ``init`` names, itself or by its file of weights."""
+    path = Path(init).expanduser()
+    if path.name == WEIGHTS_FILE and (path.parent / DESCRIPTION_FILE).is_file():
+        return path.parent
+    return path if (path / DESCRIPTION_FILE).is_file() else None
+
+
+def _on_backbone(recipe: Recipe, backbone: Any, num_classes: int) -> Any:
+    """A model on the backbone of another kind; detectors have layer scales where small classifiers have none."""
+    model = _create(recipe, num_classes=num_classes)
+    state, networks = backbone.state_dict(), model.backbone.backbones()
+    plain = len(backbone.backbones()) == 1 and len(networks) > 1  # one network starts all of a composite backbone
+    own = (next(iter(networks.values())) if plain else model.backbone).state_dict()
+    reshaped = [key for key in state if key in own and own[key].shape != state[key].shape]
+    missing = [key for key in own if key not in state and "layer_scale" not in key]
+    extra = [key for key in state if key not in own]
+    if reshaped or missing or extra:
+        family = "FlashInternImage" if model.config.backbone.layer == "dcnv4" else "InternImage"
+        raise CheckpointMismatchError(
+            f"the backbone does not fit {recipe.name} (tensors of another shape: {len(reshaped)}, missing: "
+            f"{len(missing)}, left over: {len(extra)}); start from a classifier on {family} of the same size"
+        )
+    if plain:
+        model.backbone.load_branches(state)
+    else:
+        model.backbone.load_state_dict(state, strict=False)
+    return model

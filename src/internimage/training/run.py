@@ -1,43 +1,176 @@
-"""A run: from a data folder and a model's name to a trained model folder."""
+"""A run: from a data folder and a model to a trained model folder."""
 
 from __future__ import annotations
 
 import dataclasses
 import hashlib
 import json
-import warnings
+import os
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any, Literal
 
-import torch
-
-from internimage.checkpoints.folder import DESCRIPTION_FILE, from_plain, written_aside
-from internimage.data.augmentation import Augmentation, batch_mixing, training_transform
-from internimage.data.coco import ObjectImages
-from internimage.data.dataset import ImageDataset, OnCorrupt
-from internimage.data.labelled import read_splits
-from internimage.data.regions import RegionImages
-from internimage.data.samples import LabelledImages, Splits
+from internimage.checkpoints.folder import written_aside
+from internimage.contracts import Prepared
+from internimage.data.dataset import EvaluationDataset
+from internimage.data.samples import Part
+from internimage.data.splits import Splits
 from internimage.errors import ConfigError, TrainingError
-from internimage.factory import create_model, load_model
-from internimage.images import Preprocessing
-from internimage.labels import imagenet1k_wnids
-from internimage.models.classifier import ImageClassifier
-from internimage.recipes import get_recipe, list_models
-from internimage.tasks.classification import ClassificationTask
-from internimage.training.config import RunConfig
-from internimage.training.detection import prepare_detection
+from internimage.factory import recipe_of
+from internimage.registry import task_spec
+from internimage.settings.plain import from_plain
+from internimage.settings.training import RunConfig, TrainingConfig, too_high
+from internimage.training.console import ConsoleReporter
 from internimage.training.initial import leave_out_unreadable
-from internimage.training.segmentation import prepare_segmentation
-from internimage.training.trainer import Reporter, Trainer
+from internimage.training.tracking import SUMMARY_FILE
+from internimage.training.trainer import BEST_FOLDER, LAST_FOLDER, Reporter, Trainer
+from internimage.training.usual import choose, usual_settings
 
-AnySplits: TypeAlias = Splits[LabelledImages] | Splits[ObjectImages] | Splits[RegionImages]
 RUN_FILE = "run.json"
 _DATA_FILE = "data.json"
-_ONE_PIXEL = 32  # images up to this size end in a map of one pixel
 
 
-def start(config: RunConfig, folder: Path, reporter: Reporter, *, cpu: bool = False) -> tuple[Trainer, AnySplits]:
+@dataclass(frozen=True)
+class Run:
+    """A run that has ended.
+
+    Attributes:
+        folder: what it wrote.
+        history: a row of numbers for each evaluation.
+    """
+
+    folder: Path
+    history: tuple[dict[str, Any], ...]
+
+    @property
+    def best(self) -> Path:
+        """The model folder of the evaluation that was best."""
+        return self.folder / BEST_FOLDER
+
+    @property
+    def final(self) -> Path:
+        """The model folder of the last weights."""
+        return self.folder / LAST_FOLDER
+
+    @property
+    def summary(self) -> dict[str, Any]:
+        """The run in a few numbers."""
+        content: dict[str, Any] = json.loads((self.folder / SUMMARY_FILE).read_text(encoding="utf-8"))
+        return content
+
+
+@dataclass(frozen=True)
+class Started:
+    """A run that is ready to train.
+
+    Attributes:
+        config: what it was asked to do.
+        folder: where it writes.
+        trainer, prepared: see there.
+        resumed: whether it goes on from a saved state.
+    """
+
+    config: RunConfig
+    folder: Path
+    trainer: Trainer
+    prepared: Prepared
+    resumed: bool
+
+    def fit(self) -> Run:
+        """Train to the end; see :meth:`internimage.training.trainer.Trainer.fit` for what it raises."""
+        try:
+            self.trainer.fit(resume=self.resumed)
+        finally:
+            self.trainer.reporter.close()
+        return Run(self.folder, tuple(self.trainer.progress.history))
+
+
+def train(
+    data: str | os.PathLike[str],
+    *,
+    model: str | os.PathLike[str] | Any | None = None,
+    recipe: str | None = None,
+    init: str | os.PathLike[str] | None = None,
+    output: str | os.PathLike[str] | None = None,
+    size: int | None = None,
+    epochs: int | None = None,
+    batch_size: int | None = None,
+    lr: float | None = None,
+    freeze: int = 0,
+    linear_probe: bool = False,
+    val_fraction: float = 0.2,
+    on_corrupt: Literal["error", "skip"] = "error",
+    training: TrainingConfig | None = None,
+    augmentation: Any | None = None,
+    device: str = "auto",
+    reporter: Reporter | None = None,
+) -> Run:
+    """Train or fine-tune a model on your own images, as ``internimage train`` does.
+
+    Args:
+        data: folder, table or archive; what lies there decides the task where no model is named.
+        model: a name of :func:`internimage.list_models`, a model folder, or a configuration of your own such as
+            ``MaskRCNNConfig(...)``; None for a small model of the data's task.
+        recipe: train as the released model of this name was trained; what follows changes that.
+        init: "scratch" (the default), "pretrained", another released name, a file or a model folder.
+        output: where the run is written; by default ``runs/NAME-OF-DATA``.
+        size: side of the images in pixels, of detectors and segmenters the shorter side in evaluation.
+        epochs, batch_size, lr: the settings that are changed most; None for what suits model and data.
+        freeze: stages of the backbone that stay as they are.
+        linear_probe: train nothing but the classifier.
+        val_fraction: share of the images set aside where there is no validation part.
+        on_corrupt: "error" or "skip" for files that cannot be read.
+        training: all settings; None for what suits model and data.
+        augmentation: of the model's task, such as :class:`internimage.settings.detection.DetectionAugmentation`.
+        device: "auto" for a GPU if there is one, or "cpu".
+        reporter: is told what happens; by default lines and a progress bar on the console.
+
+    Returns:
+        The run; ``run.best`` is a model folder for ``Predictor``, ``evaluate`` and every command.
+
+    Raises:
+        TrainingError: the folder holds a run already, or training cannot go on; what was saved is intact.
+        InterruptedRunError: Ctrl-C or SIGTERM, after the state was saved; :func:`resume` goes on.
+        DataError, CheckpointError, ConfigError: the data, the weights or the settings do not work.
+    """
+    root = Path(data).expanduser().resolve()
+    choice = choose(root, model, recipe)
+    start = str(init) if init is not None else choice.init
+    usual, varied = usual_settings(choice, root, start, size)
+    changes = {"epochs": epochs, "batch_size": batch_size, "lr": lr}
+    given = {name: value for name, value in changes.items() if value is not None}
+    chosen = replace(training or usual, **({"updates": 0} if epochs is not None else {}), **given)  # type: ignore[arg-type]
+    config = RunConfig(
+        data=str(root),
+        model=choice.plain,
+        init=start,
+        size=size,
+        freeze=freeze,
+        linear_probe=linear_probe,
+        val_fraction=val_fraction,
+        on_corrupt=on_corrupt,
+        augmentation=varied if augmentation is None else augmentation,
+        training=chosen,
+    )
+    folder = Path(output).expanduser() if output is not None else default_folder(root)
+    started = start_run(config, folder, reporter or ConsoleReporter(), device=device)
+    tell(started, usual)
+    return started.fit()
+
+
+def resume(folder: str | os.PathLike[str], *, device: str = "auto", reporter: Reporter | None = None) -> Run:
+    """Go on with an interrupted run exactly where it was saved, with its own settings; see :func:`train`."""
+    started = resume_run(Path(folder).expanduser(), reporter or ConsoleReporter(), device=device)
+    tell(started, None)
+    return started.fit()
+
+
+def default_folder(data: Path) -> Path:
+    """``runs/NAME-OF-DATA``."""
+    return Path("runs") / data.expanduser().resolve().stem
+
+
+def start_run(config: RunConfig, folder: Path, reporter: Reporter, *, device: str = "auto") -> Started:
     """Prepare a new run in ``folder``.
 
     Raises:
@@ -48,51 +181,96 @@ def start(config: RunConfig, folder: Path, reporter: Reporter, *, cpu: bool = Fa
         raise TrainingError(
             f"{folder} already holds a run; resume it with --resume {folder}, or choose another --output"
         )
-    classifier = get_recipe(config.model).task == "classification"
-    if classifier and config.linear_probe and config.init == "scratch":
-        raise ConfigError("a linear probe of random features teaches nothing; choose weights to start from with --init")
-    trainer, splits = _prepare(config, folder, reporter, cpu)
-    if trainer.accelerator.is_main_process:
+    started = _prepare(config, folder, reporter, device, resumed=False)
+    if started.trainer.accelerator.is_main_process:
         folder.mkdir(parents=True, exist_ok=True)
         with written_aside(folder / RUN_FILE) as aside:
             aside.write_text(json.dumps(dataclasses.asdict(config), indent=2) + "\n", encoding="utf-8")
         with written_aside(folder / _DATA_FILE) as aside:
-            aside.write_text(json.dumps(_fingerprint(splits), indent=2) + "\n", encoding="utf-8")
-    return trainer, splits
+            content = json.dumps(_fingerprint(started.prepared.splits), indent=2) + "\n"
+            aside.write_text(content, encoding="utf-8")
+    return started
 
 
-def resume(folder: Path, reporter: Reporter, *, cpu: bool = False) -> tuple[Trainer, AnySplits]:
-    """Prepare the run in ``folder`` to continue; call ``fit(resume=True)``."""
-    path = folder / RUN_FILE
-    try:
-        config = from_plain(RunConfig, json.loads(path.read_text(encoding="utf-8")))
-    except FileNotFoundError:
-        raise TrainingError(f"{folder} holds no {RUN_FILE}; it is not the folder of a run") from None
-    except (ValueError, ConfigError) as error:
-        raise TrainingError(f"{path} is damaged: {error}") from error
-    trainer, splits = _prepare(config, folder, reporter, cpu)
+def resume_run(folder: Path, reporter: Reporter, *, device: str = "auto") -> Started:
+    """Prepare the run in ``folder`` to go on."""
+    config = read_run(folder)
+    started = _prepare(config, folder, reporter, device, resumed=True)
     if (folder / _DATA_FILE).is_file():
-        before, now = json.loads((folder / _DATA_FILE).read_text(encoding="utf-8")), _fingerprint(splits)
+        before = json.loads((folder / _DATA_FILE).read_text(encoding="utf-8"))
+        now = _fingerprint(started.prepared.splits)
         changed = [name for name in now if before.get(name) != now[name]]
         if changed:
             raise TrainingError(
                 f"{config.data} is not as it was when the run began: {changed[0]} differ; put it back, or start anew "
-                f"with --init {folder / 'best'}"
+                f"with --init {folder / BEST_FOLDER}"
             )
-    return trainer, splits
+    return started
 
 
-def data_of(folder: Path) -> str:
-    """Where the data of the run in ``folder`` lie."""
-    return str(json.loads((folder / RUN_FILE).read_text(encoding="utf-8"))["data"])
+def read_run(folder: Path) -> RunConfig:
+    """What the run in ``folder`` was asked to do.
+
+    Raises:
+        TrainingError: it is no run, or its file is damaged.
+    """
+    path = folder / RUN_FILE
+    try:
+        config = from_plain(RunConfig, json.loads(path.read_text(encoding="utf-8")))
+        kind = task_spec(recipe_of(config.model).task).augmentation
+        return replace(config, augmentation=from_plain(kind, config.augmentation))
+    except FileNotFoundError:
+        raise TrainingError(f"{folder} holds no {RUN_FILE}; it is not the folder of a run") from None
+    except (ValueError, ConfigError) as error:
+        raise TrainingError(f"{path} is damaged: {error}") from error
 
 
-def _fingerprint(splits: AnySplits) -> dict[str, Any]:
+def tell(started: Started, usual: TrainingConfig | None) -> None:
+    """Say what will be trained, and warn of a learning rate far above the ``usual`` one."""
+    trainer, splits, reporter = started.trainer, started.prepared.splits, started.trainer.reporter
+    if not trainer.accelerator.is_main_process:
+        return
+    config, processes = trainer.config, trainer.accelerator.num_processes
+    length = f"{trainer.epochs} epochs of {trainer.updates_per_epoch} updates"
+    if config.updates:
+        length = f"{trainer.updates} updates, {trainer.updates_per_epoch} an epoch"
+    sizes = f"{len(splits.train)} training, {len(splits.val)} validation images"
+    reporter.note(f"{len(splits.train.classes)} classes; {sizes}; {length}")
+    for note in started.prepared.notes:
+        reporter.note(note)
+    reporter.note(learning_rate(config, processes))
+    warning = too_high(config, usual, processes) if usual is not None else None
+    if warning:
+        reporter.warn(f"{warning}; training may diverge")
+    reporter.note(f"run: {started.folder}")
+
+
+def learning_rate(config: TrainingConfig, processes: int) -> str:
+    """``learning rate 0.000125 = 0.0005 x 128 / 512; 128 images an update (128 x 1 x 1 processes)``."""
+    images, text = config.images_an_update(processes), f"learning rate {config.peak_lr(processes):.3g}"
+    if config.lr_batch_size:
+        text += f" = {config.lr:g} x {images} / {config.lr_batch_size}"
+    return f"{text}; {images} images an update ({config.batch_size} x {config.accumulate} x {processes} processes)"
+
+
+def _prepare(config: RunConfig, folder: Path, reporter: Reporter, device: str, *, resumed: bool) -> Started:
+    recipe = recipe_of(config.model)
+    spec = task_spec(recipe.task)
+    if config.augmentation is None:
+        config = replace(config, augmentation=spec.augmentation())
+    prepared = spec.prepare(config, recipe)
+    task, model = prepared.task, prepared.model
+    val = EvaluationDataset(prepared.val, task.pipeline(model).prepare, config.on_corrupt)
+    leave_out_unreadable(val)
+    trainer = Trainer(task, model, prepared.train, val, config.training, folder, reporter, device=device)
+    return Started(config, folder, trainer, prepared, resumed)
+
+
+def _fingerprint(splits: Splits[Any]) -> dict[str, Any]:
     """What must not change within a run: classes, and which files there are."""
 
-    def files(part: LabelledImages | ObjectImages | RegionImages) -> str:
-        entries = part.samples if isinstance(part, LabelledImages) else part.images
-        return hashlib.sha256("\n".join(str(one.file) for one in entries).encode()).hexdigest()
+    def files(part: Part) -> str:
+        return hashlib.sha256("\n".join(str(one.file) for one in part.entries).encode()).hexdigest()
 
     train, val = splits.train, splits.val
     return {
@@ -101,95 +279,3 @@ def _fingerprint(splits: AnySplits) -> dict[str, Any]:
         "training images": files(train),
         "validation images": files(val),
     }
-
-
-def _prepare(config: RunConfig, folder: Path, reporter: Reporter, cpu: bool) -> tuple[Trainer, AnySplits]:
-    task = get_recipe(config.model).task
-    if task == "detection":
-        return prepare_detection(config, folder, reporter, cpu)
-    if task == "segmentation":
-        return prepare_segmentation(config, folder, reporter, cpu)
-    return _prepare_classification(config, folder, reporter, cpu)
-
-
-def _prepare_classification(
-    config: RunConfig, folder: Path, reporter: Reporter, cpu: bool
-) -> tuple[Trainer, Splits[LabelledImages]]:
-    if not isinstance(config.augmentation, Augmentation):
-        raise ConfigError(f"{config.model} is a classifier; its augmentation is an {Augmentation.__name__}")
-    splits = read_splits(Path(config.data), val_fraction=config.val_fraction, seed=config.training.seed)
-    torch.manual_seed(config.training.seed)
-    model = _initial_model(config, splits.train.classes)
-    if config.linear_probe:
-        model.freeze_features()
-    elif config.freeze:
-        model.freeze(config.freeze)
-    assert model.description is not None
-    preprocessing = model.description.preprocessing
-    assert isinstance(preprocessing, Preprocessing)
-    size = preprocessing.crop or preprocessing.resize
-    if min(config.training.batch_size, len(splits.train)) == 1 and size <= _ONE_PIXEL:
-        raise ConfigError(
-            f"one image of {size} pixels a batch gives batch normalisation a single value; use a larger batch or size"
-        )
-    task = ClassificationTask(
-        splits.train.classes,
-        config.augmentation.label_smoothing,
-        batch_mixing(config.augmentation, len(splits.train.classes)),
-        metadata=model.config.metadata_channels is not None,
-    )
-    seed = config.training.seed
-    transform = training_transform(config.augmentation, preprocessing)
-    train = ImageDataset(splits.train, transform, seed, config.on_corrupt)
-    val = evaluation_data(splits.val, preprocessing, config.on_corrupt)
-    leave_out_unreadable(val)
-    return Trainer(task, model, train, val, config.training, folder, reporter, cpu=cpu), splits
-
-
-def evaluation_data(
-    data: LabelledImages, preprocessing: Preprocessing, on_corrupt: OnCorrupt = "error"
-) -> ImageDataset:
-    """Images prepared as for prediction."""
-    return ImageDataset(data, preprocessing, 0, on_corrupt)
-
-
-def _initial_model(config: RunConfig, classes: tuple[str, ...]) -> ImageClassifier:
-    model: Any
-    if config.init == "scratch":
-        model = create_model(config.model, num_classes=len(classes))
-    elif config.init == "pretrained":
-        model = create_model(config.model, pretrained=True, num_classes=len(classes))
-    elif config.init in list_models():
-        model = _from_other(config.model, config.init, classes)
-    elif (Path(config.init) / DESCRIPTION_FILE).is_file():
-        model = load_model(config.init)
-        if isinstance(model, ImageClassifier) and (not model.description or model.description.labels != classes):
-            model.reset_classifier(len(classes))
-            warnings.warn(f"{config.init} has other classes: the classifier starts anew", stacklevel=2)
-    else:
-        model = create_model(config.model, checkpoint=config.init, num_classes=len(classes))
-    if not isinstance(model, ImageClassifier) or model.description is None:
-        raise ConfigError(f"{config.init} is not an image classifier")
-    preprocessing = model.description.preprocessing or get_recipe(config.model).preprocessing
-    assert isinstance(preprocessing, Preprocessing)
-    if config.size is not None:
-        preprocessing = dataclasses.replace(preprocessing, resize=config.size, crop=config.size)
-    model.description = dataclasses.replace(model.description, labels=classes, preprocessing=preprocessing)
-    return model
-
-
-def _from_other(name: str, other: str, classes: tuple[str, ...]) -> ImageClassifier:
-    """A model with the released weights of another name, as ImageNet-1K models are fine-tuned from ImageNet-22K's.
-
-    For ImageNet-1K itself, its folders being named by WordNet id, the classifier keeps the rows of its classes.
-    """
-    ours, theirs = get_recipe(name), get_recipe(other)
-    if dataclasses.replace(ours.config, num_classes=0) != dataclasses.replace(theirs.config, num_classes=0):
-        raise ConfigError(f"{other} has another architecture than {name}; start from a model of the same size")
-    kept = theirs.labels == "imagenet22k" and classes == imagenet1k_wnids()
-    reduced: dict[str, Any] = {"labels": "imagenet1k"} if kept else {"num_classes": len(classes)}
-    model = create_model(other, pretrained=True, **reduced)
-    assert isinstance(model, ImageClassifier)
-    assert model.description is not None
-    model.description = dataclasses.replace(model.description, preprocessing=ours.preprocessing)
-    return model

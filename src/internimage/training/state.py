@@ -15,8 +15,9 @@ from typing import Any
 import torch
 
 from internimage.checkpoints.files import load_weights_only
-from internimage.checkpoints.folder import from_plain, written_aside
+from internimage.checkpoints.folder import written_aside
 from internimage.errors import CheckpointReadError, CheckpointWriteError, TrainingError
+from internimage.settings.plain import from_plain
 
 _FOLDER = "checkpoints"
 _SCHEMA = 2

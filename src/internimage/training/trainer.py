@@ -7,7 +7,7 @@ import math
 import signal
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,13 +18,14 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
-from internimage.backbones.internimage import InternImage
-from internimage.data.dataset import EpochSampler, SampleKey, batches, mix_seed
+from internimage.contracts import Task
+from internimage.data.dataset import EpochSampler, EvaluationDataset, EvaluationSample, SampleKey, batches, mix_seed
 from internimage.errors import InternImageError, InterruptedRunError, TrainingError
 from internimage.factory import save_model
+from internimage.inference.evaluation import measure, predict_samples
 from internimage.machine import describe_machine
-from internimage.tasks.task import Task
-from internimage.training.config import TrainingConfig
+from internimage.models.model import Model
+from internimage.settings.training import TrainingConfig
 from internimage.training.distributed import distribute, gathered_weights, make_accelerator, share_buffers
 from internimage.training.ema import MovingAverage
 from internimage.training.groups import parameter_groups, parameter_rules
@@ -39,10 +40,13 @@ _SKIPS_IN_A_ROW = 20  # float16's loss scale starts at 2**16 and is halved at ea
 
 
 class Reporter(Protocol):
-    """Where the trainer tells what it does; called on the main process alone."""
+    """Where a run tells what it does; called on the main process alone."""
 
+    def note(self, text: str) -> None: ...
+    def warn(self, text: str) -> None: ...
     def batch(self, now: Moment) -> None: ...
-    def epoch(self, row: dict[str, Any], improved: bool) -> None: ...
+    def epoch(self, row: dict[str, Any], improved: bool, shown: Sequence[str]) -> None: ...
+    def close(self) -> None: ...
 
 
 @dataclass(frozen=True)
@@ -74,29 +78,29 @@ class Trainer:
     """Trains one model on one task.
 
     Args:
-        task: see :class:`internimage.tasks.task.Task`.
+        task: see :class:`internimage.training.task.Task`.
         model: with its initial weights; trained in place.
         train_data, val_data: data sets indexed by :class:`internimage.data.dataset.SampleKey`.
         config: settings.
         folder: of the run.  Receives ``checkpoints`` (to resume), ``best`` and ``final`` (model folders), and what
             people look at, see :mod:`internimage.training.tracking`.
         reporter: is told of batches and epochs.
-        cpu: stay on the CPU even where there is a GPU.
+        device: "auto" for a GPU if there is one, or "cpu".
         save: writes the model that is kept into a folder, given its weights; replace it for a module that is not one
             of ours.
     """
 
     def __init__(
         self,
-        task: Task[Any, Any, Any],
-        model: nn.Module,
+        task: Task,
+        model: Model,
         train_data: Dataset[Any],
-        val_data: Dataset[Any],
+        val_data: EvaluationDataset,
         config: TrainingConfig,
         folder: Path,
         reporter: Reporter,
         *,
-        cpu: bool = False,
+        device: str = "auto",
         save: Callable[[nn.Module, Path, Mapping[str, Tensor]], object] = save_model,
     ) -> None:
         self.task = task
@@ -105,7 +109,7 @@ class Trainer:
         self.reporter = reporter
         self.save = save
         check_tracker(config.track)
-        self.accelerator = make_accelerator(config, folder, cpu=cpu)
+        self.accelerator = make_accelerator(config, folder, device=device)
         rank, world = self.accelerator.process_index, self.accelerator.num_processes
         self.processes = Processes(rank, world, config.strategy, self._all)
         length, val_length = len(train_data), len(val_data)  # type: ignore[arg-type]
@@ -116,13 +120,11 @@ class Trainer:
         self.loader = self._loader(train_data, self.sampler, config.batch_size, drop_last=whole)
         # processes that share a sharded model have to make as many forward passes
         alone = task.ragged and config.strategy not in ("ddp", "deepspeed-zero1")
-        task.in_step = alone and world > 1
+        self.in_step = alone and world > 1
         self.val_loader = self._loader(val_data, val_sampler, 1 if alone else config.batch_size, drop_last=False)
         self.batches = len(self.loader)
-        for module in model.modules():
-            if isinstance(module, InternImage):
-                module.set_drop_path_rate(config.drop_path)
-                module.set_gradient_checkpointing(config.gradient_checkpointing)
+        model.set_drop_path_rate(config.drop_path)
+        model.set_gradient_checkpointing(config.gradient_checkpointing)
         self.lr = config.peak_lr(world)
         self.model = model
         self.parameters = sum(parameter.numel() for parameter in model.parameters())
@@ -132,7 +134,7 @@ class Trainer:
         self.average = MovingAverage(model, config.ema_decay, warmup=config.ema_warmup) if config.ema_decay else None
         self.module = self.distribution.module
         if config.compile and task.ragged:  # what follows a detector's backbone depends on what is in the images
-            cast(nn.Module, model.backbone).compile()
+            model.backbone.compile()
         elif config.compile:
             self.module = cast(nn.Module, torch.compile(self.module))
         self.updates_per_epoch = math.ceil(self.batches / config.accumulate)
@@ -179,7 +181,7 @@ class Trainer:
         """Metrics of the moving average, if there is one, over the validation data, every image counted once."""
         with self._averaged():
             share_buffers(self.model)
-            return evaluate(self.task, self.model, self.val_loader, self.accelerator)
+            return evaluate(self.task, self.model, self.val_loader, self.accelerator, in_step=self.in_step)
 
     def summary(self) -> dict[str, Any]:
         """The run in a few numbers, as plain data for JSON."""
@@ -203,7 +205,7 @@ class Trainer:
             "machine": dataclasses.asdict(describe_machine(self.accelerator.device)),
         }
 
-    def _optimizer(self, model: nn.Module) -> torch.optim.Optimizer:
+    def _optimizer(self, model: Model) -> torch.optim.Optimizer:
         config = self.config
         rules = parameter_rules(
             model,
@@ -224,7 +226,7 @@ class Trainer:
             sampler=sampler,
             drop_last=drop_last,
             num_workers=self.config.workers,
-            collate_fn=self.task.collate,
+            collate_fn=list if isinstance(data, EvaluationDataset) else self.task.collate,
             persistent_workers=self.config.workers > 0,
             pin_memory=self.accelerator.device.type == "cuda",
             worker_init_fn=_leave_interrupts_to_the_main_process,
@@ -361,7 +363,7 @@ class Trainer:
         self._on_main(lambda: write_history(self.folder, state.history, self.summary()))
         self.accelerator.log({name: value for name, value in row.items() if name != "epoch"}, step=state.update)
         if self.accelerator.is_main_process:
-            self.reporter.epoch(row, improved)
+            self.reporter.epoch(row, improved, self.task.headline)
         self._save()
         if state.epoch < self.epochs:
             self._stop_if_asked()
@@ -442,24 +444,25 @@ def _leave_interrupts_to_the_main_process(worker: int) -> None:
 
 
 def evaluate(
-    task: Task[Any, Any, Any], model: nn.Module, loader: DataLoader[Any], accelerator: Any
+    task: Task, model: nn.Module, loader: DataLoader[list[EvaluationSample]], accelerator: Any, *, in_step: bool = False
 ) -> dict[str, float]:
-    """Metrics of a model over the batches of this process, merged over all processes."""
+    """Numbers of a model over the batches of this process, merged over all processes."""
     several = accelerator.num_processes > 1
     if several:
         from accelerate.utils import gather_object
 
         most = max(gather_object([len(loader)]))
     model.eval()
-    metric = task.metric()
-    for batch in batches(loader):
-        metric.update(task.predict(model, batch), batch)
+    pipeline = task.pipeline(model, in_step=in_step)
+    report = task.report(pipeline)
+    measure(pipeline, batches(loader), report)
     if several:
         # a sharded model waits in each forward pass, so processes with fewer batches take part in the others' too
         for _ in range(most - len(loader)):
-            task.predict(model, task.collate([loader.dataset[SampleKey(0, 0)]]))
-        metric.merge(gather_object([metric.state()]))
-    return metric.compute()
+            sample: Any = loader.dataset[SampleKey(0, 0)]
+            list(predict_samples(pipeline, [sample]))
+        report.merge(gather_object([report.state()]))
+    return report.compute()
 
 
 def peak_memory(device: torch.device) -> int:

@@ -1,0 +1,1 @@
+"""Names of the tensors in released files: one table an architecture."""

@@ -1,0 +1,217 @@
+"""What a task promises: everything that training, prediction, evaluation and the command line know of it.  No torch.
+
+A task is a folder in ``tasks``; its ``spec.py`` fills one :class:`TaskSpec`, whose functions import the rest of the
+folder when they are called.  :data:`internimage.registry.TASKS` says where it is.  What a model promises is
+:class:`internimage.models.model.Model`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol
+
+from internimage.data.samples import Part
+from internimage.settings.training import RunConfig, TrainingConfig
+from internimage.settings.views import DisplayOptions, PredictionOptions
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+    from internimage.data.dataset import EvaluationSample
+    from internimage.data.splits import Splits
+    from internimage.images import FitPreprocessing, ImageSource, Preprocessing
+
+
+class Pipeline(Protocol):
+    """From pictures to results: what the predictor, the trainer's evaluation and ``evaluate`` run alike."""
+
+    @property
+    def labels(self) -> tuple[str, ...] | None:
+        """Names of the classes; None where the model has no names."""
+
+    @property
+    def classes(self) -> int:
+        """How many classes there are."""
+
+    @property
+    def prepare(self) -> Callable[[Image], Any]:
+        """A picture (RGB) to what the model sees of it, in another thread or process: it can be pickled."""
+
+    def predict(self, prepared: Sequence[Any], sources: Sequence[ImageSource], known: Sequence[Any]) -> Iterable[Any]:
+        """A result for each, on the model's device and in its dtype; not influenced by the others."""
+
+
+class Report(Protocol):
+    """Numbers about results, added up image by image, for people and programs.
+
+    ``state`` of several processes is merged with ``merge``, each image counted once.
+    """
+
+    unreadable: list[str]
+    """Files left out."""
+
+    def add(self, result: Any, sample: EvaluationSample) -> None: ...
+    def state(self) -> Any: ...
+    def merge(self, states: Sequence[Any]) -> None: ...
+
+    def compute(self) -> dict[str, float]:
+        """Each number by its name; shares are 0 to 1."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data for JSON."""
+
+    def table(self) -> str:
+        """The numbers as text."""
+
+    def save(self, folder: Path) -> list[Path]:
+        """Write metrics.json and pictures into ``folder``; their paths."""
+
+
+class Findings(Protocol):
+    """What is wrong or odd about a part of a data set; a dataclass, so that it is JSON too."""
+
+    __dataclass_fields__: ClassVar[dict[str, Any]]
+
+    @property
+    def errors(self) -> bool:
+        """Whether training would stumble or learn what is not there."""
+
+    def lines(self, name: str) -> list[str]:
+        """The findings as text, for a part of this name."""
+
+
+class Task(Protocol):
+    """How one model learns one task from one data set: what the trainer knows, beside the model."""
+
+    @property
+    def best(self) -> str:
+        """The number that decides which weights are kept; larger is better."""
+
+    @property
+    def headline(self) -> Sequence[str]:
+        """Numbers that are shown while training goes on."""
+
+    @property
+    def ragged(self) -> bool:
+        """Whether images of a batch may differ in size, so that a batch is more than one forward pass."""
+
+    def collate(self, samples: Sequence[Any]) -> Any:
+        """A batch of training samples; it has ``to(device)`` and ``unreadable``, files left out in reading it."""
+
+    def losses(self, losses: Callable[..., dict[str, Any]], batch: Any) -> dict[str, Any]:
+        """Losses of a batch; ``losses`` is the model's method of that name, on however many processes."""
+
+    def pipeline(self, model: Any, *, in_step: bool = False) -> Pipeline:
+        """For evaluation; ``in_step``: processes wait for each other in every forward pass."""
+
+    def report(self, pipeline: Pipeline) -> Report:
+        """An empty report on the validation data."""
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A run, ready to train.
+
+    Attributes:
+        task, model: see there.
+        train: training samples, a data set for PyTorch indexed by :class:`internimage.data.dataset.SampleKey`.
+        val: the validation part.
+        splits: the parts that were found.
+        notes: what a person should know before it starts, a line each.
+    """
+
+    task: Task
+    model: Any
+    train: Any
+    val: Part
+    splits: Splits[Any]
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Amount:
+    """What defaults of a run depend on.
+
+    Attributes:
+        images: to train on, about.
+        init: "scratch", or weights to start from.
+        size: side of the images in pixels, of detectors and segmenters the shorter side in evaluation.
+        architecture: of the model.
+    """
+
+    images: int
+    init: str
+    size: int
+    architecture: str
+
+
+@dataclass(frozen=True)
+class TaskSpec:
+    """A task, as everything outside its folder sees it.
+
+    Attributes:
+        name: its key in the registry.
+        model_noun: what its models are called in messages, such as "detector".
+        data_noun: what its data has, such as "COCO's annotations".
+        result: type of its results.
+        augmentation: type of its training augmentation's settings.
+        default_model: name of the model that is trained where none is named.
+        preprocessing: for configurations of one's own.
+        recognise: whether a folder or file holds data of this task.
+        reads: whether data can be read for this task, even if it is another's; None where ``recognise`` says so.
+        read_parts: the parts of a data set by name ("train", "val", "test", or "all"), or the wanted one alone.
+        read_splits: the parts to train with, from a folder, the share of images to set aside where there is no
+            validation part, and the seed of that choice.
+        estimate: how many images there are to train on, without reading them; 0 if none are found.
+        defaults: settings for an amount of data.
+        resized: an augmentation for images of another size than it was published for.
+        prepare: a run from its settings and the model's recipe.
+        pipeline: from a model and options to what runs it.
+        report: an empty report on a part of a data set, for results of a pipeline.
+        check: findings about a part; the second argument follows the progress through its entries.
+        sheet: a contact sheet of a part.
+        columns: of a result as comma-separated values, after image, rank, index, label and score.
+        rows: those values of a result, without the image's name.
+        text: a result for people.
+        to_dict: a result as plain data for JSON.
+        pictures: a result drawn, by the end of the file's name.
+        without_classes: whether a model may have no classes.
+        several_views: whether its pipeline takes test-time augmentation.
+        train_help: help of ``internimage train`` for this task.
+        writers: a result in formats of others, by name.
+        merge: results of several views or tiles of one picture, merged.
+        export: the part of the graph after the network, and its postprocessing.
+    """
+
+    name: str
+    model_noun: str
+    data_noun: str
+    result: type[Any]
+    augmentation: type[Any]
+    default_model: str
+    preprocessing: Preprocessing | FitPreprocessing
+    recognise: Callable[[Path], bool]
+    read_parts: Callable[[Path, str | None], Mapping[str, Any]]
+    read_splits: Callable[[Path, float, int], Splits[Any]]
+    estimate: Callable[[Path], int]
+    defaults: Callable[[Amount], tuple[TrainingConfig, Any]]
+    resized: Callable[[Any, int], Any]
+    prepare: Callable[[RunConfig, Any], Prepared]
+    pipeline: Callable[[Any, PredictionOptions], Pipeline]
+    report: Callable[[Pipeline, Any], Report]
+    check: Callable[[Any, Callable[[Iterable[Any]], Iterable[Any]]], Findings]
+    sheet: Callable[[Any], Image]
+    columns: tuple[str, ...]
+    rows: Callable[[Any, DisplayOptions], Iterable[tuple[Any, ...]]]
+    text: Callable[[Any, DisplayOptions], str]
+    to_dict: Callable[[Any, DisplayOptions], dict[str, Any]]
+    pictures: Callable[[Any, DisplayOptions], Mapping[str, Image]]
+    train_help: str
+    without_classes: bool = False
+    several_views: bool = True
+    reads: Callable[[Path], bool] | None = None
+    writers: Mapping[str, Callable[..., Any]] = field(default_factory=dict)
+    merge: Callable[..., Any] | None = None
+    export: Callable[..., Any] | None = None

@@ -1,0 +1,1 @@
+"""Metrics: numbers about predictions, from running counts."""

@@ -1,0 +1,95 @@
+"""What a model promises to loading, saving, training and prediction: the model contract.
+
+A model is a backbone and what stands on it.  ``forward(images, ...)`` predicts; ``losses(images, targets, ...)`` is
+what it learns from.  Everything here has a default that suits such a model, so an architecture states what differs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+from torch import Tensor, nn
+
+from internimage.backbones.composite import CompositeBackbone
+from internimage.backbones.internimage import InternImage
+from internimage.description import ModelDescription
+
+
+@dataclass(frozen=True)
+class ReleasedOptimizer:
+    """In which ways the released optimiser treated an architecture, see :mod:`internimage.training.published`.
+
+    Attributes:
+        by_layer: it counts the stem and the heads as layers of their own, and slows sampling offsets alone.
+        spared_by_name: it spares all that is called a norm or sampling offset from weight decay.
+        at_stem_rate: a regular expression: parameters outside the backbone that have the rate of its stem.
+    """
+
+    by_layer: bool = False
+    spared_by_name: bool = False
+    at_stem_rate: str | None = None
+
+
+class Model(nn.Module):
+    """A backbone and what stands on it.
+
+    Attributes:
+        config: the architecture's configuration, with ``backbone`` and ``num_classes``.
+        backbone: images to maps.
+        description: what belongs to the weights; set by the factory.
+        class_tensors: patterns of the parameters whose shape depends on the classes, ``#`` for a number, ``*`` for the
+            rest of a name; the first dimension of the first one counts the classes.
+        classifier_parts: patterns of what else is of no use without a classifier.
+        background: by how many that dimension is larger than the number of classes.
+        smallest_batch: images of a training batch at least.
+        released_optimizer: see there.
+    """
+
+    config: Any
+    backbone: InternImage | CompositeBackbone
+    description: ModelDescription | None = None
+
+    class_tensors: ClassVar[tuple[str, ...]] = ("classifier.*",)
+    classifier_parts: ClassVar[tuple[str, ...]] = ()
+    background: ClassVar[int] = 0
+    smallest_batch: ClassVar[int] = 1
+    released_optimizer: ClassVar[ReleasedOptimizer] = ReleasedOptimizer()
+
+    @classmethod
+    def build_backbone(cls, config: Any, out_indices: Sequence[int] = (0, 1, 2, 3)) -> InternImage | CompositeBackbone:
+        """The backbone of a configuration, alone."""
+        return InternImage(config.backbone, out_indices)
+
+    def losses(self, images: Tensor, *targets: Any) -> dict[str, Tensor]:
+        """Named losses, to be added up."""
+        raise NotImplementedError
+
+    def reset_classifier(self, num_classes: int) -> None:
+        """Start anew what depends on the classes, for another number of them; everything else stays."""
+        raise NotImplementedError
+
+    def backbones(self) -> Mapping[str, InternImage]:
+        """The networks that layer decay counts the blocks of, by the prefix of their parameters' names."""
+        return {f"backbone.{prefix}": network for prefix, network in self.backbone.backbones().items()}
+
+    def layer_prefixes(self) -> list[tuple[str, ...]]:
+        """Prefixes of parameters' names, layer by layer from the image on; what is in none comes after all of them."""
+        return [tuple(f"backbone.{prefix}" for prefix in layer) for layer in self.backbone.layer_prefixes()]
+
+    def shardable(self) -> Sequence[nn.Module]:
+        """Modules that are whole one at a time where a model is sharded (FSDP2): blocks, layers of transformers."""
+        return self.backbone.shardable()
+
+    def set_drop_path_rate(self, rate: float) -> None:
+        """Stochastic depth in training, see :meth:`InternImage.set_drop_path_rate`."""
+        self.backbone.set_drop_path_rate(rate)
+
+    def set_gradient_checkpointing(self, enabled: bool = True) -> None:
+        """Trade compute for memory in training, see :meth:`InternImage.set_gradient_checkpointing`."""
+        self.backbone.set_gradient_checkpointing(enabled)
+
+    def freeze(self, stages: int) -> None:
+        """Fix the stem and the first ``stages`` stages, 0 for none; see :meth:`InternImage.freeze`."""
+        self.backbone.freeze(stages)

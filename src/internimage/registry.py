@@ -1,0 +1,110 @@
+"""Where everything with a name lives: tasks and architectures, as strings, so that nothing is loaded before it is used.
+
+A new task is one line in :data:`TASKS`, a new architecture one line in :data:`ARCHITECTURES`.  A place is
+``"module:name"``.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from internimage.errors import ConfigError
+
+if TYPE_CHECKING:
+    from internimage.contracts import TaskSpec
+
+
+@dataclass(frozen=True)
+class TaskEntry:
+    """Where a task lives.
+
+    Attributes:
+        spec: of its :class:`internimage.contracts.TaskSpec`.
+        recipes: of the tuple of its models' :class:`internimage.recipes.Recipe`.
+    """
+
+    spec: str
+    recipes: str
+
+
+@dataclass(frozen=True)
+class ArchitectureEntry:
+    """Where an architecture lives.
+
+    Attributes:
+        task: a key of :data:`TASKS`; None for a backbone alone.
+        config: of its configuration, a dataclass.
+        model: of the module that is built from it, see :class:`internimage.models.model.Model`.
+        names: of its :class:`internimage.checkpoints.names.table.Names`; None if nobody else has files of it.
+    """
+
+    task: str | None
+    config: str
+    model: str
+    names: str | None = None
+
+
+# Data belong to the last of these tasks that recognises them; the first takes what no other knows.
+TASKS: dict[str, TaskEntry] = {
+    name: TaskEntry(f"internimage.tasks.{name}.spec:SPEC", f"internimage.recipes.{name}:RECIPES")
+    for name in ("classification", "detection", "segmentation")
+}
+
+
+def _entry(task: str | None, file: str, name: str) -> ArchitectureEntry:
+    """An architecture of ours: a file in ``models``, its names in ``checkpoints/names``."""
+    place = f"internimage.models.{file}:{name}"
+    return ArchitectureEntry(task, f"{place}Config", place, f"internimage.checkpoints.names.{file}:NAMES")
+
+
+ARCHITECTURES: dict[str, ArchitectureEntry] = {
+    "image_classifier": ArchitectureEntry(
+        "classification",
+        "internimage.models.classifier:ClassifierConfig",
+        "internimage.models.classifier:ImageClassifier",
+        "internimage.checkpoints.names.image_classifier:NAMES",
+    ),
+    "mask_rcnn": _entry("detection", "mask_rcnn", "MaskRCNN"),
+    "cascade_rcnn": _entry("detection", "cascade_rcnn", "CascadeRCNN"),
+    "dino": _entry("detection", "dino", "DINO"),
+    "upernet": _entry("segmentation", "upernet", "UperNet"),
+    "segformer": _entry("segmentation", "segformer", "SegFormer"),
+    "mask2former": _entry("segmentation", "mask2former", "Mask2Former"),
+    "internimage": ArchitectureEntry(
+        None,
+        "internimage.backbones.config:InternImageConfig",
+        "internimage.backbones.internimage:InternImage",
+        "internimage.checkpoints.names.backbone:NAMES",
+    ),
+}
+
+
+def resolve(place: str) -> Any:
+    """What is at ``"module:name"``."""
+    module, _, name = place.partition(":")
+    return getattr(import_module(module), name)
+
+
+def task_spec(name: str) -> TaskSpec:
+    """The specification of a task by its name."""
+    spec: TaskSpec = resolve(TASKS[name].spec)
+    return spec
+
+
+def architecture_of(kind: type[Any]) -> str:
+    """The name of the architecture whose configuration or module is of this type, or derived from it.
+
+    Raises:
+        ConfigError: there is none.
+    """
+    for base in kind.__mro__:
+        place = f"{base.__module__}:{base.__qualname__}"
+        for name, entry in ARCHITECTURES.items():
+            if place in (entry.config, entry.model):
+                return name
+    raise ConfigError(
+        f"a {kind.__name__} is no architecture of this package; expected a configuration or module of "
+        f"{', '.join(ARCHITECTURES)}"
+    )

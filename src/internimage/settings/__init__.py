@@ -1,0 +1,1 @@
+"""Settings: plain dataclasses, without torch."""

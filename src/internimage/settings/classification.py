@@ -1,0 +1,39 @@
+"""How training images of a classifier are varied."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from internimage.errors import ConfigError
+
+
+@dataclass(frozen=True)
+class ClassificationAugmentation:
+    """How training images are varied.
+
+    Attributes:
+        min_scale: smallest share of the picture's area that a random crop shows.
+        flip: probability of a horizontal flip.
+        rand_augment: magnitude of RandAugment (two operations, 0 to 30); 0 for none.
+        colour_jitter: strength of brightness, contrast and saturation changes, used where there is no RandAugment.
+        erasing: probability of blanking a random rectangle.
+        mixup: strength (beta parameter) of mixing two images and their labels; 0 for none.
+        cutmix: strength of pasting a rectangle of another image; 0 for none.  With both, each batch gets one of them.
+        label_smoothing: share of the target that is spread over all classes.
+    """
+
+    min_scale: float = 0.35
+    flip: float = 0.5
+    rand_augment: int = 9
+    colour_jitter: float = 0.4
+    erasing: float = 0.25
+    mixup: float = 0.8
+    cutmix: float = 1.0
+    label_smoothing: float = 0.1
+
+    def __post_init__(self) -> None:
+        shares = (self.min_scale, self.flip, self.erasing, self.label_smoothing)
+        if not all(0 <= share <= 1 for share in shares) or self.min_scale == 0:
+            raise ConfigError("min_scale, flip, erasing and label_smoothing are shares between 0 and 1")
+        if min(self.mixup, self.cutmix, self.colour_jitter) < 0 or not 0 <= self.rand_augment <= 30:
+            raise ConfigError("mixup, cutmix and colour_jitter are 0 or more, rand_augment is 0 to 30")

@@ -1,0 +1,98 @@
+"""What a model is shown of a picture in prediction, and what a person is shown of the result."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from internimage.errors import ConfigError
+
+
+@dataclass(frozen=True)
+class Window:
+    """How a picture is looked at part by part.
+
+    Attributes:
+        size: (height, width) of a part in pixels; a picture that is smaller is one part.
+        stride: (down, across) from one part to the next.
+    """
+
+    size: tuple[int, int]
+    stride: tuple[int, int]
+
+    def __post_init__(self) -> None:
+        if min(*self.size, *self.stride) < 1 or any(s > e for s, e in zip(self.stride, self.size, strict=True)):
+            raise ConfigError(f"a window of {self.size} with stride {self.stride}; expected 1 <= stride <= size")
+
+    def parts(self, height: int, width: int) -> list[tuple[int, int, int, int]]:
+        """Top, left, bottom, right of every part of a picture; the last ones are moved back inside."""
+        tops, lefts = (
+            [max(0, min(step * stride, extent - size)) for step in range(max(0, -(-(extent - size) // stride)) + 1)]
+            for extent, size, stride in zip((height, width), self.size, self.stride, strict=True)
+        )
+        return [
+            (top, left, min(top + self.size[0], height), min(left + self.size[1], width))
+            for top in tops
+            for left in lefts
+        ]
+
+
+@dataclass(frozen=True)
+class TestTimeAugmentation:
+    """Several views of each picture for a detector or segmenter.
+
+    Attributes:
+        short_sides: a view for each, of which the shorter side has so many pixels; the longer one stays within the
+            proportions of the model's preprocessing.  Empty: the model's own.
+        flip: each view also mirrored.
+    """
+
+    __test__ = False  # not a test
+
+    short_sides: tuple[int, ...] = ()
+    flip: bool = True
+
+    def __post_init__(self) -> None:
+        if any(side < 1 for side in self.short_sides):
+            raise ConfigError(f"short sides are {self.short_sides}; expected at least 1 pixel")
+
+
+@dataclass(frozen=True)
+class PredictionOptions:
+    """How a model looks at pictures.
+
+    Attributes:
+        augmentation: several views of each picture, for detectors and segmenters.
+        window: for segmenters: look at pictures part by part; "model" does as the model was made for, None takes the
+            whole.
+        keep_scores: for segmenters: let results have the probabilities of all classes, which may take gigabytes.
+    """
+
+    augmentation: TestTimeAugmentation | None = None
+    window: Window | Literal["model"] | None = "model"
+    keep_scores: bool = False
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.window, Window | None) and self.window != "model":
+            raise ConfigError(
+                f"window is {self.window!r}; expected a Window((height, width), (row step, column step)) or None"
+            )
+
+
+@dataclass(frozen=True)
+class DisplayOptions:
+    """How much of a result is printed and drawn.
+
+    Attributes:
+        topk: classes of an image.
+        score_threshold: least score of an object.
+    """
+
+    topk: int = 5
+    score_threshold: float = 0.3
+
+    def __post_init__(self) -> None:
+        if self.topk < 1:
+            raise ConfigError(f"--topk is {self.topk}; expected at least 1")
+        if not 0 <= self.score_threshold <= 1:
+            raise ConfigError(f"--score-threshold is {self.score_threshold}; expected 0 to 1")

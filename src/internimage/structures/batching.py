@@ -1,0 +1,26 @@
+"""Images of several sizes as one batch."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import torch
+
+
+_DIVISOR = 32  # the coarsest map has a pixel for each 32 of the image
+
+
+def padded(side: int) -> int:
+    """The multiple of 32 that a side is padded to."""
+    return -(-side // _DIVISOR) * _DIVISOR
+
+
+def pad_together(images: Sequence[torch.Tensor]) -> torch.Tensor:
+    """Images (3, H_i, W_i) as one batch (N, 3, H, W), zeros at the right and bottom, sides multiples of 32."""
+    height, width = (padded(max(image.shape[side] for image in images)) for side in (1, 2))
+    batch = images[0].new_zeros(len(images), 3, height, width)
+    for place, image in zip(batch, images, strict=True):
+        place[:, : image.shape[1], : image.shape[2]] = image
+    return batch

@@ -1,0 +1,77 @@
+"""A classifier's run: data, initial weights, task."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from internimage.contracts import Prepared
+from internimage.data.formats.class_folders import read_class_folder_splits
+from internimage.errors import ConfigError
+from internimage.factory import create_model
+from internimage.images import Preprocessing
+from internimage.labels import imagenet1k_wnids
+from internimage.recipes import Recipe, get_recipe, list_models
+from internimage.settings.classification import ClassificationAugmentation
+from internimage.settings.training import RunConfig
+from internimage.tasks.classification.augmentation import batch_mixing, training_transform
+from internimage.tasks.classification.dataset import ClassificationDataset
+from internimage.tasks.classification.task import ClassificationTask
+from internimage.training.initial import check_architecture, initial_model
+
+_ONE_PIXEL = 32  # images up to this size end in a map of one pixel
+
+
+def prepare(config: RunConfig, recipe: Recipe) -> Prepared:
+    """Everything that a classifier learns from."""
+    augmentation, seed = config.augmentation, config.training.seed
+    if not isinstance(augmentation, ClassificationAugmentation):
+        raise ConfigError(
+            f"{config.model} is a classifier; its augmentation is a {ClassificationAugmentation.__name__}"
+        )
+    if config.linear_probe and config.init == "scratch":
+        raise ConfigError("a linear probe of random features teaches nothing; choose weights to start from with --init")
+    splits = read_class_folder_splits(Path(config.data), val_fraction=config.val_fraction, seed=seed)
+    torch.manual_seed(seed)
+    model = _initial_classifier(config, recipe, splits.train.classes)
+    if config.linear_probe:
+        model.freeze_features()
+    elif config.freeze:
+        model.freeze(config.freeze)
+    preprocessing = model.description.preprocessing
+    assert isinstance(preprocessing, Preprocessing)
+    if min(config.training.batch_size, len(splits.train)) == 1 and preprocessing.side <= _ONE_PIXEL:
+        raise ConfigError(
+            f"one image of {preprocessing.side} pixels a batch gives batch normalisation a single value; use a larger "
+            "batch or size"
+        )
+    task = ClassificationTask(
+        splits.val,
+        augmentation.label_smoothing,
+        batch_mixing(augmentation, len(splits.train.classes)),
+        metadata=model.config.metadata_channels is not None,
+    )
+    transform = training_transform(augmentation, preprocessing)
+    train = ClassificationDataset(splits.train, transform, seed, config.on_corrupt)
+    return Prepared(task, model, train, splits.val, splits)
+
+
+def _initial_classifier(config: RunConfig, recipe: Recipe, classes: tuple[str, ...]) -> Any:
+    """See :func:`initial_model`; besides, ImageNet-1K models are fine-tuned from ImageNet-22K's with their rows.
+
+    ImageNet-1K's folders are named by WordNet id; the classifier keeps the rows of its classes.
+    """
+    kept = config.init in list_models() and get_recipe(config.init).labels == "imagenet22k"
+    if not kept or classes != imagenet1k_wnids():
+        return initial_model(config, recipe, classes)
+    model: Any = create_model(config.init, pretrained=True, labels="imagenet1k")
+    check_architecture(model, recipe, config.init)
+    model.description = dataclasses.replace(
+        model.description,
+        labels=classes,
+        preprocessing=recipe.preprocessing.resized(config.size) if config.size else recipe.preprocessing,
+    )
+    return model

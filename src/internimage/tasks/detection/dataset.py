@@ -1,0 +1,101 @@
+"""A data set of images with objects whose every sample is a function of (seed, epoch, index) alone."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+from internimage.data.dataset import OnCorrupt, PictureDataset
+from internimage.data.objects import ObjectImage, ObjectImages, bitmap, wrong_size
+from internimage.errors import ImageReadError
+from internimage.images import ImageSource
+from internimage.images.scaling import FitPreprocessing
+from internimage.structures.detection import DetectionTarget
+
+if TYPE_CHECKING:
+    from internimage.tasks.detection.augmentation import ObjectTransform
+
+
+@dataclass(frozen=True)
+class DetectionSample:
+    """One image with its objects, ready for a batch.
+
+    Attributes:
+        image: (3, H, W) float32, normalised.
+        truth: objects to learn from, in pixels of ``image``.
+        original: (height, width) of the picture.
+        source: the file.
+        unreadable: files that could not be read and that this sample stands in for.
+    """
+
+    image: Tensor
+    truth: DetectionTarget
+    original: tuple[int, int]
+    source: ImageSource
+    unreadable: tuple[str, ...] = ()
+
+
+class DetectionDataset(PictureDataset[ObjectImage, DetectionSample]):
+    """Reads and transforms images with objects; crowds and boxes that are smaller than a pixel are left out.
+
+    Args:
+        data: the files.
+        transform: a picture (RGB) and its objects to a tensor (3, H, W) and the objects in it.
+        masks: whether ``transform`` gets masks.
+        seed, on_corrupt: see :class:`PictureDataset`.  A picture of another size than the annotations say counts as
+            unreadable.
+    """
+
+    def __init__(
+        self,
+        data: ObjectImages,
+        transform: ObjectTransform,
+        *,
+        masks: bool = False,
+        seed: int = 0,
+        on_corrupt: OnCorrupt = "error",
+    ) -> None:
+        super().__init__(data.name, data.images, seed, on_corrupt)
+        self.data = data
+        self.transform = transform
+        self.masks = masks
+
+    def prepare(
+        self, entry: ObjectImage, source: ImageSource, picture: Image.Image, unreadable: tuple[str, ...]
+    ) -> DetectionSample:
+        if wrong := wrong_size(entry, picture.size):
+            raise ImageReadError(f"{source.name}: {wrong}")
+        image, truth = self.transform(picture, detection_target(entry, masks=self.masks))
+        return DetectionSample(image, truth, entry.size, source, unreadable)
+
+
+def detection_target(entry: ObjectImage, *, masks: bool) -> DetectionTarget:
+    """What can be learned from an image, in its own pixels: no crowds, no boxes of less than a pixel within it."""
+    height, width = entry.size
+    objects = [one for one in entry.objects if not one.crowd]
+    boxes = torch.tensor([one.box for one in objects], dtype=torch.float32).reshape(-1, 4)
+    boxes = boxes.clamp(torch.zeros(4), torch.tensor([width, height, width, height]))
+    kept = (boxes[:, 2:] - boxes[:, :2] >= 1).all(1)
+    labels = torch.tensor([one.label for one in objects], dtype=torch.int64)
+    bitmaps = None
+    if masks:
+        found = [bitmap(one, entry.size) for one, keep in zip(objects, kept.tolist(), strict=True) if keep]
+        bitmaps = torch.from_numpy(np.stack(found)) if found else torch.zeros(0, height, width, dtype=torch.bool)
+    return DetectionTarget(boxes[kept], labels[kept], bitmaps)
+
+
+def too_small(data: ObjectImages, frame: FitPreprocessing) -> int:
+    """How many objects, crowds aside, nobody learns: less than a pixel of the picture, or of the scaled picture."""
+    count = 0
+    for entry in data.images:
+        height, width = entry.size
+        smallest = max(1.0, min(height, width) / min(frame.size(entry.size)))
+        for x1, y1, x2, y2 in (one.box for one in entry.objects if not one.crowd):
+            extent = min(min(x2, width) - max(x1, 0), min(y2, height) - max(y1, 0))
+            count += extent < smallest
+    return count

@@ -1,0 +1,102 @@
+"""From pictures to objects: what predictor, trainer and ``evaluate`` run alike."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+import torch
+
+from internimage.errors import ConfigError
+from internimage.images import FitPreprocessing, ImageSource
+from internimage.inference.views import MakeViews, Views
+from internimage.layers.boxes import nms
+from internimage.results.detections import Detections
+from internimage.settings.views import PredictionOptions
+from internimage.structures.batching import padded
+from internimage.structures.detection import DetectionConfig, RawDetections
+from internimage.tasks.detection.batch import Batch, stack
+
+
+class DetectionPipeline:
+    """See :class:`internimage.contracts.Pipeline`.
+
+    Args:
+        model: a detector of ours, with its description.
+        options: several views of each picture are merged by NMS within each class.
+    """
+
+    def __init__(self, model: Any, options: PredictionOptions = PredictionOptions()) -> None:  # noqa: B008
+        if options.keep_scores or options.window != "model":
+            raise ConfigError("window and keep_scores are for segmenters; leave them out")
+        if model.description is None or model.description.preprocessing is None:
+            raise ConfigError("the model does not say how its images are prepared; build it with create_model")
+        assert isinstance(model.description.preprocessing, FitPreprocessing)
+        self.model = model
+        self.labels: tuple[str, ...] | None = model.description.labels
+        self.classes: int = model.config.num_classes
+        self.has_masks: bool = model.has_masks
+        self.flip = options.augmentation is not None and options.augmentation.flip
+        self.prepare = MakeViews(model.description.preprocessing, options.augmentation)
+
+    def predict(
+        self, prepared: Sequence[Views], sources: Sequence[ImageSource], known: Sequence[Any]
+    ) -> list[Detections]:
+        names = self.labels or tuple(f"class {index}" for index in range(self.classes))
+        rounds: list[list[RawDetections]] = []
+        for images in zip(*(one.images for one in prepared), strict=True):
+            batch = stack(images, [one.original for one in prepared], sources)
+            rounds.append(detect(self.model, batch))
+            if self.flip:
+                mirrored = stack([image.flip(2) for image in images], batch.originals, sources)
+                widths = [width for _, width in batch.originals]
+                found = zip(detect(self.model, mirrored), widths, strict=True)
+                rounds.append([_mirror(one, width) for one, width in found])
+        config = self.model.config.detections
+        merged = [merge(one, config) if len(one) > 1 else one[0] for one in zip(*rounds, strict=True)]
+        return decode(merged, batch, names)
+
+
+@torch.inference_mode()
+def detect(model: Any, batch: Batch) -> list[RawDetections]:
+    """The objects of each image, in pixels of the original, on the model's device and in its dtype.
+
+    Networks see padding as black pixels, up to an image's edge.  So that neighbours in a batch change nothing, each
+    image keeps the padding that it would have alone, as in the released evaluation; equal sizes run together.
+    """
+    weight = next(model.parameters())
+    moved, scales = batch.to(weight.device, weight.dtype), batch.scales.to(weight.device)
+    groups: dict[tuple[int, int], list[int]] = defaultdict(list)
+    for index, (height, width) in enumerate(batch.sizes):
+        groups[padded(height), padded(width)].append(index)
+    found: dict[int, RawDetections] = {}
+    for (height, width), indices in groups.items():
+        images = moved.images[indices, :, :height, :width]
+        found |= zip(indices, model(images, [batch.sizes[i] for i in indices], scales[indices]), strict=True)
+    return [found[index] for index in range(len(batch.sizes))]
+
+
+def decode(found: Sequence[RawDetections], batch: Batch, labels: tuple[str, ...]) -> list[Detections]:
+    """Results of each image, given the names of all classes."""
+    results = []
+    for one, original, source in zip(found, batch.originals, batch.sources, strict=True):
+        boxes, scores = (tensor.detach().float().cpu().numpy() for tensor in (one.boxes, one.scores))
+        masks = None if one.masks is None else one.masks.detach().float().cpu().numpy()
+        results.append(Detections(boxes, scores, one.labels.cpu().numpy(), labels, original, source, masks))
+    return results
+
+
+def merge(found: Sequence[RawDetections], config: DetectionConfig) -> RawDetections:
+    """The best boxes of several views of one picture, each with its mask."""
+    boxes, scores, labels = (torch.cat([getattr(one, name) for one in found]) for name in ("boxes", "scores", "labels"))
+    kept = nms(boxes, scores, labels, config.nms_threshold)[: config.keep]
+    masks = [one.masks for one in found if one.masks is not None]
+    return RawDetections(boxes[kept], scores[kept], labels[kept], torch.cat(masks)[kept] if masks else None)
+
+
+def _mirror(found: RawDetections, width: int) -> RawDetections:
+    left, top, right, bottom = found.boxes.unbind(1)
+    boxes = torch.stack([width - right, top, width - left, bottom], dim=1)
+    return replace(found, boxes=boxes, masks=None if found.masks is None else found.masks.flip(2))

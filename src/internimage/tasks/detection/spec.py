@@ -1,0 +1,157 @@
+"""Detection and instance segmentation as everything outside this folder sees it (:class:`internimage.contracts.TaskSpec`).
+
+Imports no torch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from internimage.contracts import Amount, Findings, Pipeline, Prepared, Report, TaskSpec
+from internimage.images import FitPreprocessing
+from internimage.results.detections import Detections
+from internimage.settings.detection import DetectionAugmentation
+from internimage.settings.training import RunConfig, TrainingConfig
+from internimage.settings.views import DisplayOptions, PredictionOptions
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+    from internimage.data.objects import ObjectImages
+    from internimage.data.splits import Splits
+    from internimage.recipes import Recipe
+
+
+def _recognise(root: Path) -> bool:
+    from internimage.data.formats.coco import is_object_data
+
+    return is_object_data(root)
+
+
+def _read_parts(root: Path, wanted: str | None) -> Mapping[str, ObjectImages]:
+    from internimage.data.formats.coco import read_object_parts
+
+    return read_object_parts(root, wanted)
+
+
+def _read_splits(root: Path, val_fraction: float, seed: int) -> Splits[ObjectImages]:
+    from internimage.data.formats.coco import read_object_splits
+
+    return read_object_splits(root, val_fraction=val_fraction, seed=seed)
+
+
+def _estimate(root: Path) -> int:
+    from internimage.data.formats.coco import estimate_object_images
+
+    return estimate_object_images(root)
+
+
+def _resized(augmentation: DetectionAugmentation, size: int) -> DetectionAugmentation:
+    from internimage.tasks.detection.defaults import resized
+
+    return resized(augmentation, size)
+
+
+def _defaults(amount: Amount) -> tuple[TrainingConfig, DetectionAugmentation]:
+    from internimage.tasks.detection.defaults import default_settings
+
+    return default_settings(amount)
+
+
+def _prepare(config: RunConfig, recipe: Recipe) -> Prepared:
+    from internimage.tasks.detection.prepare import prepare
+
+    return prepare(config, recipe)
+
+
+def _pipeline(model: Any, options: PredictionOptions) -> Pipeline:
+    from internimage.tasks.detection.pipeline import DetectionPipeline
+
+    return DetectionPipeline(model, options)
+
+
+def _report(pipeline: Pipeline, data: ObjectImages) -> Report:
+    from internimage.tasks.detection.evaluation import DetectionReport
+
+    return DetectionReport.on(pipeline, data)
+
+
+def _check(data: ObjectImages, progress: Callable[[Iterable[Any]], Iterable[Any]]) -> Findings:
+    from internimage.tasks.detection.check import check_objects
+
+    return check_objects(data, progress)
+
+
+def _sheet(data: ObjectImages) -> Image:
+    from internimage.tasks.detection.check import object_sheet
+
+    return object_sheet(data)
+
+
+def _rows(result: Detections, options: DisplayOptions) -> Iterator[tuple[Any, ...]]:
+    shown = result.filter(options.score_threshold)
+    for i in range(len(shown)):
+        box = [f"{value:.1f}" for value in shown.boxes[i]]
+        yield i + 1, int(shown.labels[i]), shown.name(i), f"{shown.scores[i]:.6f}", *box
+
+
+def _text(result: Detections, options: DisplayOptions) -> str:
+    shown = result.filter(options.score_threshold)
+    lines = [f"{result.source.name}: {len(shown)} object{'' if len(shown) == 1 else 's'}"]
+    for i in range(len(shown)):
+        box = ", ".join(f"{value:.1f}" for value in shown.boxes[i])
+        lines.append(f"  {shown.scores[i]:6.1%}  {shown.name(i)}  ({box})")
+    return "\n".join(lines)
+
+
+def _to_dict(result: Detections, options: DisplayOptions) -> dict[str, Any]:
+    return result.filter(options.score_threshold).to_dict()
+
+
+def _pictures(result: Detections, options: DisplayOptions) -> Mapping[str, Image]:
+    return {".predicted.png": result.draw(options.score_threshold)}
+
+
+SPEC = TaskSpec(
+    name="detection",
+    model_noun="detector",
+    data_noun="COCO's annotations of objects",
+    result=Detections,
+    augmentation=DetectionAugmentation,
+    default_model="mask_rcnn_internimage_atto_fpn",
+    preprocessing=FitPreprocessing(),
+    recognise=_recognise,
+    read_parts=_read_parts,
+    read_splits=_read_splits,
+    estimate=_estimate,
+    defaults=_defaults,
+    resized=_resized,
+    prepare=_prepare,
+    pipeline=_pipeline,
+    report=_report,
+    check=_check,
+    sheet=_sheet,
+    columns=("x1", "y1", "x2", "y2"),
+    rows=_rows,
+    text=_text,
+    to_dict=_to_dict,
+    pictures=_pictures,
+    train_help="""Train or fine-tune a detector on your own images with COCO's annotations.
+
+    $ internimage train --data cells/
+
+    $ internimage train --data cells/ --model mask_rcnn_internimage_t_fpn_3x_coco --init pretrained --size 640
+
+    $ internimage train --data cells/ --model dino_4scale_internimage_t_1x_coco --init pretrained --lr 1e-4
+
+    $ internimage train --data coco/ --recipe cascade_internimage_l_fpn_3x_coco
+
+    $ internimage train --resume runs/cells
+
+    The data is a folder with annotations/train.json (and val.json) and the images in train/ (and val/), or laid out as
+    COCO or Roboflow do; see docs/detection.md. Masks are learnt if every object has one. Your own classes start anew.
+    The trained model is a folder that every other command takes: --model runs/cells/best.
+    """,
+)

@@ -1,0 +1,54 @@
+"""From pictures to a class for every pixel: what predictor, trainer and ``evaluate`` run alike."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from internimage.errors import ConfigError
+from internimage.images import FitPreprocessing, ImageSource
+from internimage.inference.views import MakeViews, Views
+from internimage.results.segmentation import Segmentation
+from internimage.settings.views import PredictionOptions, Window
+from internimage.tasks.segmentation.views import View, decode, predict_views
+
+
+class SegmentationPipeline:
+    """See :class:`internimage.contracts.Pipeline`.
+
+    Args:
+        model: a segmenter of ours, with its description.
+        options: probabilities of several views of each picture are averaged.
+        in_step: see :func:`predict_views`.
+    """
+
+    def __init__(
+        self,
+        model: Any,
+        options: PredictionOptions = PredictionOptions(),  # noqa: B008
+        *,
+        in_step: bool = False,
+    ) -> None:
+        if model.description is None or model.description.preprocessing is None:
+            raise ConfigError("the model does not say how its images are prepared; build it with create_model")
+        assert isinstance(model.description.preprocessing, FitPreprocessing)
+        self.model = model
+        self.labels: tuple[str, ...] | None = model.description.labels
+        self.palette = model.description.palette
+        self.classes: int = model.config.num_classes
+        self.window: Window | None = model.config.window if options.window == "model" else options.window
+        self.keep_scores = options.keep_scores
+        self.flip = options.augmentation is not None and options.augmentation.flip
+        self.in_step = in_step
+        self.prepare = MakeViews(model.description.preprocessing, options.augmentation)
+
+    def predict(
+        self, prepared: Sequence[Views], sources: Sequence[ImageSource], known: Sequence[Any]
+    ) -> Iterator[Segmentation]:
+        names = self.labels or tuple(f"class {index}" for index in range(self.classes))
+        rounds: list[list[View]] = []
+        for images in zip(*(one.images for one in prepared), strict=True):
+            for mirrored in (False, True) if self.flip else (False,):
+                rounds.append(predict_views(self.model, images, self.window, mirrored=mirrored, in_step=self.in_step))
+        for picture, source, views in zip(prepared, sources, zip(*rounds, strict=True), strict=True):
+            yield decode(views, picture.original, source, names, self.palette, keep_scores=self.keep_scores)

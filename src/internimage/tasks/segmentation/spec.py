@@ -1,0 +1,162 @@
+"""Semantic segmentation as everything outside this folder sees it (:class:`internimage.contracts.TaskSpec`).
+
+Imports no torch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from internimage.contracts import Amount, Findings, Pipeline, Prepared, Report, TaskSpec
+from internimage.images import FitPreprocessing
+from internimage.results.segmentation import Segmentation
+from internimage.settings.segmentation import SegmentationAugmentation
+from internimage.settings.training import RunConfig, TrainingConfig
+from internimage.settings.views import DisplayOptions, PredictionOptions
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+    from internimage.data.masks import SegmentedImages
+    from internimage.data.splits import Splits
+    from internimage.recipes import Recipe
+
+
+def _recognise(root: Path) -> bool:
+    from internimage.data.formats.coco import is_object_data
+    from internimage.data.formats.masks import is_mask_data
+
+    return is_mask_data(root) and not is_object_data(root)
+
+
+def _reads(root: Path) -> bool:
+    """Objects with masks are painted over a background."""
+    from internimage.data.formats.coco import is_object_data
+    from internimage.data.formats.masks import is_mask_data
+
+    return is_mask_data(root) or is_object_data(root)
+
+
+def _read_parts(root: Path, wanted: str | None) -> Mapping[str, SegmentedImages]:
+    from internimage.data.formats.masks import read_mask_parts
+
+    return read_mask_parts(root, wanted)
+
+
+def _read_splits(root: Path, val_fraction: float, seed: int) -> Splits[SegmentedImages]:
+    from internimage.data.formats.masks import read_mask_splits
+
+    return read_mask_splits(root, val_fraction=val_fraction, seed=seed)
+
+
+def _estimate(root: Path) -> int:
+    from internimage.data.formats.masks import estimate_masked_images
+
+    return estimate_masked_images(root)
+
+
+def _resized(augmentation: SegmentationAugmentation, size: int) -> SegmentationAugmentation:
+    from internimage.tasks.segmentation.defaults import resized
+
+    return resized(augmentation, size)
+
+
+def _defaults(amount: Amount) -> tuple[TrainingConfig, SegmentationAugmentation]:
+    from internimage.tasks.segmentation.defaults import default_settings
+
+    return default_settings(amount)
+
+
+def _prepare(config: RunConfig, recipe: Recipe) -> Prepared:
+    from internimage.tasks.segmentation.prepare import prepare
+
+    return prepare(config, recipe)
+
+
+def _pipeline(model: Any, options: PredictionOptions) -> Pipeline:
+    from internimage.tasks.segmentation.pipeline import SegmentationPipeline
+
+    return SegmentationPipeline(model, options)
+
+
+def _report(pipeline: Pipeline, data: SegmentedImages) -> Report:
+    from internimage.tasks.segmentation.evaluation import SegmentationReport
+
+    return SegmentationReport.on(pipeline, data)
+
+
+def _check(data: SegmentedImages, progress: Callable[[Iterable[Any]], Iterable[Any]]) -> Findings:
+    from internimage.tasks.segmentation.check import check_masks
+
+    return check_masks(data, progress)
+
+
+def _sheet(data: SegmentedImages) -> Image:
+    from internimage.tasks.segmentation.check import mask_sheet
+
+    return mask_sheet(data)
+
+
+def _rows(result: Segmentation, options: DisplayOptions) -> Iterator[tuple[Any, ...]]:
+    for rank, one in enumerate(result.regions(), 1):
+        yield rank, one.index, one.label, f"{one.confidence:.6f}", one.pixels, f"{one.share:.6f}"
+
+
+def _text(result: Segmentation, options: DisplayOptions) -> str:
+    lines = [f"  {one.share:6.1%}  {one.label}" for one in result.regions()]
+    return "\n".join([result.source.name, *lines])
+
+
+def _to_dict(result: Segmentation, options: DisplayOptions) -> dict[str, Any]:
+    return result.to_dict()
+
+
+def _pictures(result: Segmentation, options: DisplayOptions) -> Mapping[str, Image]:
+    return {".predicted.png": result.draw(), ".classes.png": result.to_png()}
+
+
+SPEC = TaskSpec(
+    name="segmentation",
+    model_noun="segmenter",
+    data_noun="a mask for each image",
+    result=Segmentation,
+    augmentation=SegmentationAugmentation,
+    default_model="upernet_internimage_atto",
+    preprocessing=FitPreprocessing(512, 2048),
+    recognise=_recognise,
+    read_parts=_read_parts,
+    read_splits=_read_splits,
+    estimate=_estimate,
+    defaults=_defaults,
+    resized=_resized,
+    prepare=_prepare,
+    pipeline=_pipeline,
+    report=_report,
+    check=_check,
+    sheet=_sheet,
+    columns=("pixels", "share"),
+    rows=_rows,
+    text=_text,
+    to_dict=_to_dict,
+    pictures=_pictures,
+    reads=_reads,
+    train_help="""Train or fine-tune a segmenter on your own images with a mask for each.
+
+    $ internimage train --data streets/
+
+    $ internimage train --data streets/ --model upernet_internimage_t_512_160k_ade20k --init pretrained --size 512
+
+    $ internimage train --data cells/ --model upernet_internimage_atto
+
+    $ internimage train --data ADEChallengeData2016/ --recipe upernet_internimage_t_512_160k_ade20k
+
+    $ internimage train --resume runs/streets
+
+    The data is a folder with train/images and train/masks (and val/images, val/masks), images and masks of the same
+    names; classes.json or classes.txt names the classes. Or COCO's annotations, whose objects are painted over a
+    background; or ADE20K, Cityscapes, CamVid as they are; see docs/segmentation.md. Your own classes start anew.
+    The trained model is a folder that every other command takes: --model runs/streets/best.
+    """,
+)

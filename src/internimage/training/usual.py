@@ -1,0 +1,96 @@
+"""What a run does where nobody says otherwise: its task, its model, and settings that suit model and data."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from internimage.checkpoints.folder import DESCRIPTION_FILE, read_description
+from internimage.contracts import Amount, TaskSpec
+from internimage.factory import own_recipe, recipe_of
+from internimage.inference.evaluation import recognise
+from internimage.recipes import Recipe, TrainingRecipe, get_recipe, get_training_recipe
+from internimage.registry import ARCHITECTURES, TASKS, task_spec
+from internimage.settings.training import TrainingConfig
+
+
+@dataclass(frozen=True)
+class Choice:
+    """What is trained.
+
+    Attributes:
+        spec: the task.
+        recipe: the model.
+        published: how it was trained by its authors, if it is to be trained so.
+    """
+
+    spec: TaskSpec
+    recipe: Recipe
+    published: TrainingRecipe | None = None
+
+    @property
+    def init(self) -> str:
+        """Weights to start from where nobody names any."""
+        return self.published.init if self.published else "scratch"
+
+    @property
+    def plain(self) -> str | dict[str, Any]:
+        """The model as a run's file has it: a name or folder, or a description as plain data."""
+        if self.recipe.name:
+            return self.recipe.name
+        recipe = self.recipe
+        return {
+            "architecture": recipe.architecture,
+            "config": dict(recipe.plain),
+            "preprocessing": dataclasses.asdict(recipe.preprocessing),
+        }
+
+
+def choose(data: Path | None, model: str | os.PathLike[str] | Any | None, recipe: str | None) -> Choice:
+    """The model that is named, by itself or by a published training, or the usual one for the task of the data.
+
+    Args:
+        data: where images lie; None if nobody said.
+        model: a name, a model folder, a configuration, or None.
+        recipe: name of a published training, or None.
+
+    Raises:
+        UnknownModelError: no model, or no published training, is called so.
+    """
+    if recipe is not None:
+        published, found = get_training_recipe(recipe), get_recipe(recipe)
+        return Choice(task_spec(found.task), found, published)
+    if model is None:
+        spec = task_spec(next(iter(TASKS))) if data is None else recognise(data)
+        return Choice(spec, get_recipe(spec.default_model))
+    found = recipe_of(model) if isinstance(model, str | os.PathLike) else own_recipe(model)
+    return Choice(task_spec(found.task), found)
+
+
+def usual_settings(choice: Choice, data: Path | None, init: str, size: int | None) -> tuple[TrainingConfig, Any]:
+    """Training settings and augmentation: the published ones, or those that suit the amount of data.
+
+    Args:
+        choice: see :func:`choose`.
+        data: where images lie; None for defaults that know of no data.
+        init: weights to start from, or "scratch".
+        size: side of the images in pixels; None for the model's own.
+    """
+    if choice.published is not None:
+        augmentation = choice.published.augmentation
+        if size is not None:
+            augmentation = choice.spec.resized(augmentation, size)
+        return choice.published.training, augmentation
+    if data is None:
+        return TrainingConfig(), choice.spec.augmentation()
+    preprocessing = choice.recipe.preprocessing
+    if (Path(init) / DESCRIPTION_FILE).is_file():
+        own = read_description(init)
+        entry = ARCHITECTURES.get(own.architecture)
+        if own.preprocessing is not None and entry is not None and entry.task == choice.spec.name:
+            preprocessing = own.preprocessing
+    images = choice.spec.estimate(data)
+    return choice.spec.defaults(Amount(images, init, size or preprocessing.side, choice.recipe.architecture))
