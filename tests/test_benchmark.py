@@ -7,7 +7,7 @@ from types import SimpleNamespace
 
 import pytest
 import torch
-from conftest import near
+from helpers.goldens import near
 from PIL import Image
 
 from internimage.benchmark import operators, timing

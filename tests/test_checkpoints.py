@@ -14,23 +14,22 @@ import threading
 import types
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import nms
-from functools import cache, partial
+from functools import partial
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
-import fill
 import huggingface_hub
 import numpy as np
 import pytest
 import safetensors.torch
 import torch
-from conftest import filled, near, official_names
+from helpers.classifiers import CONFIGS, IMAGES, equal, state_of
+from helpers.goldens import filled, near, official_names
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from internimage import convert_checkpoint, create_model, get_recipe, list_models, load_model, recipes, save_model
-from internimage.backbones.config import InternImageConfig
+from internimage import convert_checkpoint, create_model, get_recipe, list_models, load_model, save_model
 from internimage.checkpoints import hub as hub_module
 from internimage.checkpoints.convert import write_layout
 from internimage.description import ModelDescription
@@ -44,39 +43,12 @@ from internimage.errors import (
     UnsafeCheckpointError,
 )
 from internimage.labels import imagenet22k_to_1k, load_labels
-from internimage.models.classifier import ClassifierConfig, ImageClassifier
+from internimage.models.classifier import ImageClassifier
 
 State = Mapping[str, Tensor]
-SMALL = InternImageConfig(16, (1, 1, 2, 1), (1, 2, 4, 8), post_norm=True, layer_scale=1e-5, offset_scale=2.0)
-SMALL_H = InternImageConfig(
-    16, (1, 1, 2, 1), (1, 2, 4, 8), res_post_norm=True, center_feature_scale=True, post_norm_blocks=(1,)
-)
-# Recipes of every kind, at a size that tests can afford: (configuration, the recipe that they are made like).
-CONFIGS = {
-    "small": (ClassifierConfig(SMALL, 1000), "internimage_s_1k_224"),
-    "small_22k": (ClassifierConfig(SMALL, 21_841), "internimage_l_22k_192to384"),
-    "small_h": (ClassifierConfig(SMALL_H, 1000, "attention_pool"), "internimage_h_22kto1k_640"),
-    "small_inat": (ClassifierConfig(SMALL_H, 12, "attention_pool", 1.5, 8), "internimage_h_22ktoinat18_384"),
-}
-IMAGES = fill.make_input((1, 3, 64, 64), 0)
 
 
-@pytest.fixture(autouse=True)
-def small_recipes(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name, (config, like) in CONFIGS.items():
-        monkeypatch.setitem(recipes._RECIPES, name, dataclasses.replace(get_recipe(like), name=name, config=config))
-
-
-@cache
-def state_of(name: str) -> State:
-    """Tensors by their official names."""
-    model = filled(CONFIGS[name][0])
-    names = official_names(model)
-    return {names[ours]: tensor for ours, tensor in model.state_dict().items()}
-
-
-def equal(found: State, expected: State) -> bool:
-    return list(found) == list(expected) and all(torch.equal(found[name], expected[name]) for name in expected)
+pytestmark = pytest.mark.usefixtures("small_recipes")
 
 
 def holds(model: nn.Module, state: State) -> bool:

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 import torch
-from conftest import golden, near
+from helpers.goldens import golden, near
 from torch import Tensor
 
 from internimage.errors import OperatorError

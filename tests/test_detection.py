@@ -1,35 +1,28 @@
 """Detectors against the reference numbers: single operations, whole images, names of released checkpoints."""
 
-import json
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from conftest import GOLDENS, law_of_weights
-from fill import tensor_for
+from helpers.detectors import CONFIGURATIONS, SMALL_CASCADE, SMALL_CROWD, SMALL_MASK, build, read, released, same
+from helpers.goldens import GOLDENS
 from PIL import Image
 from torch import Tensor
 
-from internimage.backbones.config import InternImageConfig
-from internimage.checkpoints.layouts import from_ours, to_ours
+from internimage.checkpoints.layouts import from_ours
 from internimage.errors import ConfigError, ImageReadError
-from internimage.factory import ARCHITECTURES
 from internimage.images.scaling import FitPreprocessing, scale_bilinear
 from internimage.layers.boxes import decode, encode, nms
 from internimage.layers.rcnn.roi_heads import BoxHead, roi_features
 from internimage.layers.rcnn.rpn import RPN
 from internimage.models.cascade_rcnn import CascadeRCNN, CascadeRCNNConfig
 from internimage.models.mask_rcnn import MaskRCNN, MaskRCNNConfig
-from internimage.recipes import get_recipe
 from internimage.structures.batching import pad_together
-from internimage.structures.detection import RawDetections
 from internimage.structures.masks import paste_masks
 
 OPS = {name: torch.from_numpy(array) for name, array in np.load(GOLDENS / "detection_ops.npz").items()}
 STDS = (0.1, 0.1, 0.2, 0.2)
-CONFIGURATIONS = "spec/checkpoints/detection"
 
 
 def test_suppression_keeps_the_same_boxes() -> None:
@@ -114,14 +107,6 @@ def test_what_cannot_be_scaled_is_named(image: Image.Image | None, error: type[E
         FitPreprocessing()(image) if image else FitPreprocessing(long=700)
 
 
-SMALL = InternImageConfig(channels=16, depths=(1, 1, 1, 1), groups=(1, 2, 4, 8))
-SMALL_MASK = MaskRCNNConfig(SMALL, num_classes=3, channels=16, box_width=32, mask_width=16)
-SMALL_CASCADE = CascadeRCNNConfig(SMALL, num_classes=3, channels=16, box_width=32, mask_width=16)
-SMALL_CROWD = CascadeRCNNConfig(
-    SMALL, 1, 16, box_convolutions=0, box_linears=2, box_width=32, box_per_class=False, mask_width=None
-)
-
-
 @torch.no_grad()
 @pytest.mark.parametrize("config", [SMALL_MASK, SMALL_CASCADE, SMALL_CROWD], ids=["mask", "cascade", "crowd"])
 def test_an_image_in_a_batch_is_found_like_alone(config: MaskRCNNConfig | CascadeRCNNConfig) -> None:
@@ -155,25 +140,7 @@ def test_an_image_in_a_batch_is_found_like_alone(config: MaskRCNNConfig | Cascad
         assert one.masks is None or one.masks.shape == (0, 28, 28)
 
 
-def same(one: RawDetections, other: RawDetections) -> None:
-    assert torch.equal(one.labels, other.labels)
-    torch.testing.assert_close(one.boxes, other.boxes, atol=1e-3, rtol=1e-5)
-    torch.testing.assert_close(one.scores, other.scores, atol=1e-5, rtol=1e-5)
-    if one.masks is not None:
-        torch.testing.assert_close(one.masks, other.masks, atol=1e-4, rtol=1e-4)
-
-
 # --- released detectors ----------------------------------------------------------------------------------------------
-
-
-def build(name: str, device: str = "cpu") -> MaskRCNN | CascadeRCNN:
-    recipe = get_recipe(name)
-    with torch.device(device):
-        return ARCHITECTURES[recipe.architecture].model(recipe.config).eval()
-
-
-def read(path: Path) -> dict[str, Any]:
-    return json.loads(path.read_text())
 
 
 @pytest.mark.full
@@ -187,39 +154,6 @@ def test_names_and_shapes_are_those_of_every_released_detector(shared: Path) -> 
         official = from_ours(model.state_dict(), "official", model.config)
         shapes = [(official[name], list(tensor.shape)) for name, tensor in model.state_dict().items()]
         assert shapes == [(name, entry[0]) for name, entry in manifest["state_dict"].items()], path.name
-
-
-def released(shared: Path, golden: str) -> tuple[Any, Any, dict[str, Any], MaskRCNN | CascadeRCNN]:
-    """As :func:`reference`, of a released detector."""
-    data = np.load(shared / "goldens" / family(golden) / f"{golden}.npz")
-    stem = Path(json.loads(str(data["meta_json"]))["config"]).stem
-    return reference(shared, golden, stem, build(stem.replace("intern_image", "internimage")))
-
-
-def family(name: str) -> str:
-    """The folder of a golden or configuration."""
-    return "flash" if "_flash_" in name else "detection"
-
-
-def reference(shared: Path, golden: str, stem: str, model: Any) -> tuple[Any, Any, dict[str, Any], Any]:
-    """The law of the reference's weights, its numbers, how they were made, and ``model`` with those weights.
-
-    ``stem`` is that of the configuration with the names of the weights.
-    """
-    fill = law_of_weights(shared / "goldens" / "fill_detection.py")
-    data = np.load(shared / "goldens" / family(golden) / f"{golden}.npz")
-    meta = json.loads(str(data["meta_json"]))
-    manifest = read(shared / CONFIGURATIONS / ".." / family(golden) / f"{stem}.json")
-    state = {k: torch.zeros(v[0], dtype=getattr(torch, v[1])) for k, v in manifest["state_dict"].items()}
-    fill.fill_state_dict(state, seed=0)
-    state |= {name: tensor_for(name, state[name].shape) for name in state if ".dcn.offset_mask." in name}
-    overrides = {
-        **read(shared / "goldens" / "fill_detection_overrides.json"),
-        **read(shared / "goldens" / "flash" / "fill_overrides.json"),
-    }
-    fill.apply_overrides(state, overrides[meta.get("overrides", golden)])
-    model.load_state_dict({ours: state[name] for name, ours in to_ours(state, "official", model.config).items()})
-    return fill, data, meta, model
 
 
 @torch.no_grad()

@@ -11,12 +11,12 @@ import numpy as np
 import pytest
 import torch
 from accelerate.state import AcceleratorState, GradientState
+from helpers.commands import run
+from helpers.detectors import FILES
+from helpers.training import Silent
+from internimage.training.recipes import TRAINING_RECIPES
 from PIL import Image
 from test_detectors import small_recipes as small_recipes
-from test_dino import FILES
-from test_inference import run
-from test_training import Silent
-from test_training import one_thread as one_thread
 
 import internimage as ii
 from internimage import recipes
@@ -29,9 +29,10 @@ from internimage.settings.training import RunConfig, TrainingConfig
 from internimage.tasks.detection.defaults import default_object_settings
 from internimage.training import run as runs
 from internimage.training.groups import parameter_rules
-from internimage.training.recipes import TRAINING_RECIPES
 from internimage.training.schedule import warmup_cosine, warmup_drops
 from internimage.training.trainer import Trainer
+
+pytestmark = pytest.mark.usefixtures("one_thread", "small_recipes")
 
 SMALL = TrainingConfig(track="none", epochs=2, batch_size=2, workers=0, warmup_epochs=0.5, drop_path=0.1, ema_decay=0.5)
 COLOURS = {"blue": (30, 40, 220), "red": (220, 30, 40)}

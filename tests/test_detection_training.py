@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from test_detection import SMALL_CASCADE, SMALL_CROWD, SMALL_MASK, released
+from helpers.detectors import SMALL_CASCADE, SMALL_CROWD, SMALL_MASK, released, truth
 from torchvision.ops import box_iou
 
 from internimage.checkpoints.layouts import from_ours
@@ -19,11 +19,6 @@ from internimage.layers.rcnn.rpn import RPN
 from internimage.models.cascade_rcnn import CascadeRCNN, CascadeRCNNConfig
 from internimage.models.mask_rcnn import MaskRCNN, MaskRCNNConfig
 from internimage.structures.detection import DetectionTarget
-
-
-def boxes(count: int, generator: torch.Generator) -> torch.Tensor:
-    corner = torch.rand(count, 2, generator=generator) * 60
-    return torch.cat([corner, corner + 4 + torch.rand(count, 2, generator=generator) * 40], dim=1)
 
 
 @pytest.mark.parametrize("low_quality", [None, 0.3])
@@ -91,14 +86,6 @@ def test_anchors_in_the_padding_learn_nothing(inside: bool, usable: dict[int, in
 def tiny(config: MaskRCNNConfig | CascadeRCNNConfig) -> MaskRCNN | CascadeRCNN:
     torch.manual_seed(0)
     return (MaskRCNN(config) if isinstance(config, MaskRCNNConfig) else CascadeRCNN(config)).train()
-
-
-def truth(count: int, size: tuple[int, int], masks: bool = True) -> DetectionTarget:
-    where = boxes(count, torch.Generator().manual_seed(count))
-    bitmaps = torch.zeros(count, *size, dtype=torch.bool)
-    for bitmap, box in zip(bitmaps, where.int().tolist(), strict=True):
-        bitmap[box[1] : box[3], box[0] : box[2]] = True
-    return DetectionTarget(where, torch.arange(count) % 3, bitmaps if masks else None)
 
 
 @pytest.mark.parametrize("counts", [(3, 2), (2, 0), (0, 0), (1000, 1)], ids=str)

@@ -11,13 +11,12 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from helpers.commands import run
+from helpers.detectors import CONFIGS
+from internimage.tasks.detection.views import merge
 from PIL import Image
-from test_detection import SMALL_CASCADE, SMALL_CROWD, SMALL_MASK
-from test_dino import SMALL_COMPOSITE, SMALL_DINO
-from test_inference import run
 
 import internimage as ii
-from internimage import recipes
 from internimage.checkpoints.layouts import from_ours
 from internimage.errors import CheckpointMismatchError, ConfigError, ImageReadError
 from internimage.images import FitPreprocessing
@@ -27,25 +26,9 @@ from internimage.results.detections import Detections
 from internimage.settings.views import TestTimeAugmentation
 from internimage.structures.detection import DetectionConfig, RawDetections
 from internimage.tasks.detection import task as detection
-from internimage.tasks.detection.views import merge
 
-CONFIGS = {
-    "small_mask": (SMALL_MASK, "mask_rcnn_internimage_t_fpn_1x_coco"),
-    "small_cascade": (SMALL_CASCADE, "cascade_internimage_l_fpn_1x_coco"),
-    "small_crowd": (SMALL_CROWD, "cascade_internimage_l_fpn_1x_coco"),
-    "small_dino": (SMALL_DINO, "dino_4scale_internimage_t_1x_coco"),
-    "small_composite": (SMALL_COMPOSITE, "dino_4scale_internimage_t_1x_coco"),
-}
 NAMES = tuple(CONFIGS)
-
-
-@pytest.fixture(autouse=True)
-def small_recipes(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Recipes of small detectors, whose classes are COCO's first."""
-    for name, (config, like) in CONFIGS.items():
-        recipe = ii.get_recipe(like)
-        changed = replace(recipe, name=name, config=config, labels=None, preprocessing=FitPreprocessing(96, 160))
-        monkeypatch.setitem(recipes._RECIPES, name, changed)
+pytestmark = pytest.mark.usefixtures("small_recipes")
 
 
 def talkative(name: str) -> Any:

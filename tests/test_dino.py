@@ -9,8 +9,18 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from test_detection import CONFIGURATIONS, SMALL, build, read, reference, same
-from test_detection_training import truth
+from helpers.detectors import (
+    CONFIGURATIONS,
+    FILES,
+    SMALL,
+    SMALL_COMPOSITE,
+    SMALL_DINO,
+    build,
+    read,
+    reference,
+    same,
+    truth,
+)
 from torch import Tensor
 from torchvision.ops import generalized_box_iou
 
@@ -29,12 +39,7 @@ from internimage.models.dino import DINO, DINOConfig
 from internimage.recipes import get_recipe
 from internimage.structures.detection import DetectionConfig, DetectionTarget
 
-SMALL_DINO = DINOConfig(
-    SMALL, num_classes=3, channels=64, queries=20, encoder_layers=1, decoder_layers=2, width=32, denoising=6
-)
-SMALL_COMPOSITE = replace(SMALL_DINO, composite=CompositeConfig(), parts=2)
 CONFIGS = pytest.mark.parametrize("config", [SMALL_DINO, SMALL_COMPOSITE], ids=["plain", "composite"])
-CB_H = "dino_4scale_cbinternimage_h_objects365_coco"
 
 
 def tiny(config: DINOConfig) -> DINO:
@@ -299,18 +304,6 @@ def test_linear_layers_in_parts_are_the_whole() -> None:
 
 
 # --- against the reference -------------------------------------------------------------------------------------------
-
-FILES = {
-    "dino_4scale_internimage_t_1x_coco_layer_wise_lr": "dino_4scale_internimage_t_1x_coco",
-    "dino_4scale_internimage_h_objects365_coco_ss": "dino_4scale_internimage_h_objects365_coco",
-    "dino_4scale_internimage_g_objects365_coco_ss": "dino_4scale_internimage_g_objects365_coco",
-    "dino_4scale_cbinternimage_h_objects365_coco_ss": CB_H,
-    "dino_4scale_cbinternimage_h_objects365_lvis_val_ss": f"{CB_H[:-4]}lvis",
-    "dino_4scale_cbinternimage_h_objects365_lvis_minival_ss": f"{CB_H[:-4]}lvis",
-    "dino_4scale_cbinternimage_h_objects365_openimages_ss": f"{CB_H[:-4]}openimages",
-    "dino_4scale_cbinternimage_h_objects365_voc07": f"{CB_H[:-4]}voc0712",
-    "dino_4scale_cbinternimage_h_objects365_voc12": f"{CB_H[:-4]}voc0712",
-}
 
 
 def reduced(shared: Path) -> DINOConfig:

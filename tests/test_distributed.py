@@ -12,8 +12,7 @@ from typing import Any
 import pytest
 import torch
 import torch.distributed as dist
-from distributed_worker import CONFIG, VAL, Batch, Data, Metric, Model, Task, trainer
-from test_training import one_thread as one_thread
+from helpers.distributed_worker import CONFIG, VAL, Batch, Data, Metric, Model, Task, trainer
 from torch import nn
 
 from internimage import create_model
@@ -21,6 +20,8 @@ from internimage.errors import ConfigError, TrainingError
 from internimage.settings.training import TrainingConfig
 from internimage.training.distributed import deepspeed_config, leave_processes, make_accelerator, synchronise_batch_norm
 from internimage.training.state import Processes, load_state
+
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 DIVIDED = ("fsdp", "deepspeed-zero3", "deepspeed-zero3-offload")
 STRATEGIES = ("ddp", "fsdp", "deepspeed-zero1", "deepspeed-zero3", "deepspeed-zero3-offload")

@@ -5,12 +5,12 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-import fill
 import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from conftest import GOLDENS, config_from_official, filled, law_of_weights, near, official_names
+from helpers import fill
+from helpers.goldens import GOLDENS, config_from_official, filled, law_of_weights, near, official_names
 from internimage.training.recipes import TRAINING_RECIPES
 from torch import Tensor
 

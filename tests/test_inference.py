@@ -9,13 +9,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from helpers.commands import run
 from PIL import Image
 from safetensors import safe_open
 
 import internimage as ii
-from internimage.cli.main import main
-from internimage.drawing.charts import grid
 from internimage.drawing.canvas import with_bars
+from internimage.drawing.charts import grid
 from internimage.drawing.features import principal_components
 from internimage.errors import ConfigError, DownloadError, ImageReadError
 from internimage.inference.features import extract_features
@@ -45,12 +45,6 @@ def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
         Image.fromarray(rng.integers(0, 256, (*size, 3), dtype=np.uint8)).save(place / name)
     (place / "broken.jpg").write_bytes(b"\xff\xd8\xff not a picture")
     return place
-
-
-def run(arguments: list[str | Path]) -> int:
-    with pytest.raises(SystemExit) as stop:
-        main([str(argument) for argument in arguments])
-    return stop.value.code if isinstance(stop.value.code, int) else -1
 
 
 def test_predictor_equals_the_steps_by_hand(folder: Path, photos: Path) -> None:

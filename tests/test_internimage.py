@@ -7,11 +7,11 @@ import math
 from pathlib import Path
 from typing import Any
 
-import fill
 import numpy as np
 import pytest
 import torch
-from conftest import GOLDENS, config_from_official, filled, golden, manifests, metadata, near, official_names
+from helpers import fill
+from helpers.goldens import GOLDENS, config_from_official, filled, golden, manifests, metadata, near, official_names
 from internimage.training.recipes import TRAINING_RECIPES
 from safetensors.torch import save_file
 from torch import Tensor, nn

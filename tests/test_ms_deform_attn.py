@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 import torch
 import torch.nn.functional as F
-from conftest import near
+from helpers.goldens import near
 from torch import Tensor
 
 from internimage.errors import OperatorError

@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from helpers.commands import run
 from PIL import Image, ImageDraw
 from pycocotools import mask as coco_mask
-from test_inference import run
 from torch.utils.data import DataLoader
 
 from internimage.data.dataset import EpochSampler, SampleKey

@@ -6,7 +6,7 @@ from pathlib import Path
 import onnxruntime
 import pytest
 import torch
-from conftest import near
+from helpers.goldens import near
 from torch import Tensor, nn
 
 from internimage.factory import create_model

@@ -8,13 +8,13 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from conftest import GOLDENS
+from helpers.commands import run
+from helpers.goldens import GOLDENS
 from PIL import Image
-from test_inference import run
 
 from internimage.data.dataset import SampleKey
-from internimage.data.masks import Coding
 from internimage.data.formats.masks import estimate_masked_images, read_classes, read_mask_parts, read_mask_splits
+from internimage.data.masks import Coding
 from internimage.errors import ConfigError, DataError, ImageReadError
 from internimage.images import FitPreprocessing
 from internimage.images.masks import UNKNOWN

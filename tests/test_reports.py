@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from helpers.commands import run
 from PIL import Image
 from safetensors.torch import load_file
-from test_inference import run
 
 import internimage as ii
 from internimage.checkpoints.hub import PackagedModel

@@ -9,13 +9,14 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from helpers.sources import KINDS, build
+from helpers.training import COLOURS, SMALL, paint, prepare
+from internimage.cli.console import ConsoleReporter
+from internimage.training.defaults import too_high
+from internimage.training.recipes import TRAINING_RECIPES
 from PIL import Image
-from test_data_sources import KINDS, build
-from test_training import COLOURS, SMALL, paint, prepare
-from test_training import one_thread as one_thread
 
 import internimage as ii
-from internimage.cli.console import ConsoleReporter
 from internimage.cli.main import main, parse
 from internimage.data.formats.class_folders import estimate_images
 from internimage.drawing.canvas import ACCENT
@@ -23,9 +24,9 @@ from internimage.drawing.curves import curve_charts
 from internimage.errors import ConfigError, MissingExtraError
 from internimage.settings.training import TrainingConfig
 from internimage.tasks.classification.defaults import default_settings
-from internimage.training.defaults import too_high
-from internimage.training.recipes import TRAINING_RECIPES
 from internimage.training.trainer import Moment
+
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 @pytest.mark.parametrize("kind", KINDS)

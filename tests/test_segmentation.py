@@ -6,11 +6,12 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-import fill_segmentation as fill
 import numpy as np
 import pytest
 import torch
-from conftest import GOLDENS, config_from_official, near
+from helpers import fill_segmentation as fill
+from helpers.goldens import GOLDENS, config_from_official, near
+from helpers.segmenters import CONFIGURATIONS, SEGMENTERS, manifests
 from torch import Tensor, nn
 
 from internimage.backbones.config import InternImageConfig
@@ -24,7 +25,7 @@ from internimage.layers.queries.hungarian import assign, match_masks
 from internimage.models.mask2former import Mask2Former, Mask2FormerConfig, class_scores
 from internimage.models.segformer import SegFormer, SegFormerConfig
 from internimage.models.upernet import UperNet, UperNetConfig
-from internimage.recipes import get_recipe, list_models
+from internimage.recipes import get_recipe
 from internimage.results.segmentation import Segmentation
 from internimage.settings.views import Window
 from internimage.tasks.segmentation.task import View, decode, look
@@ -32,7 +33,6 @@ from internimage.training.groups import parameter_rules
 
 DATA = dict(np.load(GOLDENS / "segmentation.npz", allow_pickle=False))
 INFO = json.loads(str(DATA["meta_json"]))
-CONFIGURATIONS = "spec/checkpoints/segmentation"
 SOURCE = ImageSource("picture", np.zeros((4, 4), np.uint8))
 REDUCED = Mask2FormerConfig(
     InternImageConfig(
@@ -46,7 +46,6 @@ REDUCED = Mask2FormerConfig(
     ),
     num_classes=40,
 )
-SEGMENTERS = [name for name in list_models() if get_recipe(name).task == "segmentation" and get_recipe(name).labels]
 
 
 def filled(config: Any) -> Any:
@@ -289,16 +288,6 @@ def built(manifest: dict[str, Any]) -> Any:
         decoder_width=width,
         encoder_softmax="nsmx" not in manifest["config"],
     )
-
-
-def manifests(shared: Path, name: str) -> list[dict[str, Any]]:
-    """Of a recipe; two for the one whose file has two protocols."""
-    files = sorted(
-        (shared / CONFIGURATIONS / ".." / ("flash" if "_flash_" in name else "segmentation")).glob(f"{name}*.json")
-    )
-    found = [json.loads(file.read_text()) for file in files if file.stem in (name, f"{name}_ss", f"{name}_ms")]
-    assert found
-    return found
 
 
 @pytest.mark.full

@@ -10,60 +10,33 @@ import numpy as np
 import pytest
 import torch
 from accelerate.state import AcceleratorState, GradientState
+from helpers.commands import run
+from helpers.segmenters import CONFIGS, SEGMENTERS, manifests
+from helpers.training import Silent
+from internimage.training.recipes import TRAINING_RECIPES
 from PIL import Image
-from test_inference import run
-from test_segmentation import SEGMENTERS, manifests
-from test_training import Silent
-from test_training import one_thread as one_thread
 
 import internimage as ii
-from internimage import recipes
-from internimage.backbones.config import InternImageConfig
 from internimage.checkpoints.layouts import from_ours
 from internimage.cli.main import parse
 from internimage.cli.train import Train, TrainSegmenter
 from internimage.drawing.objects import class_colour
 from internimage.errors import ConfigError, InternImageError, MissingExtraError, TrainingError
 from internimage.factory import convert_checkpoint, create_model, load_model, save_model
-from internimage.images import FitPreprocessing
-from internimage.models.mask2former import Mask2FormerConfig
-from internimage.models.segformer import SegFormerConfig
-from internimage.models.upernet import UperNetConfig
 from internimage.results.segmentation import Segmentation
 from internimage.settings.segmentation import SegmentationAugmentation
 from internimage.settings.training import RunConfig, TrainingConfig
-from internimage.settings.views import Window
 from internimage.tasks.segmentation.defaults import default_region_settings
 from internimage.tasks.segmentation.task import look
 from internimage.training import run as runs
-from internimage.training.recipes import TRAINING_RECIPES
 from internimage.training.schedule import warmup_power
 from internimage.training.trainer import Trainer
 
 SMALL = TrainingConfig(track="none", epochs=2, batch_size=2, workers=0, warmup_epochs=0.5, drop_path=0.1, ema_decay=0.5)
-BACKBONE = InternImageConfig(channels=16, depths=(1, 1, 1, 1), groups=(1, 2, 4, 8))
-CONFIGS = {
-    "small_upernet": UperNetConfig(BACKBONE, 5, channels=16, auxiliary_channels=8),
-    "small_segformer": SegFormerConfig(BACKBONE, 5, channels=16, window=Window((64, 64), (32, 48))),
-    "small_mask2former": Mask2FormerConfig(
-        BACKBONE, 5, 32, 6, encoder_layers=1, encoder_width=32, decoder_layers=3, decoder_width=32
-    ),
-}
 COLOURS = {"sky": (90, 140, 250), "grass": (40, 160, 60), "brick": (170, 60, 40)}
 
 
-@pytest.fixture(autouse=True)
-def small_recipes(monkeypatch: pytest.MonkeyPatch) -> None:
-    like = ii.get_recipe("upernet_internimage_atto")
-    for name, config in CONFIGS.items():
-        changed = replace(
-            like,
-            name=name,
-            config=config,
-            architecture=name.removeprefix("small_"),
-            preprocessing=FitPreprocessing(64, 256),
-        )
-        monkeypatch.setitem(recipes._RECIPES, name, changed)
+pytestmark = pytest.mark.usefixtures("one_thread", "small_recipes")
 
 
 def paint(root: Path, count: int = 6) -> Path:

@@ -9,7 +9,7 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,7 @@ import numpy as np
 import pytest
 import torch
 from accelerate.state import AcceleratorState, GradientState
+from helpers.training import COLOURS, SMALL, Silent, paint, prepare
 from PIL import Image
 from torch import Tensor, nn
 
@@ -38,26 +39,12 @@ from internimage.training.schedule import warmup_cosine
 from internimage.training.state import newest_checkpoint
 from internimage.training.trainer import Trainer
 
+pytestmark = pytest.mark.usefixtures("one_thread")
+
 GOLDEN = json.loads(gzip.decompress((Path(__file__).parent / "goldens" / "lr_decay.json.gz").read_bytes()))
 TOY = TrainingConfig(
     track="none", epochs=3, batch_size=4, workers=0, lr=0.05, warmup_epochs=1, drop_path=0, clip_norm=0.5
 )
-
-
-@pytest.fixture(autouse=True)
-def one_thread() -> Iterator[None]:
-    """Bit equality needs one thread; Accelerate keeps its state in a singleton."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
-    AcceleratorState._reset_state(True)
-    GradientState._reset_state()
-
-
-class Silent:
-    def batch(self, *args: Any) -> None: ...
-    def epoch(self, *args: Any) -> None: ...
 
 
 @dataclass(frozen=True)
@@ -358,30 +345,6 @@ def test_schedule_and_average_follow_their_formulas() -> None:
 
 
 # --- real pictures -------------------------------------------------------------------------------------------------
-
-SMALL = TrainingConfig(track="none", epochs=2, batch_size=4, workers=0, warmup_epochs=0.5, drop_path=0.1)
-
-
-def paint(folder: Path, classes: dict[str, tuple[int, int, int]], count: int = 6, mode: str = "RGB") -> Path:
-    """Pictures of one colour a class with noise, of many sizes."""
-    rng = np.random.default_rng(0)
-    for name, colour in classes.items():
-        (folder / name).mkdir(parents=True)
-        for index in range(count):
-            size = (20 + 7 * index % 60, 50 - 3 * index % 30, 3)
-            pixels = np.clip(np.array(colour) + rng.normal(0, 20, size), 0, 255).astype(np.uint8)
-            Image.fromarray(pixels).convert(mode).save(folder / name / f"{index}.png")
-    return folder
-
-
-COLOURS = {"blue": (30, 40, 200), "red": (200, 30, 40)}
-
-
-def prepare(data: Path, folder: Path, **changes: Any) -> Trainer:
-    AcceleratorState._reset_state(True)
-    GradientState._reset_state()
-    config = runs.RunConfig(**{"data": str(data), "size": 32, "training": SMALL, **changes})
-    return runs.start(config, folder, Silent(), cpu=True)[0]
 
 
 def test_pictures_of_two_colours_are_learned_and_kept(tmp_path: Path) -> None:

@@ -7,11 +7,10 @@ from typing import Any
 
 import pytest
 import torch
-from conftest import GOLDENS
-from test_checkpoints import IMAGES, equal, state_of
-from test_checkpoints import small_recipes as small_recipes
-from test_training import Silent, paint
-from test_training import one_thread as one_thread
+from helpers.classifiers import IMAGES, equal, state_of
+from helpers.goldens import GOLDENS
+from helpers.training import Silent, paint
+from internimage.training.recipes import TRAINING_RECIPES, TrainingRecipe
 
 from internimage import create_model, get_recipe
 from internimage.backbones.parts import DropPath
@@ -22,8 +21,9 @@ from internimage.errors import ConfigError
 from internimage.labels import imagenet1k_wnids, imagenet22k_to_1k
 from internimage.settings.training import TrainingConfig
 from internimage.training import run
-from internimage.training.recipes import TRAINING_RECIPES, TrainingRecipe
 from internimage.training.schedule import warmup_cosine
+
+pytestmark = pytest.mark.usefixtures("one_thread", "small_recipes")
 
 PUBLISHED = json.loads((GOLDENS / "training_configs.json").read_text())
 FLASH = [*(f"flash_intern_image_{size}_1k_224" for size in "tsb"), "flash_internimage_l_22kto1k_384"]

@@ -5,7 +5,7 @@ import re
 from typing import Any
 
 import torch
-from conftest import GOLDENS, near
+from helpers.goldens import GOLDENS, near
 from torch import Tensor, nn
 
 from internimage.backbones.config import InternImageConfig

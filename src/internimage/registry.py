@@ -22,11 +22,11 @@ class TaskEntry:
 
     Attributes:
         spec: of its :class:`internimage.contracts.TaskSpec`.
-        recipes: of the tuple of its models' :class:`internimage.recipes.Recipe`.
+        recipes: of the lists of its models, tuples of :class:`internimage.recipes.Recipe`.
     """
 
     spec: str
-    recipes: str
+    recipes: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -48,7 +48,7 @@ class ArchitectureEntry:
 
 # Data belong to the last of these tasks that recognises them; the first takes what no other knows.
 TASKS: dict[str, TaskEntry] = {
-    name: TaskEntry(f"internimage.tasks.{name}.spec:SPEC", f"internimage.recipes.{name}:RECIPES")
+    name: TaskEntry(f"internimage.tasks.{name}.spec:SPEC", (f"internimage.recipes.{name}:RECIPES",))
     for name in ("classification", "detection", "segmentation")
 }
 

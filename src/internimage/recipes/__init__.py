@@ -23,7 +23,7 @@ __all__ = [
 
 @cache
 def _read(entries: tuple[TaskEntry, ...]) -> dict[str, Recipe]:
-    return {recipe.name: recipe for entry in entries for recipe in resolve(entry.recipes)}
+    return {recipe.name: recipe for entry in entries for place in entry.recipes for recipe in resolve(place)}
 
 
 def _recipes() -> dict[str, Recipe]:

@@ -160,7 +160,7 @@ def main(folder: Path, strategies: list[str]) -> None:
         # the second epoch is cut after its first batch, twice; then the run goes on to the end
         for stop in (len(whole.loader) + 2, 1):
             cut = trainer(config, folder / f"{name} cut", Task(stop))
-            with contextlib.nms(KeyError):
+            with contextlib.suppress(KeyError):
                 cut.fit(resume=newest_checkpoint(cut.folder) is not None)
         resumed = trainer(config, folder / f"{name} cut")
         resumed.fit(resume=True)

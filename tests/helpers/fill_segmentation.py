@@ -5,10 +5,11 @@ The name hashed is the full key of the released layout, "backbone." and "decode_
 
 import math
 
-import fill
 import numpy as np
 import torch
-from fill import uniform
+
+from helpers import fill
+from helpers.fill import uniform
 
 
 def affine(name, shape):

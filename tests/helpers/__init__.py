@@ -1,0 +1,1 @@
+"""What several tests share: reference numbers, small models, painted data, commands."""

@@ -1,0 +1,34 @@
+"""Recipes at a size that tests can afford, each made like a released one."""
+
+import dataclasses
+from typing import Any
+
+from helpers import classifiers, detectors, segmenters
+from internimage.images import FitPreprocessing
+from internimage.recipes import Recipe, classification, detection, segmentation
+
+RELEASED = {one.name: one for one in (*classification.RECIPES, *detection.RECIPES, *segmentation.RECIPES)}
+
+
+def small(name: str, config: Any, like: str, **changes: Any) -> Recipe:
+    return dataclasses.replace(RELEASED[like], name=name, plain=dataclasses.asdict(config), training=None, **changes)
+
+
+CLASSIFICATION = tuple(small(name, config, like) for name, (config, like) in classifiers.CONFIGS.items())
+
+# classes are COCO's first
+DETECTION = tuple(
+    small(name, config, like, labels=None, preprocessing=FitPreprocessing(96, 160))
+    for name, (config, like) in detectors.CONFIGS.items()
+)
+
+SEGMENTATION = tuple(
+    small(
+        name,
+        config,
+        "upernet_internimage_atto",
+        architecture=name.removeprefix("small_"),
+        preprocessing=FitPreprocessing(64, 256),
+    )
+    for name, config in segmenters.CONFIGS.items()
+)
