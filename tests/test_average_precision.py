@@ -5,7 +5,6 @@ import copy
 import io
 import json
 import pickle
-from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -23,9 +22,11 @@ from internimage.drawing.objects import class_colour
 from internimage.drawing.precision_recall import precision_recall_chart
 from internimage.errors import DataError, ImageReadError, MissingExtraError
 from internimage.images import ImageSource
+from internimage.inference.evaluation import evaluate_part
 from internimage.metrics.average_precision import AveragePrecision, Kind, average_precision
+from internimage.registry import task_spec
 from internimage.results.detections import Detections, run_lengths
-from internimage.tasks.detection.evaluation import evaluate_detector
+from internimage.tasks.detection.evaluation import DetectionReport
 
 GOLDENS = Path(__file__).parent / "goldens" / "coco_eval"
 CLASSES, IDENTITIES = ("cat", "nothing", "dog", "crowds", "bird"), (3, 7, 8, 20, 21)
@@ -139,12 +140,10 @@ DATA, RESULTS = random_data()
 
 
 def measured(results: list[Detections], data: ObjectImages = DATA, *, masks: bool = True) -> AveragePrecision:
-    """The metric after the first results, in batches of five."""
+    """The metric after the first results."""
     metric = AveragePrecision(data, masks)
-    identities = [image.identity for image in data.images[: len(results)]]
-    for start in range(0, len(results), 5):
-        chunk = slice(start, start + 5)
-        metric.update(results[chunk], SimpleNamespace(identities=identities[chunk]))
+    for result, image in zip(results, data.images, strict=False):
+        metric.add(result, image.identity)
     return metric
 
 
@@ -262,20 +261,42 @@ def test_what_cannot_be_compared_is_said(monkeypatch: pytest.MonkeyPatch) -> Non
     with pytest.raises(DataError, match=r"images have objects without masks, 0\.jpg for one"):
         AveragePrecision(replace(DATA, images=tuple(bare)), masks=True)
     monkeypatch.setitem(__import__("sys").modules, "faster_coco_eval", None)
-    with pytest.raises(MissingExtraError, match=r"internimage\[detection\]"):
+    with pytest.raises(MissingExtraError, match=r"internimage\[train\]"):
         AveragePrecision(DATA, masks=False)
 
 
-class Predictor:
-    """Gives stored results in turn, under the classes of ``labels``."""
+class Pipeline:
+    """Gives stored results by the names of the pictures, under the classes of ``labels``."""
 
-    def __init__(self, labels: tuple[str, ...] | None, results: list[Detections | ImageReadError]) -> None:
+    def __init__(self, labels: tuple[str, ...] | None, results: list[Detections], classes: int = len(CLASSES)) -> None:
         self.labels = labels
-        self.results = results
+        self.classes = classes if labels is None else len(labels)
+        self.has_masks = results[0].soft_masks is not None
+        self.results = {result.source.name: result for result in results}
 
-    def stream(self, images: Any) -> Iterator[tuple[ImageSource, Detections | ImageReadError]]:
-        assert images == [image.file for image in DATA.images]
-        yield from ((ImageSource("", ""), result) for result in self.results)
+    def prepare(self, picture: Image.Image) -> tuple[int, int]:
+        return picture.height, picture.width
+
+    def predict(self, prepared: Any, sources: Any, known: Any) -> list[Detections]:
+        found = [self.results[Path(source.name).name] for source in sources]
+        assert [result.size for result in found] == prepared
+        return found
+
+
+def reported(pipeline: Pipeline, data: ObjectImages, on_corrupt: Any = "error") -> DetectionReport:
+    """The report of an evaluation, in batches of five."""
+    predictor: Any = SimpleNamespace(spec=task_spec("detection"), pipeline=pipeline, batch_size=5)
+    report = evaluate_part(predictor, data, on_corrupt=on_corrupt)
+    assert isinstance(report, DetectionReport)
+    return report
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> ObjectImages:
+    """The images of ``DATA`` as files."""
+    for image in DATA.images:
+        Image.new("RGB", image.size[::-1]).save(tmp_path / image.file)
+    return replace(DATA, images=tuple(image._replace(file=tmp_path / image.file) for image in DATA.images))
 
 
 def renamed(result: Detections, names: tuple[str, ...]) -> Detections:
@@ -287,22 +308,23 @@ def renamed(result: Detections, names: tuple[str, ...]) -> Detections:
     return replace(result, boxes=boxes, scores=scores, soft_masks=soft, labels=labels, names=names)
 
 
-def test_report(tmp_path: Path) -> None:
+def test_report(data: ObjectImages, tmp_path: Path) -> None:
     names = ("car", *reversed(CLASSES))
-    results: list[Detections | ImageReadError] = [renamed(result, names) for result in RESULTS]
-    report = evaluate_detector(Predictor(names, results), DATA)
-    assert report.metric.compute() == measured(RESULTS).compute()
-    results[-1] = ImageReadError("11.jpg is missing")
-    with pytest.raises(ImageReadError, match=r"11\.jpg is missing \(--on-corrupt skip"):
-        evaluate_detector(Predictor(names, results), DATA)
-    report = evaluate_detector(Predictor(names, results), DATA, skip_unreadable=True)
+    pipeline = Pipeline(names, [renamed(result, names) for result in RESULTS])
+    report = reported(pipeline, data)
+    assert report.compute() == measured(RESULTS).compute()
+    missing = data.images[-1].file
+    missing.unlink()
+    with pytest.raises(ImageReadError, match=r"11\.jpg: no such file .*\(--on-corrupt skip"):
+        reported(pipeline, data)
+    report = reported(pipeline, data, "skip")
     numbers = measured(RESULTS[:-1]).compute()
     lines = report.table().splitlines()
     cat = report.metric.per_class()["cat"]
     assert lines[0] == "class  objects  box AP  box AP50  mask AP  mask AP50"
     assert lines[1].split() == ["cat", f"{cat['objects']:.0f}", *(f"{v:.1%}" for v in list(cat.values())[1:])]
     assert lines[4].startswith(f"box AP {numbers['box_ap']:.1%}  box AP50 {numbers['box_ap50']:.1%}  mask AP ")
-    assert lines[4:] == [lines[4], "left out: 11.jpg"]
+    assert lines[4:] == [lines[4], f"left out: {missing}"]
     assert lines[4].endswith("images 11")
     written = report.save(tmp_path / "out")
     assert [path.name for path in written] == ["metrics.json", "precision_recall.png", "precision_recall_masks.png"]
@@ -311,27 +333,27 @@ def test_report(tmp_path: Path) -> None:
     assert all(Image.open(path).size[0] > 600 for path in written[1:])
 
 
-def test_report_without_masks_names_or_objects(tmp_path: Path) -> None:
-    boxes: list[Detections | ImageReadError] = [replace(result, soft_masks=None) for result in RESULTS]
-    bare = tuple(image._replace(objects=image.objects[:0]) for image in DATA.images[:11])
-    last = DATA.images[11]._replace(objects=(DATA.images[11].objects[0]._replace(segmentation=None),))
-    seen: list[Detections | ImageReadError] = [*RESULTS]
-    report = evaluate_detector(Predictor(CLASSES, seen), replace(DATA, images=(*bare, last)))
-    assert not [name for name in report.metric.compute() if name.startswith("mask")]
-    report = evaluate_detector(Predictor(None, boxes), DATA)
+def test_report_without_masks_names_or_objects(data: ObjectImages, tmp_path: Path) -> None:
+    boxes = [replace(result, soft_masks=None) for result in RESULTS]
+    bare = tuple(image._replace(objects=image.objects[:0]) for image in data.images[:11])
+    last = data.images[11]._replace(objects=(data.images[11].objects[0]._replace(segmentation=None),))
+    report = reported(Pipeline(CLASSES, RESULTS), replace(data, images=(*bare, last)))
+    assert not [name for name in report.compute() if name.startswith("mask")]
+    report = reported(Pipeline(None, boxes), data)
     assert report.table().splitlines()[0] == "class  objects  box AP  box AP50"
-    assert report.metric.compute() == measured(RESULTS, masks=False).compute()
-    empty = replace(DATA, images=tuple(image._replace(objects=()) for image in DATA.images))
-    report = evaluate_detector(Predictor(None, boxes), empty)
+    assert report.compute() == measured(RESULTS, masks=False).compute()
+    empty = replace(data, images=tuple(image._replace(objects=()) for image in data.images))
+    report = reported(Pipeline(None, boxes), empty)
     assert report.table().splitlines() == ["class  objects  box AP  box AP50", "images 12"]
-    assert report.save(tmp_path) == [tmp_path / "metrics.json"]
-    few: list[Detections | ImageReadError] = [replace(result, names=("class 0",)) for result in RESULTS]
+    assert report.save(tmp_path / "out") == [tmp_path / "out" / "metrics.json"]
     with pytest.raises(DataError, match="the model has 1 classes without names, the data 5"):
-        evaluate_detector(Predictor(None, few), DATA)
+        reported(Pipeline(None, RESULTS, classes=1), data)
     with pytest.raises(DataError, match="does not know the classes nothing, dog, crowds, bird; it knows cat, fish"):
-        evaluate_detector(Predictor(("cat", "fish"), few), DATA)
+        reported(Pipeline(("cat", "fish"), RESULTS), data)
+    for image in data.images:
+        image.file.unlink()
     with pytest.raises(DataError, match="random: none of 12 images can be read"):
-        evaluate_detector(Predictor(CLASSES, [ImageReadError("x")] * 12), DATA, skip_unreadable=True)
+        reported(Pipeline(CLASSES, RESULTS), data, "skip")
 
 
 def test_chart_shows_every_curve() -> None:

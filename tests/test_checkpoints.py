@@ -13,7 +13,7 @@ import sys
 import threading
 import types
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import nms
+from contextlib import suppress
 from functools import partial
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -295,7 +295,7 @@ def test_hostile_pickles_do_not_run(save: Callable[..., Any], error: Any, hostil
     with pytest.raises(error, match=r"asks for .* nothing of it has run|not a PyTorch weights file"):
         create_model("small", checkpoint=path)
     assert not marker.exists()
-    with nms(RuntimeError):  # not a file that torch wrote; it says so after reading it
+    with suppress(RuntimeError):  # not a file that torch wrote; it says so after reading it
         torch.load(path, weights_only=False)
     assert marker.exists()  # the payload was live
 
@@ -510,12 +510,15 @@ def hub(tmp_path: Path) -> Iterator[tuple[dict[str, object], bytes, list[str]]]:
 
 
 DOWNLOAD = """
-import dataclasses
-from internimage import create_model, errors, get_recipe, recipes
-from internimage.checkpoints import HubFile
+import dataclasses, sys, types
+from internimage import create_model, errors, get_recipe, registry
+from internimage.checkpoints.hub import HubFile
+given = registry.TASKS["classification"]
 for name in ("atto.pth", "absent.pth"):
+    own = sys.modules[name] = types.ModuleType(name)
     weights = HubFile("OpenGVLab/InternImage", name)
-    recipes._RECIPES["internimage_atto"] = dataclasses.replace(get_recipe("internimage_atto"), weights=weights)
+    own.RECIPES = (dataclasses.replace(get_recipe("internimage_atto"), weights=weights),)
+    registry.TASKS["classification"] = dataclasses.replace(given, recipes=(*given.recipes, name + ":RECIPES"))
     try:
         source = create_model("internimage_atto", pretrained=True).description.source
         print(source.recipe, source.file, source.sha256)

@@ -25,12 +25,12 @@ from internimage.data.samples import TimeAndPlace
 from internimage.description import ModelDescription
 from internimage.errors import ConfigError, DataError, ImageReadError
 from internimage.images import Preprocessing
+from internimage.inference.evaluation import evaluate_part
 from internimage.models.classifier import ClassifierConfig, ImageClassifier
 from internimage.settings.classification import ClassificationAugmentation
 from internimage.tasks.classification.augmentation import training_transform
 from internimage.tasks.classification.check import check_images
 from internimage.tasks.classification.dataset import ClassificationDataset, Sample
-from internimage.tasks.classification.evaluation import evaluate_classifier, read_part
 from internimage.tasks.classification.task import ClassificationTask
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -56,7 +56,7 @@ def test_the_same_pictures_give_the_same_samples(kind: str, painted: Path, tmp_p
         assert list(part.classes) == NAMES
         assert part.counts() == [6, 6]
         assert all(part.classes[sample.label] in str(sample.file).removeprefix(str(root)) for sample in part.samples)
-    assert not check_images(read_part(root, "train")).errors
+    assert not check_images(read_class_folder_parts(root)["train"]).errors
     truth = samples(build("folder", painted, tmp_path / "truth"))
     for workers in (0, 2):
         found = samples(root, workers)
@@ -74,10 +74,10 @@ def test_numbers_without_names(painted: Path, tmp_path: Path) -> None:
     splits = read_class_folder_splits(root)
     assert splits.train.classes == splits.val.classes == tuple(map(str, range(11)))
     assert splits.train.counts() == [6, *[0] * 9, 6]
-    assert read_part(root, "val").classes == ("0", "1")
+    assert read_class_folder_parts(root)["val"].classes == ("0", "1")
     shard = pack_tar(tmp_path / "x.tar", {"a.png": b"", "a.cls": b"2", "b.jpg": b"", "b.cls": b"0"})
-    assert [sample.label for sample in read_part(shard, "all").samples] == [2, 0]
-    assert check_images(read_part(shard, "all")).empty_classes == ["1"]
+    assert [sample.label for sample in read_class_folder_parts(shard)["all"].samples] == [2, 0]
+    assert check_images(read_class_folder_parts(shard)["all"]).empty_classes == ["1"]
 
 
 def test_without_validation_part(painted: Path, tmp_path: Path) -> None:
@@ -102,19 +102,6 @@ def test_metadata_vectors() -> None:
         assert unknown.spatial() == (0, 0, 0)
 
 
-class Recorder(torch.nn.Module):
-    """A model with a metadata head that notes what it is given."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.weight = torch.nn.Parameter(torch.zeros(1))
-        self.seen: list[tuple[torch.Tensor, ...]] = []
-
-    def forward(self, *inputs: torch.Tensor) -> torch.Tensor:
-        self.seen.append(inputs)
-        return self.weight * torch.ones(len(inputs[0]), 2)
-
-
 def small_model(metadata: int | None = 8) -> ImageClassifier:
     torch.manual_seed(0)
     backbone = InternImageConfig(16, (1, 1, 1, 1), (1, 2, 4, 8))
@@ -129,11 +116,13 @@ def test_metadata_reaches_models_that_read_it(painted: Path, tmp_path: Path) -> 
     dataset = ClassificationDataset(data, Preprocessing(32, 32))
     batch = [dataset[key] for key in EpochSampler(12, 0, shuffle=False)]
     for metadata in (False, True):
-        model = Recorder()
-        task = ClassificationTask(data.classes, 0.1, lambda images, target: (images.flip(0), target), metadata=metadata)
-        task.losses(model, task.collate(batch))
-        task.predict(model, task.collate(batch))
-        (mixed, *rest), (images, *again) = model.seen
+        model, seen = small_model(8 if metadata else None), []
+        model.register_forward_pre_hook(lambda module, inputs, seen=seen: seen.append(inputs))
+        task = ClassificationTask(data, 0.1, lambda images, target: (images.flip(0), target), metadata=metadata)
+        task.losses(model.losses, task.collate(batch))
+        prepared, sources, known = zip(*((one.image, one.source, one.taken) for one in batch), strict=True)
+        task.pipeline(model).predict(prepared, sources, known)
+        (mixed, *rest), (images, *again) = [[one for one in given if one is not None] for given in seen]
         assert torch.equal(mixed, images.flip(0))
         assert len(rest) == len(again) == 2 * metadata
         for temporal, spatial in [rest, again] if metadata else []:
@@ -147,9 +136,9 @@ def test_evaluation_uses_metadata(painted: Path, tmp_path: Path) -> None:
     """Scores from evaluate equal the model's own on each photo; one of the photos is broken."""
     root = build("inaturalist", painted, tmp_path / "data")
     (root / "files" / "val" / NAMES[0] / "0.png").write_bytes(b"broken")
-    model, data = small_model(), read_part(root, "val")
+    model, data = small_model(), read_class_folder_parts(root)["val"]
     predictor = ii.Predictor(model, batch_size=5)
-    report = evaluate_classifier(predictor, data, skip_unreadable=True)
+    report = evaluate_part(predictor, data, on_corrupt="skip")
     loss = 0.0
     for sample in data.samples[1:]:
         taken = sample.taken or TimeAndPlace()
@@ -159,7 +148,7 @@ def test_evaluation_uses_metadata(painted: Path, tmp_path: Path) -> None:
         loss -= float(logits.log_softmax(-1)[0, sample.label])
     assert report.accuracy.loss == pytest.approx(loss, rel=1e-5)
     model.description = replace(model.description, labels=None)
-    unnamed = evaluate_classifier(ii.Predictor(model, batch_size=5), data, skip_unreadable=True)
+    unnamed = evaluate_part(ii.Predictor(model, batch_size=5), data, on_corrupt="skip")
     assert unnamed.labels == data.classes
     assert (unnamed.accuracy.confusion == report.accuracy.confusion).all()
     with pytest.raises(ConfigError, match="2 photos for 1 images"):
@@ -219,7 +208,7 @@ def test_bytes_that_changed_inside_a_zip(packing: int, at: int, message: str, pa
     data[at] ^= 255
     archive.write_bytes(data)
     with pytest.raises(ImageReadError, match=rf"x\.zip/a/0\.png: the archive is damaged.*{message}"):
-        ii.read_image(read_part(archive, "all").samples[0].file)
+        ii.read_image(read_class_folder_parts(archive)["all"].samples[0].file)
 
 
 PNG = b"\x89PNG"
@@ -349,4 +338,4 @@ def test_bad_data_is_named(write: Callable[[Path], Any], message: str, tmp_path:
 def test_odd_dates_are_unknown(tmp_path: Path) -> None:
     for date, month in [("2017-13-01", None), ("someday", None), (" 2017-05-01", 5), (None, None), (5, None)]:
         located([{**PLACE, "date": date}])(tmp_path)
-        assert read_part(tmp_path, "train").samples[0].taken == TimeAndPlace(month, 1.0, 2.0)
+        assert read_class_folder_parts(tmp_path)["train"].samples[0].taken == TimeAndPlace(month, 1.0, 2.0)

@@ -25,7 +25,7 @@ OPS = {name: torch.from_numpy(array) for name, array in np.load(GOLDENS / "detec
 STDS = (0.1, 0.1, 0.2, 0.2)
 
 
-def test_suppression_keeps_the_same_boxes() -> None:
+def test_nms_keeps_the_same_boxes() -> None:
     for threshold in (0.5, 0.7):
         kept = nms(OPS["nms.boxes"], OPS["nms.scores_distinct"], OPS["nms.ids"], threshold)
         assert torch.equal(kept, OPS[f"batched_nms.keep_{threshold}"])
@@ -57,7 +57,7 @@ def test_masks_are_pasted_the_same() -> None:
     assert np.array_equal(np.packbits(bitmaps.flatten(1).numpy(), axis=1), OPS["paste.masks_packed"].numpy())
 
 
-def test_regions_take_their_features_from_the_map_that_suits_them() -> None:
+def test_rois_take_their_features_from_the_map_that_suits_them() -> None:
     """Each level alone, against RoIAlign of the reference; a box of 112 pixels is the first of the second level."""
     rois = OPS["roialign.rois"]
     features = roi_features([OPS["roialign.feat"]], [8], rois, 7)
@@ -160,7 +160,7 @@ def test_names_and_shapes_are_those_of_every_released_detector(shared: Path) -> 
 @pytest.mark.full
 @pytest.mark.parametrize("golden", ["mask_rcnn_t", "cascade_l", "mask_rcnn_flash_t"])
 def test_whole_images_give_the_reference_numbers(shared: Path, golden: str) -> None:
-    """One image, and two padded together: maps, proposals, every stage on the reference's regions, objects, masks."""
+    """One image, and two padded together: maps, proposals, every stage on the reference's RoIs, objects, masks."""
     fill, data, meta, model = released(shared, golden)
 
     def close(found: Tensor, name: str, atol: float) -> None:

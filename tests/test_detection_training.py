@@ -7,13 +7,13 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from helpers.detectors import SMALL_CASCADE, SMALL_CROWD, SMALL_MASK, released, truth
+from helpers.detectors import SMALL_CASCADE, SMALL_CROWD, SMALL_MASK, boxes, released, truth
 from torchvision.ops import box_iou
 
 from internimage.checkpoints.layouts import from_ours
 from internimage.layers.boxes import encode
-from internimage.layers.rcnn import assigner as matching
-from internimage.layers.rcnn.assigner import BACKGROUND, IGNORED, match, sample
+from internimage.layers.rcnn import assigner
+from internimage.layers.rcnn.assigner import BACKGROUND, IGNORED, assign, sample
 from internimage.layers.rcnn.roi_losses import mask_targets, roi_labels, sample_rois
 from internimage.layers.rcnn.rpn import RPN
 from internimage.models.cascade_rcnn import CascadeRCNN, CascadeRCNNConfig
@@ -24,13 +24,13 @@ from internimage.structures.detection import DetectionTarget
 @pytest.mark.parametrize("low_quality", [None, 0.3])
 def test_boxes_get_the_objects_that_the_rules_say(low_quality: float | None, monkeypatch: pytest.MonkeyPatch) -> None:
     """One box at a time, in the words of the paper; objects by threes."""
-    monkeypatch.setattr(matching, "_TOGETHER", 3)
+    monkeypatch.setattr(assigner, "CHUNK", 3)
     generator = torch.Generator().manual_seed(0)
     truth = boxes(7, generator)
     truth = torch.cat([truth, truth[:1]])  # two objects in one place
     references = torch.cat([boxes(400, generator), truth[2:4], truth[2:4]])
     overlaps = box_iou(truth, references)
-    found = match(truth, references, 0.6, 0.3, low_quality)
+    found = assign(truth, references, 0.6, 0.3, low_quality)
     for column, answer in zip(overlaps.T.tolist(), found.tolist(), strict=True):
         expected = IGNORED if max(column) >= 0.3 else BACKGROUND
         if max(column) >= 0.6:
@@ -40,19 +40,19 @@ def test_boxes_get_the_objects_that_the_rules_say(low_quality: float | None, mon
                 expected = number
         assert answer == expected
     assert {IGNORED, BACKGROUND, 2} <= set(found.tolist())
-    assert (match(truth[:0], references, 0.6, 0.3, low_quality) == BACKGROUND).all()
-    assert match(truth, references[:0], 0.6, 0.3, low_quality).shape == (0,)  # as when all proposals are NaN
+    assert (assign(truth[:0], references, 0.6, 0.3, low_quality) == BACKGROUND).all()
+    assert assign(truth, references[:0], 0.6, 0.3, low_quality).shape == (0,)  # as when all proposals are NaN
 
 
 def test_samples_are_distinct_and_within_their_share() -> None:
-    matches = torch.tensor([0, 1, IGNORED, BACKGROUND] * 100)
-    positives, negatives = sample(matches, 120, 0.5)
+    assigned = torch.tensor([0, 1, IGNORED, BACKGROUND] * 100)
+    positives, negatives = sample(assigned, 120, 0.5)
     assert (len(positives.unique()), len(negatives.unique())) == (60, 60)
-    assert (matches[positives] >= 0).all()
-    assert (matches[negatives] == BACKGROUND).all()
-    few, rest = sample(matches[:8], 120, 0.5)
+    assert (assigned[positives] >= 0).all()
+    assert (assigned[negatives] == BACKGROUND).all()
+    few, rest = sample(assigned[:8], 120, 0.5)
     assert (few.tolist(), rest.tolist()) == ([0, 1, 4, 5], [3, 7])
-    assert not torch.equal(positives, sample(matches, 120, 0.5)[0])
+    assert not torch.equal(positives, sample(assigned, 120, 0.5)[0])
 
 
 @pytest.mark.parametrize(
@@ -66,7 +66,7 @@ def test_anchors_in_the_padding_learn_nothing(inside: bool, usable: dict[int, in
     rpn = RPN(8)
     shapes = [(96 // s, 128 // s) if s < 64 else (2, 2) for s in rpn.strides]
     anchors = [rpn.anchors(i, *shape, torch.device("cpu")) for i, shape in enumerate(shapes)]
-    found = rpn.assign(
+    found = rpn.assign_anchors(
         anchors, shapes, (20, 40), DetectionTarget(torch.zeros(0, 4), torch.zeros(0).long()), inside=inside
     )
     for level, part in enumerate(found.split([len(one) for one in anchors])):
@@ -75,7 +75,7 @@ def test_anchors_in_the_padding_learn_nothing(inside: bool, usable: dict[int, in
         whole = torch.cat(anchors)
         kept = whole[found == BACKGROUND]
         assert not len(kept)  # the smallest anchor is 22.6 pixels high
-        found = rpn.assign(anchors, shapes, (60, 100), DetectionTarget(kept, torch.zeros(0).long()), inside=True)
+        found = rpn.assign_anchors(anchors, shapes, (60, 100), DetectionTarget(kept, torch.zeros(0).long()), inside=True)
         kept = whole[found == BACKGROUND]
         assert kept.min() >= 0
         assert kept[:, 2].max() < 100
@@ -98,7 +98,7 @@ def test_every_parameter_learns_from_any_image(
     targets = [truth(count, (96, 128), config.mask_width is not None) for count in counts]
     if config.num_classes == 1:
         targets = [replace(one, labels=torch.zeros_like(one.labels)) for one in targets]
-    losses = model(torch.randn(2, 3, 96, 128), [(96, 128), (64, 90)], None, targets)
+    losses = model.losses(torch.randn(2, 3, 96, 128), [(96, 128), (64, 90)], targets)
     assert len(losses) == {"MaskRCNN": 5, "CascadeRCNN": 11}[type(model).__name__] - 3 * (config.mask_width is None)
     total = torch.stack(list(losses.values())).sum()
     assert total.isfinite()
@@ -122,7 +122,7 @@ def test_a_cascade_finds_what_it_learnt() -> None:
     optimizer = torch.optim.AdamW(model.parameters(), lr=2e-3)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, 150)
     for _ in range(150):
-        losses = model(image, [(64, 64)], None, [DetectionTarget(where, torch.zeros(2).long())])
+        losses = model.losses(image, [(64, 64)], [DetectionTarget(where, torch.zeros(2).long())])
         optimizer.zero_grad()
         torch.stack(list(losses.values())).sum().backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 5)
@@ -141,7 +141,8 @@ def test_losses_and_gradients_are_the_reference_s(shared: Path, monkeypatch: pyt
     model.train()
     model.backbone.eval()  # no stochastic depth
     monkeypatch.setattr(torch, "randperm", lambda count, **_: torch.arange(count))
-    monkeypatch.setattr("internimage.structures.batching._DIVISOR", 192)  # both images count as 192 pixels high there
+    # both images count as 192 pixels high there
+    monkeypatch.setattr("internimage.layers.rcnn.rpn.padded", lambda side: -(-side // 192) * 192)
     metas = meta["metas"]
     height, width = metas[0]["batch_input_shape"]
     sizes = [tuple(one["img_shape"][:2]) for one in metas]
@@ -157,25 +158,25 @@ def test_losses_and_gradients_are_the_reference_s(shared: Path, monkeypatch: pyt
         outputs = model.rpn(model.neck(model.backbone(images)))
     shapes = [one.shape[2:] for one, _ in outputs]
     anchors = [model.rpn.anchors(i, shape[0], shape[1], images.device) for i, shape in enumerate(shapes)]
-    regions = []
+    sampled = []
     for i, one in enumerate(targets):
-        matches = model.rpn.assign(anchors, shapes, sizes[i], one, inside=False)
-        assert (matches + 1).tolist() == data[f"img{i}.rpn.assigned_gt_inds"].tolist()
-        for indices, kind in zip(sample(matches, 256, 0.5), ("pos", "neg"), strict=True):
+        assigned = model.rpn.assign_anchors(anchors, shapes, sizes[i], one, inside=False)
+        assert (assigned + 1).tolist() == data[f"img{i}.rpn.assigned_gt_inds"].tolist()
+        for indices, kind in zip(sample(assigned, 256, 0.5), ("pos", "neg"), strict=True):
             assert indices.tolist() == data[f"img{i}.rpn.{kind}_inds"].tolist()
         given = torch.from_numpy(data[f"img{i}.train_proposals"][:, :4])
-        regions.append(sample_rois(given, one, 0.5, low_quality=True))
-        assert torch.equal(regions[-1].boxes, torch.from_numpy(data[f"img{i}.roi.sampled_boxes"]))
-    assert roi_labels(regions, targets, 80).tolist() == data["roi.labels"].tolist()
+        sampled.append(sample_rois(given, one, 0.5, low_quality=True))
+        assert torch.equal(sampled[-1].boxes, torch.from_numpy(data[f"img{i}.roi.sampled_boxes"]))
+    assert roi_labels(sampled, targets, 80).tolist() == data["roi.labels"].tolist()
     rows = torch.from_numpy(data["roi.bbox_weights"][:, 0]) > 0
-    pairs = list(zip(regions, targets, strict=True))
-    targets = torch.cat([encode(r.boxes[: len(r.objects)], t.boxes[r.objects], model.stds) for r, t in pairs])
-    torch.testing.assert_close(targets, torch.from_numpy(data["roi.bbox_targets"])[rows], atol=1e-5, rtol=1e-5)
+    pairs = list(zip(sampled, targets, strict=True))
+    deltas = torch.cat([encode(r.boxes[: len(r.objects)], t.boxes[r.objects], model.stds) for r, t in pairs])
+    torch.testing.assert_close(deltas, torch.from_numpy(data["roi.bbox_targets"])[rows], atol=1e-5, rtol=1e-5)
     bits = torch.cat([mask_targets(r, t, 28) for r, t in pairs]).flatten(1).numpy().astype(bool)
     differing = np.unpackbits(np.packbits(bits, axis=1) ^ data["mask_targets_packed"]).sum()
     assert differing <= 1e-3 * bits.size
 
-    losses: dict[str, Any] = model(images, sizes, None, targets)
+    losses: dict[str, Any] = model.losses(images, sizes, targets)
     names = ("rpn_cls", "rpn_bbox", "cls", "bbox", "mask")
     for loss, name in zip(losses.values(), names, strict=True):
         assert loss.item() == pytest.approx(float(data[f"loss.loss_{name}"].sum()), rel=1e-3), name

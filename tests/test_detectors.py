@@ -13,19 +13,19 @@ import pytest
 import torch
 from helpers.commands import run
 from helpers.detectors import CONFIGS
-from internimage.tasks.detection.views import merge
 from PIL import Image
 
 import internimage as ii
 from internimage.checkpoints.layouts import from_ours
 from internimage.errors import CheckpointMismatchError, ConfigError, ImageReadError
-from internimage.images import FitPreprocessing
+from internimage.images import FitPreprocessing, list_images
 from internimage.labels import load_labels
 from internimage.layers.boxes import nms
 from internimage.results.detections import Detections
 from internimage.settings.views import TestTimeAugmentation
 from internimage.structures.detection import DetectionConfig, RawDetections
-from internimage.tasks.detection import task as detection
+from internimage.tasks.detection.batch import stack
+from internimage.tasks.detection.pipeline import DetectionPipeline, decode, detect, merge
 
 NAMES = tuple(CONFIGS)
 pytestmark = pytest.mark.usefixtures("small_recipes")
@@ -42,8 +42,8 @@ def talkative(name: str) -> Any:
 
 
 def released(name: str, path: Path, **meta: Any) -> tuple[Path, Any]:
-    """A checkpoint as mmdet writes it."""
-    model = talkative(name)
+    """A checkpoint as mmdet writes it, and the model, whose weights lie in memory as loaded ones do: bits are equal."""
+    model = talkative(name).to(memory_format=torch.channels_last)
     names = from_ours(model.state_dict(), "official", model.config)
     state = {names[ours]: tensor.clone() for ours, tensor in model.state_dict().items()}
     torch.save({"meta": {"CLASSES": ("a", "b", "c"), "epoch": 36, **meta}, "state_dict": state}, path)
@@ -203,17 +203,20 @@ def test_half_precision_moves_boxes_by_less_than_a_pixel(name: str) -> None:
     assert (np.abs(best.boxes[:, None] - rough.boxes).max(-1).min(1) < 1).mean() > 0.6
 
 
-def test_task_predicts_a_batch_as_the_predictor_does() -> None:
+def test_a_batch_and_the_pipeline_predict_as_the_predictor_does() -> None:
     model, image = talkative("small_mask"), photo(100, 70)
     expected = ii.Predictor(model)(image)
+    assert isinstance(expected, Detections)
     tensor = FitPreprocessing(96, 160)(image)
-    (source,) = ii.images.list_images(image)  # type: ignore[attr-defined]
-    batch = detection.stack([tensor], [(70, 100)], [source])
+    (source,) = list_images(image)
+    batch = stack([tensor], [(70, 100)], [source])
     assert batch.images.shape[2:] == (96, 160)
     assert batch.sizes == ((96, 137),)
     torch.testing.assert_close(batch.scales, torch.tensor([[1.37, 96 / 70, 1.37, 96 / 70]]))
-    (result,) = detection.predict(model, batch, ("a", "b", "c"))
-    assert isinstance(expected, Detections)
+    (result,) = decode(detect(model, batch), batch, ("a", "b", "c"))
+    assert np.array_equal(result.boxes, expected.boxes)
+    pipeline = DetectionPipeline(model)
+    (result,) = pipeline.predict([pipeline.prepare(image)], [source], [None])
     assert np.array_equal(result.boxes, expected.boxes)
 
 
@@ -231,7 +234,7 @@ def test_mirrored_views_agree_with_a_mirrored_picture() -> None:
 
 
 def test_views_are_merged_class_by_class() -> None:
-    """The union of two views, reduced by suppression: what the definition says of each pair."""
+    """The union of two views, reduced by NMS: what the definition says of each pair."""
     torch.manual_seed(0)
     corner = torch.rand(60, 2) * 50
     boxes = torch.cat([corner, corner + 10 + torch.rand(60, 2) * 20], dim=1)
@@ -270,7 +273,7 @@ def test_command_prints_what_the_predictor_finds(
     path, _ = released("small_mask", tmp_path / "x.pth")
     folder = ii.save_model(ii.create_model("small_mask", checkpoint=path), tmp_path / "m", labels=("a", "b", "c"))
     photo(90, 120).save(tmp_path / "photo.png")
-    command: list[str | Path] = ["predict", tmp_path / "photo.png", "--model", folder, "--score", "0.4"]
+    command: list[str | Path] = ["predict", tmp_path / "photo.png", "--model", folder, "--score-threshold", "0.4"]
     assert run([*command, option, "--save", tmp_path / "out"]) == 0
     expected = ii.Predictor(folder)(tmp_path / "photo.png")
     assert isinstance(expected, Detections)
@@ -287,7 +290,7 @@ def test_command_prints_what_the_predictor_finds(
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (["--score", "2"], "--score is 2.0; expected 0 to 1"),
+        (["--score-threshold", "2"], "--score-threshold is 2.0; expected 0 to 1"),
         (["--tta-sides", "64"], "--tta-sides belongs to --tta"),
         (["--labels", "imagenet1k"], "is a model folder"),
     ],

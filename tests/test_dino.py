@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 from helpers.detectors import (
+    CB_H,
     CONFIGURATIONS,
     FILES,
     SMALL,
@@ -29,7 +30,7 @@ from internimage.backbones.internimage import InternImage
 from internimage.checkpoints.layouts import from_ours
 from internimage.errors import ConfigError
 from internimage.layers.attention import FeedForward, SplitFeedForward
-from internimage.layers.boxes import cxcywh_to_xyxy
+from internimage.layers.boxes import cxcywh_to_xyxy, xyxy_to_cxcywh
 from internimage.layers.queries import denoising
 from internimage.layers.queries.denoising import noisy_objects
 from internimage.layers.queries.hungarian import match_boxes
@@ -101,7 +102,7 @@ def test_half_precision_moves_boxes_little(config: DINOConfig) -> None:
     assert (results[0] - results[1]).abs().max() < 0.02
     (found,) = model(images[:1].bfloat16(), [(96, 160)], torch.ones(1, 4))
     assert found.scores.dtype == found.boxes.dtype == torch.float32
-    losses = model(images.bfloat16(), [(96, 160)] * 2, None, [truth(2, (96, 160), masks=False)] * 2)
+    losses = model.losses(images.bfloat16(), [(96, 160)] * 2, [truth(2, (96, 160), masks=False)] * 2)
     assert torch.stack(list(losses.values())).isfinite().all()
 
 
@@ -122,7 +123,7 @@ def test_every_parameter_learns_from_any_image(config: DINOConfig, classes: int,
     model = tiny(replace(config, num_classes=classes)).train()
     targets = [truth(count, (96, 128), masks=False) for count in counts]
     targets = [replace(one, labels=one.labels % classes) for one in targets]
-    losses = model(torch.randn(2, 3, 96, 128), [(96, 128), (64, 90)], None, targets)
+    losses = model.losses(torch.randn(2, 3, 96, 128), [(96, 128), (64, 90)], targets)
     assert len(losses) == 3 * (1 + 2 * 2) * (1 if config.composite is None else 2)
     total = torch.stack(list(losses.values())).sum()
     assert total.isfinite()
@@ -145,13 +146,13 @@ def test_predictions_that_are_not_finite_have_such_losses() -> None:
     )
     with torch.no_grad():
         model.proposal.weight.fill_(torch.nan)
-    losses = model(torch.randn(1, 3, 64, 64), [(64, 64)], None, [truth(2, (64, 64), masks=False)])
+    losses = model.losses(torch.randn(1, 3, 64, 64), [(64, 64)], [truth(2, (64, 64), masks=False)])
     assert not torch.stack(list(losses.values())).sum().isfinite()
 
 
 def test_without_denoising_such_losses_are_zero() -> None:
     model = tiny(replace(SMALL_DINO, denoising=0)).train()
-    losses = model(torch.randn(1, 3, 64, 64), [(64, 64)], None, [truth(2, (64, 64), masks=False)])
+    losses = model.losses(torch.randn(1, 3, 64, 64), [(64, 64)], [truth(2, (64, 64), masks=False)])
     assert sum("noise" in name for name in losses) == 3 * 2
     assert not any(loss.item() for name, loss in losses.items() if "noise" in name)
     assert losses["layer2_box"].item() > 0
@@ -176,10 +177,10 @@ def test_all_but_the_last_branch_count_half() -> None:
     targets = [truth(2, (64, 64), masks=False)]
     images = torch.randn(1, 3, 64, 64)
     torch.manual_seed(1)
-    losses = model(images, [(64, 64)], None, targets)
+    losses = model.losses(images, [(64, 64)], targets)
     torch.manual_seed(1)
     *earlier, last = model.backbone.forward_branches(images)
-    parts = [model._losses(maps, [(64, 64)], (64, 64), targets) for maps in (last, *earlier)]
+    parts = [model.losses_on(maps, [(64, 64)], (64, 64), targets) for maps in (last, *earlier)]
     assert [loss.item() for loss in losses.values()] == pytest.approx(
         [loss.item() * weight for part, weight in zip(parts, (1, 0.5, 0.5), strict=True) for loss in part.values()]
     )
@@ -408,16 +409,13 @@ def test_losses_and_gradients_are_the_reference_s(shared: Path, monkeypatch: pyt
     draws = iter([torch.from_numpy(data[f"dn.random{number}"]) for number in ("0.rand_like", "1.randint_like")])
     more = iter([torch.from_numpy(data[f"dn.random{number}"]) for number in ("3.rand_like", "2.randint_like")])
     drawn = {"rand": [next(draws), next(more)], "randint": [next(draws), next(more)]}
-    seen: dict[str, list[Any]] = {"noise": [], "matched": []}
+    matched: list[Tensor] = []
 
-    def spy(name: str, function: Any, kept: str) -> None:
-        def wrapped(*arguments: Any) -> Any:
-            seen[kept].append(function(*arguments))
-            return seen[kept][-1]
+    def spy(*arguments: Tensor) -> Tensor:
+        matched.append(match_boxes(*arguments))
+        return matched[-1]
 
-        monkeypatch.setattr(module, name, wrapped)
-
-    spy("match_boxes", match_boxes, "matched")
+    monkeypatch.setattr(module, "match_boxes", spy)
     with monkeypatch.context() as patch:
         for name in drawn:
             patch.setattr(denoising.torch, name, lambda *_, name=name, **__: drawn[name].pop(0))
@@ -426,21 +424,22 @@ def test_losses_and_gradients_are_the_reference_s(shared: Path, monkeypatch: pyt
         given = [torch.from_numpy(data[f"img{i}.{name}"]) for i in range(2) for name in ("gt_boxes", "gt_labels")]
         targets = [DetectionTarget(*given[:2]), DetectionTarget(*given[2:])]
         extents = [torch.tensor([width, height, width, height]) for height, width in sizes]
-        boxes = [module.xyxy_to_cxcywh(one.boxes / extent) for one, extent in zip(targets, extents, strict=True)]
+        boxes = [xyxy_to_cxcywh(one.boxes / extent) for one, extent in zip(targets, extents, strict=True)]
         noise = noisy_objects([one.labels for one in targets], boxes, 80, 900, 100)
     assert noise is not None
     monkeypatch.setattr(module, "noisy_objects", lambda *_: noise)
     assert np.array_equal(np.packbits(~noise.allowed.numpy(), axis=1), data["dn.attn_mask_packed"])
     logits = torch.from_numpy(data["dn.bbox_query_unact"])
-    torch.testing.assert_close(module._logit(noise.boxes), logits, atol=1e-4, rtol=0)
+    odds = noise.boxes.clamp(min=1e-3) / (1 - noise.boxes).clamp(min=1e-3)  # mmdetection's inverse sigmoid
+    torch.testing.assert_close(odds.log(), logits, atol=1e-4, rtol=0)
     names = model.label_embedding(noise.labels.clamp(min=0)) * (noise.labels >= 0)[..., None]
     assert torch.equal(names, torch.from_numpy(data["dn.label_query"]))
     chosen, propose = torch.from_numpy(data["topk_indices"]).long(), model.propose
     monkeypatch.setattr(model, "propose", lambda pixels: propose(pixels, chosen))
     height, width = metas[0]["batch_input_shape"]
     images = torch.cat([fill.make_input((1, 3, height, width), [size], seed=i) for i, size in enumerate(sizes)])
-    losses = model(images, sizes, None, targets)
-    assert np.array_equal(torch.stack(seen["matched"], dim=1) + 1, data["assigned_gt_inds"])
+    losses = model.losses(images, sizes, targets)
+    assert np.array_equal(torch.stack(matched, dim=1) + 1, data["assigned_gt_inds"])
     kinds = {"class": "loss_cls", "box": "loss_bbox", "overlap": "loss_iou"}
     for name, loss in losses.items():
         place, kind = name.removeprefix("noise_").rsplit("_", 1)

@@ -12,11 +12,13 @@ from typing import Any
 import pytest
 import torch
 import torch.distributed as dist
-from helpers.distributed_worker import CONFIG, VAL, Batch, Data, Metric, Model, Task, trainer
+from helpers.distributed_worker import CONFIG, VAL, Data, Task, Toy, trainer
 from torch import nn
 
 from internimage import create_model
+from internimage.data.dataset import SampleKey
 from internimage.errors import ConfigError, TrainingError
+from internimage.inference.evaluation import measure
 from internimage.settings.training import TrainingConfig
 from internimage.training.distributed import deepspeed_config, leave_processes, make_accelerator, synchronise_batch_norm
 from internimage.training.state import Processes, load_state
@@ -44,13 +46,13 @@ def results(request: pytest.FixtureRequest, folder: Path) -> dict[str, Any]:
         for item in request.session.items
         if isinstance(item, pytest.Function) and "results" in item.fixturenames and hasattr(item, "callspec")
     }
-    worker = Path(__file__).with_name("distributed_worker.py")
     launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+    launcher += ["-m", "helpers.distributed_worker"]
     done = subprocess.run(
-        [*launcher, str(worker), str(folder), *STRATEGIES[:2], *(name for name in STRATEGIES[2:] if name in asked)],
+        [*launcher, str(folder), *STRATEGIES[:2], *(name for name in STRATEGIES[2:] if name in asked)],
         capture_output=True,
         text=True,
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        env={**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(Path(__file__).parent)},
     )
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-6000:]
     return json.loads((folder / "results.json").read_text())
@@ -70,7 +72,7 @@ def alone(folder: Path) -> dict[int, list[dict[str, Any]]]:
 
 @each_strategy
 def test_two_processes_train_like_one(results: dict[str, Any], alone: dict[int, Any], strategy: str) -> None:
-    """Losses and the evaluation of the average (each image counted once, see ``Metric``) after every epoch."""
+    """Losses and the evaluation of the average (each image counted once, see ``Report``) after every epoch."""
     for accumulate in (1, 2) if strategy in ("ddp", "fsdp") else (2,):
         for ours, one in zip(results[f"{strategy} {accumulate}"]["history"], alone[accumulate], strict=True):
             assert ours["loss"] == pytest.approx(one["loss"], rel=1e-5)
@@ -86,7 +88,7 @@ def test_one_process_may_leave_its_weights_in_main_memory(alone: dict[int, Any],
     script = (
         "import sys, json; from pathlib import Path; from dataclasses import replace\n"
         "import deepspeed.comm.torch; deepspeed.comm.torch.build_shm_op = lambda: None\n"
-        "from distributed_worker import CONFIG, leave_processes, trainer\n"
+        "from helpers.distributed_worker import CONFIG, leave_processes, trainer\n"
         "config = replace(CONFIG, batch_size=8, strategy='deepspeed-zero3-offload')\n"
         "run = trainer(config, Path(sys.argv[1])); run.fit()\n"
         "Path(sys.argv[1], 'history.json').write_text(json.dumps(run.progress.history))\n"
@@ -104,7 +106,7 @@ def test_one_process_may_leave_its_weights_in_main_memory(alone: dict[int, Any],
 @each_strategy
 def test_the_strategy_is_in_effect(results: dict[str, Any], strategy: str) -> None:
     """What each process keeps, counted: everything, or half of it (and what does not divide evenly)."""
-    whole = sum(tensor.numel() for tensor in Model().state_dict().values())
+    whole = sum(tensor.numel() for tensor in Toy().state_dict().values())
     found = results[f"{strategy} 2"]
     assert found["kinds"] == (["DTensor"] if strategy == "fsdp" else ["Parameter"])
     share = 0.5 if strategy in DIVIDED else 1.0
@@ -124,11 +126,12 @@ def test_resuming_two_processes_changes_nothing(results: dict[str, Any], strateg
 @each_strategy
 def test_what_is_kept_is_whole_and_is_what_was_evaluated(results: dict[str, Any], folder: Path, strategy: str) -> None:
     for name, norm in [(f"{strategy} 2", "layer"), ("norm", "batch")][: 1 + (strategy == "ddp")]:
-        model, task, data = Model(norm), Task(), Data(VAL)
+        model, task, data = Toy(norm), Task(), Data(VAL, measured=True)
         model.load_state_dict(torch.load(folder / name / "final" / "weights.pt", weights_only=True))
-        batch, metric = Batch(data.x, data.y, list(range(VAL))), Metric()
-        metric.update(task.predict(model.eval(), batch), batch)
-        assert metric.compute()["quality"] == pytest.approx(results[name]["history"][-1]["quality"], rel=1e-5)
+        pipeline = task.pipeline(model.eval())
+        report = task.report(pipeline)
+        measure(pipeline, [[data[SampleKey(0, index)] for index in range(VAL)]], report)
+        assert report.compute()["quality"] == pytest.approx(results[name]["history"][-1]["quality"], rel=1e-5)
 
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads /proc")
@@ -172,7 +175,7 @@ def test_a_strategy_that_would_not_be_in_effect_is_refused(
     for name, value in environment.items():
         monkeypatch.setenv(name, value)
     with pytest.raises(ConfigError, match=message):
-        make_accelerator(replace(CONFIG, **changes), Path(), cpu=True)
+        make_accelerator(replace(CONFIG, **changes), Path(), device="cpu")
 
 
 @torch.no_grad()

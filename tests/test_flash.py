@@ -10,8 +10,8 @@ import pytest
 import torch
 import torch.nn.functional as F
 from helpers import fill
+from helpers.detectors import build
 from helpers.goldens import GOLDENS, config_from_official, filled, law_of_weights, near, official_names
-from internimage.training.recipes import TRAINING_RECIPES
 from torch import Tensor
 
 import internimage as ii
@@ -19,9 +19,9 @@ from internimage.backbones.config import InternImageConfig
 from internimage.backbones.deformable import DCNv4
 from internimage.checkpoints.layouts import from_ours, to_ours
 from internimage.errors import CheckpointMismatchError, ConfigError
-from internimage.factory import ARCHITECTURES
 from internimage.models.classifier import ClassifierConfig
 from internimage.ops import dcnv4
+from internimage.recipes import get_training_recipe
 from internimage.settings.training import RunConfig
 from internimage.training.groups import parameter_rules
 from internimage.training.initial import initial_model
@@ -272,15 +272,19 @@ def test_the_operator_is_a_choice_of_create_model(tmp_path: Path) -> None:
     ):
         ii.create_model("internimage_t_1k_224", num_classes=2, checkpoint=flash)
     with pytest.raises(CheckpointMismatchError, match="start from a classifier on InternImage of the same size"):
-        initial_model(RunConfig(tmp_path, model="mask_rcnn_internimage_t_fpn_1x_coco", init=str(flash)), ("a", "b"))
+        started("mask_rcnn_internimage_t_fpn_1x_coco", flash)
+
+
+def started(name: str, init: Path) -> Any:
+    """The model that a run of two classes starts with."""
+    return initial_model(RunConfig("", model=name, init=str(init)), ii.get_recipe(name), ("a", "b"))
 
 
 def test_how_a_saved_detector_samples_does_not_matter_to_training(tmp_path: Path) -> None:
     detector = ii.create_model("mask_rcnn_internimage_atto_fpn", num_classes=2, operator="dcnv4")
     folder = ii.save_model(detector, tmp_path / "detector", labels=("a", "b"))
-    config = RunConfig(tmp_path, model="mask_rcnn_internimage_atto_fpn", init=str(folder))
-    started = initial_model(config, ("a", "b")).state_dict()
-    assert all(torch.equal(started[name], tensor) for name, tensor in detector.state_dict().items())
+    state = started("mask_rcnn_internimage_atto_fpn", folder).state_dict()
+    assert all(torch.equal(state[name], tensor) for name, tensor in detector.state_dict().items())
 
 
 @pytest.mark.parametrize(
@@ -296,9 +300,8 @@ def test_rates_of_published_training(
     name: str, block: str, decay: tuple[float, float, float], offset_scale: float, images: int | None
 ) -> None:
     """Of projections, the depthwise convolution and what predicts offsets; 500 updates of so many images warm up."""
-    recipe, training = ii.get_recipe(name), TRAINING_RECIPES[name].training
-    with torch.device("meta"):
-        model = ARCHITECTURES[recipe.architecture].model(recipe.config)
+    recipe, training = ii.get_recipe(name), get_training_recipe(name).training
+    model = build(name, "meta")
 
     def rates(**changes: float) -> list[float]:
         options = {"layer_decay": training.layer_decay, "deformable_lr_scale": training.deformable_lr_scale, **changes}
@@ -346,8 +349,7 @@ def test_every_released_file(shared: Path) -> None:
         )
         assert (found and found.masks) == scores.get("mask_mAP")
         assert (found and found.multi_scale) == scores.get("mIoU_ms")
-        with torch.device("meta"):
-            model = ARCHITECTURES[recipe.architecture].model(recipe.config)
+        model = build(name, "meta")
         names = from_ours(model.state_dict(), "official", model.config)
         assert to_ours(names.values(), "official", model.config) == {theirs: ours for ours, theirs in names.items()}
         shapes = {names[ours]: list(tensor.shape) for ours, tensor in model.state_dict().items()}
@@ -359,7 +361,7 @@ def test_every_released_file(shared: Path) -> None:
         if recipe.task != "segmentation":  # the order of ours differs there
             assert list(shapes) == list(rows), name
         if "total_params" not in given and given["training"] != "not published":
-            training = TRAINING_RECIPES[name].training
+            training = get_training_recipe(name).training
             rules = parameter_rules(
                 model,
                 weight_decay=training.weight_decay,

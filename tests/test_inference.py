@@ -15,7 +15,7 @@ from safetensors import safe_open
 
 import internimage as ii
 from internimage.drawing.canvas import with_bars
-from internimage.drawing.charts import grid
+from internimage.drawing.charts import contact_sheet
 from internimage.drawing.features import principal_components
 from internimage.errors import ConfigError, DownloadError, ImageReadError
 from internimage.inference.features import extract_features
@@ -231,7 +231,7 @@ def test_features_command_draws_maps(folder: Path, photos: Path, tmp_path: Path)
     arguments: list[str | Path] = ["features", photos / "b.png", "--model", folder, "--output", tmp_path / "f.npz"]
     assert run([*arguments, "--layers", "stage1", "pooled", "stage4", "--sheet", tmp_path / "maps.png"]) == 0
     drawn = np.asarray(Image.open(tmp_path / "maps.png"))
-    assert drawn.shape[1] == 2 * 20 + 3 * 220 + 2 * 8  # the photo and two maps
+    assert drawn.shape[1] == 2 * 20 + 3 * 220 + 2 * 14  # the photo and two maps
     assert run([*arguments, "--sheet", tmp_path / "none.png"]) == 1
     assert run([*arguments, "--layers", "stage1", "--average", "--sheet", tmp_path / "none.png"]) == 1
     assert not (tmp_path / "none.png").exists()
@@ -256,4 +256,6 @@ def test_drawing_takes_any_size_and_long_labels() -> None:
         assert drawn.height < 800
     full, empty = (np.asarray(with_bars(Image.new("RGB", (9, 9)), "", [("x", v)])) for v in (1.0, 0.0))
     assert (full != empty).any(-1).sum() > 1000, "a full bar differs from an empty one by its area"
-    assert grid([[Image.new("RGB", (5, 9))] * 3] * 2, headings=("a", "b", "c"), title="t", footer="f").width == 716
+    pictures = [(Image.new("RGB", (5, 9)), ())] * 6
+    sheet = contact_sheet(pictures, headings=("a", "b", "c"), title="t", footer="f", columns=3, cell=220)
+    assert sheet.width == 728, "two margins of 20, three cells, two gaps of 14"

@@ -12,7 +12,6 @@ import pytest
 import torch
 from helpers import fill
 from helpers.goldens import GOLDENS, config_from_official, filled, golden, manifests, metadata, near, official_names
-from internimage.training.recipes import TRAINING_RECIPES
 from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
@@ -26,10 +25,10 @@ from internimage.backbones.parts import MLP, DropPath
 from internimage.checkpoints.hub import HubFile
 from internimage.checkpoints.layouts import from_ours, to_ours
 from internimage.errors import ConfigError, InputSizeError
-from internimage.factory import ARCHITECTURES
 from internimage.images import Preprocessing
 from internimage.layers.rcnn.roi_heads import BoxHead, MaskHead
 from internimage.models.classifier import ClassifierConfig, ImageClassifier
+from internimage.registry import ARCHITECTURES, resolve
 
 MINIS = (
     "mini_pre", "mini_pre_layerscale", "mini_post_layerscale_offset2", "mini_remove_center", "mini_res_post_norm",
@@ -264,7 +263,7 @@ def attention_flops(value: Any, location: Any, *_: Any, **__: Any) -> int:
 def large(name: str) -> bool:
     """Networks from L on, and released segmenters, take seconds each, even without weights."""
     recipe = get_recipe(name)
-    return recipe.parameters > 130_000_000 or (recipe.task == "segmentation" and name in TRAINING_RECIPES)
+    return recipe.parameters > 130_000_000 or (recipe.task == "segmentation" and recipe.training is not None)
 
 
 @pytest.mark.parametrize(
@@ -272,7 +271,7 @@ def large(name: str) -> bool:
 )
 @torch.no_grad()
 def test_costs_in_recipes(name: str) -> None:
-    """Detectors at 800x1280 pixels, with 1,000 regions and 100 masks, segmenters at the size of their training crops.
+    """Detectors at 800x1280 pixels, with 1,000 RoIs and 100 masks, segmenters at the size of their training crops.
 
     Published costs of most segmenters are for the whole frame, which has four times the crop's pixels, or twice.
     """
@@ -281,11 +280,10 @@ def test_costs_in_recipes(name: str) -> None:
     sampling = {ops.dcnv3: sampling_flops, ops.dcnv4: packed_flops, ops.ms_deform_attn: attention_flops}
     share = 1.0
     with torch.device("meta"), FlopCounterMode(display=False, custom_mapping=sampling) as counter:
-        model = ARCHITECTURES[recipe.architecture].model(recipe.config).eval()
+        model = resolve(ARCHITECTURES[recipe.architecture].model)(recipe.config).eval()
         model.requires_grad_(False)
         if recipe.task == "segmentation":
-            trained = TRAINING_RECIPES.get(name)
-            crop = trained.augmentation.crop if trained else (320, 320)
+            crop = recipe.training.augmentation.crop if recipe.training else (320, 320)
             model(torch.empty(1, 3, *crop), coarse=True)
             whole = recipe.architecture != "mask2former" and crop != (896, 896)
             share = 0.25 if whole else 0.5 if recipe.config.window else 1.0
@@ -322,7 +320,7 @@ def test_features(size: tuple[int, int], out_indices: tuple[int, ...]) -> None:
     for found, index, stride, width in zip(
         maps, out_indices, backbone.feature_strides, backbone.feature_channels, strict=True
     ):
-        assert torch.equal(found, expected[index])
+        near(found, expected[index], 1e-5)  # bits may depend on where weights lie in memory
         assert found.shape == (2, width, *(math.ceil(side / stride) for side in size))
 
 

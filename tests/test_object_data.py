@@ -15,11 +15,12 @@ from PIL import Image, ImageDraw
 from pycocotools import mask as coco_mask
 from torch.utils.data import DataLoader
 
-from internimage.data.dataset import EpochSampler, SampleKey
+from internimage.data.dataset import EpochSampler, EvaluationDataset, SampleKey
 from internimage.data.formats.coco import is_object_data, read_coco, read_object_parts, read_object_splits
 from internimage.data.objects import ObjectAnnotation, bitmap, mask_bounds
 from internimage.errors import ConfigError, DataError, ImageReadError, MissingExtraError
 from internimage.images.scaling import FitPreprocessing, scale_bilinear
+from internimage.inference.views import MakeViews
 from internimage.settings.detection import DetectionAugmentation
 from internimage.tasks.detection.augmentation import object_transform
 from internimage.tasks.detection.check import check_objects, object_sheet
@@ -85,7 +86,7 @@ def test_objects_without_a_segmentation_fill_their_boxes() -> None:
 
 def test_masks_need_a_package(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "faster_coco_eval.core", None)
-    with pytest.raises(MissingExtraError, match=r"pip install 'internimage\[detection\]'"):
+    with pytest.raises(MissingExtraError, match=r"pip install 'internimage\[train\]'"):
         bitmap(ObjectAnnotation((1, 1, 5, 5), 0, rectangle(1, 1, 4, 4), False, 16.0, 1), (9, 9))
 
 
@@ -327,10 +328,11 @@ def test_resizing_and_flipping_by_hand(tmp_path: Path) -> None:
         assert sample.truth.masks is None
         image = sample.image.flip(2) if flip else sample.image
         assert (image * std + mean - expected).abs().max() <= 1.001
-    plain = DetectionDataset(read(tmp_path), preprocessing=preprocessing)[SampleKey(0, 0)]
-    assert torch.equal(plain.image, preprocessing(Image.fromarray(pixels)))
-    assert torch.allclose(plain.truth.boxes, torch.tensor([[9 * x, 6 * y, 39 * x, 18 * y]]))
-    assert (plain.original, plain.identity) == ((HEIGHT, WIDTH), 1)
+        assert (sample.original, sample.source.name) == ((HEIGHT, WIDTH), str(tmp_path / "train" / "1.png"))
+    plain = EvaluationDataset(read(tmp_path), MakeViews(preprocessing, None))[SampleKey(0, 0)]
+    (view,) = plain.prepared.images
+    assert torch.equal(view, preprocessing(Image.fromarray(pixels)))
+    assert (plain.prepared.original, plain.measured.truth) == ((HEIGHT, WIDTH), 1)
 
 
 def test_released_crop_has_its_numbers(tmp_path: Path) -> None:
@@ -413,19 +415,23 @@ def test_odd_pictures(tmp_path: Path) -> None:
     Image.new("RGB", (WIDTH, HEIGHT)).save(data.images[1].file, exif=exif)
     Image.new("RGB", (WIDTH, HEIGHT + 1)).save(data.images[2].file)
     data.images[3].file.unlink()
-    dataset = DetectionDataset(data, preprocessing=PLAIN)
-    assert (dataset[SampleKey(0, 0)].image == 200).all()
+    training = DetectionDataset(data, object_transform(AUGMENTATIONS["fit"], PLAIN))
+    evaluation = EvaluationDataset(data, PLAIN)
+    assert (training[SampleKey(0, 0)].image == 200).all()
+    assert (evaluation[SampleKey(0, 0)].prepared == 200).all()
     for index, message in [
         (1, r"2\.png: the picture is 60x90, the annotations are for 90x60: .*EXIF.*--on-corrupt skip"),
         (2, r"3\.png: the picture is 90x61, the annotations are for 90x60; expected one size"),
         (3, r"4\.png: no such file"),
     ]:
-        with pytest.raises(ImageReadError, match=message):
-            dataset[SampleKey(0, index)]
-    sample = DetectionDataset(data, preprocessing=PLAIN, on_corrupt="skip")[SampleKey(0, 1)]
-    assert (sample.identity, [Path(name).name for name in sample.unreadable]) == (5, ["2.png", "3.png", "4.png"])
-    with pytest.raises(ConfigError, match="a transform or a preprocessing"):
-        DetectionDataset(data)
+        for dataset in (training, evaluation):
+            with pytest.raises(ImageReadError, match=message):
+                dataset[SampleKey(0, index)]
+    unreadable = [str(data.images[index].file) for index in (1, 2, 3)]
+    sample = DetectionDataset(data, training.transform, on_corrupt="skip")[SampleKey(0, 1)]
+    assert (sample.source.name, list(sample.unreadable)) == (str(data.images[4].file), unreadable)
+    evaluation = EvaluationDataset(data, PLAIN, "skip")
+    assert (evaluation.leave_out_unreadable(), len(evaluation)) == (unreadable, 2)
     data.images[4].file.write_bytes(b"\x89PNG\r\n\x1a\nbroken")
     findings = check_objects(data)
     names = [[Path(path).name for path in kind] for kind in (findings.wrong_sizes, findings.missing, findings.corrupt)]

@@ -16,7 +16,7 @@ import internimage as ii
 from internimage.checkpoints.hub import PackagedModel
 from internimage.demo import DETECTORS, covered_share, found_classes, predict_cells, predict_photos, predict_regions
 from internimage.drawing.canvas import BAD, GOOD, INK, PAPER
-from internimage.drawing.charts import confusion_matrix, sheet
+from internimage.drawing.charts import confusion_matrix, contact_sheet
 from internimage.recipes import get_recipe
 
 COLOURS = {"blue": (0, 0, 255), "green": (0, 255, 0), "red": (255, 0, 0)}
@@ -144,9 +144,9 @@ def test_confusion_matrix_shades_the_share_of_each_row() -> None:
         assert corner[key].tolist() == [round(p + (c - p) * half) for p, c in zip(PAPER, colour, strict=True)]
 
 
-def test_sheet_places_every_picture() -> None:
+def test_contact_sheet_places_every_picture() -> None:
     pictures = [(Image.new("RGB", (30, 30), (10 * i, 0, 200)), [(str(i), INK)]) for i in range(7)]
-    drawn = np.asarray(sheet(pictures, title="seven", footer="below", columns=3, cell=100))
+    drawn = np.asarray(contact_sheet(pictures, title="seven", footer="below", columns=3, cell=100))
     assert [int((drawn == (10 * i, 0, 200)).all(-1).sum()) for i in range(7)] == [10_000] * 7
 
 

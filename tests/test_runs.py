@@ -11,19 +11,19 @@ import pytest
 import torch
 from helpers.sources import KINDS, build
 from helpers.training import COLOURS, SMALL, paint, prepare
-from internimage.cli.console import ConsoleReporter
-from internimage.training.defaults import too_high
-from internimage.training.recipes import TRAINING_RECIPES
 from PIL import Image
 
 import internimage as ii
 from internimage.cli.main import main, parse
+from internimage.contracts import Amount
 from internimage.data.formats.class_folders import estimate_images
 from internimage.drawing.canvas import ACCENT
 from internimage.drawing.curves import curve_charts
 from internimage.errors import ConfigError, MissingExtraError
-from internimage.settings.training import TrainingConfig
+from internimage.recipes import get_training_recipe
+from internimage.settings.training import TrainingConfig, too_high
 from internimage.tasks.classification.defaults import default_settings
+from internimage.training.console import ConsoleReporter
 from internimage.training.trainer import Moment
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -38,25 +38,28 @@ def test_images_are_counted_without_reading_them(tmp_path: Path, kind: str) -> N
 
 def test_settings_follow_the_amount_of_data(tmp_path: Path) -> None:
     """Few images: those of the model in the package; many: the published ones; options on top."""
-    few, many = default_settings(500, "scratch"), default_settings(1_281_167, "scratch")
+    few, many = (
+        default_settings(Amount(500, "scratch", 224, "image_classifier")),
+        default_settings(Amount(1_281_167, "scratch", 224, "image_classifier")),
+    )
     assert (few[0].epochs, few[0].batch_size, few[0].lr, few[1].mixup) == (100, 16, 8e-4, 0.1)
-    published = TRAINING_RECIPES["internimage_t_1k_224"]
+    published = get_training_recipe("internimage_t_1k_224")
     assert (many[0].epochs, many[0].peak_lr(8), many[1]) == (300, pytest.approx(5e-4), published.augmentation)
-    tuned = default_settings(1_281_167, "pretrained")[0]
+    tuned = default_settings(Amount(1_281_167, "pretrained", 224, "image_classifier"))[0]
     assert (tuned.epochs, tuned.lr, tuned.layer_decay, tuned.deformable_lr_scale) == (20, 2e-5, 0.9, 0.1)
     data = paint(tmp_path / "data", COLOURS)
     train = parse(["train", "--data", str(data), "--init=pretrained", "--epochs", "7"])
-    assert train.training == replace(default_settings(12, "pretrained")[0], epochs=7)
+    assert train.training == replace(default_settings(Amount(12, "pretrained", 224, "image_classifier"))[0], epochs=7)
     assert parse(["train", "--data", str(data), "--recipe", "internimage_t_1k_224"]).training == published.training
 
 
 @pytest.mark.parametrize(
     ("lr", "batch", "usual", "times"),
     [
-        (3e-3, 16, default_settings(500, "scratch")[0], None),
-        (8e-3, 16, default_settings(500, "scratch")[0], 10),
-        (8e-3, 64, default_settings(500, "scratch")[0], None),
-        (5e-4, 64, TRAINING_RECIPES["internimage_t_1k_224"].training, 8),
+        (3e-3, 16, default_settings(Amount(500, "scratch", 224, "image_classifier"))[0], None),
+        (8e-3, 16, default_settings(Amount(500, "scratch", 224, "image_classifier"))[0], 10),
+        (8e-3, 64, default_settings(Amount(500, "scratch", 224, "image_classifier"))[0], None),
+        (5e-4, 64, get_training_recipe("internimage_t_1k_224").training, 8),
     ],
 )
 def test_a_learning_rate_far_above_the_usual_is_named(lr: float, batch: int, usual: Any, times: int | None) -> None:
@@ -133,12 +136,12 @@ def test_curves_go_where_their_values_are() -> None:
 
 def test_the_console_says_what_is_going_on(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     clock = iter(range(0, 10_000, 100))
-    monkeypatch.setattr("internimage.cli.console.time.monotonic", lambda: next(clock))
+    monkeypatch.setattr("internimage.training.console.time.monotonic", lambda: next(clock))
     reporter = ConsoleReporter()
     reporter.live = False
     for batch in (20, 40):
         reporter.batch(Moment(0, 2, batch, 50, batch, 1.25, 1e-3, 99.6, 3 * 2**30))
-    reporter.epoch({"epoch": 1, "loss": 1.5, "top1": 0.5, "unreadable": 0, "skipped": 2}, True)
+    reporter.epoch({"epoch": 1, "loss": 1.5, "top1": 0.5, "unreadable": 0, "skipped": 2}, True, ("top1",))
     lines = capsys.readouterr().out.splitlines()
     assert lines[-2].startswith("epoch   1  batch 40/50  loss 1.250  lr 1.00e-03  100 img/s  3.0 GiB  ")
     assert lines[-2].endswith("min left")

@@ -17,18 +17,17 @@ from torch import Tensor, nn
 from internimage.backbones.config import InternImageConfig
 from internimage.checkpoints.layouts import from_ours, to_ours
 from internimage.errors import ConfigError
-from internimage.factory import ARCHITECTURES
 from internimage.images import FitPreprocessing, ImageSource
 from internimage.images.masks import UNKNOWN
-from internimage.layers.queries import losses as set_losses
-from internimage.layers.queries.hungarian import assign, match_masks
+from internimage.layers.queries.hungarian import hungarian, match_masks
 from internimage.models.mask2former import Mask2Former, Mask2FormerConfig, class_scores
 from internimage.models.segformer import SegFormer, SegFormerConfig
 from internimage.models.upernet import UperNet, UperNetConfig
 from internimage.recipes import get_recipe
+from internimage.registry import ARCHITECTURES, architecture_of, resolve
 from internimage.results.segmentation import Segmentation
 from internimage.settings.views import Window
-from internimage.tasks.segmentation.task import View, decode, look
+from internimage.tasks.segmentation.views import View, decode, predict_views
 from internimage.training.groups import parameter_rules
 
 DATA = dict(np.load(GOLDENS / "segmentation.npz", allow_pickle=False))
@@ -48,9 +47,12 @@ REDUCED = Mask2FormerConfig(
 )
 
 
+def build(config: Any) -> Any:
+    return resolve(ARCHITECTURES[architecture_of(type(config))].model)(config)
+
+
 def filled(config: Any) -> Any:
     """A segmenter with the goldens' weights, in evaluation mode."""
-    build = next(kind.model for kind in ARCHITECTURES.values() if kind.config is type(config))
     with torch.device("meta"):
         model = build(config).eval()
     names = from_ours(model.state_dict(), "official", config)
@@ -97,9 +99,9 @@ def test_mask2former_equals_the_reference() -> None:
     rows, columns = DATA["mask2former/semantic_lowres/pixels"].T
     near(scores[:, rows, columns].T, torch.from_numpy(DATA["mask2former/semantic_lowres/values"]), 5e-5)
     views = {
-        "label": look(model, image, None),
-        "slide/label": look(model, image, Window((96, 96), (64, 64))),
-        "fliptta/label": [*look(model, image, None), *look(model, image, None, mirrored=True)],
+        "label": predict_views(model, image, None),
+        "slide/label": predict_views(model, image, Window((96, 96), (64, 64))),
+        "fliptta/label": [*predict_views(model, image, None), *predict_views(model, image, None, mirrored=True)],
     }
     for name, seen in views.items():
         least = 1e-5 if name == "fliptta/label" else 1e-3
@@ -118,7 +120,7 @@ def points(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, ...]]:
         calls.append(shape)
         return fill.make_points(len(calls) - 1, (*shape, 2))
 
-    monkeypatch.setattr(set_losses, "random_points", next_points)
+    monkeypatch.setattr("internimage.layers.queries.points.random_points", next_points)
     return calls
 
 
@@ -140,7 +142,7 @@ def test_mask2former_learns_what_the_reference_learns(
     monkeypatch.setattr("internimage.models.mask2former.match_masks", recorded)
     model = reduced()
     images, truth = loss_data()
-    losses = model(images, truth)
+    losses = model.losses(images, truth)
     assert points[:4] == [(1, 12544), (1, 12544), (18, 37632), (18, 3136)]
     for number in range(20):
         expected = torch.from_numpy(DATA[f"loss/layer{number // 2}/img{number % 2}"].astype(np.int64))
@@ -169,8 +171,8 @@ def test_an_image_of_which_nothing_is_known_teaches_that_there_is_nothing() -> N
     truth[1] = UNKNOWN
     with torch.no_grad():
         layers = model.predict_masks(model.backbone(images))
-        losses = model.losses(layers[-1:], truth)
-        nothing = model.losses(layers[-1:], torch.full_like(truth, UNKNOWN))
+        losses = model.losses_on(layers[-1:], truth)
+        nothing = model.losses_on(layers[-1:], torch.full_like(truth, UNKNOWN))
     expected = INFO["empty"]
     for ours, theirs in (("class0", "cls"), ("pixels0", "mask"), ("dice0", "dice")):
         assert losses[ours].item() == pytest.approx(expected[theirs], rel=1e-5)
@@ -179,7 +181,7 @@ def test_an_image_of_which_nothing_is_known_teaches_that_there_is_nothing() -> N
 
 def test_upernet_equals_the_reference() -> None:
     """Labels at the network's size, and logits and labels enlarged twice, to the original's size."""
-    views = look(upernet(), fill.make_input((1, 3, 128, 160)), None)
+    views = predict_views(upernet(), fill.make_input((1, 3, 128, 160)), None)
     same_labels(result(views, (128, 160)), DATA["upernet/whole/label"], DATA["upernet/whole/label/margin"], 1e-3)
     name = "upernet/whole/rescaled_100x123"
     same_labels(result(views, (100, 123)), DATA[name], DATA[f"{name}/margin"], 1e-3)
@@ -232,7 +234,7 @@ def test_classes_are_enlarged_a_few_at_a_time(monkeypatch: pytest.MonkeyPatch) -
     near(torch.from_numpy(whole.scores), expected, 1e-6)
     assert (whole.label_map == expected.argmax(0).numpy()).all()
     near(torch.from_numpy(whole.confidence), expected.max(0).values, 1e-6)
-    monkeypatch.setattr("internimage.tasks.segmentation._CHUNK", 2 * 50 * 70)
+    monkeypatch.setattr("internimage.tasks.segmentation.views.PIXELS_AT_ONCE", 2 * 50 * 70)
     quick = decode(views[:1], (50, 70), SOURCE, tuple(map(str, range(7))), None)
     alone = enlarged[0].softmax(0)
     assert (quick.label_map == alone.argmax(0).numpy()).all()
@@ -247,7 +249,7 @@ def test_the_cheapest_pairs() -> None:
     from itertools import permutations
 
     cost = torch.rand(5, 3, generator=torch.Generator().manual_seed(0))
-    rows, columns = assign(cost)
+    rows, columns = hungarian(cost)
     best = min(permutations(range(5), 3), key=lambda rows: sum(cost[row, i].item() for i, row in enumerate(rows)))
     assert dict(zip(columns.tolist(), rows.tolist(), strict=True)) == dict(enumerate(best))
     assert rows.tolist() == sorted(rows.tolist())
@@ -256,7 +258,7 @@ def test_the_cheapest_pairs() -> None:
 @pytest.mark.parametrize("name", ["upernet_internimage_atto", "mask2former_internimage_atto"])
 def test_other_classes(name: str) -> None:
     """What depends on them starts anew, all else stays; images of any size."""
-    model: Any = ARCHITECTURES[get_recipe(name).architecture].model(get_recipe(name).config).eval()
+    model = build(get_recipe(name).config).eval()
     before = {key: tensor.clone() for key, tensor in model.state_dict().items()}
     model.reset_classifier(3)
     changed = {key for key, tensor in model.state_dict().items() if tensor.shape != before[key].shape}
@@ -306,7 +308,7 @@ def test_released_names_classes_and_groups(shared: Path, name: str) -> None:
         config = built(manifest)
         assert config == replace(recipe.config, window=None)
         with torch.device("meta"):
-            model: Any = ARCHITECTURES[recipe.architecture].model(config)
+            model = build(config)
         names = from_ours(model.state_dict(), "official", config)
         shapes = {names[ours]: tuple(tensor.shape) for ours, tensor in model.state_dict().items()}
         assert shapes == {key: tuple(entry[0]) for key, entry in manifest["state_dict"].items()}
@@ -351,10 +353,10 @@ def test_upernet_whole_odd_and_in_windows(shared: Path) -> None:
         near(model.logits(maps), torch.from_numpy(data["whole/head_logits"]), 2e-4)
         near(model.auxiliary(maps[2]), torch.from_numpy(data["whole/aux_logits"]), 2e-4)
         sampled(data, "odd/head_logits", model(odd, coarse=True), 2e-4)
-    views = look(model, odd, None)
+    views = predict_views(model, odd, None)
     sampled(data, "odd/logits", views[0].logits(slice(None), (120, 165))[None], 2e-4)
     same_labels(result(views, (120, 165)), data["odd/label/argmax"], data["odd/label/margin_f16"], 1e-3)
-    views = look(model, image, Window((96, 96), (48, 56)))
+    views = predict_views(model, image, Window((96, 96), (48, 56)))
     assert [part for part, _ in views[0].parts] == [
         (y1, x1, y2, x2) for y1, x1, y2, x2 in data["slide/windows_y1x1y2x2"].tolist()
     ]
@@ -362,7 +364,7 @@ def test_upernet_whole_odd_and_in_windows(shared: Path) -> None:
     sampled(data, "slide/rescaled_100x123", views[0].logits(slice(None), (100, 123))[None], 2e-4)
     for size, name in (((128, 160), "slide/label"), ((100, 123), "slide/rescaled_label")):
         same_labels(result(views, size), data[f"{name}/argmax"], data[f"{name}/margin_f16"], 1e-3)
-    both = [*look(model, image, None), *look(model, image, None, mirrored=True)]
+    both = [*predict_views(model, image, None), *predict_views(model, image, None, mirrored=True)]
     found = result(both, (128, 160))
     sampled(data, "fliptta/prob_h", torch.from_numpy(found.scores)[None], 1e-5)
     same_labels(found, data["fliptta/label_h/argmax"], data["fliptta/label_h/margin_f16"], 1e-5)
@@ -381,10 +383,10 @@ def test_upernet_on_flash_internimage(shared: Path) -> None:
         sampled(data, "whole/aux_logits", model.auxiliary(maps[2]), 5e-5)
         sampled(data, "odd/head_logits", model(odd, coarse=True), 5e-5)
     for key, seen, size in (("whole", image, (128, 160)), ("odd", odd, (120, 165))):
-        views = look(model, seen, None)
+        views = predict_views(model, seen, None)
         sampled(data, f"{key}/logits", views[0].logits(slice(None), size)[None], 2e-4)
         same_labels(result(views, size), data[f"{key}/label/argmax"], data[f"{key}/label/margin_f16"], 1e-3)
-    views, name = look(model, image, None), "whole/rescaled_100x123"
+    views, name = predict_views(model, image, None), "whole/rescaled_100x123"
     same_labels(result(views, (100, 123)), data[f"{name}/argmax"], data[f"{name}/margin_f16"], 1e-3)
 
 
@@ -415,7 +417,7 @@ def test_upernet_learns_what_the_reference_learns(shared: Path, mode: str) -> No
     config = replace(get_recipe("upernet_internimage_t_512_160k_ade20k").config, dropout=0.0)
     model = filled(config).train(mode == "train")
     truth = fill.make_label((2, 64, 96), 150)
-    losses = model(fill.make_input((2, 3, 64, 96)), torch.where(truth == 255, UNKNOWN, truth))
+    losses = model.losses(fill.make_input((2, 3, 64, 96)), torch.where(truth == 255, UNKNOWN, truth))
     assert losses["pixels"].item() == pytest.approx(expected["decode.loss_ce"][0], rel=1e-5)
     assert losses["auxiliary"].item() == pytest.approx(expected["aux.loss_ce"][0], rel=1e-5)
     torch.stack(list(losses.values())).sum().backward()
@@ -438,7 +440,9 @@ def test_segformer_equals_the_reference(shared: Path) -> None:
     with torch.no_grad():
         sampled(data, "head_logits", model(image, coarse=True), 1e-3)
         sampled(data, "logits", model(image), 1e-3)
-    same_labels(result(look(model, image, None), (128, 160)), data["label/argmax"], data["label/margin_f16"], 1e-3)
+    same_labels(
+        result(predict_views(model, image, None), (128, 160)), data["label/argmax"], data["label/margin_f16"], 1e-3
+    )
 
 
 @pytest.mark.full
@@ -468,11 +472,13 @@ def test_mask2former_layer_by_layer(shared: Path, name: str) -> None:
         sampled(data, "semantic_lowres", scores, 1e-3 if large else 5e-5)
         soft = nn.functional.interpolate(scores, (128, 160), mode="bilinear").softmax(1)
         sampled(data, "inference_softmax_of_scores", soft, 1e-4)
-    same = result(look(model, image, None), (128, 160))
+    same = result(predict_views(model, image, None), (128, 160))
     clear = data["label/margin_f16"].astype(np.float32) > 1e-3
     assert (same.label_map == data["label/argmax"])[clear].all()
     if not large:
-        views = look(model, image, Window((96, 96), (64, 64)))
+        views = predict_views(model, image, Window((96, 96), (64, 64)))
         sampled(data, "slide/scores", views[0].logits(slice(None), (128, 160))[None], 2e-4)
-        both = result([*look(model, image, None), *look(model, image, None, mirrored=True)], (128, 160))
+        both = result(
+            [*predict_views(model, image, None), *predict_views(model, image, None, mirrored=True)], (128, 160)
+        )
         sampled(data, "fliptta/prob", torch.from_numpy(both.scores)[None], 1e-5)

@@ -2,6 +2,7 @@
 
 import json
 import math
+import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -13,24 +14,26 @@ from accelerate.state import AcceleratorState, GradientState
 from helpers.commands import run
 from helpers.segmenters import CONFIGS, SEGMENTERS, manifests
 from helpers.training import Silent
-from internimage.training.recipes import TRAINING_RECIPES
 from PIL import Image
 
 import internimage as ii
 from internimage.checkpoints.layouts import from_ours
 from internimage.cli.main import parse
-from internimage.cli.train import Train, TrainSegmenter
+from internimage.cli.train import Train
+from internimage.contracts import Amount
 from internimage.drawing.objects import class_colour
 from internimage.errors import ConfigError, InternImageError, MissingExtraError, TrainingError
 from internimage.factory import convert_checkpoint, create_model, load_model, save_model
+from internimage.recipes import get_training_recipe
 from internimage.results.segmentation import Segmentation
+from internimage.settings.classification import ClassificationAugmentation
 from internimage.settings.segmentation import SegmentationAugmentation
 from internimage.settings.training import RunConfig, TrainingConfig
-from internimage.tasks.segmentation.defaults import default_region_settings
-from internimage.tasks.segmentation.task import look
-from internimage.training import run as runs
+from internimage.tasks.segmentation.defaults import default_settings
+from internimage.tasks.segmentation.views import predict_views
+from internimage.training.run import resume_run, start_run
 from internimage.training.schedule import warmup_power
-from internimage.training.trainer import Trainer
+from internimage.training.trainer import Moment, Trainer
 
 SMALL = TrainingConfig(track="none", epochs=2, batch_size=2, workers=0, warmup_epochs=0.5, drop_path=0.1, ema_decay=0.5)
 COLOURS = {"sky": (90, 140, 250), "grass": (40, 160, 60), "brick": (170, 60, 40)}
@@ -65,12 +68,14 @@ def paint(root: Path, count: int = 6) -> Path:
     return root
 
 
-def prepare(data: Path, folder: Path, model: str = "small_upernet", **changes: Any) -> Trainer:
+def prepare(
+    data: Path, folder: Path, model: str = "small_upernet", reporter: Silent | None = None, **changes: Any
+) -> Trainer:
     AcceleratorState._reset_state(True)
     GradientState._reset_state()
     augmentation = SegmentationAugmentation((64, 64), 64, 256, photometric=False)
     settings = {"data": str(data), "model": model, "training": SMALL, "augmentation": augmentation, **changes}
-    return runs.start(RunConfig(**settings), folder, Silent(), cpu=True)[0]
+    return start_run(RunConfig(**settings), folder, reporter or Silent(), device="cpu").trainer
 
 
 @pytest.mark.parametrize(
@@ -114,25 +119,26 @@ def test_a_run_ends_in_a_folder_that_predicts_and_is_measured(
     assert lines[1].split(",")[-1] == f"{shown['regions'][0]['share']:.6f}"
 
 
+class Impatient(Silent):
+    """Ends a run with the last batch of its second epoch."""
+
+    def batch(self, now: Moment) -> None:
+        if (now.epoch, now.batch) == (1, now.batches):
+            raise KeyboardInterrupt
+
+
 def test_resuming_between_evaluations_ends_in_the_same_bits(tmp_path: Path) -> None:
     data = paint(tmp_path / "data")
     training = replace(SMALL, epochs=3, evaluate_every=3)
     whole = prepare(data, tmp_path / "whole", training=training)
     whole.fit()
-    first = prepare(data, tmp_path / "stopped", training=training)
-    finish, calls = first._finish_epoch, iter(range(9))
-
-    def stop() -> None:
-        if next(calls) == 1:
-            raise KeyboardInterrupt
-        finish()
-
-    first._finish_epoch = stop  # type: ignore[method-assign]
+    first = prepare(data, tmp_path / "stopped", training=training, reporter=Impatient())
     with pytest.raises(KeyboardInterrupt):
         first.fit()
+    assert not first.progress.history
     AcceleratorState._reset_state(True)
     GradientState._reset_state()
-    again = runs.resume(tmp_path / "stopped", Silent(), cpu=True)[0]
+    again = resume_run(tmp_path / "stopped", Silent(), device="cpu").trainer
     again.fit(resume=True)
     assert again.progress.history == whole.progress.history
     assert len(whole.progress.history) == 1
@@ -146,9 +152,9 @@ def test_processes_wait_for_the_one_with_most_windows(monkeypatch: pytest.Monkey
     model: Any = create_model("small_segformer")
     passes = []
     model.register_forward_hook(lambda *_: passes.append(1))
-    (view,) = look(model, torch.rand(1, 3, 64, 64), model.config.window, in_step=True)
+    (view,) = predict_views(model, torch.rand(1, 3, 64, 64), model.config.window, in_step=True)
     assert len(passes) == 3
-    (alone,) = look(model, torch.rand(1, 3, 64, 64), model.config.window)
+    (alone,) = predict_views(model, torch.rand(1, 3, 64, 64), model.config.window)
     assert len(view.parts) == len(alone.parts) == 1
     assert len(passes) == 4
 
@@ -188,16 +194,16 @@ def test_a_run_without_a_saved_state_starts_over_and_changed_data_stop_it(tmp_pa
     data = paint(tmp_path / "data")
     expected = prepare(data, tmp_path / "whole").fit()
     prepare(data, tmp_path / "run")  # and killed
-    again = runs.resume(tmp_path / "run", Silent(), cpu=True)[0].fit(resume=True)
+    again = resume_run(tmp_path / "run", Silent(), device="cpu").trainer.fit(resume=True)
     assert again == expected
     names = json.loads((data / "classes.json").read_text())
     (data / "classes.json").write_text(json.dumps({**names, "classes": names["classes"][::-1]}))
     with pytest.raises(TrainingError, match="is not as it was when the run began: classes differ; put it back"):
-        runs.resume(tmp_path / "run", Silent(), cpu=True)
+        resume_run(tmp_path / "run", Silent(), device="cpu")
     (data / "classes.json").write_text(json.dumps(names))
     (data / "train" / "images" / "0.png").unlink()
     with pytest.raises(TrainingError, match="numbers of training and validation images differ"):
-        runs.resume(tmp_path / "run", Silent(), cpu=True)
+        resume_run(tmp_path / "run", Silent(), device="cpu")
 
 
 def test_runs_may_end_within_an_epoch(tmp_path: Path) -> None:
@@ -208,7 +214,7 @@ def test_runs_may_end_within_an_epoch(tmp_path: Path) -> None:
     row = trainer.fit()
     assert (row["epoch"], trainer.progress.update, trainer.summary()["finished"]) == (2, 5, True)
     assert trainer.factor(5) == pytest.approx(SMALL.end_lr)
-    resumed = runs.resume(tmp_path / "run", Silent(), cpu=True)[0]
+    resumed = resume_run(tmp_path / "run", Silent(), device="cpu").trainer
     assert resumed.fit(resume=True) == row
     assert resumed.progress.update == 5
 
@@ -249,9 +255,10 @@ def test_mistakes_on_the_command_line_are_one_sentence(
 
 
 def test_matching_needs_a_package(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(__import__("sys").modules, "scipy.optimize", None)
-    with pytest.raises(MissingExtraError, match=r"pip install 'internimage\[detection,segmentation\]'"):
-        create_model("small_mask2former")(torch.rand(1, 3, 64, 64), torch.zeros(1, 64, 64, dtype=torch.int64))
+    monkeypatch.setitem(sys.modules, "scipy.optimize", None)
+    model: Any = create_model("small_mask2former")
+    with pytest.raises(MissingExtraError, match=r"pip install 'internimage\[train\]'"):
+        model.losses(torch.rand(1, 3, 64, 64), torch.zeros(1, 64, 64, dtype=torch.int64))
 
 
 @pytest.mark.parametrize("name", CONFIGS)
@@ -350,14 +357,15 @@ def test_evaluating_with_other_classes(tmp_path: Path, capsys: pytest.CaptureFix
 def test_the_command_line_knows_segmenters_by_model_or_data(tmp_path: Path) -> None:
     data = str(paint(tmp_path / "data", 2))
     by_data = parse(["train", "--data", data, "--epochs", "3"])
-    assert isinstance(by_data, TrainSegmenter)
-    assert by_data.training == replace(default_region_settings(2, "scratch", 320)[0], epochs=3)
+    assert isinstance(by_data, Train)
+    assert isinstance(by_data.augmentation, SegmentationAugmentation)
+    assert by_data.training == replace(default_settings(Amount(2, "scratch", 320, "upernet"))[0], epochs=3)
     by_model = parse(["train", "--data", "nowhere", "--model", "mask2former_internimage_atto", "--size", "64"])
     assert by_model.augmentation.crop == (64, 64)
     recipe = parse(["train", "--data", data, "--recipe", "upernet_internimage_t_512_160k_ade20k", "--flip", "0"])
-    assert recipe.training == TRAINING_RECIPES["upernet_internimage_t_512_160k_ade20k"].training
+    assert recipe.training == get_training_recipe("upernet_internimage_t_512_160k_ade20k").training
     assert recipe.augmentation == SegmentationAugmentation(flip=0)
-    assert isinstance(parse(["train", "--data", "nowhere"]), Train)
+    assert isinstance(parse(["train", "--data", "nowhere"]).augmentation, ClassificationAugmentation)
     smaller = parse(
         ["train", "--data", data, "--recipe", "upernet_internimage_t_512x1024_160k_cityscapes", "--size=256"]
     )
@@ -377,7 +385,7 @@ def test_published_schedules(shared: Path, name: str) -> None:
     """Every value as in the released configuration, updates as whole epochs of the data's published size."""
     sizes = {"ADE": 20_210, "COCOStuff": 118_287, "Pascal": 4_996, "NYU": 795, "Mapillary": 20_000, "Cityscapes": 2_975}
     for given in manifests(shared, name):
-        recipe = TRAINING_RECIPES[name]
+        recipe = get_training_recipe(name)
         training, options = recipe.training, given["optimizer"]["paramwise_cfg"]
         assert training.lr == given["optimizer"]["lr"]
         assert training.batch_size == given["dataset"]["samples_per_gpu"]

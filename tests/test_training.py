@@ -19,22 +19,24 @@ import pytest
 import torch
 from accelerate.state import AcceleratorState, GradientState
 from helpers.training import COLOURS, SMALL, Silent, paint, prepare
-from PIL import Image
 from torch import Tensor, nn
 
 import internimage as ii
 from internimage.checkpoints.layouts import from_ours
-from internimage.data.dataset import EpochSampler, SampleKey
+from internimage.data.dataset import EpochSampler, EvaluationSample, SampleKey
+from internimage.data.samples import Measured
 from internimage.errors import ConfigError, ImageReadError, InterruptedRunError, TrainingError
+from internimage.images.reader import ImageSource
 from internimage.metrics.accuracy import Accuracy
 from internimage.models.classifier import ImageClassifier
+from internimage.models.model import Model
 from internimage.settings.classification import ClassificationAugmentation
 from internimage.settings.training import TrainingConfig
 from internimage.tasks.classification.dataset import ClassificationDataset
-from internimage.training import run as runs
 from internimage.training import state as states
 from internimage.training.ema import MovingAverage
 from internimage.training.groups import parameter_groups, parameter_rules
+from internimage.training.run import resume_run
 from internimage.training.schedule import warmup_cosine
 from internimage.training.state import newest_checkpoint
 from internimage.training.trainer import Trainer
@@ -57,26 +59,31 @@ class ToyBatch:
         return self
 
 
-class ToyData(torch.utils.data.Dataset[tuple[Tensor, Tensor]]):
-    def __init__(self) -> None:
+class ToyData(torch.utils.data.Dataset[Any]):
+    """Five numbers and one that follows from them; ``measured`` as evaluation takes them."""
+
+    def __init__(self, measured: bool = False) -> None:
         generator = torch.Generator().manual_seed(0)
         self.x, self.y = torch.randn(16, 5, generator=generator), torch.randn(16, generator=generator)
+        self.measured = measured
 
     def __len__(self) -> int:
         return 16
 
-    def __getitem__(self, key: SampleKey) -> tuple[Tensor, Tensor]:
-        return self.x[key.index], self.y[key.index]
+    def __getitem__(self, key: SampleKey) -> Any:
+        x, y = self.x[key.index], self.y[key.index]
+        source = ImageSource("toy", b"")
+        return EvaluationSample(None, source, x, Measured(float(y))) if self.measured else (x, y)
 
 
-class ToyMetric:
+class ToyReport:
     """Counts what it sees; its value is the negative mean squared error."""
 
     def __init__(self) -> None:
         self.errors: list[float] = []
 
-    def update(self, results: Sequence[float], batch: ToyBatch) -> None:
-        self.errors += [(r - t) ** 2 for r, t in zip(results, batch.y.tolist(), strict=True)]
+    def add(self, result: float, sample: EvaluationSample) -> None:
+        self.errors.append((result - sample.measured.truth) ** 2)
 
     def state(self) -> list[float]:
         return self.errors
@@ -88,10 +95,20 @@ class ToyMetric:
         return {"quality": -sum(self.errors) / len(self.errors), "seen": float(len(self.errors))}
 
 
+class ToyPipeline:
+    def __init__(self, model: nn.Module) -> None:
+        self.model = model
+
+    def predict(self, prepared: Sequence[Tensor], sources: Any, known: Any) -> list[float]:
+        with torch.no_grad():
+            return self.model(torch.stack(list(prepared)))[:, 0].tolist()
+
+
 class ToyTask:
     """Regression, which the trainer knows nothing of; ``crash`` is called before every loss."""
 
     best = "quality"
+    headline = ("quality",)
     ragged = False
 
     def __init__(self, crash: Any = None) -> None:
@@ -101,30 +118,45 @@ class ToyTask:
     def collate(self, samples: Sequence[tuple[Tensor, Tensor]]) -> ToyBatch:
         return ToyBatch(torch.stack([x for x, _ in samples]), torch.stack([y for _, y in samples]))
 
-    def losses(self, model: nn.Module, batch: ToyBatch) -> dict[str, Tensor]:
+    def losses(self, losses: Any, batch: ToyBatch) -> dict[str, Tensor]:
         self.calls += 1
         if self.crash:
             self.crash(self.calls)
-        noise = torch.rand(())  # the run's random numbers matter to the result
-        return {
-            "mse": (model(batch.x)[:, 0] - batch.y).square().mean(),
-            "noise": noise * model(batch.x).square().mean(),
-        }
+        return losses(batch.x, batch.y, torch.rand(()))  # the run's random numbers matter to the result
 
-    def predict(self, model: nn.Module, batch: ToyBatch) -> list[float]:
-        with torch.no_grad():
-            return model(batch.x)[:, 0].tolist()
+    def pipeline(self, model: nn.Module, *, in_step: bool = False) -> Any:
+        return ToyPipeline(model)
 
-    def metric(self) -> ToyMetric:
-        return ToyMetric()
-
-    def draw(self, result: float) -> Image.Image:
-        raise NotImplementedError
+    def report(self, pipeline: Any) -> Any:
+        return ToyReport()
 
 
-def toy_model() -> nn.Module:
+class ToyModel(Model):
+    """No backbone, so nothing of what the contract says of one."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layers = nn.Sequential(nn.Linear(5, 8), nn.Tanh(), nn.Linear(8, 1))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.layers(x)
+
+    def losses(self, x: Tensor, y: Tensor, noise: Tensor) -> dict[str, Tensor]:  # type: ignore[override]
+        return {"mse": (self(x)[:, 0] - y).square().mean(), "noise": noise * self(x).square().mean()}
+
+    def backbones(self) -> dict[str, Any]:
+        return {}
+
+    def layer_prefixes(self) -> list[tuple[str, ...]]:
+        return []
+
+    def set_drop_path_rate(self, rate: float) -> None: ...
+    def set_gradient_checkpointing(self, enabled: bool = True) -> None: ...
+
+
+def toy_model() -> ToyModel:
     torch.manual_seed(1)
-    return nn.Sequential(nn.Linear(5, 8), nn.Tanh(), nn.Linear(8, 1))
+    return ToyModel()
 
 
 @pytest.fixture
@@ -138,8 +170,8 @@ def toy(tmp_path: Path) -> Any:
     def build(name: str, config: TrainingConfig = TOY, crash: Any = None) -> Trainer:
         AcceleratorState._reset_state(True)
         GradientState._reset_state()
-        data, folder = ToyData(), tmp_path / name
-        return Trainer(ToyTask(crash), toy_model(), data, data, config, folder, Silent(), cpu=True, save=save)
+        data, val, folder = ToyData(), ToyData(measured=True), tmp_path / name
+        return Trainer(ToyTask(crash), toy_model(), data, val, config, folder, Silent(), device="cpu", save=save)  # type: ignore[arg-type]
 
     return build
 
@@ -182,7 +214,7 @@ def test_training_equals_a_plain_loop(toy: Any, accumulate: int) -> None:
                 size = 4 // accumulate
                 torch.manual_seed(mix_seed(0, epoch, 1 + start // size + part))
                 batch = task.collate(samples[start + part * size : start + (part + 1) * size])
-                (sum(task.losses(model, batch).values()) / accumulate).backward()  # type: ignore[union-attr]
+                (sum(task.losses(model.losses, batch).values()) / accumulate).backward()  # type: ignore[union-attr]
             nn.utils.clip_grad_norm_(model.parameters(), 0.5)
             optimizer.step()
             step += 1
@@ -473,7 +505,7 @@ def test_a_folder_that_is_no_run(tmp_path: Path, content: str | None, fragment: 
     if content is not None:
         (tmp_path / "run.json").write_text(content)
     with pytest.raises(TrainingError, match=fragment):
-        runs.resume(tmp_path, Silent())
+        resume_run(tmp_path, Silent(), device="cpu")
 
 
 @pytest.mark.full

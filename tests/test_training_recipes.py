@@ -10,17 +10,17 @@ import torch
 from helpers.classifiers import IMAGES, equal, state_of
 from helpers.goldens import GOLDENS
 from helpers.training import Silent, paint
-from internimage.training.recipes import TRAINING_RECIPES, TrainingRecipe
 
 from internimage import create_model, get_recipe
 from internimage.backbones.parts import DropPath
 from internimage.checkpoints.hub import HubFile
 from internimage.cli.main import parse
-from internimage.cli.train import _learning_rate
 from internimage.errors import ConfigError
 from internimage.labels import imagenet1k_wnids, imagenet22k_to_1k
-from internimage.settings.training import TrainingConfig
-from internimage.training import run
+from internimage.recipes import TrainingRecipe, get_training_recipe, list_models
+from internimage.settings.training import RunConfig, TrainingConfig
+from internimage.tasks.classification.prepare import initial_classifier
+from internimage.training.run import learning_rate, start_run
 from internimage.training.schedule import warmup_cosine
 
 pytestmark = pytest.mark.usefixtures("one_thread", "small_recipes")
@@ -32,13 +32,15 @@ RANDOM_MAGNITUDE = {"rand-m9-mstd0.5-inc1": 27}  # 9 of 10 is 27 of 30
 
 def test_every_released_configuration_is_there() -> None:
     """Detectors' are compared in test_detection_runs.py, segmenters' in test_segmentation_runs.py."""
-    classifiers = {name for name in TRAINING_RECIPES if get_recipe(name).task == "classification"}
+    classifiers = {
+        name for name in list_models() if get_recipe(name).training and get_recipe(name).task == "classification"
+    }
     assert classifiers == {Path(name).stem for name in PUBLISHED} | set(FLASH)
 
 
 @pytest.mark.parametrize("file", PUBLISHED)
 def test_values_are_those_published(file: str) -> None:
-    values_agree(TRAINING_RECIPES[Path(file).stem], PUBLISHED[file])
+    values_agree(get_training_recipe(Path(file).stem), PUBLISHED[file])
 
 
 @pytest.mark.full
@@ -54,7 +56,7 @@ def test_values_of_flash_internimage_are_those_published(name: str, shared: Path
         "MODEL.DROP_PATH_RATE": manifest["config"]["drop_path_rate"],
         "MODEL.LABEL_SMOOTHING": given["label_smoothing"],
     }
-    values_agree(TRAINING_RECIPES[name], values)
+    values_agree(get_training_recipe(name), values)
 
 
 def values_agree(recipe: TrainingRecipe, given: dict[str, Any]) -> None:
@@ -93,7 +95,7 @@ def test_configurations_are_copies(shared: Path) -> None:
 def test_a_recipe_on_the_command_line() -> None:
     """Its values are the defaults, wherever it stands; options change single ones."""
     name = "internimage_l_22kto1k_384"
-    recipe = TRAINING_RECIPES[name]
+    recipe = get_training_recipe(name)
     for arguments in (["--recipe", name, "--epochs", "3"], ["--epochs", "3", f"--recipe={name}"]):
         train = parse(["train", "--data", "x", *arguments])
         assert (train.model, train.init, train.augmentation) == (name, recipe.init, recipe.augmentation)
@@ -106,7 +108,7 @@ def test_learning_rate_follows_the_images_of_an_update() -> None:
     config = TrainingConfig(lr=5e-4, lr_batch_size=512, batch_size=8, accumulate=4)
     assert config.peak_lr(2) == pytest.approx(6.25e-5)
     assert (
-        _learning_rate(config, 2)
+        learning_rate(config, 2)
         == "learning rate 6.25e-05 = 0.0005 x 64 / 512; 64 images an update (8 x 4 x 2 processes)"
     )
     assert TrainingConfig(lr=0.1, batch_size=3).peak_lr(7) == 0.1
@@ -114,7 +116,7 @@ def test_learning_rate_follows_the_images_of_an_update() -> None:
 
 def test_schedule_of_the_tiny_model() -> None:
     """1,281,167 images, 1,024 an update: 1251 updates an epoch; learning rates worked out by hand."""
-    config = TRAINING_RECIPES["internimage_t_1k_224"].training
+    config = get_training_recipe("internimage_t_1k_224").training
     peak, updates = config.peak_lr(8), 1251
     assert peak == pytest.approx(1e-3)
     warmup, steps = int(config.warmup_epochs * updates), config.epochs * updates
@@ -130,15 +132,19 @@ def test_starting_from_the_weights_of_another_name(tmp_path: Path, monkeypatch: 
     torch.save(state_of("small_22k"), tmp_path / "weights.pth")
     monkeypatch.setattr("internimage.checkpoints.hub.download", lambda weights: tmp_path / "weights.pth")
     whole = create_model("small_22k", pretrained=True)
-    assert isinstance(run.get_recipe("small_22k").weights, HubFile)
-    same = run._from_other("small", "small_22k", imagenet1k_wnids())
+    assert isinstance(get_recipe("small_22k").weights, HubFile)
+
+    def start(init: str, classes: tuple[str, ...]) -> Any:
+        return initial_classifier(RunConfig("", "small", init), get_recipe("small"), classes)
+
+    same = start("small_22k", imagenet1k_wnids())
     torch.testing.assert_close(same(IMAGES), whole(IMAGES)[:, list(imagenet22k_to_1k())], rtol=0, atol=1e-6)
     with pytest.warns(UserWarning, match="classifier"):
-        anew = run._from_other("small", "small_22k", ("cat", "dog"))
+        anew = start("small_22k", ("cat", "dog"))
     assert anew(IMAGES).shape == (1, 2)
     assert equal(anew.backbone.state_dict(), whole.backbone.state_dict())
     with pytest.raises(ConfigError, match="small_h has another architecture than small"):
-        run._from_other("small", "small_h", ("cat", "dog"))
+        start("small_h", ("cat", "dog"))
 
 
 @pytest.mark.parametrize("size", [64, pytest.param(224, marks=pytest.mark.full)])
@@ -151,12 +157,17 @@ def test_an_epoch_of_the_published_tiny_recipe(tmp_path: Path, size: int) -> Non
     names = dict.fromkeys(imagenet1k_wnids()[:12], (90, 120, 60))
     for part, count in (("train", 2), ("val", 1)):
         paint(tmp_path / "imagenet" / part, names, count)
-    recipe = TRAINING_RECIPES["internimage_t_1k_224"]
+    recipe = get_training_recipe("internimage_t_1k_224")
     training = replace(recipe.training, batch_size=4, workers=0, track="none")
-    config = run.RunConfig(
-        str(tmp_path / "imagenet"), recipe.model, recipe.init, size, augmentation=recipe.augmentation, training=training
+    config = RunConfig(
+        str(tmp_path / "imagenet"),
+        "internimage_t_1k_224",
+        recipe.init,
+        size,
+        augmentation=recipe.augmentation,
+        training=training,
     )
-    trainer, _ = run.start(config, tmp_path / "run", Silent(), cpu=True)
+    trainer = start_run(config, tmp_path / "run", Silent(), device="cpu").trainer
     assert [module.rate for module in trainer.model.modules() if isinstance(module, DropPath)] == pytest.approx(
         [0.1 * block / 29 for block in range(30)]
     )
@@ -176,7 +187,8 @@ def test_an_epoch_of_the_published_tiny_recipe(tmp_path: Path, size: int) -> Non
 
     expected = trainer.model.state_dict()["classifier.weight"].double()
     trainer.distribution.step = watched  # type: ignore[method-assign]
-    trainer._train_epoch()
+    trainer.epochs = 1  # of the published 300, whose schedule it keeps
+    trainer.fit()
     peak = 5e-4 * 4 / 512
     assert [rate for (rate,) in rates] == pytest.approx([peak * (1e-3 + 0.999 * k / 120) for k in range(6)], rel=1e-12)
     for weight in steps:
@@ -184,6 +196,5 @@ def test_an_epoch_of_the_published_tiny_recipe(tmp_path: Path, size: int) -> Non
     assert trainer.average is not None
     moved = (trainer.average.tensors["classifier.weight"].double() - expected).abs().max()
     assert moved < 1e-8 < (steps[-1].double() - expected).abs().max()
-    trainer._finish_epoch()
     assert trainer.progress.history[0]["images"] == 12
     assert trainer.progress.history[0]["lr"] == pytest.approx(peak * (1e-3 + 0.999 * 6 / 120))

@@ -13,11 +13,11 @@ from helpers.goldens import law_of_weights
 from internimage.backbones.composite import CompositeConfig
 from internimage.backbones.config import InternImageConfig
 from internimage.checkpoints.layouts import to_ours
-from internimage.factory import ARCHITECTURES
 from internimage.models.cascade_rcnn import CascadeRCNN, CascadeRCNNConfig
 from internimage.models.dino import DINOConfig
 from internimage.models.mask_rcnn import MaskRCNN, MaskRCNNConfig
 from internimage.recipes import get_recipe
+from internimage.registry import ARCHITECTURES, resolve
 from internimage.structures.detection import DetectionTarget, RawDetections
 
 CONFIGURATIONS = "spec/checkpoints/detection"
@@ -41,7 +41,7 @@ def same(one: RawDetections, other: RawDetections) -> None:
 def build(name: str, device: str = "cpu") -> MaskRCNN | CascadeRCNN:
     recipe = get_recipe(name)
     with torch.device(device):
-        return ARCHITECTURES[recipe.architecture].model(recipe.config).eval()
+        return resolve(ARCHITECTURES[recipe.architecture].model)(recipe.config).eval()
 
 
 def read(path: Path) -> dict[str, Any]:

@@ -13,10 +13,14 @@ import torch
 from accelerate.state import AcceleratorState, GradientState
 from torch import Tensor, nn
 
+from helpers.training import Silent
 from internimage.backbones.config import InternImageConfig
 from internimage.backbones.internimage import InternImage
-from internimage.data.dataset import SampleKey
+from internimage.data.dataset import EvaluationSample, SampleKey
+from internimage.data.samples import Measured
 from internimage.errors import InternImageError
+from internimage.images import ImageSource
+from internimage.models.model import Model
 from internimage.settings.training import TrainingConfig
 from internimage.training.distributed import leave_processes
 from internimage.training.state import newest_checkpoint
@@ -28,7 +32,7 @@ CONFIG = TrainingConfig(
 TRAIN, VAL = 22, 5
 
 
-class Model(nn.Module):
+class Toy(Model):
     """A backbone with a head: two batches of different statistics are enough to see whether gradients are averaged."""
 
     def __init__(self, norm: str = "layer") -> None:
@@ -40,40 +44,46 @@ class Model(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         return self.head(self.norm(self.backbone(x)[-1].mean((2, 3))))
 
+    def losses(self, x: Tensor, y: Tensor) -> dict[str, Tensor]:  # type: ignore[override]
+        return {"mse": (self(x)[:, 0] - y).square().mean()}
+
 
 @dataclass(frozen=True)
 class Batch:
     x: Tensor
     y: Tensor
-    index: list[int]
     unreadable: tuple[str, ...] = ()
 
     def to(self, device: torch.device) -> "Batch":
         return self
 
 
-class Data(torch.utils.data.Dataset[tuple[Tensor, Tensor, int]]):
-    def __init__(self, length: int) -> None:
+class Data(torch.utils.data.Dataset[Any]):
+    """Noise and its mean; ``measured`` as evaluation takes them."""
+
+    def __init__(self, length: int, measured: bool = False) -> None:
         generator = torch.Generator().manual_seed(length)
         self.x = torch.randn(length, 3, 32, 32, generator=generator)
         self.y = self.x[:, 0].mean((1, 2)) * 8
+        self.measured = measured
 
     def __len__(self) -> int:
         return len(self.x)
 
-    def __getitem__(self, key: SampleKey) -> tuple[Tensor, Tensor, int]:
-        return self.x[key.index], self.y[key.index], key.index
+    def __getitem__(self, key: SampleKey) -> Any:
+        x, y = self.x[key.index], self.y[key.index]
+        source = ImageSource(str(key.index), b"")
+        return EvaluationSample(key.index, source, x, Measured(float(y))) if self.measured else (x, y)
 
 
-class Metric:
+class Report:
     """The error of each image that was counted, by its number."""
 
     def __init__(self) -> None:
         self.errors: list[tuple[int, float]] = []
 
-    def update(self, results: Sequence[float], batch: Batch) -> None:
-        triples = zip(batch.index, results, batch.y.tolist(), strict=True)
-        self.errors += [(index, abs(result - truth)) for index, result, truth in triples]
+    def add(self, result: float, sample: EvaluationSample) -> None:
+        self.errors.append((sample.entry, abs(result - sample.measured.truth)))
 
     def state(self) -> list[tuple[int, float]]:
         return self.errors
@@ -86,37 +96,38 @@ class Metric:
         return {"quality": -sum(error for _, error in self.errors)}
 
 
+class Pipeline:
+    def __init__(self, model: nn.Module) -> None:
+        self.model = model
+
+    def predict(self, prepared: Sequence[Tensor], sources: Any, known: Any) -> list[float]:
+        with torch.inference_mode():
+            return self.model(torch.stack(list(prepared)))[:, 0].tolist()
+
+
 class Task:
     best = "quality"
+    headline = ("quality",)
     ragged = False
 
     def __init__(self, stop_after: int = 0) -> None:
         self.calls, self.stop_after = 0, stop_after
 
-    def collate(self, samples: Sequence[tuple[Tensor, Tensor, int]]) -> Batch:
-        x, y, index = zip(*samples, strict=True)
-        return Batch(torch.stack(x), torch.stack(y), list(index))
+    def collate(self, samples: Sequence[tuple[Tensor, Tensor]]) -> Batch:
+        x, y = zip(*samples, strict=True)
+        return Batch(torch.stack(x), torch.stack(y))
 
-    def losses(self, model: nn.Module, batch: Batch) -> dict[str, Tensor]:
+    def losses(self, losses: Any, batch: Batch) -> dict[str, Tensor]:
         self.calls += 1
         if self.calls == self.stop_after:
             raise KeyError("power cut")
-        return {"mse": (model(batch.x)[:, 0] - batch.y).square().mean()}
+        return losses(batch.x, batch.y)
 
-    def predict(self, model: nn.Module, batch: Batch) -> list[float]:
-        with torch.inference_mode():
-            return model(batch.x)[:, 0].tolist()
+    def pipeline(self, model: nn.Module, *, in_step: bool = False) -> Any:
+        return Pipeline(model)
 
-    def metric(self) -> Metric:
-        return Metric()
-
-    def draw(self, result: float) -> Any:
-        raise NotImplementedError
-
-
-class Silent:
-    def batch(self, *args: Any) -> None: ...
-    def epoch(self, *args: Any) -> None: ...
+    def report(self, pipeline: Any) -> Any:
+        return Report()
 
 
 def save(model: nn.Module, folder: Path, weights: Mapping[str, Tensor]) -> None:
@@ -128,7 +139,8 @@ def trainer(config: TrainingConfig, folder: Path, task: Task | None = None, norm
     AcceleratorState._reset_state(False)
     GradientState._reset_state()
     torch.manual_seed(0)
-    return Trainer(task or Task(), Model(norm), Data(TRAIN), Data(VAL), config, folder, Silent(), cpu=True, save=save)
+    data, val = Data(TRAIN), Data(VAL, measured=True)
+    return Trainer(task or Task(), Toy(norm), data, val, config, folder, Silent(), device="cpu", save=save)
 
 
 def report(run: Trainer) -> dict[str, Any]:

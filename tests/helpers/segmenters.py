@@ -8,13 +8,13 @@ from internimage.backbones.config import InternImageConfig
 from internimage.models.mask2former import Mask2FormerConfig
 from internimage.models.segformer import SegFormerConfig
 from internimage.models.upernet import UperNetConfig
-from internimage.recipes import get_recipe, list_models
+from internimage.recipes.segmentation import RECIPES
 from internimage.settings.views import Window
 
 CONFIGURATIONS = "spec/checkpoints/segmentation"
 
 
-SEGMENTERS = [name for name in list_models() if get_recipe(name).task == "segmentation" and get_recipe(name).labels]
+SEGMENTERS = [recipe.name for recipe in RECIPES if recipe.labels]
 
 
 def manifests(shared: Path, name: str) -> list[dict[str, Any]]:

@@ -43,5 +43,6 @@ COLOURS = {"blue": (30, 40, 200), "red": (200, 30, 40)}
 def prepare(data: Path, folder: Path, **changes: Any) -> Trainer:
     AcceleratorState._reset_state(True)
     GradientState._reset_state()
-    settings = {"data": str(data), "model": "internimage_atto", "size": 32, "training": SMALL, **changes}
+    model = changes.get("init", "") if Path(changes.get("init", "")).is_dir() else "internimage_atto"
+    settings = {"data": str(data), "model": model, "size": 32, "training": SMALL, **changes}
     return start_run(RunConfig(**settings), folder, Silent(), device="cpu").trainer

@@ -6,7 +6,6 @@ import shlex
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass, field, fields, make_dataclass, replace
-from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -103,7 +102,7 @@ class Train:
         """What suits the model and the data."""
         from internimage.training.usual import choose, usual_settings
 
-        return usual_settings(choose(self.data, self.model, self.recipe), self.data, self.init, self.size)[0]
+        return usual_settings(choose(self.data, self.model, self.recipe, self.init), self.data, self.init, self.size)[0]
 
     def _tell_what_is_there(self, started: Started) -> None:
         trainer, folder = started.trainer, started.folder
@@ -124,7 +123,6 @@ class Train:
         print(f"use it: internimage predict IMAGE --model {model}")
 
 
-@cache
 def train_options(spec: TaskSpec) -> type[Train]:
     """The options of one task: those of all, and its augmentation."""
     own = ("augmentation", spec.augmentation, field(default_factory=spec.augmentation))
@@ -141,7 +139,7 @@ def train_command(value_of: Callable[[str], str | None]) -> Train:
     if value_of("--epochs") is not None and value_of("--updates") is not None:
         raise ConfigError("--epochs and --updates both say when a run ends; pass one")
     root = None if data is None else Path(data).expanduser()
-    choice = choose(root, model, recipe)
+    choice = choose(root, model, recipe, value_of("--init"))
     init = value_of("--init") or choice.init
     training, augmentation = usual_settings(choice, root, init, _pixels(value_of("--size")))
     if value_of("--epochs") is not None:

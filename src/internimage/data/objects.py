@@ -8,15 +8,12 @@ from dataclasses import dataclass
 from functools import cached_property
 from math import ceil
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from internimage.data.samples import Measured
 from internimage.errors import ImageReadError, MissingExtraError
-
-if TYPE_CHECKING:
-    pass
 
 _OUTLINES = 0.1  # share of true masks that may be rectangles: a screen, a page
 
@@ -140,7 +137,7 @@ def bitmap(annotation: ObjectAnnotation, size: tuple[int, int]) -> np.ndarray[An
         return pixels
     if isinstance(annotation.segmentation, dict):
         counts = annotation.segmentation["counts"]
-        runs = np.array(_decompress(counts) if isinstance(counts, str) else counts, np.int64)
+        runs = np.array(decompress(counts) if isinstance(counts, str) else counts, np.int64)
         return np.repeat(np.arange(len(runs)) % 2 == 1, runs).reshape(size[::-1]).T  # column by column, zeros first
     mask = _mask_functions()
     filled: np.ndarray[Any, Any] = mask.decode(_runs(annotation.segmentation, size))
@@ -174,7 +171,7 @@ def _runs(segmentation: Any, size: tuple[int, int]) -> Any:
     return {"size": segmentation["size"], "counts": segmentation["counts"].encode()}
 
 
-def _decompress(text: str) -> list[int] | None:
+def decompress(text: str) -> list[int] | None:
     """Run lengths from COCO's text: five bits a letter, numbers from the fourth on relative to the last but one.
 
     None if it is broken.

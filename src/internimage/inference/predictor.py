@@ -106,6 +106,7 @@ class Predictor:
         self.model = built
         self.spec = _task_of(built)
         self.pipeline: Pipeline = self.spec.pipeline(built, options)
+        self.preprocessing = built.description.preprocessing
         self.labels: tuple[str, ...] | None = built.description.labels
         self.batch_size = batch_size
 

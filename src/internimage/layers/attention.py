@@ -49,7 +49,7 @@ def padded_sine_position_embedding(rows: Tensor, columns: Tensor, channels: int,
 
 
 def sine_embedding(share: Tensor, channels: int, base: float = _BASE) -> Tensor:
-    """Sines and cosines in turn, of ever longer sine_embedding, the shortest of length 1: (...) to (..., channels)."""
+    """Sines and cosines in turn, of ever longer waves, the shortest of length 1: (...) to (..., channels)."""
     frequency = base ** (2 * (torch.arange(channels, device=share.device) // 2) / channels)
     angle = (share * (2 * math.pi))[..., None] / frequency
     return torch.stack([angle[..., 0::2].sin(), angle[..., 1::2].cos()], dim=-1).flatten(-2)

@@ -12,7 +12,7 @@ from internimage.layers.convolution import ConvNorm
 
 
 def resize(maps: Tensor, size: Sequence[int]) -> Tensor:
-    """Maps (N, C, H, W) at another (height, width): bilinear, cxcywh_to_xyxy not aligned."""
+    """Maps (N, C, H, W) at another (height, width): bilinear, corners not aligned."""
     return maps if tuple(maps.shape[2:]) == tuple(size) else F.interpolate(maps, tuple(size), mode="bilinear")
 
 

@@ -326,21 +326,22 @@ class DINO(Model):
         The branches of a composite backbone have losses of their own, which count half for all but the last one.
         """
         if not isinstance(self.backbone, CompositeBackbone):
-            return self._losses(self.backbone(images), sizes, images.shape[2:], targets)
+            return self.losses_on(self.backbone(images), sizes, images.shape[2:], targets)
         *assistants, last = self.backbone.forward_branches(images)
-        results = self._losses(last, sizes, images.shape[2:], targets)
+        results = self.losses_on(last, sizes, images.shape[2:], targets)
         for number, maps in enumerate(assistants):
-            for name, loss in self._losses(maps, sizes, images.shape[2:], targets).items():
+            for name, loss in self.losses_on(maps, sizes, images.shape[2:], targets).items():
                 results[f"branch{number}_{name}"] = _ASSISTANT_WEIGHT * loss
         return results
 
-    def _losses(
+    def losses_on(
         self,
         maps: Sequence[Tensor],
         sizes: Sequence[tuple[int, int]],
         extent: Sequence[int],
         targets: Sequence[DetectionTarget],
     ) -> dict[str, Tensor]:
+        """:meth:`losses`, from the maps of a backbone; ``sizes`` are those of the images in a batch of ``extent``."""
         pixels = self.encode(maps, sizes, extent)
         proposals = self.propose(pixels)
         count, classes = proposals.boxes.shape[1], self.config.num_classes

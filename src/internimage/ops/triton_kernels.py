@@ -152,7 +152,7 @@ def forward(
 
 @triton.autotune(configs=_CONFIGS, key=_KEY, reset_to_zero=["grad_value"])
 @triton.jit(do_not_specialize=_VARYING)
-def backward(
+def backward(  # noqa: PLR0915  Triton inlines no call with this many tensors
     grad_output, value, place, weight, grad_value, grad_place, grad_weight,
     shapes, pairs, pixels, queries, out_width, stride_y, stride_x, start_y, start_x, scale, place_row, weight_row,
     ATTENTION: tl.constexpr, LEVELS: tl.constexpr, POINTS: tl.constexpr, SOFTMAX: tl.constexpr, KERNEL: tl.constexpr,

@@ -43,18 +43,20 @@ def _convert(kind: Any, data: Any, where: str) -> Any:
     elif origin is list and isinstance(data, list):
         return [_convert(arguments[0], value, where) for value in data]
     elif dataclasses.is_dataclass(kind) and isinstance(data, dict):
-        hints = typing.get_type_hints(kind)
-        unknown = sorted(set(data) - set(hints))
-        if unknown:
-            raise ConfigError(f"{where} has an unknown field {unknown[0]!r}; known: {', '.join(hints)}")
-        try:
-            return typing.cast(Any, kind)(
-                **{name: _convert(hints[name], value, f"{where}.{name}") for name, value in data.items()}
-            )
-        except TypeError as error:
-            raise ConfigError(f"{where}: {error}") from error
+        return _convert_fields(kind, data, where)
     elif kind is float and isinstance(data, int | float) and not isinstance(data, bool):
         return float(data)
     elif isinstance(kind, type) and isinstance(data, kind) and not (kind is int and isinstance(data, bool)):
         return data
     raise ConfigError(f"{where} is {data!r}; expected {kind}")
+
+
+def _convert_fields(kind: Any, data: dict[str, Any], where: str) -> Any:
+    hints = typing.get_type_hints(kind)
+    unknown = sorted(set(data) - set(hints))
+    if unknown:
+        raise ConfigError(f"{where} has an unknown field {unknown[0]!r}; known: {', '.join(hints)}")
+    try:
+        return kind(**{name: _convert(hints[name], value, f"{where}.{name}") for name, value in data.items()})
+    except TypeError as error:
+        raise ConfigError(f"{where}: {error}") from error

@@ -32,7 +32,7 @@ def initial_model(config: RunConfig, recipe: Recipe, classes: tuple[str, ...]) -
         model = _from_folder(folder, recipe, classes)
     else:
         model = _from_release(config.init, recipe, len(classes))
-    check_architecture(model, recipe, config.init)
+    check_architecture(model.config, recipe, config.init)
     preprocessing = recipe.preprocessing
     if folder is not None and model.description.preprocessing is not None:
         preprocessing = model.description.preprocessing
@@ -42,9 +42,9 @@ def initial_model(config: RunConfig, recipe: Recipe, classes: tuple[str, ...]) -
     return model
 
 
-def check_architecture(model: Any, recipe: Recipe, init: str) -> None:
-    """Raise :class:`ConfigError` if weights of ``init`` gave another network than the recipe's."""
-    own, expected = model.config, recipe.config
+def check_architecture(own: Any, recipe: Recipe, init: str) -> None:
+    """Raise :class:`ConfigError` if ``own``, the configuration of ``init``, is of another network than the recipe's."""
+    expected = recipe.config
     same = own.backbone.shares_weights_with(expected.backbone)
     if not same or getattr(own, "composite", None) != getattr(expected, "composite", None):
         raise ConfigError(f"{init} has another architecture than {recipe.name}; name its own with --model")
@@ -70,7 +70,7 @@ def _from_folder(folder: Path, recipe: Recipe, classes: tuple[str, ...]) -> Any:
     model: Any = load_model(folder)
     if architecture_of(type(model)) != recipe.architecture:
         return _on_backbone(recipe, getattr(model, "backbone", model), len(classes))
-    check_architecture(model, recipe, str(folder))
+    check_architecture(model.config, recipe, str(folder))
     if model.description.labels != classes:
         model.reset_classifier(len(classes))
         warnings.warn(f"{folder} has other classes: the classifier starts anew", stacklevel=2)
@@ -87,6 +87,7 @@ def _from_release(init: str, recipe: Recipe, num_classes: int) -> Any:
     if name in list_models() and get_recipe(name).architecture != recipe.architecture:
         return _on_backbone(recipe, create_model(name, features_only=True, **given), num_classes)
     if "pretrained" in given:
+        check_architecture(get_recipe(name).config, recipe, name)  # before anything is fetched
         return create_model(name, num_classes=num_classes, **given)
     try:
         return _create(recipe, checkpoint=file, num_classes=num_classes)

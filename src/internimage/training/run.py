@@ -134,7 +134,7 @@ def train(
         DataError, CheckpointError, ConfigError: the data, the weights or the settings do not work.
     """
     root = Path(data).expanduser().resolve()
-    choice = choose(root, model, recipe)
+    choice = choose(root, model, recipe, None if init is None else str(init))
     start = str(init) if init is not None else choice.init
     usual, varied = usual_settings(choice, root, start, size)
     changes = {"epochs": epochs, "batch_size": batch_size, "lr": lr}

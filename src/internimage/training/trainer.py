@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
 from internimage.contracts import Task
-from internimage.data.dataset import EpochSampler, EvaluationDataset, EvaluationSample, SampleKey, batches, mix_seed
+from internimage.data.dataset import EpochSampler, EvaluationSample, SampleKey, batches, mix_seed
 from internimage.errors import InternImageError, InterruptedRunError, TrainingError
 from internimage.factory import save_model
 from internimage.inference.evaluation import measure, predict_samples
@@ -95,7 +95,7 @@ class Trainer:
         task: Task,
         model: Model,
         train_data: Dataset[Any],
-        val_data: EvaluationDataset,
+        val_data: Dataset[EvaluationSample],
         config: TrainingConfig,
         folder: Path,
         reporter: Reporter,
@@ -117,11 +117,11 @@ class Trainer:
         share = length // world if whole else -(-length // world)
         self.sampler = EpochSampler(length, config.seed, shuffle=True, rank=rank, world=world, share=share)
         val_sampler = EpochSampler(val_length, config.seed, shuffle=False, rank=rank, world=world)
-        self.loader = self._loader(train_data, self.sampler, config.batch_size, drop_last=whole)
+        self.loader = self._loader(train_data, self.sampler, config.batch_size, task.collate, drop_last=whole)
         # processes that share a sharded model have to make as many forward passes
         alone = task.ragged and config.strategy not in ("ddp", "deepspeed-zero1")
         self.in_step = alone and world > 1
-        self.val_loader = self._loader(val_data, val_sampler, 1 if alone else config.batch_size, drop_last=False)
+        self.val_loader = self._loader(val_data, val_sampler, 1 if alone else config.batch_size, list, drop_last=False)
         self.batches = len(self.loader)
         model.set_drop_path_rate(config.drop_path)
         model.set_gradient_checkpointing(config.gradient_checkpointing)
@@ -218,7 +218,13 @@ class Trainer:
         return torch.optim.AdamW(parameter_groups(model, rules, self.lr))  # type: ignore[arg-type]
 
     def _loader(
-        self, data: Dataset[Any], sampler: EpochSampler, batch_size: int, *, drop_last: bool
+        self,
+        data: Dataset[Any],
+        sampler: EpochSampler,
+        batch_size: int,
+        collate: Callable[[list[Any]], Any],
+        *,
+        drop_last: bool,
     ) -> DataLoader[Any]:
         return DataLoader(
             data,
@@ -226,7 +232,7 @@ class Trainer:
             sampler=sampler,
             drop_last=drop_last,
             num_workers=self.config.workers,
-            collate_fn=list if isinstance(data, EvaluationDataset) else self.task.collate,
+            collate_fn=collate,
             persistent_workers=self.config.workers > 0,
             pin_memory=self.accelerator.device.type == "cuda",
             worker_init_fn=_leave_interrupts_to_the_main_process,

@@ -49,13 +49,16 @@ class Choice:
         }
 
 
-def choose(data: Path | None, model: str | os.PathLike[str] | Any | None, recipe: str | None) -> Choice:
-    """The model that is named, by itself or by a published training, or the usual one for the task of the data.
+def choose(
+    data: Path | None, model: str | os.PathLike[str] | Any | None, recipe: str | None, init: str | None = None
+) -> Choice:
+    """The model that is named, by itself, by a published training or by the weights, or the usual one for the data.
 
     Args:
         data: where images lie; None if nobody said.
         model: a name, a model folder, a configuration, or None.
         recipe: name of a published training, or None.
+        init: weights to start from; a model folder of the data's task is the model too, where no other is named.
 
     Raises:
         UnknownModelError: no model, or no published training, is called so.
@@ -65,6 +68,8 @@ def choose(data: Path | None, model: str | os.PathLike[str] | Any | None, recipe
         return Choice(task_spec(found.task), found, published)
     if model is None:
         spec = task_spec(next(iter(TASKS))) if data is None else recognise(data)
+        if init is not None and _task_of_folder(init) == spec.name:
+            return Choice(spec, recipe_of(init))
         return Choice(spec, get_recipe(spec.default_model))
     found = recipe_of(model) if isinstance(model, str | os.PathLike) else own_recipe(model)
     return Choice(task_spec(found.task), found)
@@ -87,10 +92,15 @@ def usual_settings(choice: Choice, data: Path | None, init: str, size: int | Non
     if data is None:
         return TrainingConfig(), choice.spec.augmentation()
     preprocessing = choice.recipe.preprocessing
-    if (Path(init) / DESCRIPTION_FILE).is_file():
-        own = read_description(init)
-        entry = ARCHITECTURES.get(own.architecture)
-        if own.preprocessing is not None and entry is not None and entry.task == choice.spec.name:
-            preprocessing = own.preprocessing
+    if _task_of_folder(init) == choice.spec.name:
+        preprocessing = read_description(init).preprocessing or preprocessing
     images = choice.spec.estimate(data)
     return choice.spec.defaults(Amount(images, init, size or preprocessing.side, choice.recipe.architecture))
+
+
+def _task_of_folder(init: str) -> str | None:
+    """The task of the model folder that weights may be; None if they are no whole model in a folder."""
+    if not (Path(init) / DESCRIPTION_FILE).is_file():
+        return None
+    entry = ARCHITECTURES.get(read_description(init).architecture)
+    return entry.task if entry is not None else None

@@ -16,7 +16,7 @@ from itertools import islice
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Any
 
-from internimage.data.objects import ObjectAnnotation, ObjectImage, ObjectImages, _decompress
+from internimage.data.objects import ObjectAnnotation, ObjectImage, ObjectImages, decompress
 from internimage.data.splits import Splits, divide
 from internimage.errors import DataError
 
@@ -101,7 +101,7 @@ def read_coco(annotations: Path, images: Path) -> ObjectImages:
 
     Classes come in the order of the categories' ids.  ``iscrowd`` and ``area`` may be missing; a missing or empty
     ``segmentation`` is none.  Boxes without extent or outside the image and files that are not there are findings of
-    :func:`internimage.tasks.detection.task.check.check_objects`, not errors.
+    :func:`internimage.tasks.detection.check.check_objects`, not errors.
 
     Raises:
         DataError: the file is unreadable, incomplete or contradicts itself.
@@ -256,7 +256,7 @@ def _fills(segmentation: Any, size: tuple[int, int]) -> bool:
         return False
     counts = segmentation.get("counts")
     if isinstance(counts, str):
-        counts = _decompress(counts)
+        counts = decompress(counts)
     if not isinstance(counts, list) or not all(type(run) is int and run >= 0 for run in counts):
         return False
     return sum(counts) == size[0] * size[1]

@@ -60,7 +60,7 @@ class Layout:
 
 def find_layout(root: Path) -> Layout | None:
     """The known data set that lies at ``root``."""
-    known = json.loads(files("internimage.data").joinpath("layouts.json").read_text(encoding="utf-8"))
+    known = json.loads(files("internimage.data.formats").joinpath("layouts.json").read_text(encoding="utf-8"))
     for entry in known:
         if (root / entry["marker"]).exists() and (root / entry["train"][0]).is_dir():
             return Layout(**{key: _frozen(value) for key, value in entry.items()})

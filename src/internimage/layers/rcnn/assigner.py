@@ -7,7 +7,8 @@ from torch import Tensor
 
 BACKGROUND = -1
 IGNORED = -2
-_TOGETHER = 64  # objects whose overlaps with all boxes are in memory at a time: 70 MB at 270,000 anchors
+CHUNK = 64
+"""Objects whose overlaps with all boxes are in memory at a time: 70 MB at 270,000 anchors."""
 
 
 def assign(
@@ -30,8 +31,8 @@ def assign(
     best = boxes.new_zeros(len(boxes))
     which = torch.full_like(best, BACKGROUND, dtype=torch.int64)
     wanted = which.clone()  # the last object whose most overlapping box this is
-    for start in range(0, len(objects) if len(boxes) else 0, _TOGETHER):
-        overlaps = box_iou(objects[start : start + _TOGETHER], boxes)
+    for start in range(0, len(objects) if len(boxes) else 0, CHUNK):
+        overlaps = box_iou(objects[start : start + CHUNK], boxes)
         most, index = overlaps.max(0)
         which = torch.where(most > best, index + start, which)
         best = torch.maximum(best, most)

@@ -36,7 +36,7 @@ def prepare(config: RunConfig, recipe: Recipe) -> Prepared:
         raise ConfigError("a linear probe of random features teaches nothing; choose weights to start from with --init")
     splits = read_class_folder_splits(Path(config.data), val_fraction=config.val_fraction, seed=seed)
     torch.manual_seed(seed)
-    model = _initial_classifier(config, recipe, splits.train.classes)
+    model = initial_classifier(config, recipe, splits.train.classes)
     if config.linear_probe:
         model.freeze_features()
     elif config.freeze:
@@ -59,7 +59,7 @@ def prepare(config: RunConfig, recipe: Recipe) -> Prepared:
     return Prepared(task, model, train, splits.val, splits)
 
 
-def _initial_classifier(config: RunConfig, recipe: Recipe, classes: tuple[str, ...]) -> Any:
+def initial_classifier(config: RunConfig, recipe: Recipe, classes: tuple[str, ...]) -> Any:
     """See :func:`initial_model`; besides, ImageNet-1K models are fine-tuned from ImageNet-22K's with their rows.
 
     ImageNet-1K's folders are named by WordNet id; the classifier keeps the rows of its classes.
@@ -67,8 +67,8 @@ def _initial_classifier(config: RunConfig, recipe: Recipe, classes: tuple[str, .
     kept = config.init in list_models() and get_recipe(config.init).labels == "imagenet22k"
     if not kept or classes != imagenet1k_wnids():
         return initial_model(config, recipe, classes)
+    check_architecture(get_recipe(config.init).config, recipe, config.init)
     model: Any = create_model(config.init, pretrained=True, labels="imagenet1k")
-    check_architecture(model, recipe, config.init)
     model.description = dataclasses.replace(
         model.description,
         labels=classes,

@@ -1,4 +1,4 @@
-"""Image classification as everything outside this folder sees it (:class:`internimage.contracts.TaskSpec`).
+"""Image classification, as seen from outside this folder (:class:`internimage.contracts.TaskSpec`).
 
 Imports no torch.
 """

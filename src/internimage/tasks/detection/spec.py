@@ -1,4 +1,4 @@
-"""Detection and instance segmentation as everything outside this folder sees it (:class:`internimage.contracts.TaskSpec`).
+"""Detection and instance segmentation, as seen from outside this folder (:class:`internimage.contracts.TaskSpec`).
 
 Imports no torch.
 """

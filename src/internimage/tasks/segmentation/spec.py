@@ -1,4 +1,4 @@
-"""Semantic segmentation as everything outside this folder sees it (:class:`internimage.contracts.TaskSpec`).
+"""Semantic segmentation, as seen from outside this folder (:class:`internimage.contracts.TaskSpec`).
 
 Imports no torch.
 """

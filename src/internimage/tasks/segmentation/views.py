@@ -17,7 +17,7 @@ from internimage.settings.views import Window
 
 Crop: TypeAlias = tuple[int, int, int, int]
 
-_CHUNK = 16 << 20  # pixels of all classes that are enlarged at a time: 64 MB
+PIXELS_AT_ONCE = 16 << 20  # pixels of all classes that are enlarged at a time: 64 MB
 
 
 @dataclass(frozen=True)
@@ -161,5 +161,5 @@ def _best_of_mean(
 
 
 def _chunks(classes: int, size: tuple[int, int]) -> Iterator[slice]:
-    step = max(1, _CHUNK // (size[0] * size[1]))
+    step = max(1, PIXELS_AT_ONCE // (size[0] * size[1]))
     return (slice(start, min(start + step, classes)) for start in range(0, classes, step))

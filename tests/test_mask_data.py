@@ -12,18 +12,19 @@ from helpers.commands import run
 from helpers.goldens import GOLDENS
 from PIL import Image
 
-from internimage.data.dataset import SampleKey
+from internimage.data.dataset import EvaluationDataset, SampleKey
 from internimage.data.formats.masks import estimate_masked_images, read_classes, read_mask_parts, read_mask_splits
 from internimage.data.masks import Coding
 from internimage.errors import ConfigError, DataError, ImageReadError
 from internimage.images import FitPreprocessing
 from internimage.images.masks import UNKNOWN
+from internimage.inference.views import MakeViews
 from internimage.metrics.mean_iou import MeanIoU
 from internimage.settings.segmentation import SegmentationAugmentation
 from internimage.tasks.segmentation.augmentation import TrainingTransform
 from internimage.tasks.segmentation.check import check_masks
 from internimage.tasks.segmentation.dataset import SegmentationDataset
-from internimage.tasks.segmentation.prepare import _look_at_some
+from internimage.tasks.segmentation.prepare import look_at_some
 
 PLAIN = FitPreprocessing(32, 128, (0, 0, 0), (1, 1, 1))
 CLASSES = {"classes": ["sea", "land", "nothing"], "palette": [[0, 0, 200], [9, 99, 9], [1, 1, 1]], "unknown": [2]}
@@ -211,9 +212,9 @@ def test_pictures_without_masks(root: Path, capsys: pytest.CaptureFixture[str]) 
     with pytest.raises(
         DataError, match=r"1 of the 3 pictures in .* have no mask, such as .*1\.png, whose mask would be"
     ):
-        _look_at_some(read_mask_splits(root).train, "error")
-    _look_at_some(read_mask_splits(root).train, "skip")
-    data = SegmentationDataset(read_mask_splits(root).train, PLAIN, 0, "skip")
+        look_at_some(read_mask_splits(root).train, "error")
+    look_at_some(read_mask_splits(root).train, "skip")
+    data = EvaluationDataset(read_mask_splits(root).train, PLAIN, "skip")
     assert [Path(name).name for name in data.leave_out_unreadable()] == ["1.png"]
     assert [data[SampleKey(0, index)].source.name[-5:] for index in range(len(data))] == ["0.png", "2.png"]
     upside_down = Image.Exif()
@@ -226,7 +227,7 @@ def test_pictures_without_masks(root: Path, capsys: pytest.CaptureFixture[str]) 
     for number in range(3):
         save(root / "train" / "masks" / f"{number}.png", PIXELS * 0 + 2)
     with pytest.raises(DataError, match="all pixels of 3 masks are unknown"):
-        _look_at_some(read_mask_splits(root).train, "error")
+        look_at_some(read_mask_splits(root).train, "error")
 
 
 def test_objects_are_painted_small_on_large(tmp_path: Path) -> None:
@@ -341,14 +342,17 @@ def test_data_that_is_not_whole(root: Path, spoil: Any, message: str) -> None:
     ],
 )
 def test_masks_that_do_not_fit(root: Path, mask: Any, message: str, capsys: pytest.CaptureFixture[str]) -> None:
-    """One sentence in training, skipped if asked, and found by the check."""
+    """One sentence in training and evaluation, skipped if asked, and found by the check."""
     path = root / "train" / "masks" / "0.png"
     path.write_bytes(b"no picture") if mask is None else save(path, mask)
     data = read_mask_splits(root).train
-    with pytest.raises(ImageReadError, match=message):
-        SegmentationDataset(data, PLAIN)[SampleKey(0, 0)]
-    skipped = SegmentationDataset(data, PLAIN, on_corrupt="skip")[SampleKey(0, 0)]
+    transform = TrainingTransform(SegmentationAugmentation((32, 32), 32, 128), PLAIN)
+    for strict in (SegmentationDataset(data, transform), EvaluationDataset(data, PLAIN)):
+        with pytest.raises(ImageReadError, match=message):
+            strict[SampleKey(0, 0)]
+    skipped = SegmentationDataset(data, transform, on_corrupt="skip")[SampleKey(0, 0)]
     assert [Path(name).name for name in skipped.unreadable] == ["0.png"]
+    assert [Path(name).name for name in EvaluationDataset(data, PLAIN, "skip").leave_out_unreadable()] == ["0.png"]
     assert run(["data", "check", root]) == 1
     assert str(path) in capsys.readouterr().out
 
@@ -389,9 +393,10 @@ def test_crops_that_one_class_fills_are_drawn_anew() -> None:
 
 
 def test_evaluation_keeps_the_mask_as_it_is(root: Path) -> None:
-    sample = SegmentationDataset(read_mask_splits(root).val, FitPreprocessing(32, 128))[SampleKey(0, 0)]
-    assert (sample.image.shape, sample.original) == ((3, 32, 48), (40, 60))
-    assert (sample.truth.numpy() == np.array([0, 1, UNKNOWN])[PIXELS]).all()
+    sample = EvaluationDataset(read_mask_splits(root).val, MakeViews(PLAIN, None))[SampleKey(0, 0)]
+    (image,) = sample.prepared.images
+    assert (image.shape, sample.prepared.original) == ((3, 32, 48), (40, 60))
+    assert (sample.measured.truth == np.array([0, 1, UNKNOWN])[PIXELS]).all()
 
 
 @pytest.mark.parametrize(
