@@ -15,6 +15,7 @@ import pytest
 from faster_coco_eval import mask as run_length
 from PIL import Image
 
+from internimage.contracts import task_spec
 from internimage.data.formats.coco import read_coco
 from internimage.data.objects import ObjectAnnotation, ObjectImage, ObjectImages
 from internimage.drawing.canvas import INK
@@ -24,7 +25,6 @@ from internimage.errors import DataError, ImageReadError, MissingExtraError
 from internimage.images import ImageSource
 from internimage.inference.evaluation import evaluate_part
 from internimage.metrics.average_precision import AveragePrecision, Kind, average_precision
-from internimage.registry import task_spec
 from internimage.results.detections import Detections, run_lengths
 from internimage.tasks.detection.evaluation import DetectionReport
 

@@ -63,7 +63,7 @@ def test_work_is_counted_by_hand() -> None:
 
 
 def test_fast_calls_are_repeated_and_variants_alternate(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(timing, "_SAMPLE_MS", 0.5)
+    monkeypatch.setattr(timing, "SAMPLE_MS", 0.5)
     order: list[str] = []
     results = compare({name: lambda name=name: order.append(name) for name in "ab"}, 4, CPU)
     assert all(len(result.samples) == 4 and result.calls > 10 for result in results.values())
@@ -82,8 +82,8 @@ def test_operator_benchmark_writes_every_number(
 ) -> None:
     monkeypatch.setattr(operators, "CONVOLUTIONS", (CONVOLUTION,))
     monkeypatch.setattr(operators, "ATTENTIONS", (ENCODER,))
-    monkeypatch.setattr(timing, "_SAMPLE_MS", 0.0)
-    monkeypatch.setattr(timing, "_LIMIT_SIZES", {"cpu": (64, 1 << 16)})
+    monkeypatch.setattr(timing, "SAMPLE_MS", 0.0)
+    monkeypatch.setattr(timing, "LIMIT_SIZES", {"cpu": (64, 1 << 16)})
     threads = torch.get_num_threads()
     assert OperatorBenchmark(operator=operator, threads=2, rounds=1, save=tmp_path / "new").run() == 0
     assert torch.get_num_threads() == threads
@@ -122,7 +122,7 @@ def test_model_benchmark_reports_what_cannot_run(
     timm = SimpleNamespace(__version__="1", is_model=lambda name: name == "peer", create_model=lambda name: _Peer())
     monkeypatch.setitem(sys.modules, "timm", timm)
     monkeypatch.setattr("importlib.metadata.version", lambda package: "1")
-    monkeypatch.setattr(timing, "_SAMPLE_MS", 0.0)
+    monkeypatch.setattr(timing, "SAMPLE_MS", 0.0)
     options = {"model": "internimage_atto", "rounds": 1, "dtype": ("float32",)}
     assert ModelBenchmark(**options, size=(32, 64), peers=("peer",), save=tmp_path).run() == 0
     assert "- peer, 32x32, batch 1, float32: 64 pixels expected\n" in capsys.readouterr().out

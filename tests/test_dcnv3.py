@@ -211,7 +211,7 @@ def test_results_depend_on_nothing_but_the_values(deterministic: bool) -> None:
 def test_chunks_change_nothing(samples: int, monkeypatch: pytest.MonkeyPatch) -> None:
     inputs = tensors(batch=2)
     whole = with_gradients(operator, inputs)
-    monkeypatch.setattr(convolution_torch, "_CHUNK_SAMPLES", {"cpu": samples})
+    monkeypatch.setattr(convolution_torch, "CHUNK_SAMPLES", {"cpu": samples})
     output, grad_input, *rest = with_gradients(operator, inputs)
     assert identical([output, *rest], [whole[0], *whole[2:]])
     near(grad_input, whole[1], 1e-14)  # summed chunk by chunk

@@ -3,6 +3,7 @@
 import json
 import math
 import re
+import signal
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,23 +13,22 @@ import pytest
 import torch
 from accelerate.state import AcceleratorState, GradientState
 from helpers.commands import run
-from helpers.detectors import FILES
+from helpers.detectors import FILES, build
 from helpers.training import Silent
-from internimage.training.recipes import TRAINING_RECIPES
 from PIL import Image
-from test_detectors import small_recipes as small_recipes
 
 import internimage as ii
-from internimage import recipes
+from internimage.checkpoints.layouts import from_ours
 from internimage.cli.main import parse
-from internimage.cli.train import Train, TrainDetector
+from internimage.contracts import Amount
 from internimage.errors import CheckpointMismatchError, ConfigError, DataError, ImageReadError, InterruptedRunError
-from internimage.factory import ARCHITECTURES
+from internimage.recipes import get_recipe, get_training_recipe, list_models
+from internimage.settings.classification import ClassificationAugmentation
 from internimage.settings.detection import DetectionAugmentation
 from internimage.settings.training import RunConfig, TrainingConfig
-from internimage.tasks.detection.defaults import default_object_settings
-from internimage.training import run as runs
+from internimage.tasks.detection.defaults import default_settings
 from internimage.training.groups import parameter_rules
+from internimage.training.run import resume_run, start_run
 from internimage.training.schedule import warmup_cosine, warmup_drops
 from internimage.training.trainer import Trainer
 
@@ -53,10 +53,10 @@ def paint(folder: Path, masks: bool = True, count: int = 6) -> Path:
                 (x, y), (w, h) = rng.integers(1, 5, 2).tolist(), rng.integers(36, 44, 2).tolist()
                 x += 48 * label
                 pixels[y : y + h, x : x + w] = colour
-                cxcywh_to_xyxy = [x, y, x + w, y, x + w, y + h, x, y + h, x, y + h - 1]  # more than the box's outline
+                corners = [x, y, x + w, y, x + w, y + h, x, y + h, x, y + h - 1]  # more than the box's outline
                 one = {"id": len(annotations) + 1, "image_id": number + 1, "category_id": 5 + label, "iscrowd": 0}
                 one |= {"bbox": [x, y, w, h], "area": w * h}
-                annotations.append(one | ({"segmentation": [cxcywh_to_xyxy]} if masks else {}))
+                annotations.append(one | ({"segmentation": [corners]} if masks else {}))
             Image.fromarray(pixels).save(folder / part / f"{number}.png")
             images.append({"id": number + 1, "file_name": f"{number}.png", "width": 96, "height": 64})
         categories = [{"id": 5 + label, "name": name} for label, name in enumerate(COLOURS)]
@@ -70,7 +70,7 @@ def prepare(data: Path, folder: Path, model: str = "small_mask", **changes: Any)
     GradientState._reset_state()
     augmentation = DetectionAugmentation(short_sides=(64, 96), long=160, crop=True)
     settings = {"data": str(data), "model": model, "training": SMALL, "augmentation": augmentation, **changes}
-    return runs.start(RunConfig(**settings), folder, Silent(), cpu=True)[0]
+    return start_run(RunConfig(**settings), folder, Silent(), device="cpu").trainer
 
 
 @pytest.mark.parametrize("name", ["small_mask", "small_dino", pytest.param("small_crowd", marks=pytest.mark.full)])
@@ -107,30 +107,26 @@ def test_an_interrupted_run_ends_in_the_same_bits(name: str, tmp_path: Path) -> 
     stopped = prepare(data, tmp_path / "stopped", name)
     losses, calls = stopped.task.losses, iter(range(99))
 
-    def stop(model: Any, batch: Any) -> Any:
+    def stop(*arguments: Any) -> Any:
         if next(calls) == 4:
-            stopped._stop = __import__("signal").SIGTERM
-        return losses(model, batch)
+            signal.raise_signal(signal.SIGTERM)
+        return losses(*arguments)
 
     stopped.task.losses = stop  # type: ignore[method-assign]
     with pytest.raises(InterruptedRunError):
         stopped.fit()
     AcceleratorState._reset_state(True)
     GradientState._reset_state()
-    again = runs.resume(tmp_path / "stopped", Silent(), cpu=True)[0]
+    again = resume_run(tmp_path / "stopped", Silent(), device="cpu").trainer
     again.fit(resume=True)
     assert again.progress.history == whole.progress.history
     for one, other in zip(again.model.state_dict().values(), whole.model.state_dict().values(), strict=True):
         assert torch.equal(one, other)
 
 
-def test_what_a_detector_starts_from(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_a_detector_starts_from(tmp_path: Path) -> None:
     """A classifier gives its backbone, a detector of other classes all but its classes, boxes alone need no masks."""
-    config = replace(ii.get_recipe("internimage_atto").config, backbone=ii.get_recipe("small_mask").config.backbone)
-    monkeypatch.setitem(
-        recipes._RECIPES, "small", replace(ii.get_recipe("internimage_atto"), name="small", config=config)
-    )
-    classifier = ii.create_model("small", num_classes=3)
+    classifier = ii.create_model("small_plain", num_classes=3)
     ii.save_model(classifier, tmp_path / "classifier")
     data = paint(tmp_path / "data", masks=False)
     first = prepare(data, tmp_path / "first", init=str(tmp_path / "classifier")).model
@@ -146,9 +142,12 @@ def test_what_a_detector_starts_from(tmp_path: Path, monkeypatch: pytest.MonkeyP
     differ = {key.split(".")[1] for key in after if not torch.equal(after[key], before[key])}
     assert differ == {"classifier", "regressor"}
     assert second.model.description.preprocessing.short == 48  # type: ignore[union-attr]
-    ii.convert_checkpoint(tmp_path / "classifier", tmp_path / "small.pth", "official")
+    ii.convert_checkpoint(tmp_path / "classifier", tmp_path / "small_plain.pth", "official")
     ii.convert_checkpoint(tmp_path / "classifier", tmp_path / "unknown.pth", "official")
-    for start in ("small.pth", "classifier/model.safetensors"):  # a file is known by its name, or by what lies beside
+    for start in (
+        "small_plain.pth",
+        "classifier/model.safetensors",
+    ):  # a file is known by its name, or by what lies beside
         again = prepare(data, tmp_path / f"{len(start)}", init=str(tmp_path / start)).model
         assert torch.equal(
             again.state_dict()["backbone.stem.conv1.weight"], first.state_dict()["backbone.stem.conv1.weight"]
@@ -233,8 +232,10 @@ def test_files_that_cannot_be_read_end_in_one_sentence(tmp_path: Path, capsys: p
     with pytest.raises(ImageReadError) as caught:
         prepare(data, tmp_path / "run", training=training).fit()
     assert re.fullmatch(r".*1\.png: .* \(--on-corrupt skip leaves such files out\)", str(caught.value))
-    row = prepare(data, tmp_path / "skipping", training=training, on_corrupt="skip").fit()
-    assert row["unreadable"] == 1
+    with pytest.warns(UserWarning, match=r"1 of 6 validation images cannot be read and are left out, such as .*2\.png"):
+        skipping = prepare(data, tmp_path / "skipping", training=training, on_corrupt="skip")
+    row = skipping.fit()
+    assert (row["unreadable"], row["images"]) == (1, 5)
     command = ["evaluate", "--data", data, "--part", "val", "--model", tmp_path / "skipping" / "final"]
     assert run([*command, "--on-corrupt", "skip"]) == 0
     assert f"left out: {data / 'val' / '2.png'}" in capsys.readouterr().out
@@ -259,12 +260,12 @@ def test_the_command_line_knows_detectors_by_model_or_data(tmp_path: Path) -> No
     data = str(paint(tmp_path / "data"))
     by_data = parse(["train", "--data", data, "--epochs", "3"])
     by_model = parse(["train", "--data", "nowhere", "--model=mask_rcnn_internimage_t_fpn_3x_coco", "--size", "400"])
-    assert isinstance(by_data, TrainDetector)
+    assert isinstance(by_data.augmentation, DetectionAugmentation)
     assert by_data.model == "mask_rcnn_internimage_atto_fpn"
-    assert by_data.training == replace(default_object_settings(6, "scratch", 320)[0], epochs=3)
-    assert isinstance(by_model, TrainDetector)
+    assert by_data.training == replace(default_settings(Amount(6, "scratch", 320, "mask_rcnn"))[0], epochs=3)
+    assert isinstance(by_model.augmentation, DetectionAugmentation)
     assert max(by_model.augmentation.short_sides) == 400
-    assert isinstance(parse(["train", "--data", "nowhere"]), Train)
+    assert isinstance(parse(["train", "--data", "nowhere"]).augmentation, ClassificationAugmentation)
     dino = parse(["train", "--data", data, "--model", "dino_internimage_atto"])
     assert (by_data.training.clip_norm, dino.training.clip_norm) == (5.0, 0.1)
     large = parse(["train", "--data", data, "--recipe", "dino_4scale_internimage_h_objects365_coco"])
@@ -276,7 +277,7 @@ def test_the_command_line_knows_detectors_by_model_or_data(tmp_path: Path) -> No
     with pytest.raises(ConfigError, match="--epochs and --updates both say when a run ends"):
         parse(["train", "--data", data, "--epochs", "3", "--updates", "9"])
     recipe = parse(["train", "--data", data, "--recipe", "cascade_internimage_xl_fpn_3x_coco", "--flip", "0"])
-    assert recipe.training == TRAINING_RECIPES["cascade_internimage_xl_fpn_3x_coco"].training
+    assert recipe.training == get_training_recipe("cascade_internimage_xl_fpn_3x_coco").training
     assert recipe.augmentation == DetectionAugmentation(tuple(range(480, 801, 32)), 1333, crop=True, flip=0)
 
 
@@ -286,7 +287,7 @@ def test_rates_fall_to_a_tenth() -> None:
     assert [factor(step) for step in (0, 1, 5, 79, 80, 109, 110, 999)] == pytest.approx(expected)
 
 
-DETECTORS = [name for name in TRAINING_RECIPES if recipes.get_recipe(name).task == "detection"]
+DETECTORS = [name for name in list_models() if get_recipe(name).task == "detection" and get_recipe(name).training]
 
 
 @pytest.mark.full
@@ -298,7 +299,7 @@ def test_published_schedules_and_groups(shared: Path, name: str) -> None:
         stem = name.replace("internimage", "intern_image")
     folder = "flash" if "_flash_" in name else "detection"
     given = json.loads((shared / f"spec/checkpoints/{folder}/{stem}.json").read_text())
-    recipe, architecture = TRAINING_RECIPES[name], given["architecture"]
+    recipe, architecture = get_training_recipe(name), given["architecture"]
     training, options = recipe.training, given["optimizer"]["paramwise_cfg"]
     assert training.lr == given["optimizer"]["lr"]
     assert training.batch_size == given["data"]["samples_per_gpu"]
@@ -334,8 +335,7 @@ def test_published_schedules_and_groups(shared: Path, name: str) -> None:
     else:
         scales = steps["AutoAugment"]["policies"][0][0]["img_scale"] if recipe.augmentation.crop else [(1333, 800)]
         assert sorted(min(scale) for scale in scales) == sorted(sides)
-    with torch.device("meta"):
-        model = ARCHITECTURES[recipes.get_recipe(name).architecture].model(recipes.get_recipe(name).config)
+    model = build(name, "meta")
     rules = parameter_rules(
         model,
         weight_decay=training.weight_decay,
@@ -344,8 +344,6 @@ def test_published_schedules_and_groups(shared: Path, name: str) -> None:
         backbone_lr_scale=training.backbone_lr_scale,
         as_published=True,
     )
-    from internimage.checkpoints.layouts import from_ours
-
     official = from_ours(rules, "official", model.config)
     for ours, rule in rules.items():
         scale = training.backbone_lr_scale if ours.startswith("backbone.") else 1.0

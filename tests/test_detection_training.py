@@ -75,7 +75,9 @@ def test_anchors_in_the_padding_learn_nothing(inside: bool, usable: dict[int, in
         whole = torch.cat(anchors)
         kept = whole[found == BACKGROUND]
         assert not len(kept)  # the smallest anchor is 22.6 pixels high
-        found = rpn.assign_anchors(anchors, shapes, (60, 100), DetectionTarget(kept, torch.zeros(0).long()), inside=True)
+        found = rpn.assign_anchors(
+            anchors, shapes, (60, 100), DetectionTarget(kept, torch.zeros(0).long()), inside=True
+        )
         kept = whole[found == BACKGROUND]
         assert kept.min() >= 0
         assert kept[:, 2].max() < 100

@@ -262,7 +262,7 @@ def test_url_errors(server: str, monkeypatch: pytest.MonkeyPatch) -> None:
         read_image(f"{server}/missing.png")
     with pytest.raises(ImageReadError, match="not an image"):
         read_image(f"{server}/manifest.json")
-    monkeypatch.setattr(reader, "_URL_MAX_BYTES", 2**10)
+    monkeypatch.setattr(reader, "URL_MAX_BYTES", 2**10)
     with pytest.raises(ImageReadError, match="too large, more than"):
         read_image(f"{server}/derived/q1.jpg")
 

@@ -24,7 +24,7 @@ from internimage.recipes import get_training_recipe
 from internimage.settings.training import TrainingConfig, too_high
 from internimage.tasks.classification.defaults import default_settings
 from internimage.training.console import ConsoleReporter
-from internimage.training.trainer import Moment
+from internimage.training.reporting import Moment
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 

@@ -33,7 +33,7 @@ from internimage.tasks.segmentation.defaults import default_settings
 from internimage.tasks.segmentation.views import predict_views
 from internimage.training.run import resume_run, start_run
 from internimage.training.schedule import warmup_power
-from internimage.training.trainer import Moment, Trainer
+from internimage.training.reporting import Moment, Trainer
 
 SMALL = TrainingConfig(track="none", epochs=2, batch_size=2, workers=0, warmup_epochs=0.5, drop_path=0.1, ema_decay=0.5)
 COLOURS = {"sky": (90, 140, 250), "grass": (40, 160, 60), "brick": (170, 60, 40)}
@@ -213,7 +213,7 @@ def test_runs_may_end_within_an_epoch(tmp_path: Path) -> None:
     trainer = prepare(data, tmp_path / "run", training=training)
     row = trainer.fit()
     assert (row["epoch"], trainer.progress.update, trainer.summary()["finished"]) == (2, 5, True)
-    assert trainer.factor(5) == pytest.approx(SMALL.end_lr)
+    assert trainer.schedule.factor(5) == pytest.approx(SMALL.end_lr)
     resumed = resume_run(tmp_path / "run", Silent(), device="cpu").trainer
     assert resumed.fit(resume=True) == row
     assert resumed.progress.update == 5

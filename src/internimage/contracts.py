@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 from internimage.data.samples import Part
+from internimage.registry import TASKS, resolve
 from internimage.settings.training import RunConfig, TrainingConfig
 from internimage.settings.views import DisplayOptions, PredictionOptions
 
@@ -215,3 +216,9 @@ class TaskSpec:
     writers: Mapping[str, Callable[..., Any]] = field(default_factory=dict)
     merge: Callable[..., Any] | None = None
     export: Callable[..., Any] | None = None
+
+
+def task_spec(name: str) -> TaskSpec:
+    """The specification of a task by its name in the registry."""
+    spec: TaskSpec = resolve(TASKS[name].spec)
+    return spec

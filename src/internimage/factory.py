@@ -15,11 +15,12 @@ from torch import nn
 from internimage.backbones.config import Operator
 from internimage.checkpoints import convert, files, folder, hub, layouts, loading
 from internimage.checkpoints.loading import ClassTensors
+from internimage.contracts import task_spec
 from internimage.description import ModelDescription, ModelSource
 from internimage.errors import CheckpointMismatchError, ConfigError, DownloadError, UnknownModelError
 from internimage.labels import imagenet22k_to_1k, load_labels, load_palette
 from internimage.recipes import Recipe, get_recipe
-from internimage.registry import ARCHITECTURES, architecture_of, resolve, task_spec
+from internimage.registry import ARCHITECTURES, architecture_of, resolve
 from internimage.settings.plain import from_plain
 
 M = TypeVar("M", bound=nn.Module)
@@ -179,7 +180,7 @@ def save_model(
         ) from None
     config: Any = model.config
     description: ModelDescription = model.description or ModelDescription(architecture)  # type: ignore[assignment]
-    classes = getattr(config, "num_classes", 0)  # a backbone alone has none
+    classes = config.num_classes
     if labels is not None and len(labels) != classes:
         raise ConfigError(f"{len(labels)} labels for a model with {classes} outputs")
     names = tuple(labels) if labels is not None else description.labels

@@ -8,12 +8,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from internimage.errors import ConfigError
-
-if TYPE_CHECKING:
-    from internimage.contracts import TaskSpec
 
 
 @dataclass(frozen=True)
@@ -85,12 +82,6 @@ def resolve(place: str) -> Any:
     """What is at ``"module:name"``."""
     module, _, name = place.partition(":")
     return getattr(import_module(module), name)
-
-
-def task_spec(name: str) -> TaskSpec:
-    """The specification of a task by its name."""
-    spec: TaskSpec = resolve(TASKS[name].spec)
-    return spec
 
 
 def architecture_of(kind: type[Any]) -> str:

@@ -38,7 +38,7 @@ def same(one: RawDetections, other: RawDetections) -> None:
         torch.testing.assert_close(one.masks, other.masks, atol=1e-4, rtol=1e-4)
 
 
-def build(name: str, device: str = "cpu") -> MaskRCNN | CascadeRCNN:
+def build(name: str, device: str = "cpu") -> Any:
     recipe = get_recipe(name)
     with torch.device(device):
         return resolve(ARCHITECTURES[recipe.architecture].model)(recipe.config).eval()

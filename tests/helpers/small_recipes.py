@@ -5,6 +5,7 @@ from typing import Any
 
 from helpers import classifiers, detectors, segmenters
 from internimage.images import FitPreprocessing
+from internimage.models.classifier import ClassifierConfig
 from internimage.recipes import Recipe, classification, detection, segmentation
 
 RELEASED = {one.name: one for one in (*classification.RECIPES, *detection.RECIPES, *segmentation.RECIPES)}
@@ -14,7 +15,10 @@ def small(name: str, config: Any, like: str, **changes: Any) -> Recipe:
     return dataclasses.replace(RELEASED[like], name=name, plain=dataclasses.asdict(config), training=None, **changes)
 
 
-CLASSIFICATION = tuple(small(name, config, like) for name, (config, like) in classifiers.CONFIGS.items())
+CLASSIFICATION = (
+    *(small(name, config, like) for name, (config, like) in classifiers.CONFIGS.items()),
+    small("small_plain", ClassifierConfig(detectors.SMALL, 1000), "internimage_atto"),  # with the detectors' backbone
+)
 
 # classes are COCO's first
 DETECTION = tuple(

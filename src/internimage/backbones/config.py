@@ -115,6 +115,11 @@ class InternImageConfig:
         return self
 
     @property
+    def num_classes(self) -> int:
+        """A backbone alone has no classes."""
+        return 0
+
+    @property
     def stage_channels(self) -> tuple[int, ...]:
         return tuple(self.channels * 2**stage for stage in range(len(self.depths)))
 

@@ -174,6 +174,11 @@ class InternImage(nn.Module):
         self.to(memory_format=torch.channels_last)
 
     @property
+    def backbone(self) -> InternImage:
+        """Itself: a network alone is asked for its backbone as every model is."""
+        return self
+
+    @property
     def feature_channels(self) -> tuple[int, ...]:
         """Channels of the maps that ``forward`` returns."""
         return tuple(self.config.stage_channels[index] for index in self.out_indices)

@@ -14,9 +14,9 @@ import torch
 from internimage.errors import ConfigError
 
 # A sample repeats a fast call until it takes this long: far above the clock's resolution and one interruption.
-_SAMPLE_MS = 5.0
+SAMPLE_MS = 5.0
 # Side of the matrices and bytes of the tensor that show the limits: big enough to be at them and to leave the caches.
-_LIMIT_SIZES = {"cpu": (1024, 256 << 20), "cuda": (8192, 1 << 30)}
+LIMIT_SIZES = {"cpu": (1024, 256 << 20), "cuda": (8192, 1 << 30)}
 _LIMIT_ROUNDS = 3
 
 
@@ -59,9 +59,9 @@ def _calls(run: Callable[[], object], device: torch.device) -> int:
     """How many calls make a sample, found after a call that pays for allocations and compilation."""
     _sample(run, 1, device)
     calls = 1
-    while (taken := _sample(run, calls, device)) < _SAMPLE_MS:
+    while (taken := _sample(run, calls, device)) < SAMPLE_MS:
         # a first call may still be slow, so grow step by step; a fifth more, so that a sample rarely falls short
-        calls = max(calls + 1, min(10 * calls, math.ceil(1.2 * calls * _SAMPLE_MS / max(taken, 1e-6))))
+        calls = max(calls + 1, min(10 * calls, math.ceil(1.2 * calls * SAMPLE_MS / max(taken, 1e-6))))
     return calls
 
 
@@ -99,7 +99,7 @@ class Limits:
 
 def measure_limits(dtype: torch.dtype, device: torch.device) -> Limits:
     """Limits of the device with the number of threads that is set now."""
-    side, size = _LIMIT_SIZES[device.type]
+    side, size = LIMIT_SIZES[device.type]
     products = []
     for kind in {dtype, torch.float32}:
         left, right = (torch.rand(side, side, device=device).to(kind) for _ in range(2))

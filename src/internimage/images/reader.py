@@ -32,7 +32,7 @@ IMAGE_SUFFIXES = (
 _FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "PPM", "AVIF", "JPEG2000")
 
 _URL_TIMEOUT = 30  # seconds without an answer
-_URL_MAX_BYTES = 100 * 2**20
+URL_MAX_BYTES = 100 * 2**20
 
 _UPRIGHT = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -219,14 +219,14 @@ def _download(url: str) -> bytes:
     try:
         request = urllib.request.Request(url, headers={"User-Agent": "internimage"})
         with urllib.request.urlopen(request, timeout=_URL_TIMEOUT) as response:
-            data: bytes = response.read(_URL_MAX_BYTES + 1)
+            data: bytes = response.read(URL_MAX_BYTES + 1)
     except urllib.error.HTTPError as error:
         error.close()
         raise ImageReadError(f"cannot be downloaded, the server says {error.code} {error.reason}") from error
     except Exception as error:  # OSError, http.client.HTTPException, ValueError from odd addresses
         raise ImageReadError(f"cannot be downloaded, {getattr(error, 'reason', error)}") from error
-    if len(data) > _URL_MAX_BYTES:
-        raise ImageReadError(f"too large, more than {_URL_MAX_BYTES // 2**20} MB")
+    if len(data) > URL_MAX_BYTES:
+        raise ImageReadError(f"too large, more than {URL_MAX_BYTES // 2**20} MB")
     return data
 
 

@@ -10,14 +10,14 @@ from typing import TYPE_CHECKING, Any, Literal
 import torch
 from torch import nn
 
-from internimage.contracts import Pipeline, Report, TaskSpec
+from internimage.contracts import Pipeline, Report, TaskSpec, task_spec
 from internimage.data.dataset import EvaluationDataset, EvaluationSample
 from internimage.data.read_ahead import ReadAhead
 from internimage.data.samples import Part
 from internimage.data.splits import choose_part
 from internimage.errors import DataError, ImageReadError
 from internimage.inference.predictor import Predictor
-from internimage.registry import TASKS, task_spec
+from internimage.registry import TASKS
 from internimage.settings.views import TestTimeAugmentation
 
 if TYPE_CHECKING:

@@ -124,7 +124,7 @@ class FeatureSheet:
     def add(self, source: ImageSource, features: dict[str, np.ndarray[Any, Any]]) -> None:
         """Draw the maps of one image, while there is room."""
         if len(self._rows) < self._most:
-            maps = (principal_components(torch.from_numpy(features[layer])) for layer in self.layers)
+            maps = (principal_components(features[layer]) for layer in self.layers)
             photo = source.read()
             side = min(photo.size)
             self._rows.append([ImageOps.fit(photo, (side, side)), *maps])  # the part that the network saw

@@ -11,13 +11,13 @@ import torch
 from torch import nn
 
 from internimage.checkpoints.folder import DESCRIPTION_FILE
-from internimage.contracts import Pipeline, TaskSpec
+from internimage.contracts import Pipeline, TaskSpec, task_spec
 from internimage.data.read_ahead import ReadAhead
 from internimage.errors import ConfigError, ImageReadError
 from internimage.factory import create_model, load_model, other_classes
 from internimage.images import ImageInput, ImageSource, list_images
 from internimage.images.reader import ImageInputs
-from internimage.registry import ARCHITECTURES, architecture_of, task_spec
+from internimage.registry import ARCHITECTURES, architecture_of
 from internimage.settings.views import PredictionOptions, TestTimeAugmentation, Window
 
 

@@ -201,6 +201,10 @@ class DINO(Model):
     ) -> InternImage | CompositeBackbone:
         return build_backbone(config.backbone, config.composite, out_indices)
 
+    @classmethod
+    def shares_weights(cls, config: DINOConfig, other: DINOConfig) -> bool:
+        return super().shares_weights(config, other) and config.composite == other.composite
+
     def __init__(self, config: DINOConfig) -> None:
         super().__init__()
         self.config = config

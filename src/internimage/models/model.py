@@ -62,6 +62,11 @@ class Model(nn.Module):
         """The backbone of a configuration, alone."""
         return InternImage(config.backbone, out_indices)
 
+    @classmethod
+    def shares_weights(cls, config: Any, other: Any) -> bool:
+        """Whether the backbone of one configuration has the weights of the other's."""
+        return bool(config.backbone.shares_weights_with(other.backbone))
+
     def losses(self, images: Tensor, *targets: Any) -> dict[str, Tensor]:
         """Named losses, to be added up."""
         raise NotImplementedError

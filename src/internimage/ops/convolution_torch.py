@@ -23,7 +23,7 @@ from internimage.ops.sampling import WeightedSamples, sample_positions
 
 # Samples (pixels x groups x points) of a chunk: the index and weight tables then stay in a CPU's cache, while a
 # GPU gets enough work for a launch.
-_CHUNK_SAMPLES = {"cpu": 1 << 18, "cuda": 1 << 22}
+CHUNK_SAMPLES = {"cpu": 1 << 18, "cuda": 1 << 22}
 # A zero border makes every corner of every sample that touches the image a valid row, and two zero rows and columns at
 # the start hold all four corners of the samples that do not touch it.
 _BORDER_BEFORE, _BORDER_AFTER = 2, 1
@@ -58,7 +58,7 @@ def _samples(input: Tensor, offset: Tensor, mask: Tensor, geometry: SamplingGeom
     pixels = batch * size[0] * size[1]
     offset = offset.reshape(pixels, groups, points, 2)
     mask = mask.reshape(pixels, groups, points)
-    chunk = max(1, _CHUNK_SAMPLES.get(device.type, 1 << 20) // (groups * points))
+    chunk = max(1, CHUNK_SAMPLES.get(device.type, 1 << 20) // (groups * points))
     for first in range(0, pixels, chunk):
         last = min(first + chunk, pixels)
         at = sample_positions(offset[first:last], geometry, first, (in_height, in_width), size, index)

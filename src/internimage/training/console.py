@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from internimage.training.trainer import Moment
+    from internimage.training.reporting import Moment
 
 _LINE_EVERY = 60  # seconds between lines within an epoch where nobody is watching
 

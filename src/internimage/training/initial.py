@@ -11,8 +11,9 @@ from internimage.checkpoints.folder import DESCRIPTION_FILE, WEIGHTS_FILE
 from internimage.data.dataset import PictureDataset
 from internimage.errors import CheckpointMismatchError, ConfigError
 from internimage.factory import create_model, load_model
+from internimage.models.model import Model
 from internimage.recipes import Recipe, get_recipe, list_models
-from internimage.registry import architecture_of
+from internimage.registry import ARCHITECTURES, architecture_of, resolve
 from internimage.settings.training import RunConfig
 
 
@@ -44,9 +45,8 @@ def initial_model(config: RunConfig, recipe: Recipe, classes: tuple[str, ...]) -
 
 def check_architecture(own: Any, recipe: Recipe, init: str) -> None:
     """Raise :class:`ConfigError` if ``own``, the configuration of ``init``, is of another network than the recipe's."""
-    expected = recipe.config
-    same = own.backbone.shares_weights_with(expected.backbone)
-    if not same or getattr(own, "composite", None) != getattr(expected, "composite", None):
+    model: type[Model] = resolve(ARCHITECTURES[recipe.architecture].model)
+    if not model.shares_weights(own, recipe.config):
         raise ConfigError(f"{init} has another architecture than {recipe.name}; name its own with --model")
 
 
@@ -69,7 +69,7 @@ def _from_folder(folder: Path, recipe: Recipe, classes: tuple[str, ...]) -> Any:
     """The model in a folder, its classifier anew if its classes are others; of another kind, its backbone."""
     model: Any = load_model(folder)
     if architecture_of(type(model)) != recipe.architecture:
-        return _on_backbone(recipe, getattr(model, "backbone", model), len(classes))
+        return _on_backbone(recipe, model.backbone, len(classes))
     check_architecture(model.config, recipe, str(folder))
     if model.description.labels != classes:
         model.reset_classifier(len(classes))

@@ -11,19 +11,19 @@ from pathlib import Path
 from typing import Any, Literal
 
 from internimage.checkpoints.folder import written_aside
-from internimage.contracts import Prepared
+from internimage.contracts import Prepared, task_spec
 from internimage.data.dataset import EvaluationDataset
 from internimage.data.samples import Part
 from internimage.data.splits import Splits
 from internimage.errors import ConfigError, TrainingError
 from internimage.factory import recipe_of
-from internimage.registry import task_spec
 from internimage.settings.plain import from_plain
 from internimage.settings.training import RunConfig, TrainingConfig, too_high
 from internimage.training.console import ConsoleReporter
 from internimage.training.initial import leave_out_unreadable
+from internimage.training.reporting import Reporter
 from internimage.training.tracking import SUMMARY_FILE
-from internimage.training.trainer import BEST_FOLDER, LAST_FOLDER, Reporter, Trainer
+from internimage.training.trainer import BEST_FOLDER, LAST_FOLDER, Trainer
 from internimage.training.usual import choose, usual_settings
 
 RUN_FILE = "run.json"
@@ -231,9 +231,9 @@ def tell(started: Started, usual: TrainingConfig | None) -> None:
     if not trainer.accelerator.is_main_process:
         return
     config, processes = trainer.config, trainer.accelerator.num_processes
-    length = f"{trainer.epochs} epochs of {trainer.updates_per_epoch} updates"
+    length = f"{trainer.epochs} epochs of {trainer.schedule.updates_per_epoch} updates"
     if config.updates:
-        length = f"{trainer.updates} updates, {trainer.updates_per_epoch} an epoch"
+        length = f"{trainer.schedule.updates} updates, {trainer.schedule.updates_per_epoch} an epoch"
     sizes = f"{len(splits.train)} training, {len(splits.val)} validation images"
     reporter.note(f"{len(splits.train.classes)} classes; {sizes}; {length}")
     for note in started.prepared.notes:

@@ -1,9 +1,45 @@
-"""Learning-rate schedule."""
+"""How long a run is, and the learning rate of each update."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from internimage.settings.training import TrainingConfig
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """The updates of a run.
+
+    Attributes:
+        updates_per_epoch, updates, epochs: how many.
+        last_batches: batches of the last epoch, which a number of updates may cut short.
+        factor: on the peak learning rate, from the number of updates done.
+    """
+
+    updates_per_epoch: int
+    updates: int
+    epochs: int
+    last_batches: int
+    factor: Callable[[int], float]
+
+
+def make_schedule(config: TrainingConfig, batches: int) -> Schedule:
+    """The schedule of a run with so many batches an epoch on each process."""
+    per_epoch = math.ceil(batches / config.accumulate)
+    warmup = round(config.warmup_epochs * per_epoch)
+    updates = config.updates or config.epochs * per_epoch
+    epochs = math.ceil(updates / per_epoch)
+    last = min(batches, (updates - (epochs - 1) * per_epoch) * config.accumulate)
+    if config.lr_drops:
+        factor = warmup_drops([epoch * per_epoch for epoch in config.lr_drops], warmup, start=config.warmup_start)
+    elif config.lr_power:
+        factor = warmup_power(updates, warmup, config.lr_power, start=config.warmup_start)
+    else:
+        factor = warmup_cosine(updates, warmup, start=config.warmup_start, end=config.end_lr)
+    return Schedule(per_epoch, updates, epochs, last, factor)
 
 
 def warmup_cosine(steps: int, warmup_steps: int, *, start: float = 1e-3, end: float = 1e-2) -> Callable[[int], float]:

@@ -5,31 +5,30 @@ from __future__ import annotations
 import dataclasses
 import math
 import signal
-import sys
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
-from types import FrameType
-from typing import Any, Protocol, cast
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
 from internimage.contracts import Task
-from internimage.data.dataset import EpochSampler, EvaluationSample, SampleKey, batches, mix_seed
+from internimage.data.dataset import EpochSampler, EvaluationSample, batches, mix_seed
 from internimage.errors import InternImageError, InterruptedRunError, TrainingError
 from internimage.factory import save_model
-from internimage.inference.evaluation import measure, predict_samples
-from internimage.machine import describe_machine
+from internimage.machine import describe_machine, peak_memory
 from internimage.models.model import Model
 from internimage.settings.training import TrainingConfig
 from internimage.training.distributed import distribute, gathered_weights, make_accelerator, share_buffers
 from internimage.training.ema import MovingAverage
+from internimage.training.evaluation import evaluate
 from internimage.training.groups import parameter_groups, parameter_rules
-from internimage.training.schedule import warmup_cosine, warmup_drops, warmup_power
+from internimage.training.interruption import Interruption, leave_interrupts_to_the_main_process
+from internimage.training.reporting import Moment, Reporter
+from internimage.training.schedule import make_schedule
 from internimage.training.state import Processes, Progress, load_state, newest_checkpoint, save_state
 from internimage.training.tracking import check_tracker, start_tracking, write_history
 
@@ -37,41 +36,6 @@ BEST_FOLDER = "best"
 LAST_FOLDER = "final"
 _CHECK_EVERY = 20  # batches between looks at the loss, each of which waits for the device and the other processes
 _SKIPS_IN_A_ROW = 20  # float16's loss scale starts at 2**16 and is halved at each skip
-
-
-class Reporter(Protocol):
-    """Where a run tells what it does; called on the main process alone."""
-
-    def note(self, text: str) -> None: ...
-    def warn(self, text: str) -> None: ...
-    def batch(self, now: Moment) -> None: ...
-    def epoch(self, row: dict[str, Any], improved: bool, shown: Sequence[str]) -> None: ...
-    def close(self) -> None: ...
-
-
-@dataclass(frozen=True)
-class Moment:
-    """Where training stands within an epoch.
-
-    Attributes:
-        epoch, epochs: the one in progress, from 0, of how many.
-        batch, batches: done in this epoch, of how many.
-        update: optimiser steps done.
-        loss: mean over the batches since the last moment; NaN if none was finite.
-        lr: peak learning rate times the schedule's factor.
-        images_per_second: over all processes, since the last moment.
-        memory: bytes in use at most so far, of the GPU if there is one.
-    """
-
-    epoch: int
-    epochs: int
-    batch: int
-    batches: int
-    update: int
-    loss: float
-    lr: float
-    images_per_second: float
-    memory: int
 
 
 class Trainer:
@@ -137,23 +101,10 @@ class Trainer:
             model.backbone.compile()
         elif config.compile:
             self.module = cast(nn.Module, torch.compile(self.module))
-        self.updates_per_epoch = math.ceil(self.batches / config.accumulate)
-        warmup = round(config.warmup_epochs * self.updates_per_epoch)
-        self.updates = updates = config.updates or config.epochs * self.updates_per_epoch
-        self.epochs = math.ceil(updates / self.updates_per_epoch)
-        # of the last epoch, which a number of updates may cut short
-        self.last_batches = min(
-            self.batches, (updates - (self.epochs - 1) * self.updates_per_epoch) * config.accumulate
-        )
-        if config.lr_drops:
-            drops = [epoch * self.updates_per_epoch for epoch in config.lr_drops]
-            self.factor = warmup_drops(drops, warmup, start=config.warmup_start)
-        elif config.lr_power:
-            self.factor = warmup_power(updates, warmup, config.lr_power, start=config.warmup_start)
-        else:
-            self.factor = warmup_cosine(updates, warmup, start=config.warmup_start, end=config.end_lr)
+        self.schedule = make_schedule(config, self.batches)
+        self.epochs = self.schedule.epochs
         self.progress = Progress()
-        self._stop: signal.Signals | None = None
+        self.interruption = Interruption()
         self._saved_at = self._counted_at = time.monotonic()
 
     def fit(self, *, resume: bool = False) -> dict[str, Any]:
@@ -167,7 +118,7 @@ class Trainer:
         if resume:
             self._restore()
         start_tracking(self.accelerator, self.config.track, self.folder)
-        with self._signals():
+        with self.interruption.caught():
             while self.progress.epoch < self.epochs:
                 self._train_epoch()
                 self._finish_epoch()
@@ -235,7 +186,7 @@ class Trainer:
             collate_fn=collate,
             persistent_workers=self.config.workers > 0,
             pin_memory=self.accelerator.device.type == "cuda",
-            worker_init_fn=_leave_interrupts_to_the_main_process,
+            worker_init_fn=leave_interrupts_to_the_main_process,
         )
 
     def _train_epoch(self) -> None:
@@ -247,7 +198,7 @@ class Trainer:
         device = self.accelerator.device
         running = torch.zeros(2, dtype=torch.float32 if device.type == "mps" else torch.float64, device=device)
         counted, self._counted_at = 0, time.monotonic()
-        batches_now = self.batches if state.epoch + 1 < self.epochs else self.last_batches
+        batches_now = self.batches if state.epoch + 1 < self.epochs else self.schedule.last_batches
         for batch in batches(self.loader):
             # dropout, stochastic depth and mixing draw from this; so nothing random has to be saved
             torch.manual_seed(mix_seed(config.seed + self.accelerator.process_index, state.epoch, 1 + state.batch))
@@ -274,7 +225,7 @@ class Trainer:
     def _step(self, batch: Any, updates: bool) -> Tensor:
         """Forward, backward and, at the end of an accumulation, one update; returns the detached loss."""
         state, config = self.progress, self.config
-        factor = self.factor(state.update)
+        factor = self.schedule.factor(state.update)
         for group, rate in zip(self.distribution.optimizer.param_groups, self.base_rates, strict=True):
             group["lr"] = rate * factor
         with self.distribution.accumulating(updates):
@@ -307,11 +258,11 @@ class Trainer:
         """Whether to save a state now, on all processes alike: it is time, or one of them was asked to stop."""
         due = time.monotonic() - self._saved_at > self.config.checkpoint_minutes * 60
         if self.accelerator.num_processes == 1:
-            return due or self._stop is not None
-        mine = torch.tensor([float(self._stop is not None), float(due)], device=self.accelerator.device)
+            return due or self.interruption.asked is not None
+        mine = torch.tensor([float(self.interruption.asked is not None), float(due)], device=self.accelerator.device)
         stop, save = self.accelerator.reduce(mine, "sum").tolist()
-        if stop and self._stop is None:
-            self._stop = signal.SIGTERM
+        if stop and self.interruption.asked is None:
+            self.interruption.asked = signal.SIGTERM
         return bool(stop or save)
 
     def _count(self, running: Tensor, batches: int) -> None:
@@ -331,7 +282,7 @@ class Trainer:
                 self.batches,
                 state.update,
                 loss_sum / finite if finite else math.nan,
-                self.lr * self.factor(state.update),
+                self.lr * self.schedule.factor(state.update),
                 self.images_per_second,
                 peak_memory(self.accelerator.device),
             )
@@ -351,7 +302,7 @@ class Trainer:
         row: dict[str, Any] = {
             "epoch": state.epoch + 1,
             "loss": state.loss_sum / state.loss_count if state.loss_count else math.nan,
-            "lr": self.lr * self.factor(state.update),
+            "lr": self.lr * self.schedule.factor(state.update),
             "unreadable": state.unreadable,
             "skipped": state.skipped,
             **metrics,
@@ -417,66 +368,5 @@ class Trainer:
         return int(votes) == self.accelerator.num_processes
 
     def _stop_if_asked(self) -> None:
-        if self._stop is not None:
-            raise InterruptedRunError(f"stopped by {self._stop.name} after saving")
-
-    @contextmanager
-    def _signals(self) -> Iterator[None]:
-        """First SIGINT or SIGTERM: finish the batch and save.  Second: the usual, at once."""
-        caught = (signal.SIGINT, signal.SIGTERM)
-        try:
-            previous: dict[int, Any] = {number: signal.getsignal(number) for number in caught}
-
-            def request(number: int, frame: FrameType | None) -> None:
-                self._stop = signal.Signals(number)
-                for other in caught:
-                    signal.signal(other, previous[other])
-
-            for number in caught:
-                signal.signal(number, request)
-        except ValueError:  # not in the main thread, where signals cannot be handled
-            yield
-            return
-        try:
-            yield
-        finally:
-            for number in caught:
-                signal.signal(number, previous[number])
-
-
-def _leave_interrupts_to_the_main_process(worker: int) -> None:
-    """Ctrl-C reaches a whole group of processes; without workers the main one could not finish its batch."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-
-
-def evaluate(
-    task: Task, model: nn.Module, loader: DataLoader[list[EvaluationSample]], accelerator: Any, *, in_step: bool = False
-) -> dict[str, float]:
-    """Numbers of a model over the batches of this process, merged over all processes."""
-    several = accelerator.num_processes > 1
-    if several:
-        from accelerate.utils import gather_object
-
-        most = max(gather_object([len(loader)]))
-    model.eval()
-    pipeline = task.pipeline(model, in_step=in_step)
-    report = task.report(pipeline)
-    measure(pipeline, batches(loader), report)
-    if several:
-        # a sharded model waits in each forward pass, so processes with fewer batches take part in the others' too
-        for _ in range(most - len(loader)):
-            sample: Any = loader.dataset[SampleKey(0, 0)]
-            list(predict_samples(pipeline, [sample]))
-        report.merge(gather_object([report.state()]))
-    return report.compute()
-
-
-def peak_memory(device: torch.device) -> int:
-    """Bytes in use at most so far: of the GPU, or of this process."""
-    if device.type == "cuda":
-        return torch.cuda.max_memory_allocated(device)
-    try:
-        import resource
-    except ImportError:  # Windows
-        return 0
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+        if self.interruption.asked is not None:
+            raise InterruptedRunError(f"stopped by {self.interruption.asked.name} after saving")

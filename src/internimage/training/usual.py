@@ -9,11 +9,11 @@ from pathlib import Path
 from typing import Any
 
 from internimage.checkpoints.folder import DESCRIPTION_FILE, read_description
-from internimage.contracts import Amount, TaskSpec
+from internimage.contracts import Amount, TaskSpec, task_spec
 from internimage.factory import own_recipe, recipe_of
 from internimage.inference.evaluation import recognise
 from internimage.recipes import Recipe, TrainingRecipe, get_recipe, get_training_recipe
-from internimage.registry import ARCHITECTURES, TASKS, task_spec
+from internimage.registry import ARCHITECTURES, TASKS
 from internimage.settings.training import TrainingConfig
 
 

@@ -75,7 +75,7 @@ def read_mask_parts(root: Path, wanted: str | None = None) -> dict[str, Segmente
 
     Where pictures and masks may lie is said in :mod:`internimage.data.formats.mask_folders`.  What the masks' numbers
     mean is said by ``classes.json`` or ``classes.txt`` at ``root``, see :func:`read_classes`; without, the numbers that
-    the masks have are the classes.  Or ``root`` has objects as COCO describes them, which are painted over a background.
+    the masks have are the classes.  Or ``root`` has objects as COCO describes them, painted over a background.
 
     Raises:
         DataError: nothing of the kind is there, no picture has a mask, or the classes' file contradicts itself.

@@ -1,0 +1,34 @@
+"""Evaluation of a model in training, by all of its processes."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from torch import nn
+from torch.utils.data import DataLoader
+
+from internimage.contracts import Task
+from internimage.data.dataset import EvaluationSample, SampleKey, batches
+from internimage.inference.evaluation import measure, predict_samples
+
+
+def evaluate(
+    task: Task, model: nn.Module, loader: DataLoader[list[EvaluationSample]], accelerator: Any, *, in_step: bool = False
+) -> dict[str, float]:
+    """Numbers of a model over the batches of this process, merged over all processes."""
+    several = accelerator.num_processes > 1
+    if several:
+        from accelerate.utils import gather_object
+
+        most = max(gather_object([len(loader)]))
+    model.eval()
+    pipeline = task.pipeline(model, in_step=in_step)
+    report = task.report(pipeline)
+    measure(pipeline, batches(loader), report)
+    if several:
+        # a sharded model waits in each forward pass, so processes with fewer batches take part in the others' too
+        for _ in range(most - len(loader)):
+            sample: Any = loader.dataset[SampleKey(0, 0)]
+            list(predict_samples(pipeline, [sample]))
+        report.merge(gather_object([report.state()]))
+    return report.compute()
