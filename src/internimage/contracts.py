@@ -161,7 +161,7 @@ class TaskSpec:
         default_model: name of the model that is trained where none is named.
         preprocessing: for configurations of one's own.
         recognise: whether a folder or file holds data of this task.
-        reads: whether data can be read for this task, even if it is another's; None where ``recognise`` says so.
+        reads: whether data that another task recognises can be read for this one; None for no such data.
         read_parts: the parts of a data set by name ("train", "val", "test", or "all"), or the wanted one alone.
         read_splits: the parts to train with, from a folder, the share of images to set aside where there is no
             validation part, and the seed of that choice.

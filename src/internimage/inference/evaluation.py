@@ -130,7 +130,9 @@ def recognise(root: Path) -> TaskSpec:
 
 
 def refuse_other_data(spec: TaskSpec, root: Path) -> None:
-    """Raise :class:`DataError` if the data at ``root`` is of a task that is not this one and cannot be read as such."""
-    if not (spec.reads or spec.recognise)(root):
-        found = recognise(root)
+    """Raise :class:`DataError` if the data at ``root`` is another task's and cannot be read for this one."""
+    if not root.exists():
+        raise DataError(f"{root} does not exist; expected {spec.data_noun}")
+    found = recognise(root)
+    if found is not spec and not (spec.reads is not None and spec.reads(root)):
         raise DataError(f"{root} has {found.data_noun}; a {spec.model_noun} is measured on {spec.data_noun}")

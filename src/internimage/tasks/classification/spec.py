@@ -29,12 +29,6 @@ def _recognise(root: Path) -> bool:
     return True
 
 
-def _reads(root: Path) -> bool:
-    from internimage.data.formats.coco import is_object_data
-
-    return not is_object_data(root)
-
-
 def _read_parts(root: Path, wanted: str | None) -> Mapping[str, LabelledImages]:
     from internimage.data.formats.class_folders import read_class_folder_parts
 
@@ -138,7 +132,6 @@ SPEC = TaskSpec(
     pictures=_pictures,
     without_classes=True,
     several_views=False,
-    reads=_reads,
     train_help="""Train or fine-tune a classifier, a detector or a segmenter on your own images.
 
     $ internimage train --data photos/
