@@ -24,8 +24,7 @@ ROOMS = [room for row in re.findall(r"^\| (`.+?) \|", TABLE, re.MULTILINE) for r
 WINGS = ("driving", "multimodal", "generation")
 WITHOUT_TORCH = ("registry", "settings", "images", "labels", "drawing", "results", "metrics", "recipes", "contracts")
 EXTRAS = set(
-    "train formats video driving multimodal generation export serve ray deepspeed transformers timm labelling viewer "
-    "all test".split()
+    ["train", "formats", "video", "driving", "multimodal", "generation", "export", "serve", "ray", "deepspeed", "transformers", "timm", "labelling", "viewer", "all", "test"]
 )
 MANY_OF_A_KIND = ("data/formats", "checkpoints/names", "recipes", "cli", "")
 # each is one thing that a reader follows from top to bottom: two kernels, one registration

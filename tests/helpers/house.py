@@ -81,8 +81,8 @@ def functions(source: Path) -> Iterator[tuple[int, str]]:
     for file, tree in trees(source).items():
         for node in ast.walk(tree):
             if isinstance(node, ast.FunctionDef):
-                body = [one for one in node.body if not (isinstance(one, ast.Expr) and isinstance(one.value, ast.Constant))]
-                first = body[0].lineno if body else node.lineno
+                documented = ast.get_docstring(node) is not None
+                first = node.body[min(documented, len(node.body) - 1)].lineno
                 yield (node.end_lineno or first) - first + 1, f"{file}:{node.name}"
 
 
