@@ -50,7 +50,8 @@ def tests_in(tree: ast.Module, kinds: set[str]) -> Iterator[ast.expr]:
     for node in ast.walk(tree):
         if isinstance(node, ast.Call) and isinstance(node.func, ast.Name):
             of_kind = node.func.id in ("isinstance", "issubclass") and mentioned(node.args[1]) & kinds
-            if of_kind or node.func.id == "hasattr":
+            has_it = node.func.id == "hasattr" or (node.func.id == "getattr" and len(node.args) == 3)
+            if of_kind or has_it:
                 yield node
         elif isinstance(node, ast.Compare):
             sides = [node.left, *node.comparators]

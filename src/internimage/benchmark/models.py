@@ -134,7 +134,7 @@ def benchmark_models(
 def _peer(timm: Any, name: str, size: int) -> nn.Module:
     """A model of timm; one whose windows or positions belong to one size is built for this one."""
     model = timm.create_model(name)
-    if getattr(model, "pretrained_cfg", {}).get("fixed_input_size"):
+    if model.pretrained_cfg.get("fixed_input_size"):
         model = timm.create_model(name, img_size=size)
     return model.eval()
 

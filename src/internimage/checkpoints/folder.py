@@ -76,7 +76,7 @@ def written_aside(target: Path) -> Iterator[Path]:
         yield aside
         aside.replace(target)
     except (OSError, RuntimeError, SafetensorError) as error:  # PyTorch reports a full disk as a RuntimeError
-        reason = getattr(error, "strerror", None) or str(error).strip().split("\n")[0]
+        reason = (error.strerror if isinstance(error, OSError) else None) or str(error).strip().split("\n")[0]
         if aside.exists() and shutil.disk_usage(target.parent).free < _LITTLE_SPACE:
             reason = "the disk is full"
         before = "what was there before is intact" if target.exists() else "nothing was left half-written"

@@ -105,7 +105,7 @@ class ImageSource:
         except Image.DecompressionBombError as error:
             raise ImageReadError(f"{name}: too large, {error}") from error
         except Exception as error:  # on broken files Pillow raises about any type there is
-            reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
+            reason = (error.strerror if isinstance(error, OSError) else None) or str(error) or type(error).__name__
             raise ImageReadError(f"{name}: cannot be read, {reason}") from error
 
 
@@ -223,8 +223,10 @@ def _download(url: str) -> bytes:
     except urllib.error.HTTPError as error:
         error.close()
         raise ImageReadError(f"cannot be downloaded, the server says {error.code} {error.reason}") from error
+    except urllib.error.URLError as error:
+        raise ImageReadError(f"cannot be downloaded, {error.reason}") from error
     except Exception as error:  # OSError, http.client.HTTPException, ValueError from odd addresses
-        raise ImageReadError(f"cannot be downloaded, {getattr(error, 'reason', error)}") from error
+        raise ImageReadError(f"cannot be downloaded, {error}") from error
     if len(data) > URL_MAX_BYTES:
         raise ImageReadError(f"too large, more than {URL_MAX_BYTES // 2**20} MB")
     return data

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import torch
 from torch import Tensor
+from torch.nn.functional import pad
 
 
 def attention_reference(value: Tensor, location: Tensor, weight: Tensor, shapes: Sequence[int]) -> Tensor:
@@ -14,27 +15,28 @@ def attention_reference(value: Tensor, location: Tensor, weight: Tensor, shapes:
     Shapes as in :func:`internimage.ops.ms_deform_attn`.  Position x of a level is ``location_x * width - 0.5``; pixels
     outside a level are zeros, and a point on or beyond -1 or the level's size contributes nothing.
     """
-    batch, _, heads, depth = value.shape
-    queries = location.shape[1]
-    accumulate = torch.float64 if location.dtype == torch.float64 else torch.float32
-    sizes = torch.tensor(shapes, dtype=torch.int64, device=value.device).view(-1, 2)
-    height, width = (sizes[:, axis].view(-1, 1) for axis in (0, 1))
-    start = (sizes.prod(1).cumsum(0) - sizes.prod(1)).view(-1, 1)
-    x = location[..., 0].to(accumulate) * width - 0.5
-    y = location[..., 1].to(accumulate) * height - 0.5
-    inside = (x > -1) & (x < width) & (y > -1) & (y < height)  # false for NaN
-    x, y = (torch.where(inside, position, 0) for position in (x, y))
-    column, row = x.detach().floor(), y.detach().floor()
-    fraction_x, fraction_y = x - column, y - row
-    column, row = column.long(), row.long()
-    image = torch.arange(batch, device=value.device).view(-1, 1, 1, 1, 1)
-    head = torch.arange(heads, device=value.device).view(1, 1, -1, 1, 1)
-    output = torch.zeros(batch, queries, heads, depth, dtype=accumulate, device=value.device)
-    for at_row, weight_y in ((row, 1 - fraction_y), (row + 1, fraction_y)):
-        for at_column, weight_x in ((column, 1 - fraction_x), (column + 1, fraction_x)):
-            exists = inside & (at_row >= 0) & (at_row < height) & (at_column >= 0) & (at_column < width)
-            pixel = torch.where(exists, start + at_row * width + at_column, 0)
-            # where(), not a product: a pixel that holds inf must not leak into samples outside as NaN
-            sampled = torch.where(exists.unsqueeze(-1), value[image, pixel, head].to(accumulate), 0)
-            output = output + (sampled * (weight * weight_y * weight_x).unsqueeze(-1)).sum((3, 4))
+    exact = torch.float64 if location.dtype == torch.float64 else torch.float32
+    output = torch.zeros(*weight.shape[:3], value.shape[3], dtype=exact, device=value.device)
+    sizes = list(zip(shapes[::2], shapes[1::2], strict=True))
+    for level, pixels in enumerate(value.split([height * width for height, width in sizes], 1)):
+        image = pixels.unflatten(1, sizes[level]).permute(0, 3, 1, 2, 4).to(exact)  # (N, M, H, W, D)
+        sampled = _bilinear(image, location[:, :, :, level].transpose(1, 2).to(exact))  # (N, M, Q, P, D)
+        output = output + torch.einsum("nmqpd,nqmp->nqmd", sampled, weight[:, :, :, level].to(exact))
     return output.flatten(2).to(value.dtype)
+
+
+def _bilinear(image: Tensor, location: Tensor) -> Tensor:
+    """Values (N, M, Q, P, D) of ``image`` (N, M, H, W, D) at ``location`` (N, M, Q, P, 2), x and y in shares of it."""
+    height, width = image.shape[2:4]
+    framed = pad(image, (0, 0, 2, 1, 2, 1))  # zeros around: position -2 and its neighbours lie outside in any case
+    position = location * location.new_tensor([width, height]) - 0.5
+    inside = ((position > -1) & (position < location.new_tensor([width, height]))).all(-1, keepdim=True)
+    position = torch.where(inside, position, -2)  # also for NaN
+    corner = position.detach().floor()
+    x, y = (position - corner).unsqueeze(-2).unbind(-1)  # (N, M, Q, P, 1) each
+    column, row = (corner.long() + 2).unbind(-1)
+    batch, head = (torch.arange(size, device=image.device) for size in image.shape[:2])
+    at = (batch.view(-1, 1, 1, 1), head.view(-1, 1, 1))
+    upper = framed[*at, row, column] * (1 - x) + framed[*at, row, column + 1] * x
+    lower = framed[*at, row + 1, column] * (1 - x) + framed[*at, row + 1, column + 1] * x
+    return upper * (1 - y) + lower * y

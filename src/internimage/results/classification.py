@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import asdict, dataclass
 from pathlib import PurePath
 from typing import Any
@@ -28,13 +29,19 @@ class Classification:
 
     Attributes:
         probabilities: (K,) float32, summing to one.
-        labels: K names; "class 7" where the model has no names.
+        names: of all K classes; "class 7" where the model has no names.
         source: the image, by name; it is read again when it is drawn, so that results stay small.
     """
 
     probabilities: np.ndarray[Any, Any]
-    labels: tuple[str, ...]
+    names: tuple[str, ...]
     source: ImageSource
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """The old name of :attr:`names`, for one release."""
+        warnings.warn("Classification.labels is now called names", DeprecationWarning, stacklevel=2)
+        return self.names
 
     @property
     def label(self) -> str:
@@ -49,7 +56,7 @@ class Classification:
     def top(self, k: int = 5) -> list[ScoredLabel]:
         """The ``k`` most probable classes, best first."""
         order = np.argsort(-self.probabilities, kind="stable")[:k]
-        return [ScoredLabel(int(i), self.labels[i], float(self.probabilities[i])) for i in order]
+        return [ScoredLabel(int(i), self.names[i], float(self.probabilities[i])) for i in order]
 
     def to_dict(self, k: int = 5) -> dict[str, Any]:
         """Plain data for JSON."""

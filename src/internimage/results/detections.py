@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Collection
 from dataclasses import dataclass, replace
 from typing import Any
@@ -68,13 +69,17 @@ class Detections:
         """Name of the class of object ``index``."""
         return self.names[int(self.labels[index])]
 
-    def filter(self, score: float = 0.0, names: Collection[str] | None = None) -> Detections:
-        """Those with at least this ``score``, and, if given, of classes with these ``names``.
+    def filter(
+        self, score_threshold: float = 0.0, names: Collection[str] | None = None, *, score: float | None = None
+    ) -> Detections:
+        """Those with at least this score, and, if given, of classes with these ``names``.
+
+        ``score`` is the old spelling of ``score_threshold``, for one release.
 
         Raises:
             KeyError: the model knows no class of such a name.
         """
-        keep = self.scores >= score
+        keep = self.scores >= _present(score_threshold, score)
         if names is not None:
             unknown = sorted(set(names) - set(self.names))
             if unknown:
@@ -85,13 +90,13 @@ class Detections:
             self, boxes=self.boxes[keep], scores=self.scores[keep], labels=self.labels[keep], soft_masks=soft
         )
 
-    def draw(self, score: float = 0.3) -> Image.Image:
-        """The picture with the objects of at least this ``score``: outlines, masks, names; the best on top.
+    def draw(self, score_threshold: float = 0.3, *, score: float | None = None) -> Image.Image:
+        """The picture with the objects of at least this score: outlines, masks, names; the best on top.
 
         A colour stands for a class, or, where there is only one, for an object.
         """
         several = len(self.names) > 1
-        shown = self.filter(score)
+        shown = self.filter(_present(score_threshold, score))
         objects = (
             Object(
                 tuple(shown.boxes[i].tolist()),
@@ -150,7 +155,7 @@ class Detections:
         try:
             import supervision
         except ImportError as error:
-            raise MissingExtraError("to_supervision needs its package: pip install supervision") from error
+            raise MissingExtraError("to_supervision needs its package: pip install 'internimage[labelling]'") from error
         named = np.array([self.name(i) for i in range(len(self))])
         return supervision.Detections(
             xyxy=self.boxes, mask=self.masks, confidence=self.scores, class_id=self.labels, data={"class_name": named}
@@ -159,6 +164,14 @@ class Detections:
     def __repr__(self) -> str:
         best = ", ".join(f"{self.name(i)} {self.scores[i]:.1%}" for i in range(min(3, len(self))))
         return f"Detections({self.source.name}: {len(self)} objects{f', {best}' if best else ''})"
+
+
+def _present(score_threshold: float, score: float | None) -> float:
+    """The threshold under its old name, if it is given so."""
+    if score is None:
+        return score_threshold
+    warnings.warn("score is now called score_threshold", DeprecationWarning, stacklevel=3)
+    return score
 
 
 def run_lengths(mask: np.ndarray[Any, Any]) -> list[int]:

@@ -17,6 +17,10 @@ def from_plain(kind: type[T], data: Any) -> T:
     return typing.cast(T, _convert(kind, data, kind.__name__))
 
 
+def _fields(kind: Any) -> set[str]:
+    return {field.name for field in dataclasses.fields(kind)}
+
+
 def _convert(kind: Any, data: Any, where: str) -> Any:
     origin, arguments = typing.get_origin(kind), typing.get_args(kind)
     if kind is Any:
@@ -26,7 +30,11 @@ def _convert(kind: Any, data: Any, where: str) -> Any:
             return None
         kinds = [kind for kind in arguments if kind is not type(None)]
         if isinstance(data, dict):  # of several dataclasses the one that has such fields
-            fits = [kind for kind in kinds if set(data) <= set(getattr(kind, "__dataclass_fields__", ()))]
+            fits = [
+                kind
+                for kind in kinds
+                if dataclasses.is_dataclass(kind) and set(data) <= {field.name for field in dataclasses.fields(kind)}
+            ]
             fits += [kind for kind in kinds if typing.get_origin(kind) is dict]
             return _convert(next(iter(fits), kinds[0]), data, where)
         return _convert(kinds[0], data, where)

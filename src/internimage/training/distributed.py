@@ -177,7 +177,7 @@ def _local(tensor: Tensor) -> Tensor:
 def _finite_norm(model: nn.Module, limit: float) -> bool:
     """Clip the gradient to ``limit`` (0: leave it); whether its norm, the same on all processes, is finite."""
     norm = nn.utils.clip_grad_norm_(model.parameters(), limit or torch.inf)
-    return bool(getattr(norm, "full_tensor", lambda: norm)().isfinite())
+    return bool((norm.full_tensor() if isinstance(norm, DTensor) else norm).isfinite())
 
 
 class Losses(nn.Module):
