@@ -11,89 +11,40 @@ names of timm's (pip install timm), such as convnext_atto.
 from __future__ import annotations
 
 import argparse
-import dataclasses
 import json
 import statistics
-import time
-from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import torch
-import torchvision
-from safetensors.torch import load_file, save_file
-from torch import Tensor, nn
-from torch.utils.data import DataLoader
+from peers import ClassifierConfig, load, trained
 
 import internimage
-from internimage.cli.console import ConsoleReporter
-from internimage.data.dataset import EpochSampler
-from internimage.data.formats.class_folders import read_class_folder_splits
-from internimage.images import Preprocessing
 from internimage.machine import describe_machine
 from internimage.settings.classification import ClassificationAugmentation
 from internimage.settings.training import TrainingConfig
-from internimage.tasks.classification.augmentation import batch_mixing, training_transform
-from internimage.tasks.classification.dataset import ClassificationDataset
-from internimage.tasks.classification.evaluation import read_part
-from internimage.tasks.classification.prepare import evaluation_data
-from internimage.tasks.classification.task import ClassificationTask
-from internimage.training.state import newest_checkpoint
-from internimage.training.trainer import Trainer, evaluate
 
-PREPROCESSING = Preprocessing(resize=128, crop=128)
+SIZE = 128
 TRAINING = TrainingConfig(
     epochs=100, batch_size=16, lr=8e-4, warmup_epochs=5, drop_path=0.05, ema_decay=0.99, workers=1
 )
 AUGMENTATION = ClassificationAugmentation(rand_augment=4, mixup=0.1, cutmix=0.0, erasing=0.1)
-WEIGHTS, RESULT = "weights.safetensors", "result.json"
-
-
-def build(name: str, classes: tuple[str, ...], seed: int) -> nn.Module:
-    torch.manual_seed(seed)
-    if name == "resnet18":
-        return torchvision.models.resnet18(num_classes=len(classes))
-    if name not in internimage.list_models():
-        import timm
-
-        return timm.create_model(name, num_classes=len(classes), drop_path_rate=TRAINING.drop_path)
-    model = internimage.create_model(name, num_classes=len(classes))
-    model.description = dataclasses.replace(model.description, labels=classes, preprocessing=PREPROCESSING)
-    return model
-
-
-def save(model: nn.Module, folder: Path, weights: Mapping[str, Tensor]) -> None:
-    folder.mkdir(parents=True, exist_ok=True)
-    save_file({name: tensor.contiguous() for name, tensor in weights.items()}, folder / WEIGHTS)
+RESULT = "result.json"
 
 
 def train(options: argparse.Namespace) -> None:
-    config = dataclasses.replace(TRAINING, seed=options.seed, epochs=options.epochs or TRAINING.epochs)
-    splits = read_class_folder_splits(options.data)
-    classes = splits.train.classes
-    task = ClassificationTask(classes, AUGMENTATION.label_smoothing, batch_mixing(AUGMENTATION, len(classes)))
-    data = ClassificationDataset(splits.train, training_transform(AUGMENTATION, PREPROCESSING), options.seed)
-    val = evaluation_data(splits.val, PREPROCESSING)
-    model = build(options.model, classes, options.seed)
+    config = replace(TRAINING, seed=options.seed, epochs=options.epochs or TRAINING.epochs)
     ours = options.model in internimage.list_models()
-    writer = {} if ours else {"save": save}
-    trainer = Trainer(task, model, data, val, config, options.output, ConsoleReporter(), cpu=True, **writer)
-    started = time.monotonic()
-    trainer.fit(resume=newest_checkpoint(options.output) is not None)
-    minutes = (time.monotonic() - started) / 60
-
-    best = internimage.load_model(options.output / "best") if ours else build(options.model, classes, options.seed)
-    if not ours:
-        best.load_state_dict(load_file(options.output / "best" / WEIGHTS))
-    held_out = evaluation_data(read_part(options.data, "test"), PREPROCESSING)
-    sampler = EpochSampler(len(held_out), 0, shuffle=False)
-    loader = DataLoader(held_out, 32, sampler=sampler, collate_fn=task.collate)
+    model = options.model if ours else ClassifierConfig(options.model, drop_path=config.drop_path)
+    run, minutes = trained(options.data, model, options.output, size=SIZE, training=config, augmentation=AUGMENTATION)
+    best = load(run.best)
     result = {
         "model": options.model,
         "seed": options.seed,
         "epochs": config.epochs,
         "parameters": sum(parameter.numel() for parameter in best.parameters()),
-        "val": trainer.progress.best,
-        "test": evaluate(task, best, loader, trainer.accelerator),
+        "val": max(row["top1"] for row in run.history),
+        "test": internimage.evaluate(options.data, best, part="test", device="cpu", batch_size=32).compute(),
         "minutes": minutes,
         "machine": str(describe_machine(torch.device("cpu"))),
     }

@@ -20,11 +20,11 @@ from typing import Any
 import torch
 
 import internimage
-from internimage.factory import ARCHITECTURES
 from internimage.layers.rcnn.detections import detect_masks
 from internimage.machine import describe_machine
 from internimage.models.dino import DINO
 from internimage.models.mask_rcnn import MaskRCNN
+from internimage.registry import ARCHITECTURES, resolve
 from internimage.structures.batching import padded
 from internimage.structures.masks import paste_masks
 
@@ -35,7 +35,7 @@ def talkative(name: str, dtype: torch.dtype) -> MaskRCNN | DINO:
     torch.manual_seed(0)
     recipe = internimage.get_recipe(name)
     with torch.device("meta"):  # no copy in float32 on the way
-        model = ARCHITECTURES[recipe.architecture].model(recipe.config)
+        model = resolve(ARCHITECTURES[recipe.architecture].model)(recipe.config)
     model = model.to(dtype).to_empty(device="cpu").eval()
     with torch.no_grad():
         for module_name, parameter in model.named_parameters():
@@ -77,7 +77,8 @@ def once(model: MaskRCNN | DINO, size: tuple[int, int], times: dict[str, list[fl
     )
     boxes = [found for found, _ in proposals]
     found = timed(times, memory, "boxes", lambda: model.detect_boxes(maps, boxes, sizes, scales))
-    found = timed(times, memory, "masks", lambda: detect_masks([model.mask_head], maps[:-1], strides, found, scales))
+    heads = [] if model.mask_head is None else [model.mask_head]
+    found = timed(times, memory, "masks", lambda: detect_masks(heads, maps[:-1], strides, found, scales))
     timed(times, memory, "masks in the picture", lambda: paste_masks(found[0].masks, found[0].boxes, ORIGINAL))
     return len(found[0].boxes)
 
@@ -90,7 +91,9 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5)
     options = parser.parse_args()
     print(describe_machine(torch.device("cpu")))
-    model, times, memory = talkative(options.model, getattr(torch, options.dtype)), {}, {}
+    model = talkative(options.model, getattr(torch, options.dtype))
+    times: dict[str, list[float]] = {}
+    memory: dict[str, float] = {}
     size = options.size[0], options.size[1]
     loaded = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**10
     once(model, size, {}, memory)  # the first pass shows where memory grows, the later ones where time goes

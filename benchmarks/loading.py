@@ -20,6 +20,7 @@ from torch.utils.data import DataLoader
 from torchvision.datasets import ImageFolder
 
 import internimage
+from internimage.contracts import Amount
 from internimage.data.dataset import EpochSampler
 from internimage.data.formats.class_folders import read_image_folder
 from internimage.images import Preprocessing
@@ -65,10 +66,9 @@ def main() -> None:
     parser.add_argument("--workers", type=int, nargs="+", default=[0, 1, 2])
     options = parser.parse_args()
     data = read_image_folder(options.data)
-    transform = training_transform(
-        default_settings(len(data), "scratch")[1], Preprocessing(resize=options.size, crop=options.size)
-    )
-    task = ClassificationTask(data.classes)
+    _, augmentation = default_settings(Amount(len(data), "scratch", options.size, "image_classifier"))
+    transform = training_transform(augmentation, Preprocessing(resize=options.size, crop=options.size))
+    task = ClassificationTask(data)
     ways: dict[str, Callable[[], float]] = {}
     for workers in options.workers:
         ours, plain = ClassificationDataset(data, transform), ImageFolder(str(options.data), transform)

@@ -5,8 +5,8 @@ python benchmarks/memory.py HEIGHT WIDTH GROUPS        # 16 channels a group, fl
 
 from __future__ import annotations
 
+import argparse
 import resource
-import sys
 
 import torch
 
@@ -19,7 +19,11 @@ def peak() -> float:
 
 
 def main() -> None:
-    height, width, groups = (int(argument) for argument in sys.argv[1:4])
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    for name in ("height", "width", "groups"):
+        parser.add_argument(name, type=int)
+    options = parser.parse_args()
+    height, width, groups = options.height, options.width, options.groups
     torch.set_num_threads(1)
     tensors = [torch.randn(1, height, width, groups * channels) for channels in (16, 18, 9)]
     with torch.no_grad():

@@ -7,9 +7,9 @@ The boundary keeps nuclei apart that touch.  Writes train and val with images (a
 
 from __future__ import annotations
 
+import argparse
 import json
 import shutil
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -42,8 +42,12 @@ def label_map(image: ObjectImage) -> np.ndarray:
     return labels
 
 
-def main(source: Path, target: Path) -> None:
-    splits = read_object_splits(source)
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("source", type=Path, help="a data set of objects with masks")
+    parser.add_argument("target", type=Path, help="folder to write")
+    options = parser.parse_args()
+    splits, target = read_object_splits(options.source), options.target
     for name, part in (("train", splits.train), ("val", splits.val)):
         for folder in ("images", "masks"):
             (target / name / folder).mkdir(parents=True, exist_ok=True)
@@ -55,4 +59,4 @@ def main(source: Path, target: Path) -> None:
 
 
 if __name__ == "__main__":
-    main(*map(Path, sys.argv[1:3]))
+    main()

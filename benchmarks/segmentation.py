@@ -3,44 +3,36 @@
     python benchmarks/segmentation.py ../shared/data/camvid --model upernet_internimage_atto --output runs/a
     python benchmarks/segmentation.py ../shared/data/camvid --model lraspp_mobilenet_v3_large ...
 
-Repeat a command to resume it.  The first run of each model times an update and takes as many epochs as fit into the
-minutes.  The epoch is selected on the validation images; the test images are looked at once.  Same images,
-augmentation, optimiser, schedule and evaluation; only the model differs.
+Repeat a command to resume it.  A model's first updates are timed, and it takes as many epochs as fit into the minutes.
+The epoch is selected on the validation images; the test images are looked at once.  Same images, augmentation,
+optimiser, schedule and evaluation; only the model differs.
 """
 
 from __future__ import annotations
 
 import argparse
-import dataclasses
 import json
 import statistics
-import time
-from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import torch
-import torchvision
-from safetensors.torch import load_file, save_file
-from torch import Tensor, nn
+from peers import SegmenterConfig, latencies, load, trained
+from torch import nn
 
 import internimage
-from internimage.cli.console import ConsoleReporter
 from internimage.data.dataset import SampleKey
-from internimage.data.masks import SegmentedImages
 from internimage.data.formats.masks import read_mask_splits
-from internimage.images import FitPreprocessing
-from internimage.layers.segmentation import pixel_loss
+from internimage.data.masks import SegmentedImages
+from internimage.inference.evaluation import evaluate_part
 from internimage.machine import describe_machine
 from internimage.settings.segmentation import SegmentationAugmentation
 from internimage.settings.training import TrainingConfig
 from internimage.tasks.segmentation.augmentation import TrainingTransform
 from internimage.tasks.segmentation.dataset import SegmentationDataset
-from internimage.tasks.segmentation.task import SegmentationTask
-from internimage.training.state import newest_checkpoint
-from internimage.training.trainer import Trainer
 
-PREPROCESSING = FitPreprocessing(240, 960)
+SIZE = 240
 AUGMENTATION = SegmentationAugmentation(crop=(240, 320), short=240, long=960)
 TRAINING = TrainingConfig(
     batch_size=8,
@@ -53,81 +45,25 @@ TRAINING = TrainingConfig(
     track="none",
     keep_checkpoints=1,
 )
-WEIGHTS, RESULT, LENGTH = "weights.safetensors", "result.json", "epochs.json"
+RESULT = "result.json"
 
 
-class Peer(nn.Module):
-    """A segmenter of torchvision's, called as ours are."""
-
-    def __init__(self, name: str, num_classes: int) -> None:
-        super().__init__()
-        build = getattr(torchvision.models.segmentation, name)
-        self.model = build(weights=None, weights_backbone=None, num_classes=num_classes)
-
-    def forward(
-        self, images: Tensor, truth: Tensor | None = None, *, coarse: bool = False
-    ) -> Tensor | dict[str, Tensor]:
-        logits = self.model(images)["out"]  # as large as the images
-        return logits if truth is None else {"pixels": pixel_loss(logits, truth)}
-
-
-def build(name: str, data: SegmentedImages, seed: int) -> nn.Module:
-    torch.manual_seed(seed)
-    if name not in internimage.list_models():
-        return Peer(name, len(data.classes))
-    model: Any = internimage.create_model(name, num_classes=len(data.classes))
-    model.description = dataclasses.replace(
-        model.description, labels=data.classes, palette=data.palette, preprocessing=PREPROCESSING
-    )
-    return model
-
-
-def save(model: nn.Module, folder: Path, weights: Mapping[str, Tensor]) -> None:
-    folder.mkdir(parents=True, exist_ok=True)
-    save_file({name: tensor.contiguous() for name, tensor in weights.items()}, folder / WEIGHTS)
-
-
-def fitting_epochs(
-    model: nn.Module, task: SegmentationTask, train: SegmentationDataset, val: SegmentationDataset, minutes: float
-) -> int:
-    """How many epochs with their evaluations take so long, by a few of their steps."""
-    samples = [train[SampleKey(0, index)] for index in range(TRAINING.batch_size)]
-    times = []
-    for _ in range(5):
-        started = time.perf_counter()
-        batch = task.collate([train[SampleKey(0, index)] for index in range(len(samples))])
-        torch.stack(list(task.losses(model.train(), batch).values())).sum().backward()
-        times.append(time.perf_counter() - started)
-    step = statistics.median(times[1:])
-    model.zero_grad()
-    picture = task.collate([val[SampleKey(0, 0)]])
-    started = time.perf_counter()
-    for _ in range(3):
-        task.predict(model.eval(), picture)
-    look = (time.perf_counter() - started) / 3
-    epoch = len(train) // TRAINING.batch_size * step + len(val) * look
-    return max(1, int(minutes * 60 / epoch))
-
-
-def measure(task: SegmentationTask, model: nn.Module, data: SegmentationDataset) -> dict[str, Any]:
+def measure(model: nn.Module, data: SegmentedImages) -> dict[str, Any]:
     """Scores on images that training did not see, and milliseconds from tensor to result."""
-    metric, times = task.metric(), []
-    for index in range(len(data)):
-        batch = task.collate([data[SampleKey(0, index)]])
-        started = time.perf_counter()
-        results = task.predict(model, batch)
-        times.append((time.perf_counter() - started) * 1e3)
-        metric.update(results, batch)
+    predictor = internimage.Predictor(model, device="cpu", batch_size=1)
+    report = evaluate_part(predictor, data).to_dict()
+    times = latencies(predictor.pipeline, data, len(data) - 3)
+    classes = report.pop("per_class")
     return {
-        "test": metric.compute(),
-        "test_per_class": {name: row["iou"] for name, row in metric.per_class().items()},
-        "latency_ms": statistics.median(times[3:]),
-        "latency_quartiles_ms": statistics.quantiles(times[3:], n=4)[::2],
+        "test": {name: value for name, value in report.items() if name != "unreadable"},
+        "test_per_class": {name: row["iou"] for name, row in classes.items()},
+        "latency_ms": statistics.median(times),
+        "latency_quartiles_ms": statistics.quantiles(times, n=4)[::2],
     }
 
 
 @torch.no_grad()
-def with_fresh_statistics(model: nn.Module, train: SegmentationDataset) -> nn.Module:
+def with_fresh_statistics(model: Any, train: SegmentedImages, seed: int) -> nn.Module:
     """Means and variances of batch normalisation taken anew from the training images.
 
     torchvision's MobileNetV3 moves them by a hundredth an update, and has not caught up after a few hundred.
@@ -137,10 +73,12 @@ def with_fresh_statistics(model: nn.Module, train: SegmentationDataset) -> nn.Mo
         norm.reset_running_stats()
         norm.momentum = None  # the plain mean over all batches
         norm.train()
+    data = SegmentationDataset(train, TrainingTransform(AUGMENTATION, model.description.preprocessing), seed)
     size = TRAINING.batch_size
-    for start in range(0, len(train) - size + 1, size):
-        model(torch.stack([train[SampleKey(1, index)].image for index in range(start, start + size)]))
-    return model.eval()
+    for start in range(0, len(data) - size + 1, size):
+        model(torch.stack([data[SampleKey(1, index)].image for index in range(start, start + size)]))
+    fresh: nn.Module = model.eval()
+    return fresh
 
 
 def main() -> None:
@@ -155,41 +93,28 @@ def main() -> None:
 
     splits = read_mask_splits(options.data)
     assert splits.test is not None
-    model = build(options.model, splits.train, options.seed)
-    ours = not isinstance(model, Peer)
-    task = SegmentationTask(splits.train.classes, splits.train.palette)
-    train = SegmentationDataset(splits.train, TrainingTransform(AUGMENTATION, PREPROCESSING), options.seed)
-    val, test = SegmentationDataset(splits.val, PREPROCESSING), SegmentationDataset(splits.test, PREPROCESSING)
-    length = options.output / LENGTH
-    if not length.exists():
-        options.output.mkdir(parents=True, exist_ok=True)
-        length.write_text(json.dumps(fitting_epochs(model, task, train, val, options.minutes)))
-        model = build(options.model, splits.train, options.seed)  # the running means have moved
-    config = dataclasses.replace(TRAINING, epochs=json.loads(length.read_text()), seed=options.seed, lr=options.lr)
-    writer = {} if ours else {"save": save}
-    trainer = Trainer(task, model, train, val, config, options.output, ConsoleReporter(), cpu=True, **writer)
-    started = time.monotonic()
-    trainer.fit(resume=newest_checkpoint(options.output) is not None)
-    minutes = (time.monotonic() - started) / 60
-
-    def load(folder: str) -> nn.Module:
-        if ours:
-            return internimage.load_model(options.output / folder)
-        peer = build(options.model, splits.train, options.seed).eval()
-        peer.load_state_dict(load_file(options.output / folder / WEIGHTS))
-        return peer
-
-    fresh = with_fresh_statistics(load("final"), train)
+    ours = options.model in internimage.list_models()
+    run, minutes = trained(
+        options.data,
+        options.model if ours else SegmenterConfig(options.model),
+        options.output,
+        size=SIZE,
+        training=replace(TRAINING, seed=options.seed, lr=options.lr),
+        augmentation=AUGMENTATION,
+        minutes=options.minutes,
+    )
+    fresh = with_fresh_statistics(load(run.final), splits.train, options.seed)
     result = {
         "model": options.model,
-        "parameters": sum(parameter.numel() for parameter in model.parameters()),
-        "epochs": config.epochs,
+        "parameters": run.summary["parameters"],
+        "epochs": len(run.history),
         "minutes": minutes,
-        "best": trainer.summary()["best"],
-        "last": trainer.progress.history[-1],
-        **measure(task, load("best"), test),
+        "best": run.summary["best"],
+        "last": run.history[-1],
+        **measure(load(run.best), splits.test),
         "last_with_fresh_statistics": {
-            name: measure(task, fresh, part)["test"]["miou"] for name, part in (("val", val), ("test", test))
+            name: internimage.evaluate(options.data, fresh, part=name, device="cpu").compute()["miou"]
+            for name in ("val", "test")
         },
         "machine": str(describe_machine(torch.device("cpu"))),
     }

@@ -25,7 +25,7 @@ from internimage.images import ImageSource
 from internimage.machine import describe_machine
 from internimage.models.mask2former import Mask2Former, class_scores
 from internimage.settings.views import Window
-from internimage.tasks.segmentation.task import View, decode
+from internimage.tasks.segmentation.views import View, decode
 
 
 def head(model: Any, maps: list[Tensor]) -> Tensor:
@@ -38,20 +38,20 @@ def once(model: Any, size: tuple[int, int], window: Window | None, times: dict[s
     image = torch.randn(1, 3, *size)
     spent = dict.fromkeys(("backbone", "head", "classes of pixels"), 0.0)
 
-    def timed(stage: str, run: Callable[[], Any]) -> Any:
+    def timed(stage: str, run: Callable[..., Any], *arguments: Any) -> Any:
         started = time.perf_counter()
-        result = run()
+        result = run(*arguments)
         spent[stage] += (time.perf_counter() - started) * 1e3
         return result
 
     parts = []
     for part in window.parts(*size) if window else [(0, 0, *size)]:
         top, left, bottom, right = part
-        maps = timed("backbone", lambda pixels=image[..., top:bottom, left:right]: model.backbone(pixels))
-        parts.append((part, timed("head", lambda maps=maps: head(model, maps))[0].float()))
+        maps = timed("backbone", model.backbone, image[..., top:bottom, left:right])
+        parts.append((part, timed("head", head, model, maps)[0].float()))
     names = tuple(map(str, range(model.config.num_classes)))
     source = ImageSource("noise", np.zeros((1, 1), np.uint8))
-    timed("classes of pixels", lambda: decode([View(tuple(parts), size)], size, source, names, None))
+    timed("classes of pixels", decode, [View(tuple(parts), size)], size, source, names, None)
     for stage, milliseconds in spent.items():
         times.setdefault(stage, []).append(milliseconds)
 

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -65,7 +66,7 @@ def table(options: argparse.Namespace) -> None:
     print(f"| {' | '.join(headings)} |")
     print(f"|---|{'---:|' * (len(headings) - 1)}")
     for name, size in MODELS.items():
-        model = internimage.create_model(name, device="meta").train()
+        model: Any = internimage.create_model(name, device="meta").train()
         parameters = sum(parameter.numel() for parameter in model.parameters())
         cells = [name, f"{parameters / 1e6:.0f} M", str(size)]
         cells += [f"{states(parameters, strategy, options.processes) / 2**30:.1f}" for strategy in strategies]
@@ -77,7 +78,7 @@ def table(options: argparse.Namespace) -> None:
 
 
 def check(options: argparse.Namespace) -> None:
-    model = internimage.create_model(options.model).train()
+    model: Any = internimage.create_model(options.model).train()
     model.set_gradient_checkpointing(options.checkpointing)
     images = torch.randn(options.batch, 3, options.size, options.size)
     model(images[:2, :, :64, :64]).sum().backward()

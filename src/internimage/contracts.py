@@ -7,6 +7,7 @@ folder when they are called.  :data:`internimage.registry.TASKS` says where it i
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -66,7 +67,7 @@ class Report(Protocol):
     def table(self) -> str:
         """The numbers as text."""
 
-    def save(self, folder: Path) -> list[Path]:
+    def save(self, folder: str | os.PathLike[str]) -> list[Path]:
         """Write metrics.json and pictures into ``folder``; their paths."""
 
 

@@ -1,6 +1,7 @@
 """Learning to count, counting, and how well it is done."""
 
 import json
+import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -79,7 +80,8 @@ class CountingReport:
     def table(self) -> str:
         return f"mean error {self.compute()['mean_error']:.2f} of {len(self.errors)} images"
 
-    def save(self, folder: Path) -> list[Path]:
+    def save(self, folder: str | os.PathLike[str]) -> list[Path]:
+        folder = Path(folder)
         folder.mkdir(parents=True, exist_ok=True)
         (folder / "metrics.json").write_text(json.dumps(self.to_dict()))
         return [folder / "metrics.json"]

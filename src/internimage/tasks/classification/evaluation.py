@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import heapq
 import json
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -116,8 +117,9 @@ class ClassificationReport:
         lines += [f"left out: {name}" for name in self.unreadable]
         return "\n".join(lines)
 
-    def save(self, folder: Path) -> list[Path]:
+    def save(self, folder: str | os.PathLike[str]) -> list[Path]:
         """Write metrics.json, confusion.png and worst.png; return their paths."""
+        folder = Path(folder).expanduser()
         folder.mkdir(parents=True, exist_ok=True)
         numbers, mistakes = self.compute(), self.mistakes
         metrics, confusion, worst = (folder / name for name in ("metrics.json", "confusion.png", "worst.png"))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -84,8 +85,9 @@ class DetectionReport:
         lines += [f"left out: {name}" for name in self.unreadable]
         return "\n".join(lines)
 
-    def save(self, folder: Path) -> list[Path]:
+    def save(self, folder: str | os.PathLike[str]) -> list[Path]:
         """Write metrics.json, precision_recall.png and, with masks, precision_recall_masks.png; return their paths."""
+        folder = Path(folder).expanduser()
         folder.mkdir(parents=True, exist_ok=True)
         numbers, rows = self.metric.compute(), self.metric.per_class()
         written = [folder / "metrics.json"]

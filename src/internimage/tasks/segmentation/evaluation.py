@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -80,8 +81,9 @@ class SegmentationReport:
         lines += [f"left out: {name}" for name in self.unreadable]
         return "\n".join(lines)
 
-    def save(self, folder: Path) -> list[Path]:
+    def save(self, folder: str | os.PathLike[str]) -> list[Path]:
         """Write metrics.json and confusion.png; return their paths."""
+        folder = Path(folder).expanduser()
         folder.mkdir(parents=True, exist_ok=True)
         numbers = self.metric.compute()
         metrics, confusion = folder / "metrics.json", folder / "confusion.png"

@@ -1,0 +1,47 @@
+"""Small models under the names of released ones: what blocks of code in the documentation build, load and train."""
+
+import dataclasses
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import internimage as ii
+from helpers import classifiers, detectors, segmenters
+from helpers.small_recipes import RELEASED
+from internimage.checkpoints.hub import HubFile, PackagedModel
+from internimage.images import FitPreprocessing
+from internimage.recipes import Recipe
+
+CONFIGS = {
+    "image_classifier": classifiers.CONFIGS["small"][0],
+    "mask_rcnn": detectors.SMALL_MASK,
+    "cascade_rcnn": detectors.SMALL_CASCADE,
+    "dino": detectors.SMALL_DINO,
+    **{name.removeprefix("small_"): config for name, config in segmenters.CONFIGS.items()},
+}
+
+
+def stand_in(recipe: Recipe) -> Recipe:
+    config: Any = replace(CONFIGS[recipe.architecture], num_classes=recipe.config.num_classes)
+    preprocessing = recipe.preprocessing if recipe.task == "classification" else FitPreprocessing(64, 96)
+    return replace(recipe, plain=dataclasses.asdict(config), preprocessing=preprocessing)
+
+
+STAND_INS = {name: stand_in(one) for name, one in RELEASED.items() if not isinstance(one.weights, PackagedModel)}
+CLASSIFICATION, DETECTION, SEGMENTATION = (
+    tuple(one for one in STAND_INS.values() if one.task == task)
+    for task in ("classification", "detection", "segmentation")
+)
+
+
+class Hub:
+    """Downloads that never leave the machine: weights of stand-ins, saved on first request."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def download(self, weights: HubFile) -> Path:
+        name = next(name for name, one in STAND_INS.items() if one.weights == weights)
+        if not (self.folder / name).exists():
+            ii.save_model(ii.create_model(name), self.folder / name)
+        return self.folder / name
