@@ -31,10 +31,11 @@ from internimage.checkpoints.layouts import from_ours
 from internimage.errors import ConfigError
 from internimage.layers.attention import FeedForward, SplitFeedForward
 from internimage.layers.boxes import cxcywh_to_xyxy, xyxy_to_cxcywh
-from internimage.layers.queries import denoising
+from internimage.layers.queries import denoising, hungarian
 from internimage.layers.queries.denoising import noisy_objects
 from internimage.layers.queries.hungarian import match_boxes
 from internimage.layers.queries.losses import set_box_losses
+from internimage.layers.queries.refinement import inverse_sigmoid
 from internimage.models import dino as module
 from internimage.models.dino import DINO, DINOConfig
 from internimage.recipes import get_recipe
@@ -94,7 +95,7 @@ def test_half_precision_moves_boxes_little(config: DINOConfig) -> None:
     for dtype in (torch.float32, torch.bfloat16):
         model.to(dtype)
         pixels = model.encode(model.backbone(images.to(dtype)), [(96, 160), (80, 100)], (96, 160))
-        assert pixels.anchors.dtype == torch.float32
+        assert pixels.boxes.dtype == torch.float32
         if chosen is None:
             chosen = model.classifiers[-1](pixels.values).amax(-1).topk(20).indices
         results.append(model.decode(pixels, model.propose(pixels, chosen).boxes).boxes)
@@ -284,7 +285,7 @@ def test_noise_moves_objects_and_groups_do_not_see_each_other() -> None:
     group = torch.where(place < groups * 2 * most, place // (2 * most), groups)
     for one in place.tolist():
         for other in place.tolist():
-            assert noise.allowed[one, other] == (group[other] == groups or group[one] == group[other])
+            assert noise.attention_mask[one, other] == (group[other] == groups or group[one] == group[other])
     many = noisy_objects([torch.arange(200) % 5], [torch.rand(200, 4) * 0.1 + 0.4], 5, queries=7, wanted=100)
     assert many is not None
     assert many.labels.shape == (1, 400)  # each at least once
@@ -391,7 +392,7 @@ def test_whole_images_give_the_reference_numbers(shared: Path, golden: str) -> N
         assert torch.equal(last.boxes, layers.boxes[-1])
         assert torch.equal(last.logits, layers.logits[-1])
         for image, (size, scale) in enumerate(zip(sizes, scales, strict=True)):
-            found = model.report(last.logits[image], last.boxes[image], size, scale)
+            found = model.postprocess(last.logits[image], last.boxes[image], size, scale)
             expected, labels = given(f"img{image}.det_boxes"), given(f"img{image}.det_labels")
             torch.testing.assert_close(found.scores, expected[:, 4], atol=1e-3, rtol=0)
             distance = (found.boxes[:, None] - expected[None, :, :4]).abs().amax(-1)
@@ -415,7 +416,7 @@ def test_losses_and_gradients_are_the_reference_s(shared: Path, monkeypatch: pyt
         matched.append(match_boxes(*arguments))
         return matched[-1]
 
-    monkeypatch.setattr(module, "match_boxes", spy)
+    monkeypatch.setattr(hungarian, "match_boxes", spy)
     with monkeypatch.context() as patch:
         for name in drawn:
             patch.setattr(denoising.torch, name, lambda *_, name=name, **__: drawn[name].pop(0))
@@ -428,10 +429,9 @@ def test_losses_and_gradients_are_the_reference_s(shared: Path, monkeypatch: pyt
         noise = noisy_objects([one.labels for one in targets], boxes, 80, 900, 100)
     assert noise is not None
     monkeypatch.setattr(module, "noisy_objects", lambda *_: noise)
-    assert np.array_equal(np.packbits(~noise.allowed.numpy(), axis=1), data["dn.attn_mask_packed"])
+    assert np.array_equal(np.packbits(~noise.attention_mask.numpy(), axis=1), data["dn.attn_mask_packed"])
     logits = torch.from_numpy(data["dn.bbox_query_unact"])
-    odds = noise.boxes.clamp(min=1e-3) / (1 - noise.boxes).clamp(min=1e-3)  # mmdetection's inverse sigmoid
-    torch.testing.assert_close(odds.log(), logits, atol=1e-4, rtol=0)
+    torch.testing.assert_close(inverse_sigmoid(noise.boxes), logits, atol=1e-4, rtol=0)
     names = model.label_embedding(noise.labels.clamp(min=0)) * (noise.labels >= 0)[..., None]
     assert torch.equal(names, torch.from_numpy(data["dn.label_query"]))
     chosen, propose = torch.from_numpy(data["topk_indices"]).long(), model.propose

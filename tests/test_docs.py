@@ -28,7 +28,9 @@ def blocks(page: Path, language: str) -> list[tuple[int, str]]:
 def commands(page: Path) -> list[str]:
     """Lines ``internimage ...`` of shell blocks and of code within text."""
     lines = [line for _, text in blocks(page, "bash") for line in text.replace("\\\n", " ").splitlines()]
-    lines += [" ".join(one.split()) for one in re.findall(r"`(internimage [^\s`]+\s[^`]+)`", page.read_text(encoding="utf-8"))]
+    lines += [
+        " ".join(one.split()) for one in re.findall(r"`(internimage [^\s`]+\s[^`]+)`", page.read_text(encoding="utf-8"))
+    ]
     return [found[0] for line in lines if (found := re.search(r"\binternimage [a-z][^#;&|]*", line))]
 
 

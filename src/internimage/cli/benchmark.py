@@ -29,12 +29,12 @@ _Save = Annotated[Path | None, arg(metavar="FOLDER", help_behavior_hint="")]
 
 @dataclass(frozen=True)
 class OperatorBenchmark:
-    """Measure an operator on the layers of real networks, against the plain PyTorch formulation in common use.
+    """Measure an operator on the layers of real networks, against the common plain PyTorch formulation.
 
     $ internimage benchmark op --operator ms_deform_attn --threads 2
 
     Times are medians (quartiles) in milliseconds, both measured in alternation; dcnv3 includes its softmax on both
-    sides. Shares are of what this machine reaches in a large matrix product and a large copy.
+    sides. Percentages are relative to the speed of a large matrix product and a large copy on this machine.
     """
 
     operator: Literal["dcnv3", "dcnv4", "ms_deform_attn"] = "dcnv3"
@@ -43,7 +43,7 @@ class OperatorBenchmark:
     threads: _Threads = None
     """CPU threads."""
     rounds: int = 5
-    """Samples of each, of 5 ms or one call."""
+    """Samples per measurement, each of 5 ms or one call."""
     save: _Save = None
     """Folder for op.json and op.png: every number and a chart."""
 
@@ -84,7 +84,7 @@ class OperatorBenchmark:
 
 @dataclass(frozen=True)
 class ModelBenchmark:
-    """Measure a classifier beside others, ours or timm's (pip install timm), all in alternation.
+    """Measure a classifier and others, ours or timm's (pip install timm), in alternation.
 
     $ internimage benchmark model --size 224 --dtype bfloat16 --threads 2
     $ internimage benchmark model --model flash_intern_image_t_1k_224 --peers internimage_t_1k_224 convnext_tiny
@@ -93,28 +93,28 @@ class ModelBenchmark:
     """
 
     model: Annotated[str, arg(metavar="NAME")] = "internimage_t_1k_224"
-    """Ours, see `internimage models`."""
+    """Model of this package, see `internimage models`."""
     size: Annotated[tuple[int, ...], arg(metavar="PIXELS...")] = (224, 512)
     """Sides of the images."""
     batch: int = 1
-    """Images a forward pass."""
+    """Images per forward pass."""
     dtype: tuple[_Dtype, ...] = ("float32", "bfloat16")
     """Precisions of weights and images."""
     device: Literal["cpu", "cuda"] = "cpu"
     threads: _Threads = None
     """CPU threads."""
     rounds: int = 5
-    """Samples of each, of 5 ms or one call."""
+    """Samples per measurement, each of 5 ms or one call."""
     training: FlagCreatePairsOff[bool] = False
-    """Measure a pass forward and backward in training mode."""
+    """Measure forward and backward in training mode."""
     compile: FlagCreatePairsOff[bool] = False
-    """Measure each after torch.compile too; takes minutes and needs a C++ compiler."""
+    """Also measure each model after torch.compile; takes minutes and needs a C++ compiler."""
     peers: Annotated[tuple[str, ...], arg(metavar="NAMES...")] = (
         "convnext_tiny",
         "swin_tiny_patch4_window7_224",
         "resnet50",
     )
-    """Models of ours or of timm; none after an empty --peers."""
+    """Models to compare with, ours or timm's; an empty --peers for none."""
     save: _Save = None
     """Folder for model.json and model.png: every number and a chart."""
 
@@ -165,7 +165,7 @@ class ModelBenchmark:
 
 @dataclass(frozen=True)
 class Benchmark:
-    """Measure the speed of operators or whole models on this machine, beside what is in common use."""
+    """Measure the speed of operators or whole models on this machine, compared with common alternatives."""
 
     what: Annotated[OperatorBenchmark, subcommand("op")] | Annotated[ModelBenchmark, subcommand("model")]
 

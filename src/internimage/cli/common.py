@@ -35,16 +35,16 @@ class ModelOptions:
     name: Annotated[str, arg(name="model", metavar="NAME")] = "internimage_t_1k_224"
     """Name (see `internimage models`) or a model folder."""
     checkpoint: Annotated[Path | None, arg(metavar="FILE", help_behavior_hint="(default: released weights)")] = None
-    """Weights to use: official .pth, Hugging Face, safetensors or a model folder. Released weights are downloaded once
+    """Weights to load: official .pth, Hugging Face, safetensors or a model folder. Released weights are downloaded once
     and cached."""
     labels: Annotated[Literal["imagenet1k"] | None, arg(metavar="imagenet1k", help_behavior_hint="")] = None
-    """Reduce a 21,841-way classifier to the classes of ImageNet-1K."""
+    """Reduce a classifier of 21,841 classes to those of ImageNet-1K."""
     device: str = "auto"
     """auto, cpu, cuda, cuda:1 ..."""
     dtype: Literal["float32", "bfloat16", "float16"] = "float32"
-    """Precision of the weights; half precision needs half the memory."""
+    """Precision of the weights; half precision takes half the memory."""
     batch_size: int = 8
-    """Images a forward pass."""
+    """Images per forward pass."""
 
     def torch_dtype(self) -> torch.dtype:
         import torch

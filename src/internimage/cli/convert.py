@@ -11,7 +11,7 @@ from tyro.conf import FlagCreatePairsOff, Positional, arg
 
 @dataclass(frozen=True)
 class Convert:
-    """Rewrite a checkpoint in another layout; the values stay bit for bit.
+    """Convert a checkpoint to another layout; the values stay the same, bit for bit.
 
     $ internimage convert internimage_t_1k_224.pth my_model --layout ours
 
@@ -21,13 +21,13 @@ class Convert:
     """
 
     source: Annotated[Positional[Path], arg(metavar="IN", help="File or folder in any layout.")]
-    target: Annotated[Positional[Path], arg(metavar="OUT", help="A .pth file for official, a folder otherwise.")]
+    target: Annotated[Positional[Path], arg(metavar="OUT", help="A .pth file for official, otherwise a folder.")]
     layout: Literal["official", "hf", "ours"] = "ours"
     """Layout to write."""
     model: Annotated[str | None, arg(metavar="NAME", help_behavior_hint="")] = None
-    """Model that IN holds, where its name does not say so."""
+    """Name of the model in IN, if the file name does not give it."""
     ema: FlagCreatePairsOff[bool] = False
-    """Take the moving average that a training checkpoint keeps."""
+    """Convert the moving average of the weights in a training checkpoint."""
 
     def run(self) -> int:
         from internimage.factory import convert_checkpoint

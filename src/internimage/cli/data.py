@@ -18,12 +18,12 @@ _SHEETS = (".png", ".jpg", ".jpeg", ".webp")
 
 @dataclass(frozen=True)
 class Data:
-    """Look over images before training: corrupt, duplicate and tiny files, empty classes, leakage, misplaced objects,
-    masks with strange numbers.
+    """Check data before training: corrupt, duplicate and tiny images, empty classes, images in both train and val,
+    misplaced objects, masks with unknown numbers.
 
     $ internimage data check photos/ --sheet photos.png
 
-    Nothing is ever written into the data. The exit status is 1 if something would disturb training.
+    Nothing is written into the data. The exit status is 1 if something would harm training.
     """
 
     action: Annotated[Positional[Literal["check"]], arg(metavar="check", help="What to do.")]
@@ -31,12 +31,13 @@ class Data:
         Positional[Path],
         arg(
             metavar="FOLDER",
-            help="One folder a class, or train, val, test as folders, .csv, .zip, .tar shards, or iNaturalist's .json; "
-            "for objects, COCO's .json in annotations/ or beside the images; for regions, images/ and masks/.",
+            help="One folder per class, or train, val, test as folders, .csv, .zip, .tar shards or iNaturalist's "
+            ".json; for detection, COCO's .json in annotations/ or beside the images; for segmentation, images/ and "
+            "masks/.",
         ),
     ]
     sheet: Annotated[Path | None, arg(metavar="FILE", help_behavior_hint="")] = None
-    """Write a contact sheet with examples of each class, boxes and masks drawn on them."""
+    """Write a contact sheet: examples of each class, with boxes and masks drawn."""
     json: FlagCreatePairsOff[bool] = False
     """Print the findings as one JSON object."""
 

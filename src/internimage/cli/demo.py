@@ -8,15 +8,15 @@ from pathlib import Path
 
 @dataclass(frozen=True)
 class Demo:
-    """Predict held-out pictures with the models of this package and draw truth beside prediction. Offline.
+    """Predict held-out images with the models in this package and draw the truth beside each prediction. Offline.
 
-    A classifier of clothes, a detector of blood cells, one of cell nuclei with their masks, and a class for every pixel
-    of pictures with nuclei. They are small and were trained on 500, 205 and 60 pictures, each in less than an hour on a
-    CPU, so they make mistakes; they are shown.
+    A classifier of clothes, a detector of blood cells, a detector of cell nuclei with masks, and a segmenter of cell
+    nuclei. They are small and were trained on 500, 205 and 60 images, each in less than an hour on a CPU, so they make
+    mistakes; the demo marks them.
     """
 
     output: Path = Path("internimage-demo.png")
-    """Picture to write."""
+    """Image file to write."""
 
     def run(self) -> int:
         from internimage.demo import (

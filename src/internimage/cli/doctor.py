@@ -10,7 +10,7 @@ from tyro.conf import FlagCreatePairsOff
 
 @dataclass(frozen=True)
 class Doctor:
-    """Say what this machine runs: versions, devices, operator implementation, cache, hub.
+    """Print what this machine runs: versions, devices, operator implementation, cache, hub.
 
     Paste its output into a bug report.
     """

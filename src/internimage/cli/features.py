@@ -17,7 +17,7 @@ class Features:
     """Write features of images to one file.
 
     Layers: pooled (the vector before the classifier), logits, stage1 ... stage4 (maps, strides 4 to 32) and single
-    blocks such as stage3.block5. The file holds one array a layer, images first, and `images`, their names.
+    blocks such as stage3.block5. The file holds one array per layer, images first, and the image names as `images`.
 
     $ internimage features photos/ --layers pooled stage3 --average --output photos.npz
 
@@ -27,14 +27,14 @@ class Features:
     images: Images
     model: ModelOptions = field(default_factory=ModelOptions)
     layers: tuple[str, ...] = ("pooled",)
-    """What to keep of each image."""
+    """Layers to write."""
     average: FlagCreatePairsOff[bool] = False
-    """Average maps over space to one vector."""
+    """Average feature maps over space, to one vector per image."""
     output: Path = Path("features.npz")
-    """File to write: .npz, or .safetensors (names of the images then in its metadata)."""
+    """File to write: .npz, or .safetensors (with the image names in its metadata)."""
 
     sheet: Annotated[Path | None, arg(metavar="PNG", help_behavior_hint="")] = None
-    """Picture of the maps of the first dozen images to write too: three principal components of each, as colours."""
+    """Also draw the feature maps of the first dozen images: three principal components as colours."""
 
     def run(self) -> int:
         from internimage.errors import ConfigError, ImageReadError

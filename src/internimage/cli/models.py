@@ -11,14 +11,14 @@ from tyro.conf import Positional, arg
 
 @dataclass(frozen=True)
 class Models:
-    """List the models: parameters, cost, published score, whether weights exist.
+    """List the models: parameters, cost, available weights, published score.
 
     $ internimage models '*_1k_*'
     """
 
     pattern: Annotated[Positional[str], arg(metavar="PATTERN", help="Shell pattern, quoted.")] = "*"
     json: bool = False
-    """Print one JSON object a line instead of a table."""
+    """Print one JSON object per line instead of a table."""
 
     def run(self) -> int:
         from rich.console import Console
@@ -54,7 +54,7 @@ class Models:
         Console(width=None if Console().is_terminal else 120).print(table)
         print(
             "\nScores are the authors' own, unless marked ours. "
-            "GMACs: multiply-additions of one image of that size (of detectors: 800x1280; of segmenters: a training "
+            "GMACs: multiply-additions of one image of that size (detectors: 800x1280; segmenters: a training "
             "crop, as in the name), counted here."
         )
         return 0

@@ -16,7 +16,7 @@ from internimage.cli.common import Images, ModelOptions, augmentation, progress,
 
 @dataclass(frozen=True)
 class Predict:
-    """Classify images, find the objects in them or the class of every pixel, whatever the model is made for.
+    """Classify images, detect objects or segment images, depending on the model.
 
     $ internimage predict photo.jpg
 
@@ -28,26 +28,26 @@ class Predict:
 
     $ internimage predict 'in/**/*.png' --checkpoint weights.pth --save out/
 
-    A run over many images goes on after one that cannot be read, reports it on stderr and exits with status 1.
+    Images that cannot be read are reported on stderr and skipped; the exit status is then 1.
     """
 
     images: Images
     model: ModelOptions = field(default_factory=ModelOptions)
     topk: int = 5
-    """Classifiers: classes to print for each image."""
+    """Classifiers: number of classes to print per image."""
     score_threshold: float = 0.3
-    """Detectors: least score of the objects that are printed and drawn, from 0.05 on."""
+    """Detectors: minimum score of the objects to print and draw, 0.05 or more."""
     tta: FlagCreatePairsOff[bool] = False
-    """Detectors and segmenters: look at each picture mirrored too, and at --tta-sides; slower and more exact."""
+    """Detectors and segmenters: test-time augmentation with mirrored images and --tta-sides; slower, more exact."""
     tta_sides: Annotated[tuple[int, ...], arg(metavar="PIXELS...", help_behavior_hint="(default: the model's)")] = ()
-    """Shorter sides of the picture that --tta looks at, such as 600 800 1000."""
+    """Shorter sides of the image for --tta, such as 600 800 1000."""
     json: FlagCreatePairsOff[bool] = False
-    """Print one JSON object a line."""
+    """Print one JSON object per line."""
     csv: FlagCreatePairsOff[bool] = False
-    """Print comma-separated values: image, rank, index, label, score; of objects also x1, y1, x2, y2 in pixels, of
-    segmenters for each class its pixels and share of the image."""
+    """Print comma-separated values: image, rank, index, label, score; for detectors also x1, y1, x2, y2 in pixels, for
+    segmenters the pixels of each class and their share of the image."""
     save: Annotated[Path | None, arg(metavar="FOLDER", help_behavior_hint="")] = None
-    """Folder to write the annotated pictures to; of segmenters also NAME.classes.png, numbers with a palette."""
+    """Folder for the annotated images; for segmenters also NAME.classes.png, class numbers with a palette."""
 
     def run(self) -> int:
         from internimage.errors import ConfigError, ImageReadError

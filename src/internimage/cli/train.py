@@ -24,28 +24,29 @@ class Train:
     """Options that all tasks have; those of one task are added by :func:`train_options`."""
 
     data: Annotated[Path | None, arg(metavar="FOLDER", help_behavior_hint="(required, unless --resume)")] = None
-    """Images: one folder a class, or train and val as folders, .csv, .zip, .tar shards, or iNaturalist's .json; for
-    detectors, COCO's annotations; for segmenters, a folder of masks beside the folder of images."""
+    """Labelled images. Classifiers: one folder per class, or train and val as folders, .csv, .zip, .tar shards
+    or iNaturalist's .json; detectors: COCO annotations; segmenters: a folder of masks beside the folder of images."""
     recipe: Annotated[str | None, arg(metavar="NAME", help_behavior_hint="")] = None
-    """Train as a released model was trained: sets all that follows, which further options then change."""
+    """Train with the published settings of this model; they become the defaults of all other options."""
     model: Annotated[str | None, arg(metavar="NAME")] = None
-    """Architecture, see `internimage models`, or a model folder."""
+    """Model to train: a name (see `internimage models`) or a model folder."""
     init: Annotated[str, arg(metavar="pretrained|scratch|NAME|FILE")] = "scratch"
-    """Weights to start from: released ones (of this or another NAME), none, or a checkpoint or model folder."""
+    """Initial weights: the released ones (of --model or of another NAME), random ones, or a checkpoint or model
+    folder."""
     size: Annotated[int | None, arg(metavar="PIXELS", help_behavior_hint="(default: the model's)")] = None
-    """Side of the images; of detectors and segmenters the shorter side in evaluation."""
+    """Side of the images; for detectors and segmenters, the shorter side in evaluation."""
     freeze: Annotated[int, arg(metavar="STAGES", help_behavior_hint="(default: none)")] = 0
-    """Stages of the backbone that stay as they are, counted from the image."""
+    """Freeze the stem and this many stages of the backbone."""
     linear_probe: FlagCreatePairsOff[bool] = False
-    """Train nothing but the classifier, on features that stay as they are."""
+    """Train only the classifier, on frozen features."""
     val_fraction: float = 0.2
-    """Share of each class (of detectors and segmenters: of the images) set aside if there is no val part."""
+    """Share of each class (for detectors and segmenters, of the images) to validate on if there is no val part."""
     on_corrupt: Literal["error", "skip"] = "error"
-    """What to do about files that cannot be read; skipped ones are counted."""
+    """What to do with files that cannot be read; skipped files are counted."""
     output: Annotated[Path | None, arg(metavar="FOLDER", help_behavior_hint="(default: runs/NAME-OF-DATA)")] = None
-    """Where the run is written."""
+    """Folder of the run."""
     resume: Annotated[Path | None, arg(metavar="RUN", help_behavior_hint="")] = None
-    """Continue the run in this folder, with its own settings."""
+    """Continue the interrupted run in this folder, with its own settings."""
     device: str = "auto"
     """auto (a GPU if there is one) or cpu."""
     training: TrainingConfig = field(default_factory=TrainingConfig)

@@ -38,18 +38,18 @@ def evaluate(
     on_corrupt: OnCorrupt = "error",
     progress: Callable[[Sequence[Any]], Iterable[Any]] = iter,
 ) -> Report:
-    """Measure a model on labelled images, as ``internimage evaluate`` does.
+    """Evaluate a model on labelled images, as ``internimage evaluate`` does.
 
     Args:
         data: folder, table or archive of the model's task.
         model, checkpoint, labels, device, dtype, batch_size, augmentation: see :class:`internimage.Predictor`.
         part: "train", "val" or "test"; "all" is ``data`` itself, or its only part.
-        on_corrupt: "error" ends at the first file that cannot be read, "skip" leaves such files out and lists them.
-        progress: follows the entries of the data; it is given them all and yields them one by one.
+        on_corrupt: "error" stops at the first file that cannot be read, "skip" leaves such files out and lists them.
+        progress: wraps the entries of the data, such as ``tqdm``; it receives them all and yields them one by one.
 
     Returns:
-        A report: ``compute()`` gives the numbers, ``table()`` text, ``save(folder)`` writes numbers and pictures.
-        Of classifiers accuracies, of detectors COCO's average precision, of segmenters mean intersection over union.
+        A report: ``compute()`` gives the numbers, ``table()`` text, ``save(folder)`` writes numbers and charts.
+        Classifiers: accuracies; detectors: COCO's average precision; segmenters: mean intersection over union.
 
     Raises:
         DataError: the data is of another task, has classes that the model does not know, or no image can be read.

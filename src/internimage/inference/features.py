@@ -48,7 +48,7 @@ def extract_features(
         layers: "pooled" (F,), the vector that the classifier sees; "logits" (K,); "stage1" to "stage4" (C, H, W), the
             maps of ``features_only``; "stage3.block5" (C, H, W), the output of one block.
         average: average maps over space, to (C,).
-        batch_size: images a forward pass.
+        batch_size: images per forward pass.
 
     Raises:
         ConfigError: a layer that the model does not have, or a model that is not a classifier.

@@ -62,10 +62,10 @@ class Predictor:
         labels: "imagenet1k" reduces a 21,841-way classifier to ImageNet-1K's classes.
         device: "auto", "cpu", "cuda", "cuda:1" ...
         dtype: dtype of the parameters; float32 by default, torch.bfloat16 or torch.float16 save memory.
-        batch_size: images a forward pass.
-        augmentation: let a detector or segmenter look at each picture several times.
-        window: let a segmenter look at pictures part by part; "model" does as it was made for, None takes the whole.
-        keep_scores: let results of a segmenter have the probabilities of all classes, which may take gigabytes.
+        batch_size: images per forward pass.
+        augmentation: test-time augmentation, for detectors and segmenters.
+        window: sliding windows of a segmenter; "model" does what it was trained for, None predicts the whole image.
+        keep_scores: keep the probabilities of all classes in a segmenter's results, which may take gigabytes.
 
     Results are :class:`internimage.Classification`, :class:`internimage.Detections` or
     :class:`internimage.Segmentation`, whatever the model is made for.

@@ -1,4 +1,4 @@
-"""Parts of transformers on feature maps: place of a pixel, attention, deformable attention, the layers of an encoder.
+"""Parts of transformers on feature maps: sine embeddings, attention, deformable attention, encoder and decoder layers.
 
 Post-norm throughout: what a layer adds is added, then normalised.
 """
@@ -41,9 +41,9 @@ def padded_sine_position_embedding(rows: Tensor, columns: Tensor, channels: int,
     half = channels // 2
     planes = []
     for inside, other, along in ((rows, columns, 2), (columns, rows, 3)):
-        place = inside.cumsum(1, dtype=torch.float32)
-        wave = sine_embedding(place / (place[:, -1:] + _EPSILON), half, base).transpose(1, 2).unsqueeze(5 - along)
-        beside = sine_embedding(place.new_zeros(1), half, base).reshape(1, half, 1, 1)
+        position = inside.cumsum(1, dtype=torch.float32)
+        wave = sine_embedding(position / (position[:, -1:] + _EPSILON), half, base).transpose(1, 2).unsqueeze(5 - along)
+        beside = sine_embedding(position.new_zeros(1), half, base).reshape(1, half, 1, 1)
         planes.append(torch.where(other[:, None].unsqueeze(along), wave, beside))
     return torch.cat(planes, dim=1)
 
@@ -83,21 +83,26 @@ class Attention(nn.Module):
         nn.init.xavier_uniform_(self.in_proj_weight)
         nn.init.zeros_(self.out_proj.bias)
 
-    def forward(self, query: Tensor, key: Tensor, value: Tensor, allowed: Tensor | None = None) -> Tensor:
-        """Queries (N, Q, C), keys and values (N, S, C) to (N, Q, C); ``allowed`` (N, Q, S) says who sees whom."""
+    def forward(self, query: Tensor, key: Tensor, value: Tensor, attention_mask: Tensor | None = None) -> Tensor:
+        """Queries (N, Q, C), keys and values (N, S, C) to (N, Q, C).
+
+        ``attention_mask`` (N, Q, S) bool is true where a query attends to a key.
+        """
         weights, biases = self.in_proj_weight.chunk(3), self.in_proj_bias.chunk(3)
         q, k, v = (
             F.linear(x, weight, bias).unflatten(-1, (self.heads, -1)).transpose(1, 2)
             for x, weight, bias in zip((query, key, value), weights, biases, strict=True)
         )
-        mask = None if allowed is None else allowed[:, None]
+        mask = None if attention_mask is None else attention_mask[:, None]
         mixed = F.scaled_dot_product_attention(q, k, v, attn_mask=mask)
         result: Tensor = self.out_proj(mixed.transpose(1, 2).flatten(2))
         return result
 
 
 class DeformableAttention(nn.Module):
-    """Each query takes a few samples around its place on every level (Zhu et al., Deformable DETR, 2021, section 4.1).
+    """Each query samples a few points around its reference point on every level.
+
+    Zhu et al., Deformable DETR (2021), section 4.1.
 
     Args:
         channels: C.
@@ -132,17 +137,17 @@ class DeformableAttention(nn.Module):
     def forward(
         self,
         query: Tensor,
-        places: Tensor,
+        reference_points: Tensor,
         value: Tensor,
         shapes: Sequence[tuple[int, int]],
         padding: Tensor | None = None,
     ) -> Tensor:
-        """Queries (N, Q, C) at ``places`` of the maps ``value`` (N, S, C) to (N, Q, C).
+        """Queries (N, Q, C) at ``reference_points`` of the maps ``value`` (N, S, C) to (N, Q, C).
 
         Args:
             query: (N, Q, C).
-            places: (N or 1, Q, L, 2) points (x, y), or (N or 1, Q, L, 4) boxes (centre, width, height), all as shares
-                of a level's width and height.
+            reference_points: (N or 1, Q, L, 2) points (x, y), or (N or 1, Q, L, 4) boxes (cxcywh), relative to a
+                level's width and height.
             value: (N, S, C), the pixels of all levels one after the other.
             shapes: (height, width) of each level.
             padding: (N, S) bool, pixels that count as zero.
@@ -151,12 +156,12 @@ class DeformableAttention(nn.Module):
         offsets = linear(self.sampling_offsets, query).unflatten(-1, (heads, levels, points, 2))
         weights = linear(self.attention_weights, query).unflatten(-1, (heads, levels * points))
         weights = (weights.softmax(-1) if self.softmax else weights).unflatten(-1, (levels, points))
-        if places.shape[-1] == 2:
+        if reference_points.shape[-1] == 2:
             extent = torch.tensor([(width, height) for height, width in shapes], device=query.device)
             step = offsets / extent[:, None]
         else:
-            step = offsets / points * places[:, :, None, :, None, 2:] * 0.5
-        location = places[:, :, None, :, None, :2] + step
+            step = offsets / points * reference_points[:, :, None, :, None, 2:] * 0.5
+        location = reference_points[:, :, None, :, None, :2] + step
         values = linear(self.value_proj, value)
         if padding is not None:
             values = values.masked_fill(padding[..., None], 0.0)
@@ -222,11 +227,50 @@ class DeformableEncoderLayer(nn.Module):
         self,
         pixels: Tensor,
         position: Tensor,
-        places: Tensor,
+        reference_points: Tensor,
         shapes: Sequence[tuple[int, int]],
         padding: Tensor | None = None,
     ) -> Tensor:
-        """Pixels (N, S, C) of all levels; ``position`` is added to the queries, not to what they look at."""
-        pixels = self.norm1(pixels + self.attention(pixels + position, places, pixels, shapes, padding))
+        """Pixels (N, S, C) of all levels; ``position`` is added to the queries alone."""
+        pixels = self.norm1(pixels + self.attention(pixels + position, reference_points, pixels, shapes, padding))
         result: Tensor = self.norm2(pixels + self.feed_forward(pixels))
+        return result
+
+
+class DeformableDecoderLayer(nn.Module):
+    """Self-attention of queries, deformable attention from their boxes to the pixels, then two linear layers.
+
+    Args:
+        channels, heads, levels: see :class:`DeformableAttention`.
+        width, parts: of the two linear layers, see :func:`feed_forward`.
+    """
+
+    def __init__(self, channels: int, heads: int, levels: int, width: int, parts: int = 1) -> None:
+        super().__init__()
+        self.self_attention = Attention(channels, heads)
+        self.cross_attention = DeformableAttention(channels, heads, levels)
+        self.feed_forward = feed_forward(channels, width, parts)
+        self.norm1 = nn.LayerNorm(channels)
+        self.norm2 = nn.LayerNorm(channels)
+        self.norm3 = nn.LayerNorm(channels)
+
+    def forward(
+        self,
+        queries: Tensor,
+        position: Tensor,
+        reference_points: Tensor,
+        pixels: Tensor,
+        shapes: Sequence[tuple[int, int]],
+        padding: Tensor | None = None,
+        attention_mask: Tensor | None = None,
+    ) -> Tensor:
+        """Queries (N, Q, C), to which ``position`` (N, Q, C) is added where they are queries or keys.
+
+        ``reference_points`` (N, Q, L, 4) are boxes; ``attention_mask`` (1, Q, Q) is that of the self-attention.
+        """
+        placed = queries + position
+        queries = self.norm1(queries + self.self_attention(placed, placed, queries, attention_mask))
+        sampled = self.cross_attention(queries + position, reference_points, pixels, shapes, padding)
+        queries = self.norm2(queries + sampled)
+        result: Tensor = self.norm3(queries + self.feed_forward(queries))
         return result

@@ -2,42 +2,39 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from itertools import pairwise
 from typing import NamedTuple
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from internimage.backbones.composite import CompositeBackbone, CompositeConfig, build_backbone
 from internimage.backbones.config import InternImageConfig
 from internimage.backbones.internimage import InternImage
 from internimage.errors import ConfigError
-from internimage.layers.attention import (
-    Attention,
-    DeformableAttention,
-    DeformableEncoderLayer,
-    feed_forward,
-    padded_sine_position_embedding,
-    sine_embedding,
-)
+from internimage.layers.attention import DeformableDecoderLayer, DeformableEncoderLayer, padded_sine_position_embedding
 from internimage.layers.boxes import clip, cxcywh_to_xyxy, xyxy_to_cxcywh
 from internimage.layers.convolution import ConvNorm, group_norm
 from internimage.layers.queries.denoising import NoisyObjects, noisy_objects
-from internimage.layers.queries.hungarian import match_boxes
+from internimage.layers.queries.hungarian import match_images
 from internimage.layers.queries.losses import mean_over_processes, set_box_losses
+from internimage.layers.queries.refinement import (
+    box_embedding,
+    box_regressor,
+    focal_classifier,
+    inverse_sigmoid,
+    mlp,
+    reference_points,
+    refine_boxes,
+)
+from internimage.layers.queries.two_stage import best_pixels, may_propose, pixel_boxes, take, valid_pixels
 from internimage.models.model import Model, ReleasedOptimizer
 from internimage.structures.detection import DetectionConfig, DetectionTarget, RawDetections
 
 _LEVELS = 4
 _POSITION_BASE = 20.0
 _FIRST_SIZE = 0.05  # of the boxes that the finest level's pixels propose, as a share of the image
-_MARGIN = 0.01  # proposals nearer to the image's edge are left out
-_EPSILON = 1e-3
-_PRIOR = 0.01  # probability of a class at the start
 _ASSISTANT_WEIGHT = 0.5  # of the losses on all but the last branch of a composite backbone
 
 
@@ -55,7 +52,7 @@ class DINOConfig:
         width, parts: of the two linear layers in each of them, see :func:`feed_forward`.
         denoising: true objects with noise that are shown to the decoder in training, about, for each image; all of them
             at least once, none for 0.
-        detections: which boxes are reported; ``nms_threshold`` acts on several views of a picture alone.
+        detections: which boxes are reported; ``nms_threshold`` acts in test-time augmentation alone.
     """
 
     backbone: InternImageConfig
@@ -105,24 +102,24 @@ class Pixels(NamedTuple):
 
     Attributes:
         values: (N, S, C).
-        anchors: (N, S, 4) a box around each: its centre, and a size that doubles from level to level; float32, as
-            shares of the image without its padding.
-        padding: (N, S) bool, which of them lie outside the images.
+        boxes: (N, S, 4) cxcywh around each, of a size that doubles from level to level; float32, relative to the image
+            without its padding.
+        padding: (N, S) bool, true outside the images.
         shares: (N, L, 2) how much of each level's width and height the images fill.
         shapes: (height, width) of each level.
     """
 
     values: Tensor
-    anchors: Tensor
+    boxes: Tensor
     padding: Tensor
     shares: Tensor
     shapes: list[tuple[int, int]]
 
 
 class Boxes(NamedTuple):
-    """What the encoder or a layer of the decoder says: class logits (N, Q, K) and boxes (N, Q, 4), float32.
+    """Predictions of the encoder or a decoder layer: class logits (N, Q, K) and boxes (N, Q, 4), float32.
 
-    Boxes are centre and size, as shares of the image without its padding.
+    Boxes are cxcywh, relative to the image without its padding.
     """
 
     logits: Tensor
@@ -142,46 +139,21 @@ class Encoder(nn.Module):
 
     def forward(self, maps: Sequence[Tensor], filled: Sequence[tuple[Tensor, Tensor]]) -> Pixels:
         """Maps (N, C, H_i, W_i), and which rows (N, H_i) and columns (N, W_i) of them the images fill."""
-        places, anchors = [], []
+        positions, boxes = [], []
         for level, (one, (rows, columns)) in enumerate(zip(maps, filled, strict=True)):
-            place = padded_sine_position_embedding(rows, columns, one.shape[1], _POSITION_BASE)
-            places.append((place + self.level_embedding[level, :, None, None]).flatten(2))
-            anchors.append(_anchors(rows, columns, _FIRST_SIZE * 2**level))
+            embedding = padded_sine_position_embedding(rows, columns, one.shape[1], _POSITION_BASE)
+            positions.append((embedding + self.level_embedding[level, :, None, None]).flatten(2))
+            boxes.append(pixel_boxes(rows, columns, _FIRST_SIZE * 2**level))
         values = torch.cat([one.flatten(2) for one in maps], dim=2).transpose(1, 2)
-        position = torch.cat(places, dim=2).transpose(1, 2).to(values.dtype)
+        position = torch.cat(positions, dim=2).transpose(1, 2).to(values.dtype)
         padding = torch.cat([~(rows[:, :, None] & columns[:, None]).flatten(1) for rows, columns in filled], dim=1)
         shares = [torch.stack([columns.float().mean(1), rows.float().mean(1)], dim=1) for rows, columns in filled]
         shapes = [(one.shape[2], one.shape[3]) for one in maps]
-        pixels = Pixels(values, torch.cat(anchors, dim=1), padding, torch.stack(shares, dim=1), shapes)
-        reference = pixels.anchors[:, :, None, :2] * pixels.shares[:, None]
+        pixels = Pixels(values, torch.cat(boxes, dim=1), padding, torch.stack(shares, dim=1), shapes)
+        reference = pixels.boxes[:, :, None, :2] * pixels.shares[:, None]
         for layer in self.layers:
             values = layer(values, position, reference, shapes, padding)
         return pixels._replace(values=values)
-
-
-class DecoderLayer(nn.Module):
-    """Queries look at each other, at pixels near their boxes, and go through two linear layers."""
-
-    def __init__(self, config: DINOConfig) -> None:
-        super().__init__()
-        channels = config.channels
-        self.self_attention = Attention(channels, config.heads)
-        self.cross_attention = DeformableAttention(channels, config.heads, _LEVELS)
-        self.feed_forward = feed_forward(channels, config.width, config.parts)
-        self.norm1 = nn.LayerNorm(channels)
-        self.norm2 = nn.LayerNorm(channels)
-        self.norm3 = nn.LayerNorm(channels)
-
-    def forward(
-        self, queries: Tensor, position: Tensor, boxes: Tensor, pixels: Pixels, allowed: Tensor | None
-    ) -> Tensor:
-        """Queries (N, Q, C) with ``position`` (N, Q, C) added; ``boxes`` (N, Q, L, 4); ``allowed`` (1, Q, Q)."""
-        named = queries + position
-        queries = self.norm1(queries + self.self_attention(named, named, queries, allowed))
-        seen = self.cross_attention(queries + position, boxes, pixels.values, pixels.shapes, pixels.padding)
-        queries = self.norm2(queries + seen)
-        result: Tensor = self.norm3(queries + self.feed_forward(queries))
-        return result
 
 
 class DINO(Model):
@@ -212,14 +184,16 @@ class DINO(Model):
         self.backbone = self.build_backbone(config, (1, 2, 3))
         self.neck = ChannelMapper(self.backbone.feature_channels, channels)
         self.encoder = Encoder(config)
-        self.layers = nn.ModuleList(DecoderLayer(config) for _ in range(steps))
-        self.box_position = _linears(2 * channels, channels, channels)
+        self.layers = nn.ModuleList(
+            DeformableDecoderLayer(channels, config.heads, _LEVELS, config.width, config.parts) for _ in range(steps)
+        )
+        self.box_position = mlp(2 * channels, channels, channels)
         self.norm = nn.LayerNorm(channels)
         self.proposal = nn.Linear(channels, channels)
         self.proposal_norm = nn.LayerNorm(channels)
         self.query_embedding = nn.Embedding(config.queries, channels)
-        self.classifiers = nn.ModuleList(_classifier(channels, config.num_classes) for _ in range(steps + 1))
-        self.regressors = nn.ModuleList(_regressor(channels) for _ in range(steps + 1))
+        self.classifiers = nn.ModuleList(focal_classifier(channels, config.num_classes) for _ in range(steps + 1))
+        self.regressors = nn.ModuleList(box_regressor(channels) for _ in range(steps + 1))
         self.label_embedding = nn.Embedding(config.num_classes, channels)
 
     def shardable(self) -> list[nn.Module]:
@@ -228,7 +202,7 @@ class DINO(Model):
 
     def reset_classifier(self, num_classes: int) -> None:
         channels, count, like = self.config.channels, len(self.classifiers), self.query_embedding.weight
-        self.classifiers = nn.ModuleList(_classifier(channels, num_classes) for _ in range(count)).to(like)
+        self.classifiers = nn.ModuleList(focal_classifier(channels, num_classes) for _ in range(count)).to(like)
         self.label_embedding = nn.Embedding(num_classes, channels).to(like)
         self.config = replace(self.config, num_classes=num_classes)
 
@@ -237,82 +211,78 @@ class DINO(Model):
         pixels = self.encode(self.backbone(images), sizes, images.shape[2:])
         last = self.decode(pixels, self.propose(pixels).boxes)
         parts = zip(last.logits, last.boxes, sizes, scales, strict=True)
-        return [self.report(logits, boxes, size, scale) for logits, boxes, size, scale in parts]
+        return [self.postprocess(logits, boxes, size, scale) for logits, boxes, size, scale in parts]
 
     def encode(self, maps: Sequence[Tensor], sizes: Sequence[tuple[int, int]], extent: Sequence[int]) -> Pixels:
         """The backbone's maps through neck and encoder; ``sizes`` are those of the images in a batch of ``extent``."""
         maps = self.neck(maps)
-        inside = _inside(sizes, extent, maps[0].device)
-        result: Pixels = self.encoder(maps, [_filled(inside, one) for one in maps])
+        result: Pixels = self.encoder(maps, valid_pixels(sizes, extent, maps))
         return result
 
     def propose(self, pixels: Pixels, chosen: Tensor | None = None) -> Boxes:
-        """Boxes around the pixels that look most like an object, best first, or around those of ``chosen`` (N, Q).
+        """Proposals of the pixels with the highest scores, best first, or of the pixels ``chosen`` (N, Q).
 
-        Pixels in the padding or near an edge of the image are seen as zeros, and their boxes have no limits, as in the
-        released detectors.
+        Pixels in the padding or near an edge of the image count as zeros, and their boxes are infinitely large, as in
+        the released detectors.
         """
-        anchors = pixels.anchors
-        inside = ((anchors > _MARGIN) & (anchors < 1 - _MARGIN)).all(-1) & ~pixels.padding
-        start = torch.where(inside[..., None], (anchors / (1 - anchors)).log(), torch.inf)
+        inside = may_propose(pixels.boxes, pixels.padding)
+        start = torch.where(inside[..., None], (pixels.boxes / (1 - pixels.boxes)).log(), torch.inf)
         features = self.proposal_norm(self.proposal(pixels.values.masked_fill(~inside[..., None], 0.0)))
         logits = self.classifiers[-1](features)
         if chosen is None:
-            count = min(self.config.queries, logits.shape[1])
-            chosen = logits.detach().max(-1).values.topk(count).indices
-        logits, features, start = (_at(chosen, one) for one in (logits, features, start))
+            chosen = best_pixels(logits, self.config.queries)
+        logits, features, start = (take(chosen, one) for one in (logits, features, start))
         return Boxes(logits, (self.regressors[-1](features).float() + start).sigmoid())
 
     def decode(self, pixels: Pixels, boxes: Tensor) -> Boxes:
-        """What the last layer makes of proposed boxes (N, Q, 4)."""
+        """Predictions of the last layer, from proposed boxes (N, Q, 4)."""
         queries = self._queries(boxes)
         *earlier, last = range(len(self.layers))
         for number in earlier:
-            queries = self._look(number, queries, boxes, pixels)
-            boxes = self._move(number, queries, boxes)
-        queries = self.norm(self._look(last, queries, boxes, pixels))
-        return Boxes(self.classifiers[last](queries), self._move(last, queries, boxes))
+            queries = self._layer(number, queries, boxes, pixels)
+            boxes = self._refined(number, queries, boxes)
+        queries = self.norm(self._layer(last, queries, boxes, pixels))
+        return Boxes(self.classifiers[last](queries), self._refined(last, queries, boxes))
 
     def decode_all(self, pixels: Pixels, boxes: Tensor, noise: NoisyObjects | None) -> Boxes:
-        """What all layers say, noisy objects first: logits (L, N, D + Q, K) and boxes (L, N, D + Q, 4).
+        """Predictions of all layers, noisy objects first: logits (L, N, D + Q, K) and boxes (L, N, D + Q, 4).
 
-        A layer's boxes also teach the layer before it ("look forward twice", section 3.5).
+        Gradients of a layer's boxes also reach the layer before it ("look forward twice", section 3.5).
         """
-        queries, allowed = self._queries(boxes), None
+        queries, attention_mask = self._queries(boxes), None
         if noise is not None:
             known = self.label_embedding(noise.labels.clamp(min=0)) * (noise.labels >= 0)[..., None]
             queries = torch.cat([known.to(queries.dtype), queries], dim=1)
-            boxes = torch.cat([_logit(noise.boxes).sigmoid(), boxes], dim=1)
-            allowed = noise.allowed[None]
+            boxes = torch.cat([inverse_sigmoid(noise.boxes).sigmoid(), boxes], dim=1)
+            attention_mask = noise.attention_mask[None]
         all_logits, all_boxes = [], []
         before = boxes
         for number in range(len(self.layers)):
-            queries = self._look(number, queries, boxes, pixels, allowed)
+            queries = self._layer(number, queries, boxes, pixels, attention_mask)
             normed = self.norm(queries)
             all_logits.append(self.classifiers[number](normed))
-            all_boxes.append(self._move(number, normed, before))
-            before = self._move(number, queries, boxes)
+            all_boxes.append(self._refined(number, normed, before))
+            before = self._refined(number, queries, boxes)
             boxes = before.detach()
         return Boxes(torch.stack(all_logits), torch.stack(all_boxes))
 
     def _queries(self, boxes: Tensor) -> Tensor:
         return self.query_embedding.weight[: boxes.shape[1]].expand(len(boxes), -1, -1)
 
-    def _look(
-        self, number: int, queries: Tensor, boxes: Tensor, pixels: Pixels, allowed: Tensor | None = None
+    def _layer(
+        self, number: int, queries: Tensor, boxes: Tensor, pixels: Pixels, attention_mask: Tensor | None = None
     ) -> Tensor:
-        """One layer of the decoder, its boxes as shares of the padded maps."""
-        spread = boxes[:, :, None] * pixels.shares.repeat(1, 1, 2)[:, None]
-        place = sine_embedding(spread[:, :, 0][..., [1, 0, 2, 3]], self.config.channels // 2).flatten(2)
-        result: Tensor = self.layers[number](
-            queries, self.box_position(place.to(queries.dtype)), spread, pixels, allowed
-        )
+        """One layer of the decoder."""
+        points = reference_points(boxes, pixels.shares)
+        position = self.box_position(box_embedding(points[:, :, 0], self.config.channels).to(queries.dtype))
+        values, padding, shapes = pixels.values, pixels.padding, pixels.shapes
+        result: Tensor = self.layers[number](queries, position, points, values, shapes, padding, attention_mask)
         return result
 
-    def _move(self, number: int, queries: Tensor, boxes: Tensor) -> Tensor:
-        return (self.regressors[number](queries).float() + _logit(boxes)).sigmoid()
+    def _refined(self, number: int, queries: Tensor, boxes: Tensor) -> Tensor:
+        return refine_boxes(boxes, self.regressors[number](queries))
 
-    def report(self, logits: Tensor, boxes: Tensor, size: tuple[int, int], scale: Tensor) -> RawDetections:
+    def postprocess(self, logits: Tensor, boxes: Tensor, size: tuple[int, int], scale: Tensor) -> RawDetections:
         """The best pairs of a query and a class of one image."""
         config, classes = self.config.detections, logits.shape[1]
         scores, index = logits.float().sigmoid().flatten().topk(min(config.keep, logits.numel()))
@@ -356,14 +326,8 @@ class DINO(Model):
         layers = self.decode_all(pixels, proposals.boxes.detach(), noise)
         noisy = layers.boxes.shape[2] - count
         found = Boxes(*(torch.cat([a[None], b[:, :, noisy:]]) for a, b in zip(proposals, layers, strict=True)))
-        with torch.no_grad():
-            objects, start = [], 0
-            for image, (label, box) in enumerate(zip(labels, true, strict=True)):
-                learnt = match_boxes(found.logits[:, image], found.boxes[:, image], label, box, extents[image])
-                objects.append(torch.where(learnt >= 0, learnt + start, -1))
-                start += len(label)
+        matched = match_images(*found, labels, true, extents)
         all_labels, all_boxes = torch.cat(labels), torch.cat(true)
-        matched = torch.stack(objects, dim=1)
         losses = set_box_losses(*found, matched, all_labels, all_boxes, extents)
         names = ["proposal", *(f"layer{number}" for number in range(1, len(self.layers) + 1))]
         if noise is None:  # the same losses on every process, and a gradient for every parameter
@@ -379,57 +343,3 @@ class DINO(Model):
             results |= {f"{name}_{kind}": loss for name, loss in zip(names, own, strict=True)}
             results |= {f"noise_{name}_{kind}": loss for name, loss in zip(names[1:], of_noise, strict=True)}
         return results
-
-
-def _inside(sizes: Sequence[tuple[int, int]], extent: Sequence[int], device: torch.device) -> list[Tensor]:
-    """Which rows (N, 1, H) and columns (N, 1, W) of a batch the images fill: 1.0 or 0.0."""
-    limits = torch.tensor(list(sizes), device=device)
-    return [(torch.arange(extent[axis], device=device) < limits[:, None, axis, None]).float() for axis in (0, 1)]
-
-
-def _filled(inside: Sequence[Tensor], map_: Tensor) -> tuple[Tensor, Tensor]:
-    """Which rows (N, H) and columns (N, W) of a map the images fill: those whose first pixel is one of theirs."""
-    rows, columns = (
-        F.interpolate(one, size=extent, mode="nearest")[:, 0] > 0
-        for one, extent in zip(inside, map_.shape[2:], strict=True)
-    )
-    return rows, columns
-
-
-def _anchors(rows: Tensor, columns: Tensor, size: float) -> Tensor:
-    """Boxes (N, H * W, 4) around the pixels of a map of which images fill ``rows`` and ``columns``."""
-    y, x = ((torch.arange(one.shape[1], device=one.device) + 0.5) / one.sum(1, keepdim=True) for one in (rows, columns))
-    centre = torch.stack(torch.broadcast_tensors(x[:, None], y[..., None]), dim=-1).flatten(1, 2)
-    return torch.cat([centre, torch.full_like(centre, size)], dim=-1)
-
-
-def _at(chosen: Tensor, values: Tensor) -> Tensor:
-    """Rows ``chosen`` (N, Q) of (N, S, C)."""
-    return values.gather(1, chosen[..., None].expand(-1, -1, values.shape[-1]))
-
-
-def _logit(share: Tensor) -> Tensor:
-    share = share.clamp(0, 1)
-    return (share.clamp(min=_EPSILON) / (1 - share).clamp(min=_EPSILON)).log()
-
-
-def _linears(*widths: int) -> nn.Sequential:
-    """Linear layers with ReLUs between them."""
-    layers: list[nn.Module] = []
-    for inputs, outputs in pairwise(widths):
-        layers += [nn.Linear(inputs, outputs), nn.ReLU()]
-    return nn.Sequential(*layers[:-1])
-
-
-def _classifier(channels: int, num_classes: int) -> nn.Linear:
-    layer = nn.Linear(channels, num_classes)
-    nn.init.constant_(layer.bias, -math.log((1 - _PRIOR) / _PRIOR))
-    return layer
-
-
-def _regressor(channels: int) -> nn.Sequential:
-    """Starts with the boxes that it is given."""
-    layers = _linears(channels, channels, channels, 4)
-    for parameter in layers[-1].parameters():
-        nn.init.zeros_(parameter)
-    return layers

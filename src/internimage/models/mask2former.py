@@ -102,10 +102,10 @@ class PixelDecoder(nn.Module):
             for shape, one, embedding in zip(shapes, inner, self.level_embedding.weight, strict=True)
         ]
         pixels = torch.cat([one.flatten(2).transpose(1, 2) for one in inner], dim=1)
-        place = torch.cat([one.flatten(1).T for one in position]).to(pixels.dtype)
+        embedding = torch.cat([one.flatten(1).T for one in position]).to(pixels.dtype)
         reference = centres(shapes, pixels.device)[None, :, None].expand(1, -1, _LEVELS, 2)
         for layer in self.layers:
-            pixels = layer(pixels, place, reference, shapes)
+            pixels = layer(pixels, embedding, reference, shapes)
         parts = pixels.split([height * width for height, width in shapes], dim=1)
         memories = [part.transpose(1, 2).unflatten(2, shape) for part, shape in zip(parts, shapes, strict=True)]
         fine = self.lateral(finest)
@@ -125,9 +125,12 @@ class DecoderLayer(nn.Module):
         self.norm2 = nn.LayerNorm(channels)
         self.norm3 = nn.LayerNorm(channels)
 
-    def forward(self, queries: Tensor, names: Tensor, keys: Tensor, values: Tensor, allowed: Tensor) -> Tensor:
-        """Queries (N, Q, C), ``names`` (Q, C) added to them; keys and values (N, S, C); ``allowed`` (N, Q, S)."""
-        queries = self.norm1(queries + self.cross_attention(queries + names, keys, values, allowed))
+    def forward(self, queries: Tensor, names: Tensor, keys: Tensor, values: Tensor, attention_mask: Tensor) -> Tensor:
+        """Queries (N, Q, C), ``names`` (Q, C) added to them; keys and values (N, S, C).
+
+        ``attention_mask`` (N, Q, S) bool is true where a query attends to a pixel.
+        """
+        queries = self.norm1(queries + self.cross_attention(queries + names, keys, values, attention_mask))
         named = queries + names
         queries = self.norm2(queries + self.self_attention(named, named, queries))
         result: Tensor = self.norm3(queries + self.feed_forward(queries))
@@ -187,17 +190,17 @@ class Mask2Former(Model):
         fine, memories = self.pixel_decoder(maps)
         keys, values = [], []
         for memory, embedding in zip(memories, self.level_embedding.weight, strict=True):
-            place = sine_position_embedding(memory.shape[2], memory.shape[3], memory.shape[1], memory.device)
+            embedding = sine_position_embedding(memory.shape[2], memory.shape[3], memory.shape[1], memory.device)
             value = memory + embedding[:, None, None]
             values.append(value.flatten(2).transpose(1, 2))
-            keys.append((value + place.to(value.dtype)).flatten(2).transpose(1, 2))
+            keys.append((value + embedding.to(value.dtype)).flatten(2).transpose(1, 2))
         names = self.query_embedding.weight
         queries = self.query_features.weight[None].expand(len(fine), -1, -1)
         results = [self._read(queries, fine)]
         for number, layer in enumerate(self.layers):
             level = number % _LEVELS
-            allowed = _within(results[-1].masks, memories[level].shape[2:])
-            queries = layer(queries, names, keys[level], values[level], allowed)
+            attention_mask = _within(results[-1].masks, memories[level].shape[2:])
+            queries = layer(queries, names, keys[level], values[level], attention_mask)
             results.append(self._read(queries, fine))
         return results
 

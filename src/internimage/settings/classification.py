@@ -1,4 +1,4 @@
-"""How training images of a classifier are varied."""
+"""Augmentation of training images of a classifier."""
 
 from __future__ import annotations
 
@@ -9,16 +9,16 @@ from internimage.errors import ConfigError
 
 @dataclass(frozen=True)
 class ClassificationAugmentation:
-    """How training images are varied.
+    """Augmentation of training images of a classifier.
 
     Attributes:
-        min_scale: smallest share of the picture's area that a random crop shows.
+        min_scale: smallest share of the image's area in a random crop.
         flip: probability of a horizontal flip.
-        rand_augment: magnitude of RandAugment (two operations, 0 to 30); 0 for none.
-        colour_jitter: strength of brightness, contrast and saturation changes, used where there is no RandAugment.
-        erasing: probability of blanking a random rectangle.
-        mixup: strength (beta parameter) of mixing two images and their labels; 0 for none.
-        cutmix: strength of pasting a rectangle of another image; 0 for none.  With both, each batch gets one of them.
+        rand_augment: magnitude of RandAugment, 0 to 30 (two operations); 0 for none.
+        colour_jitter: strength of brightness, contrast and saturation jitter, used only without RandAugment.
+        erasing: probability of erasing a random rectangle.
+        mixup: strength (beta parameter) of mixup; 0 for none.
+        cutmix: strength (beta parameter) of cutmix; 0 for none.  With mixup and cutmix, each batch gets one of them.
         label_smoothing: share of the target that is spread over all classes.
     """
 

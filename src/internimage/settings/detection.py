@@ -1,4 +1,4 @@
-"""How training images with objects are varied."""
+"""Augmentation of training images of a detector."""
 
 from __future__ import annotations
 
@@ -9,19 +9,19 @@ from internimage.errors import ConfigError
 
 @dataclass(frozen=True)
 class DetectionAugmentation:
-    """How training images with objects are varied.
+    """Augmentation of training images of a detector.
 
     Attributes:
-        short_sides: the shorter side becomes one of these, in pixels, unless the longer one would exceed ``long``.
-        long: greatest longer side, in pixels.
-        crop: half of the images are first scaled to a shorter side of 400, 500 or 600 and cropped to sides between 384
-            and 600: the released schedules of 36 epochs.  These numbers are for a greatest ``short_sides`` of 800, and
-            are scaled with it.
-        jitter: large-scale jitter instead of the three above: the picture is fitted into a square of side ``long``,
-            scaled by a factor between these two, and cropped or padded to the square (https://arxiv.org/abs/2012.07177,
-            where the factors are 0.1 and 2).
+        short_sides: shorter sides in pixels, one drawn at random; smaller if the longer side would exceed ``long``.
+        long: maximum of the longer side, in pixels.
+        crop: first scale half of the images to a shorter side of 400, 500 or 600 and crop them to sides between 384
+            and 600, as in the released schedules of 36 epochs.  These numbers are for a largest ``short_sides`` of 800
+            and scale with it.
+        jitter: large-scale jitter instead of ``short_sides`` and ``crop``: fit the image into a square of side
+            ``long``, scale it by a random factor between these two, and crop or pad it to the square
+            (https://arxiv.org/abs/2012.07177, where the factors are 0.1 and 2).
         flip: probability of a horizontal flip.
-        photometric: vary brightness, contrast, saturation and hue of half of the images.
+        photometric: jitter brightness, contrast, saturation and hue of half of the images.
     """
 
     short_sides: tuple[int, ...] = (800,)

@@ -1,4 +1,4 @@
-"""How training images with label maps are varied."""
+"""Augmentation of training images of a segmenter."""
 
 from __future__ import annotations
 
@@ -13,15 +13,16 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class SegmentationAugmentation:
-    """How training images with label maps are varied.
+    """Augmentation of training images of a segmenter.
 
     Attributes:
         crop: (height, width) of training images in pixels.
-        short, long: the picture is fitted into this frame, as in evaluation,
-        scale: and made larger by a random factor between these two.
-        most_of_one: a crop that one class fills by more than this share is drawn anew, ten times at most; 1 takes any.
+        short: the image is first fitted into this shorter side and ``long``, in pixels, as in evaluation.
+        long: maximum of the longer side, in pixels.
+        scale: after that, the image is scaled by a random factor between these two.
+        most_of_one: largest share of a crop that one class may fill; others are redrawn, up to ten times; 1 for any.
         flip: probability of a horizontal flip.
-        photometric: vary brightness, contrast, saturation and hue of half of the images.
+        photometric: jitter brightness, contrast, saturation and hue of half of the images.
     """
 
     crop: tuple[int, int] = (512, 512)

@@ -1,4 +1,4 @@
-"""What a training run is asked to do."""
+"""Settings of a training run."""
 
 from __future__ import annotations
 
@@ -17,46 +17,45 @@ Strategy = Literal["ddp", "fsdp", "deepspeed-zero1", "deepspeed-zero3", "deepspe
 
 @dataclass(frozen=True)
 class TrainingConfig:
-    """Settings of one run; together with data and initial weights they determine it.
+    """Settings of a run. Together with the data and the initial weights they determine it.
 
     Attributes:
         epochs: passes over the training images.
-        updates: end after so many updates, if need be within an epoch, whatever ``epochs`` says; 0 for ``epochs``.
-        batch_size: images an update and process, before accumulation.
-        accumulate: batches added up for one update.
+        updates: end after this many updates, even within an epoch, instead of after ``epochs``; 0 uses ``epochs``.
+        batch_size: images per process and batch; ``accumulate`` batches make an update.
+        accumulate: batches per update; their gradients are added up.
         lr: peak learning rate of AdamW.
-        lr_batch_size: images an update that the learning rate is meant for; for another number it is scaled in
-            proportion (Goyal et al., 2017).  0 takes it as it is.
-        weight_decay: of matrices; vectors are spared.
-        warmup_epochs: linear warm-up; may be a fraction.
-        warmup_start: first learning rate over the peak.
-        lr_drops: epochs after which the learning rate falls to a tenth, as detectors are trained; none for half a
-            cosine.
-        lr_power: the learning rate falls as this power of the share of the run that is left, as segmenters are trained;
-            0 for half a cosine.
-        end_lr: last learning rate of the cosine over the peak.
-        layer_decay: learning rate of a block over that of the next.
-        deformable_lr_scale: extra factor for the layers that predict offsets of deformable convolutions and attention;
-            those of DCNv4 predict weights too.
-        backbone_lr_scale: extra factor for the backbone of a detector or segmenter.
-        published_groups: learning rates and weight decay of each parameter exactly as in the released code, whose
-            layer decay forgets some norms.
-        drop_path: stochastic depth of the last block.
-        clip_norm: largest norm of the gradient; 0 for no clipping.
-        ema_decay: decay of the moving average that is evaluated and kept; 0 for none.
-        ema_warmup: let that decay grow from 0.2, so that a short run is not dominated by its initial weights.
-        precision: "no" (float32), "bf16" or "fp16" mixed precision.
-        gradient_checkpointing: recompute each block in the backward pass, for less memory.
-        compile: compile the model, of a detector its backbone, with torch.compile (strategy ddp alone).
-        strategy: what several processes do: "ddp" copies the model on each, "fsdp" and the stages of DeepSpeed's ZeRO
-            divide it.
-        track: dashboard that receives losses and metrics: "tensorboard" (in the run's folder), "trackio", "wandb" or
-            "none".
-        seed: of initial order, augmentation and everything else random.
+        lr_batch_size: images per update that ``lr`` is given for; for another number it is scaled linearly (Goyal et
+            al., 2017). 0 for no scaling.
+        weight_decay: weight decay of matrices; vectors have none.
+        warmup_epochs: epochs of linear warm-up; may be a fraction.
+        warmup_start: first learning rate, as a share of the peak.
+        lr_drops: epochs after which the learning rate is divided by ten (step schedule of detectors); empty for a
+            cosine schedule.
+        lr_power: power of the polynomial schedule of segmenters, (share of the run that is left) ** power; 0 for a
+            cosine schedule.
+        end_lr: last learning rate of the cosine schedule, as a share of the peak.
+        layer_decay: learning rate of a block, as a share of that of the next block.
+        deformable_lr_scale: factor on the learning rate of the layers that predict offsets of deformable convolutions
+            and attention (in DCNv4 also weights).
+        backbone_lr_scale: factor on the learning rate of the backbone of a detector or segmenter.
+        published_groups: learning rate and weight decay of each parameter exactly as in the released code, whose
+            layer decay omits some norms.
+        drop_path: stochastic depth rate of the last block.
+        clip_norm: maximum norm of the gradient; 0 for no clipping.
+        ema_decay: decay of the moving average of the weights, which is evaluated and saved; 0 for none.
+        ema_warmup: start with a decay of 0.2 and raise it, so that initial weights do not dominate a short run.
+        precision: "no" (float32), or mixed precision with "bf16" or "fp16".
+        gradient_checkpointing: recompute each block in the backward pass, to save memory.
+        compile: use torch.compile on the model (for a detector, its backbone); only with strategy ddp.
+        strategy: with several processes, "ddp" copies the model to each; "fsdp" and the stages of DeepSpeed's ZeRO
+            shard it.
+        track: dashboard for losses and metrics: "tensorboard" (in the run's folder), "trackio", "wandb" or "none".
+        seed: seed of the order of images, augmentation and everything else random.
         workers: processes that read images; 0 reads in the main process.
-        checkpoint_minutes: also save within an epoch, this often.
-        keep_checkpoints: states to keep, the newest ones; the best weights are kept besides.
-        evaluate_every: epochs from one evaluation to the next; the last one is always evaluated.
+        checkpoint_minutes: minutes between saves within an epoch.
+        keep_checkpoints: number of newest states to keep; the best weights are kept in addition.
+        evaluate_every: epochs between evaluations; the last epoch is always evaluated.
     """
 
     epochs: int = 100
@@ -110,7 +109,7 @@ class TrainingConfig:
         if self.lr_drops and self.lr_drops[-1] >= self.epochs and not self.updates:
             raise ConfigError(f"lr_drops are {self.lr_drops}; expected epochs before the end at {self.epochs}")
         if self.lr_drops and self.lr_power:
-            raise ConfigError("lr_drops and lr_power are two ways for the learning rate to fall; choose one")
+            raise ConfigError("lr_drops and lr_power are two different schedules; choose one")
         for name in ("warmup_start", "end_lr"):
             if not 0 <= getattr(self, name) <= 1:
                 raise ConfigError(f"{name} is {getattr(self, name)}; expected a share of the peak, 0 to 1")
@@ -128,7 +127,7 @@ class TrainingConfig:
 
 @dataclass(frozen=True)
 class RunConfig:
-    """Everything that a run was asked to do; kept in ``run.json`` so that it can be resumed and repeated.
+    """All settings of a run; kept in ``run.json`` so that it can be resumed and repeated.
 
     Attributes:
         data: folder, table or archive, as the task of the model reads it.
@@ -137,10 +136,10 @@ class RunConfig:
         init: "scratch", "pretrained" (the model's released weights, or those of the model folder), the name of another
             released model of the same architecture, or a checkpoint or model folder to start from.  A detector or
             segmenter also starts from a classifier, which gives its backbone.
-        size: side of the images in pixels, of detectors and segmenters the shorter side in evaluation; None for the
+        size: side of the images in pixels, for detectors and segmenters the shorter side in evaluation; None for the
             model's own.
-        freeze: stages of the backbone, counted from the image, that stay as they are.
-        linear_probe: train nothing but the classifier; for classifiers alone.
+        freeze: freeze the stem and this many stages of the backbone.
+        linear_probe: train only the classifier; for classifiers only.
         val_fraction: share of each class set aside where the data has no validation part.
         on_corrupt: "error" or "skip".
         augmentation: settings of the model's task; None for its defaults.

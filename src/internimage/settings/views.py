@@ -1,4 +1,4 @@
-"""What a model is shown of a picture in prediction, and what a person is shown of the result."""
+"""Settings of prediction: sliding windows, test-time augmentation, and how much of a result is shown."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from internimage.errors import ConfigError
 
 @dataclass(frozen=True)
 class Window:
-    """How a picture is looked at part by part.
+    """Sliding windows over an image.
 
     Attributes:
-        size: (height, width) of a part in pixels; a picture that is smaller is one part.
-        stride: (down, across) from one part to the next.
+        size: (height, width) of a window in pixels; a smaller image is one window.
+        stride: (down, across) from one window to the next.
     """
 
     size: tuple[int, int]
@@ -39,12 +39,12 @@ class Window:
 
 @dataclass(frozen=True)
 class TestTimeAugmentation:
-    """Several views of each picture for a detector or segmenter.
+    """Test-time augmentation of a detector or segmenter: several views of each image, whose results are merged.
 
     Attributes:
-        short_sides: a view for each, of which the shorter side has so many pixels; the longer one stays within the
-            proportions of the model's preprocessing.  Empty: the model's own.
-        flip: each view also mirrored.
+        short_sides: shorter sides in pixels, one view each; the longer side is limited in the same ratio as in the
+            model's preprocessing.  Empty: the model's own size.
+        flip: also mirror each view.
     """
 
     __test__ = False  # not a test
@@ -59,13 +59,13 @@ class TestTimeAugmentation:
 
 @dataclass(frozen=True)
 class PredictionOptions:
-    """How a model looks at pictures.
+    """How a model predicts.
 
     Attributes:
-        augmentation: several views of each picture, for detectors and segmenters.
-        window: for segmenters: look at pictures part by part; "model" does as the model was made for, None takes the
-            whole.
-        keep_scores: for segmenters: let results have the probabilities of all classes, which may take gigabytes.
+        augmentation: test-time augmentation, for detectors and segmenters.
+        window: for segmenters: predict in sliding windows; "model" does what the model was trained for, None predicts
+            the whole image.
+        keep_scores: for segmenters: keep the probabilities of all classes in the results, which may take gigabytes.
     """
 
     augmentation: TestTimeAugmentation | None = None
@@ -84,8 +84,8 @@ class DisplayOptions:
     """How much of a result is printed and drawn.
 
     Attributes:
-        topk: classes of an image.
-        score_threshold: least score of an object.
+        topk: number of classes per image.
+        score_threshold: minimum score of an object.
     """
 
     topk: int = 5

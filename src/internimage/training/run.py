@@ -44,7 +44,7 @@ class Run:
 
     @property
     def best(self) -> Path:
-        """The model folder of the evaluation that was best."""
+        """The model folder with the best evaluation."""
         return self.folder / BEST_FOLDER
 
     @property
@@ -108,22 +108,22 @@ def train(
     """Train or fine-tune a model on your own images, as ``internimage train`` does.
 
     Args:
-        data: folder, table or archive; what lies there decides the task where no model is named.
+        data: folder, table or archive; decides the task if no model is named.
         model: a name of :func:`internimage.list_models`, a model folder, or a configuration of your own such as
             ``MaskRCNNConfig(...)``; None for a small model of the data's task.
-        recipe: train as the released model of this name was trained; what follows changes that.
+        recipe: train with the published settings of this model; the other arguments override them.
         init: "scratch" (the default), "pretrained", another released name, a file or a model folder.
-        output: where the run is written; by default ``runs/NAME-OF-DATA``.
-        size: side of the images in pixels, of detectors and segmenters the shorter side in evaluation.
-        epochs, batch_size, lr: the settings that are changed most; None for what suits model and data.
-        freeze: stages of the backbone that stay as they are.
-        linear_probe: train nothing but the classifier.
-        val_fraction: share of the images set aside where there is no validation part.
+        output: folder of the run; by default ``runs/NAME-OF-DATA``.
+        size: side of the images in pixels, for detectors and segmenters the shorter side in evaluation.
+        epochs, batch_size, lr: the most common settings; None for what suits model and data.
+        freeze: freeze the stem and this many stages of the backbone.
+        linear_probe: train only the classifier.
+        val_fraction: share of the images to validate on if there is no validation part.
         on_corrupt: "error" or "skip" for files that cannot be read.
         training: all settings; None for what suits model and data.
         augmentation: of the model's task, such as :class:`internimage.settings.detection.DetectionAugmentation`.
         device: "auto" for a GPU if there is one, or "cpu".
-        reporter: is told what happens; by default lines and a progress bar on the console.
+        reporter: receives progress; by default lines and a progress bar on the console.
 
     Returns:
         The run; ``run.best`` is a model folder for ``Predictor``, ``evaluate`` and every command.

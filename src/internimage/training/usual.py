@@ -1,4 +1,4 @@
-"""What a run does where nobody says otherwise: its task, its model, and settings that suit model and data."""
+"""Defaults of a run: its task, its model, and settings that suit model and data."""
 
 from __future__ import annotations
 

@@ -19,16 +19,17 @@ class NoisyObjects:
     """Queries made of true objects: groups, each with all objects once slightly wrong and once quite wrong.
 
     Attributes:
-        labels: (N, D) classes; -1 in places that are not used.
+        labels: (N, D) classes; -1 in slots that are not used.
         boxes: (N, D, 4) centre and size, as shares of the image.
         objects: (N, D) the object that a query is to find, as an index into all objects of all images; -1 for none.
-        allowed: (D + Q, D + Q) which query sees which: own queries only each other, groups neither each other.
+        attention_mask: (D + Q, D + Q) bool, true where a query attends to another: own queries to own queries alone,
+            groups to themselves and to own queries.
     """
 
     labels: Tensor
     boxes: Tensor
     objects: Tensor
-    allowed: Tensor
+    attention_mask: Tensor
 
 
 def noisy_objects(
@@ -62,17 +63,17 @@ def noisy_objects(
     image = torch.cat([torch.full((count,), index, device=device) for index, count in enumerate(counts)])
     slot = torch.cat([torch.arange(count, device=device) for count in counts])
     repeat = torch.arange(2 * groups, device=device)[:, None]
-    place = image.repeat(2 * groups), (slot + repeat * most).flatten()
+    position = image.repeat(2 * groups), (slot + repeat * most).flatten()
     length = 2 * groups * most
     all_labels = torch.full((len(counts), length), -1, device=device)
     all_boxes = box.new_full((len(counts), length, 4), 0.5)
     objects = all_labels.clone()
-    all_labels[place] = label
-    all_boxes[place] = torch.cat([centre, extent], dim=1)
-    objects[place] = torch.where(repeat % 2 == 0, torch.arange(total, device=device), -1).flatten()
+    all_labels[position] = label
+    all_boxes[position] = torch.cat([centre, extent], dim=1)
+    objects[position] = torch.where(repeat % 2 == 0, torch.arange(total, device=device), -1).flatten()
 
     group = torch.cat(
         [torch.arange(length, device=device) // (2 * most), torch.full((queries,), groups, device=device)]
     )
-    allowed = (group[:, None] == group) | (group == groups)
-    return NoisyObjects(all_labels, all_boxes, objects, allowed)
+    attention_mask = (group[:, None] == group) | (group == groups)
+    return NoisyObjects(all_labels, all_boxes, objects, attention_mask)

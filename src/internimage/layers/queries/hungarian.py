@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -85,3 +87,20 @@ def match_boxes(logits: Tensor, boxes: Tensor, labels: Tensor, truth: Tensor, ex
         rows, columns = hungarian(costs)
         result[layer, rows.to(result.device)] = columns.to(result.device)
     return result
+
+
+@torch.no_grad()
+def match_images(
+    logits: Tensor, boxes: Tensor, labels: Sequence[Tensor], truth: Sequence[Tensor], extents: Tensor
+) -> Tensor:
+    """:func:`match_boxes` of each image: (L, N, Q) index into the objects of all images together, -1 for none.
+
+    ``logits`` (L, N, Q, K), ``boxes`` (L, N, Q, 4); for each image a tensor of ``labels`` and ``truth``, and a row of
+    ``extents``.
+    """
+    objects, start = [], 0
+    for image, (label, box) in enumerate(zip(labels, truth, strict=True)):
+        learnt = match_boxes(logits[:, image], boxes[:, image], label, box, extents[image])
+        objects.append(torch.where(learnt >= 0, learnt + start, -1))
+        start += len(label)
+    return torch.stack(objects, dim=1)
