@@ -231,7 +231,7 @@ def test_files_that_cannot_be_read_end_in_one_sentence(tmp_path: Path, capsys: p
     training = replace(SMALL, epochs=1, workers=1)
     with pytest.raises(ImageReadError) as caught:
         prepare(data, tmp_path / "run", training=training).fit()
-    assert re.fullmatch(r".*1\.png: .* \(--on-corrupt skip leaves such files out\)", str(caught.value))
+    assert re.fullmatch(r".*1\.png: .* \(--on-corrupt skip, .*, leaves such files out\)", str(caught.value))
     with pytest.warns(UserWarning, match=r"1 of 6 validation images cannot be read and are left out, such as .*2\.png"):
         skipping = prepare(data, tmp_path / "skipping", training=training, on_corrupt="skip")
     row = skipping.fit()

@@ -14,7 +14,7 @@ from safetensors.torch import load_file
 
 import internimage as ii
 from internimage.checkpoints.hub import PackagedModel
-from internimage.demo import DETECTORS, covered_share, found_classes, predict_cells, predict_photos, predict_regions
+from internimage.demo import DETECTORS, covered_share, found_classes, predict_cells, predict_masks, predict_photos
 from internimage.drawing.canvas import BAD, GOOD, INK, PAPER
 from internimage.drawing.charts import confusion_matrix, contact_sheet
 from internimage.recipes import get_recipe
@@ -170,9 +170,9 @@ def test_demo_is_right_as_often_as_it_says(
             )
             assert f"found {line} in {Path(found.source.name).name}" in text
             assert sum(found_classes(found).values()) > 0.7 * sum(labelled.values())
-    for share, regions in predict_regions():
-        assert f"nuclei cover {covered_share(regions):.1%} of {Path(regions.source.name).name}" in text
-        assert covered_share(regions) == pytest.approx(share, abs=0.1)
+    for share, masks in predict_masks():
+        assert f"nuclei cover {covered_share(masks):.1%} of {Path(masks.source.name).name}" in text
+        assert covered_share(masks) == pytest.approx(share, abs=0.1)
     assert text.count("\nx is") + text.startswith("x is") == 12 - right
     drawn = np.asarray(Image.open(tmp_path / "sheet.png"))
     assert bool((drawn == BAD).all(-1).any()) == (right < 12)

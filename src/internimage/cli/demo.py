@@ -26,8 +26,8 @@ class Demo:
             found_classes,
             mask_sheet,
             predict_cells,
+            predict_masks,
             predict_photos,
-            predict_regions,
             prediction_sheet,
             stack,
         )
@@ -48,11 +48,11 @@ class Demo:
                 texts = [f"{counts[label]} of {labelled[label]} {label}" for label in sorted(labelled | counts)]
                 print(f"  found {', '.join(texts)} in {Path(found.source.name).name}")
             sheets.append(cell_sheet(name, cells))
-        regions = predict_regions()
-        for share, segmented in regions:
+        masks = predict_masks()
+        for share, segmented in masks:
             name = Path(segmented.source.name).name
             print(f"  nuclei cover {covered_share(segmented):.1%} of {name}, labelled {share:.1%}")
-        sheets.append(mask_sheet(regions))
+        sheets.append(mask_sheet(masks))
         self.output.parent.mkdir(parents=True, exist_ok=True)
         stack(sheets).save(self.output)
         print(f"look at {self.output.resolve()}")

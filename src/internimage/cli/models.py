@@ -6,7 +6,7 @@ import json
 from dataclasses import asdict, dataclass
 from typing import Annotated
 
-from tyro.conf import Positional, arg
+from tyro.conf import FlagCreatePairsOff, Positional, arg
 
 
 @dataclass(frozen=True)
@@ -17,7 +17,7 @@ class Models:
     """
 
     pattern: Annotated[Positional[str], arg(metavar="PATTERN", help="Shell pattern, quoted.")] = "*"
-    json: bool = False
+    json: FlagCreatePairsOff[bool] = False
     """Print one JSON object per line instead of a table."""
 
     def run(self) -> int:

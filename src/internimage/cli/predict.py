@@ -36,7 +36,7 @@ class Predict:
     topk: int = 5
     """Classifiers: number of classes to print per image."""
     score_threshold: float = 0.3
-    """Detectors: minimum score of the objects to print and draw, 0.05 or more."""
+    """Detectors: minimum score of the objects to print and draw; an R-CNN reports none below 0.05."""
     tta: FlagCreatePairsOff[bool] = False
     """Detectors and segmenters: test-time augmentation with mirrored images and --tta-sides; slower, more exact."""
     tta_sides: Annotated[tuple[int, ...], arg(metavar="PIXELS...", help_behavior_hint="(default: the model's)")] = ()

@@ -25,6 +25,8 @@ OnCorrupt = Literal["error", "skip"]
 Entry = TypeVar("Entry", bound=HasFile)
 Result = TypeVar("Result", covariant=True)
 
+SKIPPING = "--on-corrupt skip, in Python on_corrupt='skip', leaves such files out"
+
 
 @dataclass(frozen=True)
 class SampleKey:
@@ -65,7 +67,7 @@ class PictureDataset(Dataset[Result], Generic[Entry, Result]):
                     return self.prepare(entry, source, picture, tuple(unreadable))
             except ImageReadError as error:
                 if self.on_corrupt == "error":
-                    raise ImageReadError(f"{error} (--on-corrupt skip leaves such files out)") from None
+                    raise ImageReadError(f"{error} ({SKIPPING})") from None
                 unreadable.append(source.name)
         raise ImageReadError(f"{self.name}: none of {len(self.entries)} images can be read")
 

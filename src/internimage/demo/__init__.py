@@ -41,7 +41,7 @@ def predict_cells(name: str) -> list[tuple[Counter[str], Detections]]:
     return [(counts, result.filter(SCORE)) for counts, result in zip(labelled, results, strict=True)]
 
 
-def predict_regions() -> list[tuple[float, Segmentation]]:
+def predict_masks() -> list[tuple[float, Segmentation]]:
     """Share of nuclei as labelled, and the classes of pixels, in each of the package's pictures of them."""
     data = _cells(SEGMENTED)
     results = Predictor(SEGMENTER)([image.file for image in data.images])

@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from internimage.contracts import Pipeline, Report, TaskSpec, task_spec
-from internimage.data.dataset import EvaluationDataset, EvaluationSample
+from internimage.data.dataset import SKIPPING, EvaluationDataset, EvaluationSample
 from internimage.data.read_ahead import ReadAhead
 from internimage.data.samples import Part
 from internimage.data.splits import choose_part
@@ -92,7 +92,7 @@ def evaluate_part(
                 next(following, None)
                 if isinstance(sample, ImageReadError):
                     if on_corrupt == "error":
-                        raise ImageReadError(f"{sample} (--on-corrupt skip leaves such files out)")
+                        raise ImageReadError(f"{sample} ({SKIPPING})")
                     report.unreadable.append(str(entry.file))
                 else:
                     good.append(sample)

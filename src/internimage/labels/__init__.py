@@ -25,7 +25,7 @@ def load_labels(name: str) -> tuple[str, ...]:
 
     "imagenet1k" has 1,000 names; "imagenet22k" 21,841, of which those outside ImageNet-1K are WordNet ids; "coco" the
     80 kinds of objects of COCO, "voc" the 20 of Pascal VOC; "crowdhuman" one; "ade20k" 150, "cityscapes" 19,
-    "coco_stuff" 171, "pascal_context" 59 and "nyu40" 40 kinds of regions.
+    "coco_stuff" 171, "pascal_context" 59 and "nyu40" 40.
     """
     if name in _PALETTES:
         return tuple(row["name"] for row in _regions(name))

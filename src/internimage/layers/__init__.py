@@ -1,1 +1,1 @@
-"""Parts that several networks share: feature pyramids, boxes, proposals, heads on regions."""
+"""Parts that several networks share: boxes, convolutions, feature pyramids, attention, R-CNN heads, queries."""

@@ -179,7 +179,8 @@ def start_run(config: RunConfig, folder: Path, reporter: Reporter, *, device: st
     """
     if (folder / RUN_FILE).exists():
         raise TrainingError(
-            f"{folder} already holds a run; resume it with --resume {folder}, or choose another --output"
+            f"{folder} already holds a run; resume it with --resume {folder} (in Python, resume), or choose another "
+            "--output"
         )
     started = _prepare(config, folder, reporter, device, resumed=False)
     if started.trainer.accelerator.is_main_process:
