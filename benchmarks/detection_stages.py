@@ -67,7 +67,9 @@ def once(model: MaskRCNN | DINO, size: tuple[int, int], times: dict[str, list[fl
         pixels = timed(times, memory, "neck and encoder", lambda: model.encode(maps, sizes, images.shape[2:]))
         boxes = timed(times, memory, "proposals", lambda: model.propose(pixels).boxes)
         last = timed(times, memory, "decoder", lambda: model.decode(pixels, boxes))
-        found = timed(times, memory, "choice", lambda: model.postprocess(last.logits[0], last.boxes[0], sizes[0], scales[0]))
+        found = timed(
+            times, memory, "choice", lambda: model.postprocess(last.logits[0], last.boxes[0], sizes[0], scales[0])
+        )
         return len(found.boxes)
     strides = model.rpn.strides[:-1]
     maps = timed(times, memory, "feature pyramid", lambda: model.neck(maps))

@@ -204,6 +204,7 @@ def test_models_command_lists_what_the_recipes_say(capsys: pytest.CaptureFixture
     assert run(["models", "*_22kto1k_*", "--json"]) == 0
     listed = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
     assert [row["name"] for row in listed] == ii.list_models("*_22kto1k_*")
+    assert all(row["parameters"] and row["gmacs"] and row["config"]["num_classes"] == 1000 for row in listed)
     assert {row["name"]: row["published"]["value"] for row in listed if row["published"]} == {
         "internimage_l_22kto1k_384": 87.7,
         "internimage_xl_22kto1k_384": 88.0,

@@ -33,7 +33,9 @@ class Models:
             raise UnknownModelError(f"no model matches {self.pattern!r}; `internimage models` lists all")
         if self.json:
             for recipe in recipes:
-                print(json.dumps(asdict(recipe)))
+                row = asdict(recipe) | {"parameters": recipe.parameters, "gmacs": recipe.gmacs}
+                row["config"] = asdict(recipe.config)
+                print(json.dumps({key: value for key, value in row.items() if key not in ("plain", "training")}))
             return 0
         table = Table(box=None, pad_edge=False, header_style="bold")
         table.add_column("model", no_wrap=True, min_width=max(len(recipe.name) for recipe in recipes))

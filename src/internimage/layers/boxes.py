@@ -73,6 +73,6 @@ def cxcywh_to_xyxy(boxes: Tensor) -> Tensor:
 
 
 def xyxy_to_cxcywh(boxes: Tensor) -> Tensor:
-    """Boxes (G, 4) of cxcywh_to_xyxy as centre and size."""
+    """Boxes (..., 4), xyxy to cxcywh."""
     first, second = boxes.chunk(2, dim=-1)
     return torch.cat([(first + second) / 2, second - first], dim=-1)

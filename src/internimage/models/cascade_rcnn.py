@@ -57,7 +57,7 @@ class CascadeRCNNConfig:
 
 @dataclass(frozen=True)
 class Stage:
-    """What one stage of the cascade says: its RoIs (R, 5), logits (R, K + 1) and deltas (R, K or 1, 4)."""
+    """Output of one stage of the cascade: its RoIs (R, 5), logits (R, K + 1) and deltas (R, K or 1, 4)."""
 
     rois: Tensor
     logits: Tensor

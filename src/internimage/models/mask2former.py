@@ -190,10 +190,10 @@ class Mask2Former(Model):
         fine, memories = self.pixel_decoder(maps)
         keys, values = [], []
         for memory, embedding in zip(memories, self.level_embedding.weight, strict=True):
-            embedding = sine_position_embedding(memory.shape[2], memory.shape[3], memory.shape[1], memory.device)
+            position = sine_position_embedding(memory.shape[2], memory.shape[3], memory.shape[1], memory.device)
             value = memory + embedding[:, None, None]
             values.append(value.flatten(2).transpose(1, 2))
-            keys.append((value + embedding.to(value.dtype)).flatten(2).transpose(1, 2))
+            keys.append((value + position.to(value.dtype)).flatten(2).transpose(1, 2))
         names = self.query_embedding.weight
         queries = self.query_features.weight[None].expand(len(fine), -1, -1)
         results = [self._read(queries, fine)]

@@ -42,7 +42,7 @@ class Trainer:
     """Trains one model on one task.
 
     Args:
-        task: see :class:`internimage.training.task.Task`.
+        task: see :class:`internimage.contracts.Task`.
         model: with its initial weights; trained in place.
         train_data, val_data: data sets indexed by :class:`internimage.data.dataset.SampleKey`.
         config: settings.

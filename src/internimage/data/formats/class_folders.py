@@ -92,7 +92,7 @@ def read_class_folder_parts(root: Path) -> dict[str, LabelledImages]:
 def read_image_folder(root: Path) -> LabelledImages:
     """One folder a class below ``root``, at any depth below that; classes in alphabetical order, hidden ones left out.
 
-    Empty classes are kept: they are a finding of :func:`internimage.tasks.classification.task.check.check_images`.
+    Empty classes are kept: they are a finding of :func:`internimage.tasks.classification.check.check_images`.
     """
     classes = tuple(sorted(p.name for p in root.iterdir() if p.is_dir() and not p.name.startswith(".")))
     if not classes:

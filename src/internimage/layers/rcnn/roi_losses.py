@@ -1,4 +1,4 @@
-"""What the heads on RoIs learn: sampled RoIs with their objects, losses of class, box and mask."""
+"""Training of the RoI heads: sampled RoIs with their objects, losses of class, box and mask."""
 
 from __future__ import annotations
 

@@ -25,7 +25,7 @@ class DetectionPipeline:
 
     Args:
         model: a detector of ours, with its description.
-        options: several views of each picture are merged by NMS within each class.
+        options: with test-time augmentation, objects are merged by NMS within each class.
     """
 
     def __init__(self, model: Any, options: PredictionOptions = PredictionOptions()) -> None:  # noqa: B008
