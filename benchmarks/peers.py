@@ -139,10 +139,6 @@ class Detector(Peer):
             self.remove_masks()
 
     @property
-    def predicts_masks(self) -> bool:
-        return self.config.name.startswith("maskrcnn")
-
-    @property
     def has_masks(self) -> bool:
         return bool(self.model.roi_heads.has_mask())
 
@@ -180,7 +176,7 @@ class Detector(Peer):
 class RTDETR(Peer):
     """transformers' RT-DETR with ResNet-18; its boxes are shares of the padded images."""
 
-    predicts_masks = has_masks = False
+    has_masks = False
 
     def __init__(self, config: RTDETRConfig) -> None:
         super().__init__()

@@ -117,6 +117,26 @@ def test_the_strategy_is_in_effect(results: dict[str, Any], strategy: str) -> No
         assert 2 * share * whole <= found["sizes"]["optimizer"] <= 2 * share * whole * 1.01
 
 
+@pytest.mark.full
+def test_networks_are_sharded_block_by_block(tmp_path: Path) -> None:
+    """Losses and gradients of two processes with slices are those of one with everything; decoders are divided too."""
+    launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+    done = subprocess.run(
+        [*launcher, "-m", "helpers.sharding_worker", str(tmp_path / "report.json")],
+        capture_output=True,
+        text=True,
+        env={**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(Path(__file__).parent)},
+    )
+    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-6000:]
+    report = json.loads((tmp_path / "report.json").read_text())
+    for found in report.values():
+        assert found["loss"] < 1e-5
+        assert found["gradient"] < 1e-5
+        assert sum("blocks" in name for name in found["divided"]) >= 4
+    assert {"encoder.layers.0", "layers.0", "layers.1"} <= set(report["small_dino"]["divided"])
+    assert {"pixel_decoder.layers.0", "layers.0", "layers.2"} <= set(report["small_mask2former"]["divided"])
+
+
 @each_strategy
 def test_resuming_two_processes_changes_nothing(results: dict[str, Any], strategy: str) -> None:
     assert results[f"{strategy} resumed"]["same"] is True

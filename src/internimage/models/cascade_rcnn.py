@@ -69,7 +69,6 @@ class CascadeRCNN(Model):
 
     class_tensors = ("box_heads.#.classifier.*", "box_heads.#.regressor.*", "mask_heads.#.logits.*")
     background = 1
-    predicts_masks = True  # unless configured or trained without
     released_optimizer = ReleasedOptimizer(by_layer=True)
     overlaps = (0.5, 0.6, 0.7)
     weights = (1.0, 0.5, 0.25)

@@ -165,7 +165,7 @@ class DINO(Model):
 
     class_tensors = ("classifiers.#.*", "label_embedding.*")
     released_optimizer = ReleasedOptimizer(by_layer=True, spared_by_name=True, at_stem_rate=r"encoder\.level_embedding")
-    predicts_masks = has_masks = False
+    has_masks = False
 
     @classmethod
     def build_backbone(
@@ -338,8 +338,8 @@ class DINO(Model):
             denoised = Boxes(layers.logits[:, :, :noisy], layers.boxes[:, :, :noisy])
             wanted = noise.objects.expand(len(self.layers), -1, -1)
             losses_of_noise = set_box_losses(*denoised, wanted, all_labels, all_boxes, extents)
-        results: dict[str, Tensor] = {}
+        results: dict[str, Tensor] = {}  # clones, because FSDP2 warns of views
         for kind, own, of_noise in zip(("class", "box", "overlap"), losses, losses_of_noise, strict=True):
-            results |= {f"{name}_{kind}": loss for name, loss in zip(names, own, strict=True)}
-            results |= {f"noise_{name}_{kind}": loss for name, loss in zip(names[1:], of_noise, strict=True)}
+            results |= {f"{name}_{kind}": loss.clone() for name, loss in zip(names, own, strict=True)}
+            results |= {f"noise_{name}_{kind}": loss.clone() for name, loss in zip(names[1:], of_noise, strict=True)}
         return results

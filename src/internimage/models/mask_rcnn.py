@@ -54,7 +54,6 @@ class MaskRCNN(Model):
 
     class_tensors = ("box_head.classifier.*", "box_head.regressor.*", "mask_head.logits.*")
     background = 1
-    predicts_masks = True  # unless configured or trained without
     released_optimizer = ReleasedOptimizer(by_layer=True)
     stds = (0.1, 0.1, 0.2, 0.2)
     training_proposals = ProposalConfig(each_level=2000, keep=1000)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import warnings
 from pathlib import Path
-from typing import Any
 
 import torch
 
@@ -36,7 +35,8 @@ def prepare(config: RunConfig, recipe: Recipe) -> Prepared:
     _look_over(splits, augmentation, config)
     torch.manual_seed(seed)
     model = initial_model(config, recipe, splits.train.classes)
-    if model.has_masks and not splits.train.has_masks:
+    without = model.has_masks and not splits.train.has_masks
+    if without:
         model.remove_masks()
     model.freeze(config.freeze)
     preprocessing = model.description.preprocessing
@@ -54,7 +54,9 @@ def prepare(config: RunConfig, recipe: Recipe) -> Prepared:
         on_corrupt=config.on_corrupt,
     )
     task = DetectionTask(splits.val, masks=model.has_masks and splits.val.has_masks)
-    return Prepared(task, model, train, splits.val, splits, (_what_is_learnt(model, splits),))
+    return Prepared(
+        task, model, train, splits.val, splits, (_what_is_learnt(model.has_masks, splits.val.has_masks, without),)
+    )
 
 
 def _look_over(splits: Splits[ObjectImages], augmentation: DetectionAugmentation, config: RunConfig) -> None:
@@ -77,14 +79,12 @@ def _look_over(splits: Splits[ObjectImages], augmentation: DetectionAugmentation
         warnings.warn(f"{text} in training and are not learnt", stacklevel=2)
 
 
-def _what_is_learnt(model: Any, splits: Splits[ObjectImages]) -> str:
+def _what_is_learnt(learnt: bool, measured: bool, without: bool) -> str:
     """Whether masks are, and if not why."""
-    if model.has_masks:
-        if splits.val.has_masks:
+    if learnt:
+        if measured:
             return "boxes and masks are learnt and measured"
         return "boxes alone are measured: not every validation object has a mask"
-    if not model.predicts_masks:
-        return "boxes are learnt; the model has no masks"
-    if not splits.train.has_masks:
+    if without:
         return "boxes alone are learnt: not every object has a mask that is more than its box"
     return "boxes alone are learnt: the model has no masks"
