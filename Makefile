@@ -10,8 +10,9 @@ demo: .venv
 	@$(BIN)/python src/internimage/ops/native/build.py
 	$(BIN)/internimage demo
 
+# One process a core, each with one thread; a file's tests stay together because they share what is slow to make.
 test: lint
-	$(BIN)/pytest -m "not full"
+	OMP_NUM_THREADS=1 $(BIN)/pytest -m "not full" --numprocesses 2 --dist loadfile
 
 # Every golden and slow case; needs the shared folder beside the checkout, or INTERNIMAGE_SHARED.
 test-full: lint

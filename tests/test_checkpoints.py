@@ -572,13 +572,14 @@ assert all(p.dtype == getattr(torch, sys.argv[3]) for p in model.parameters())
 """
 
 
+@pytest.mark.full
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads /proc")
 @pytest.mark.parametrize(
     ("name", "suffix", "dtypes"),
     [
         ("internimage_l_22k_192to384", ".pth", ("float32", "float16")),
-        pytest.param("internimage_l_22k_192to384", ".safetensors", ("float32", "float16"), marks=pytest.mark.full),
-        pytest.param("internimage_g_22kto1k_512", ".pth", ("float32",), marks=pytest.mark.full),
+        ("internimage_l_22k_192to384", ".safetensors", ("float32", "float16")),
+        ("internimage_g_22kto1k_512", ".pth", ("float32",)),
     ],
 )
 def test_loading_takes_one_copy_of_the_weights(name: str, suffix: str, dtypes: tuple[str, ...], tmp_path: Path) -> None:

@@ -104,6 +104,7 @@ def by_hand(input: Tensor, offset: Tensor, mask: Tensor, geometry: SamplingGeome
     return output.flatten(-2)
 
 
+@pytest.mark.full
 def test_geometry_of_no_released_model() -> None:
     inputs = tensors(ODD, batch=2)
     for run in (operator, convolution_reference):
@@ -195,6 +196,7 @@ def test_results_depend_on_nothing_but_the_values(deterministic: bool) -> None:
     torch.use_deterministic_algorithms(deterministic)
     threads = torch.get_num_threads()
     try:
+        torch.set_num_threads(2)
         once = with_gradients(operator, inputs)
         torch.set_num_threads(1)
         assert identical(with_gradients(operator, inputs), once)
@@ -240,7 +242,7 @@ def test_autocast_is_an_explicit_cast(dtype: torch.dtype) -> None:
     assert identical(found, [expected[0], *(t.to(dtype) for t in expected[1:])])
 
 
-@pytest.mark.parametrize("geometry", [PLAIN, ODD])
+@pytest.mark.parametrize("geometry", [pytest.param(PLAIN, marks=pytest.mark.full), ODD])
 def test_contract_of_registered_operators(geometry: SamplingGeometry) -> None:
     inputs = tensors(geometry, batch=2, dtype=torch.float32)
     arguments = convolution_arguments(geometry, softmax=False)

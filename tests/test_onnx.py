@@ -39,6 +39,7 @@ def close(session: onnxruntime.InferenceSession, model: nn.Module, inputs: tuple
         near(torch.from_numpy(found), model(*inputs), atol)
 
 
+@pytest.mark.full
 def test_a_network_with_any_batch_height_and_width(tmp_path: Path) -> None:
     torch.manual_seed(0)
     model = create_model("internimage_atto", num_classes=10)

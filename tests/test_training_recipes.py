@@ -147,7 +147,8 @@ def test_starting_from_the_weights_of_another_name(tmp_path: Path, monkeypatch: 
         start("small_h", ("cat", "dog"))
 
 
-@pytest.mark.parametrize("size", [64, pytest.param(224, marks=pytest.mark.full)])
+@pytest.mark.full
+@pytest.mark.parametrize("size", [64, 224])
 def test_an_epoch_of_the_published_tiny_recipe(tmp_path: Path, size: int) -> None:
     """24 images of 12 classes named as ImageNet's, four an update: what the recipe says, worked out by hand.
 

@@ -43,6 +43,7 @@ COLOURS = {"blue": (30, 40, 200), "red": (200, 30, 40)}
 def prepare(data: Path, folder: Path, **changes: Any) -> Trainer:
     AcceleratorState._reset_state(True)
     GradientState._reset_state()
-    model = changes.get("init", "") if Path(changes.get("init", "")).is_dir() else "internimage_atto"
+    start = changes.get("init", "scratch")
+    model = start if Path(start).is_dir() else "internimage_atto"
     settings = {"data": str(data), "model": model, "size": 32, "training": SMALL, **changes}
     return start_run(RunConfig(**settings), folder, Silent(), device="cpu").trainer
