@@ -14,9 +14,9 @@ demo: .venv
 test: lint
 	OMP_NUM_THREADS=1 $(BIN)/pytest -m "not full" --numprocesses 2 --dist loadfile
 
-# Every golden and slow case; needs the shared folder beside the checkout, or INTERNIMAGE_SHARED.
-test-full: lint
-	$(BIN)/pytest
+# And every golden and slow case, one by one; needs the shared folder beside the checkout, or INTERNIMAGE_SHARED.
+test-full: test
+	$(BIN)/pytest -m full
 
 lint: .venv
 	@$(UV) pip install --quiet --python .venv -e ".[test]"

@@ -192,7 +192,8 @@ def test_a_forward_call_allocates_its_output_alone() -> None:
     assert event.cpu_memory_usage <= output.nbytes * 1.01
 
 
-@pytest.mark.parametrize("limit", [pytest.param("avx2", marks=pytest.mark.full), "portable"])
+@pytest.mark.full
+@pytest.mark.parametrize("limit", ["avx2", "portable"])
 def test_every_instruction_set_passes_the_operators_tests(limit: str) -> None:
     """The kernels for lesser machines, on this one: their numbers; PyTorch's contract does not depend on them."""
     files = [str(TESTS / f"test_{name}.py") for name in ("dcnv4", "ms_deform_attn")]

@@ -52,7 +52,7 @@ def test_a_network_with_any_batch_height_and_width(tmp_path: Path) -> None:
         close(session, model, (torch.randn(size[0], 3, *size[1:]),), 5e-6)
 
 
-@pytest.mark.parametrize("softmax", [False, True])
+@pytest.mark.parametrize("softmax", [pytest.param(False, marks=pytest.mark.full), True])
 def test_operators(tmp_path: Path, softmax: bool) -> None:
     torch.manual_seed(0)
     odd = {"kernel_size": (2, 3), "stride": (2, 1), "padding": (1, 2), "dilation": (2, 1), "groups": 2}

@@ -80,7 +80,12 @@ def prepare(
 
 
 @pytest.mark.parametrize(
-    ("name", "least"), [("small_upernet", 0.7), ("small_segformer", 0.7), ("small_mask2former", 0.3)]
+    ("name", "least"),
+    [
+        ("small_upernet", 0.7),
+        pytest.param("small_segformer", 0.7, marks=pytest.mark.full),
+        pytest.param("small_mask2former", 0.3, marks=pytest.mark.full),
+    ],
 )
 def test_a_run_ends_in_a_folder_that_predicts_and_is_measured(
     name: str, least: float, tmp_path: Path, capsys: pytest.CaptureFixture[str]
