@@ -1,6 +1,7 @@
 """Rules of the house that a machine can check; docs/architecture.md states them."""
 
 import ast
+import importlib
 import re
 import subprocess
 import sys
@@ -139,3 +140,19 @@ def test_public_names(name: str) -> None:
     assert getattr(public, "__module__", public.__name__).startswith("internimage.")
     assert public.__doc__
     assert name in dir(internimage)
+
+
+@pytest.mark.parametrize(
+    ("module", "names"),
+    [
+        ("backbones", ("CompositeBackbone", "CompositeConfig", "InternImage", "InternImageConfig")),
+        ("models", ("ClassifierConfig", "ImageClassifier")),
+        ("results", ("Classification", "Detections", "Region", "ScoredLabel", "Segmentation")),
+    ],
+)
+def test_names_of_the_version_before_still_work(module: str, names: tuple[str, ...]) -> None:
+    for name in names:
+        with pytest.warns(
+            DeprecationWarning, match=rf"internimage\.{module}\.{name} is now internimage\.{module}\.\w+\.{name}"
+        ):
+            assert getattr(importlib.import_module(f"internimage.{module}"), name).__name__ == name

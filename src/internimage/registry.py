@@ -6,6 +6,8 @@ A new task is one line in :data:`TASKS`, a new architecture one line in :data:`A
 
 from __future__ import annotations
 
+import warnings
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from importlib import import_module
 from typing import Any
@@ -99,3 +101,16 @@ def architecture_of(kind: type[Any]) -> str:
         f"a {kind.__name__} is no architecture of this package; expected a configuration or module of "
         f"{', '.join(ARCHITECTURES)}"
     )
+
+
+def moved(module: str, places: Mapping[str, str]) -> Callable[[str], Any]:
+    """``__getattr__`` for a module whose public names live elsewhere now; stays for one release."""
+
+    def get(name: str) -> Any:
+        if name not in places:
+            raise AttributeError(f"module {module!r} has no attribute {name!r}")
+        now = places[name].replace(":", ".")
+        warnings.warn(f"{module}.{name} is now {now}", DeprecationWarning, stacklevel=2)
+        return resolve(places[name])
+
+    return get
