@@ -5,14 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-from PIL import Image
-
 from internimage.errors import ConfigError, ImageReadError
-from internimage.images.reader import exceeds_pixel_limit
 
-if TYPE_CHECKING:
+if TYPE_CHECKING:  # recipes name preprocessings, and are listed without numpy, Pillow or torch
+    import numpy as np
     import torch
+    from PIL import Image
 
 _UNIT = 2048  # OpenCV's weights of 8-bit pixels are whole numbers of 1 / 2048
 
@@ -54,7 +52,10 @@ class FitPreprocessing:
 
     def __call__(self, image: Image.Image) -> torch.Tensor:
         """Preprocess one picture of mode "RGB": float32 (3, H, W)."""
+        import numpy as np
         import torch
+
+        from internimage.images.reader import exceeds_pixel_limit
 
         if image.mode != "RGB" or 0 in image.size:
             raise ImageReadError(f"expected an RGB image, got mode {image.mode}, size {image.size}")
@@ -87,6 +88,8 @@ def scale_bilinear(pixels: np.ndarray[Any, Any], height: int, width: int) -> np.
 
     Weights are rounded to 1 / 2048, rows blended first along x, then along y with the lowest bits cut off.
     """
+    import numpy as np
+
     left, right, x = _weights(pixels.shape[1], width)
     x[left == right] = 0  # along y, OpenCV blends an edge row with itself, which may cost it a step
     upper, lower, y = _weights(pixels.shape[0], height)
@@ -100,6 +103,8 @@ def scale_bilinear(pixels: np.ndarray[Any, Any], height: int, width: int) -> np.
 
 def _weights(length: int, wanted: int) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any], np.ndarray[Any, Any]]:
     """For each of ``wanted`` pixels: its two neighbours among ``length``, and the second's weight of 2048."""
+    import numpy as np
+
     place = ((np.arange(wanted) + 0.5) * (length / wanted) - 0.5).astype(np.float32)
     first = np.floor(place).astype(np.int64)
     share = np.rint((place - first.astype(np.float32)) * np.float32(_UNIT)).astype(np.int32)

@@ -5,16 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal
 
-import numpy as np
-from PIL import Image
-
 from internimage.errors import ConfigError, ImageReadError
-from internimage.images.reader import exceeds_pixel_limit
 
-if TYPE_CHECKING:
+if TYPE_CHECKING:  # recipes name preprocessings, and are listed without numpy, Pillow or torch
     import torch
+    from PIL import Image
 
-_FILTERS = {"bicubic": Image.Resampling.BICUBIC, "bilinear": Image.Resampling.BILINEAR}
+_FILTERS = ("bicubic", "bilinear")
 
 
 @dataclass(frozen=True)
@@ -76,6 +73,7 @@ class Preprocessing:
         Raises:
             ImageReadError: Another mode, no pixels, or without ``crop`` a resized picture over the limit.
         """
+        import numpy as np
         import torch
 
         if image.mode != "RGB" or 0 in image.size:
@@ -87,7 +85,11 @@ class Preprocessing:
         return tensor.sub_(mean).div_(std)
 
     def _resize_and_crop(self, image: Image.Image) -> Image.Image:
-        filter_ = _FILTERS[self.interpolation]
+        from PIL import Image
+
+        from internimage.images.reader import exceeds_pixel_limit
+
+        filter_ = Image.Resampling[self.interpolation.upper()]
         shorter = min(image.size)
         width, height = (int(self.resize * side / shorter) for side in image.size)
         too_large = exceeds_pixel_limit(width, height)
