@@ -21,7 +21,6 @@ from torchvision import transforms
 
 from internimage.errors import ConfigError, ImageReadError
 from internimage.images import ImageSource, Preprocessing, list_images, read_image, reader
-from internimage.images import transforms as preprocessing
 
 SHARED = Path(os.environ.get("INTERNIMAGE_SHARED", Path(__file__).parents[2] / "shared"))
 RNG = np.random.default_rng(0)
@@ -328,7 +327,7 @@ def test_preprocessing_equals_torchvision(resize: int, crop: int | None, interpo
 @pytest.mark.parametrize(("resize", "crop"), [(64, 56), (32, 47)])
 def test_long_pictures_are_resized_in_part(resize: int, crop: int, monkeypatch: pytest.MonkeyPatch) -> None:
     chosen = Preprocessing(resize, crop, mean=(0, 0, 0), std=(1, 1, 1))
-    monkeypatch.setattr(preprocessing, "exceeds_pixel_limit", lambda width, height: True)
+    monkeypatch.setattr("internimage.images.reader.exceeds_pixel_limit", lambda width, height: True)
     for picture in PICTURES:
         assert (chosen(picture) - torchvision_of(chosen)(picture)).abs().max() < 1.01 / 255
 
