@@ -10,7 +10,7 @@ demo: .venv
 	@$(BIN)/python src/internimage/ops/native/build.py
 	$(BIN)/internimage demo
 
-# One process a core, each with one thread; a file's tests stay together because they share what is slow to make.
+# Two processes with one thread each; the tests of a file stay together, because they share what is slow to make.
 test: lint
 	OMP_NUM_THREADS=1 $(BIN)/pytest -m "not full" --numprocesses 2 --dist loadfile
 

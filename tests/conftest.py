@@ -15,7 +15,6 @@ if not torch.cuda.is_available():
     os.environ.setdefault("TRITON_INTERPRET", "1")
 
 import pytest
-from accelerate.state import AcceleratorState, GradientState
 from helpers.goldens import SHARED
 
 from internimage import registry
@@ -31,13 +30,11 @@ def shared() -> Path:
 
 @pytest.fixture
 def one_thread() -> Iterator[None]:
-    """Bit equality needs one thread; Accelerate keeps its state in a singleton."""
+    """Bit equality needs one thread."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     yield
     torch.set_num_threads(threads)
-    AcceleratorState._reset_state(True)
-    GradientState._reset_state()
 
 
 @pytest.fixture

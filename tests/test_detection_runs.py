@@ -11,7 +11,6 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from accelerate.state import AcceleratorState, GradientState
 from helpers.commands import run
 from helpers.detectors import FILES, build
 from helpers.training import Silent
@@ -66,8 +65,6 @@ def paint(folder: Path, masks: bool = True, count: int = 6) -> Path:
 
 
 def prepare(data: Path, folder: Path, model: str = "small_mask", **changes: Any) -> Trainer:
-    AcceleratorState._reset_state(True)
-    GradientState._reset_state()
     augmentation = DetectionAugmentation(short_sides=(64, 96), long=160, crop=True)
     settings = {"data": str(data), "model": model, "training": SMALL, "augmentation": augmentation, **changes}
     return start_run(RunConfig(**settings), folder, Silent(), device="cpu").trainer
@@ -117,8 +114,6 @@ def test_an_interrupted_run_ends_in_the_same_bits(name: str, tmp_path: Path) -> 
     stopped.task.losses = stop  # type: ignore[method-assign]
     with pytest.raises(InterruptedRunError):
         stopped.fit()
-    AcceleratorState._reset_state(True)
-    GradientState._reset_state()
     again = resume_run(tmp_path / "stopped", Silent(), device="cpu").trainer
     again.fit(resume=True)
     assert again.progress.history == whole.progress.history

@@ -107,6 +107,7 @@ def test_half_precision_moves_boxes_little(config: DINOConfig) -> None:
     assert torch.stack(list(losses.values())).isfinite().all()
 
 
+@pytest.mark.full
 @torch.no_grad()
 def test_inference_compiles_to_one_graph() -> None:
     model = tiny(SMALL_COMPOSITE)

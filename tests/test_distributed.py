@@ -23,7 +23,10 @@ from internimage.settings.training import TrainingConfig
 from internimage.training.distributed import deepspeed_config, leave_processes, make_accelerator, synchronise_batch_norm
 from internimage.training.state import Processes, load_state
 
-pytestmark = pytest.mark.usefixtures("one_thread")
+pytestmark = [
+    pytest.mark.usefixtures("one_thread"),
+    pytest.mark.xdist_group("distributed"),
+]
 
 DIVIDED = ("fsdp", "deepspeed-zero3", "deepspeed-zero3-offload")
 STRATEGIES = ("ddp", "fsdp", "deepspeed-zero1", "deepspeed-zero3", "deepspeed-zero3-offload")

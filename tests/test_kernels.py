@@ -94,6 +94,7 @@ def convolutions(draw: st.DrawFn) -> tuple[SamplingGeometry, bool, list[Tensor]]
     return geometry, draw(st.booleans()), [t.double() for t in (image, (offset * 64).round() / 64, mask)]
 
 
+@pytest.mark.full
 @settings(max_examples=200, deadline=None, derandomize=True)
 @given(convolutions())
 def test_float32_convolution_on_random_configurations(case: tuple[SamplingGeometry, bool, list[Tensor]]) -> None:

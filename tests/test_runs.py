@@ -92,6 +92,18 @@ def test_what_is_frozen_stays(tmp_path: Path, changes: dict[str, Any], trained: 
         prepare(data, tmp_path / "third", linear_probe=True)
 
 
+def test_a_process_may_train_twice_with_other_settings(tmp_path: Path) -> None:
+    """As in a notebook; the third run has the numbers of the first."""
+    data = paint(tmp_path / "data", COLOURS)
+    losses = []
+    for number, precision in enumerate(("no", "bf16", "no")):
+        training = replace(SMALL, epochs=1, precision=precision)
+        run = ii.train(data, size=32, training=training, output=tmp_path / str(number), device="cpu")
+        losses.append(run.history[-1]["loss"])
+    assert losses[0] == losses[2] != losses[1]
+    assert losses[0] == pytest.approx(losses[1], rel=0.1)
+
+
 def test_what_a_run_leaves(tmp_path: Path) -> None:
     """Table, summary, curves and TensorBoard's events tell the same numbers."""
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator

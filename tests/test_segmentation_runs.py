@@ -10,7 +10,6 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from accelerate.state import AcceleratorState, GradientState
 from helpers.commands import run
 from helpers.segmenters import CONFIGS, SEGMENTERS, manifests
 from helpers.training import Silent
@@ -72,8 +71,6 @@ def paint(root: Path, count: int = 6) -> Path:
 def prepare(
     data: Path, folder: Path, model: str = "small_upernet", reporter: Silent | None = None, **changes: Any
 ) -> Trainer:
-    AcceleratorState._reset_state(True)
-    GradientState._reset_state()
     augmentation = SegmentationAugmentation((64, 64), 64, 256, photometric=False)
     settings = {"data": str(data), "model": model, "training": SMALL, "augmentation": augmentation, **changes}
     return start_run(RunConfig(**settings), folder, reporter or Silent(), device="cpu").trainer
@@ -142,8 +139,6 @@ def test_resuming_between_evaluations_ends_in_the_same_bits(tmp_path: Path) -> N
     with pytest.raises(KeyboardInterrupt):
         first.fit()
     assert not first.progress.history
-    AcceleratorState._reset_state(True)
-    GradientState._reset_state()
     again = resume_run(tmp_path / "stopped", Silent(), device="cpu").trainer
     again.fit(resume=True)
     assert again.progress.history == whole.progress.history

@@ -17,7 +17,6 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from accelerate.state import AcceleratorState, GradientState
 from helpers.training import COLOURS, SMALL, Silent, paint, prepare
 from torch import Tensor, nn
 
@@ -168,8 +167,6 @@ def toy(tmp_path: Path) -> Any:
         torch.save(dict(weights), folder / "weights.pt")
 
     def build(name: str, config: TrainingConfig = TOY, crash: Any = None) -> Trainer:
-        AcceleratorState._reset_state(True)
-        GradientState._reset_state()
         data, val, folder = ToyData(), ToyData(measured=True), tmp_path / name
         return Trainer(ToyTask(crash), toy_model(), data, val, config, folder, Silent(), device="cpu", save=save)  # type: ignore[arg-type]
 

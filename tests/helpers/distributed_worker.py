@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from accelerate.state import AcceleratorState, GradientState
 from torch import Tensor, nn
 
 from helpers.training import Silent
@@ -136,8 +135,6 @@ def save(model: nn.Module, folder: Path, weights: Mapping[str, Tensor]) -> None:
 
 
 def trainer(config: TrainingConfig, folder: Path, task: Task | None = None, norm: str = "layer") -> Trainer:
-    AcceleratorState._reset_state(False)
-    GradientState._reset_state()
     torch.manual_seed(0)
     data, val = Data(TRAIN), Data(VAL, measured=True)
     return Trainer(task or Task(), Toy(norm), data, val, config, folder, Silent(), device="cpu", save=save)

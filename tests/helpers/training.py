@@ -4,7 +4,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from accelerate.state import AcceleratorState, GradientState
 from PIL import Image
 
 from internimage.settings.training import RunConfig, TrainingConfig
@@ -41,8 +40,6 @@ COLOURS = {"blue": (30, 40, 200), "red": (200, 30, 40)}
 
 
 def prepare(data: Path, folder: Path, **changes: Any) -> Trainer:
-    AcceleratorState._reset_state(True)
-    GradientState._reset_state()
     start = changes.get("init", "scratch")
     model = start if Path(start).is_dir() else "internimage_atto"
     settings = {"data": str(data), "model": model, "size": 32, "training": SMALL, **changes}

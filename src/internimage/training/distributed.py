@@ -63,6 +63,7 @@ def make_accelerator(config: TrainingConfig, folder: Path, *, device: str = "aut
     """
     try:
         from accelerate import Accelerator, DistributedType
+        from accelerate.state import AcceleratorState, GradientState
     except ImportError as error:
         raise MissingExtraError("training needs Accelerate: pip install 'internimage[train]'") from error
     for variable, what in (("ACCELERATE_USE_FSDP", "FSDP"), ("ACCELERATE_USE_DEEPSPEED", "DeepSpeed")):
@@ -76,6 +77,10 @@ def make_accelerator(config: TrainingConfig, folder: Path, *, device: str = "aut
     cpu = device == "cpu" or there is None
     if config.precision == "fp16" and cpu:
         raise ConfigError("precision fp16 needs a GPU; use bf16 or no")
+    started = int(os.environ.get("WORLD_SIZE", "1"))
+    # Accelerate keeps precision and device of a process's first run, and a second one may want others
+    AcceleratorState._reset_state(reset_partial_state=started == 1)
+    GradientState._reset_state()
     # without a GPU Accelerate joins the processes only if told that it is to stay on the CPU
     accelerator = Accelerator(
         mixed_precision=config.precision,
@@ -83,7 +88,6 @@ def make_accelerator(config: TrainingConfig, folder: Path, *, device: str = "aut
         log_with=None if config.track == "none" else config.track,
         project_dir=folder,
     )
-    started = int(os.environ.get("WORLD_SIZE", "1"))
     if accelerator.num_processes != started:
         raise ConfigError(f"{started} processes were started but {accelerator.num_processes} found each other")
     copies = (DistributedType.NO, DistributedType.MULTI_CPU, DistributedType.MULTI_GPU, DistributedType.MULTI_XPU)
