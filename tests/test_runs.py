@@ -20,11 +20,12 @@ from internimage.data.formats.class_folders import estimate_images
 from internimage.drawing.canvas import ACCENT
 from internimage.drawing.curves import curve_charts
 from internimage.errors import ConfigError, MissingExtraError
-from internimage.recipes import get_training_recipe
+from internimage.recipes import get_recipe, get_training_recipe
 from internimage.settings.training import TrainingConfig, too_high
 from internimage.tasks.classification.defaults import default_settings
 from internimage.training.console import ConsoleReporter
 from internimage.training.reporting import Moment
+from internimage.training.usual import choose
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -102,6 +103,20 @@ def test_a_process_may_train_twice_with_other_settings(tmp_path: Path) -> None:
         losses.append(run.history[-1]["loss"])
     assert losses[0] == losses[2] != losses[1]
     assert losses[0] == pytest.approx(losses[1], rel=0.1)
+
+
+def test_what_is_named_is_what_is_trained(tmp_path: Path) -> None:
+    """A recipe's settings with another model; nothing that is named is left out without a word."""
+    data = paint(tmp_path / "data", COLOURS)
+    choice = choose(data, "internimage_atto", "internimage_t_1k_224")
+    assert (choice.recipe.name, choice.published) == ("internimage_atto", get_training_recipe("internimage_t_1k_224"))
+    assert choose(data, None, "internimage_t_1k_224").recipe.name == "internimage_t_1k_224"
+    with pytest.raises(ConfigError, match="is trained as a classifier, the model is a detector"):
+        ii.train(data, model="mask_rcnn_internimage_atto_fpn", recipe="internimage_t_1k_224", output=tmp_path / "run")
+    own = get_recipe("internimage_atto").config
+    with pytest.raises(ConfigError, match="a configuration of your own has no released weights"):
+        ii.train(data, model=own, init="pretrained", output=tmp_path / "run")
+    assert not (tmp_path / "run").exists()
 
 
 def test_what_a_run_leaves(tmp_path: Path) -> None:

@@ -26,7 +26,9 @@ def initial_model(config: RunConfig, recipe: Recipe, classes: tuple[str, ...]) -
         CheckpointError: the weights cannot be read or fetched, or do not fit.
         ConfigError: they are of another architecture.
     """
-    folder = _folder_of(recipe.name if config.init == "pretrained" else config.init)
+    if config.init == "pretrained" and not recipe.name:
+        raise ConfigError("a configuration of your own has no released weights; name weights to start from")
+    folder = folder_of(recipe.name if config.init == "pretrained" else config.init)
     if config.init == "scratch":
         model = _create(recipe, num_classes=len(classes))
     elif folder is not None:
@@ -98,7 +100,7 @@ def _from_release(init: str, recipe: Recipe, num_classes: int) -> Any:
         ) from error
 
 
-def _folder_of(init: str) -> Path | None:
+def folder_of(init: str) -> Path | None:
     """The model folder that ``init`` names, itself or by its file of weights."""
     path = Path(init).expanduser()
     if path.name == WEIGHTS_FILE and (path.parent / DESCRIPTION_FILE).is_file():

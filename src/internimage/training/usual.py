@@ -8,13 +8,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from internimage.checkpoints.folder import DESCRIPTION_FILE, read_description
+from internimage.checkpoints.folder import read_description
 from internimage.contracts import Amount, TaskSpec, task_spec
+from internimage.errors import ConfigError
 from internimage.factory import own_recipe, recipe_of
 from internimage.inference.evaluation import recognise
 from internimage.recipes import Recipe, TrainingRecipe, get_recipe, get_training_recipe
 from internimage.registry import ARCHITECTURES, TASKS
 from internimage.settings.training import TrainingConfig
+from internimage.training.initial import folder_of
 
 
 @dataclass(frozen=True)
@@ -57,21 +59,26 @@ def choose(
     Args:
         data: where images lie; None if nobody said.
         model: a name, a model folder, a configuration, or None.
-        recipe: name of a published training, or None.
+        recipe: name of a published training, or None; its own model is trained so where no other of its task is named.
         init: weights to start from; a model folder of the data's task is the model too, where no other is named.
 
     Raises:
         UnknownModelError: no model, or no published training, is called so.
+        ConfigError: the model is of another task than the published training.
     """
     if recipe is not None:
-        published, found = get_training_recipe(recipe), get_recipe(recipe)
+        published, own = get_training_recipe(recipe), get_recipe(recipe)
+        found = own if model is None else _named(model)
+        if found.task != own.task:
+            nouns = [task_spec(one.task).model_noun for one in (own, found)]
+            raise ConfigError(f"{recipe} is trained as a {nouns[0]}, the model is a {nouns[1]}; name one of its task")
         return Choice(task_spec(found.task), found, published)
     if model is None:
         spec = task_spec(next(iter(TASKS))) if data is None else recognise(data)
         if init is not None and _task_of_folder(init) == spec.name:
-            return Choice(spec, recipe_of(init))
+            return Choice(spec, recipe_of(folder_of(init) or init))
         return Choice(spec, get_recipe(spec.default_model))
-    found = recipe_of(model) if isinstance(model, str | os.PathLike) else own_recipe(model)
+    found = _named(model)
     return Choice(task_spec(found.task), found)
 
 
@@ -92,15 +99,19 @@ def usual_settings(choice: Choice, data: Path | None, init: str, size: int | Non
     if data is None:
         return TrainingConfig(), choice.spec.augmentation()
     preprocessing = choice.recipe.preprocessing
-    if _task_of_folder(init) == choice.spec.name:
-        preprocessing = read_description(init).preprocessing or preprocessing
+    folder = folder_of(init)
+    if folder is not None and _task_of_folder(init) == choice.spec.name:
+        preprocessing = read_description(folder).preprocessing or preprocessing
     images = choice.spec.estimate(data)
     return choice.spec.defaults(Amount(images, init, size or preprocessing.side, choice.recipe.architecture))
 
 
+def _named(model: str | os.PathLike[str] | Any) -> Recipe:
+    return recipe_of(model) if isinstance(model, str | os.PathLike) else own_recipe(model)
+
+
 def _task_of_folder(init: str) -> str | None:
     """The task of the model folder that weights may be; None if they are no whole model in a folder."""
-    if not (Path(init) / DESCRIPTION_FILE).is_file():
-        return None
-    entry = ARCHITECTURES.get(read_description(init).architecture)
+    folder = folder_of(init)
+    entry = None if folder is None else ARCHITECTURES.get(read_description(folder).architecture)
     return entry.task if entry is not None else None
