@@ -119,6 +119,7 @@ def test_vmap_is_refused_by_name() -> None:
         torch.vmap(lambda *t: dcnv3(*t, groups=2))(*inputs)
 
 
+@pytest.mark.full
 def test_second_derivatives() -> None:
     inputs = tensors(ODD, size=(3, 4))
     assert torch.autograd.gradgradcheck(partial(operator, geometry=ODD), inputs)

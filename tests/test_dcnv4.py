@@ -87,7 +87,8 @@ def test_packing_is_all_that_differs_from_dcnv3(kernel_size: tuple[int, int], so
     assert torch.equal(dcnv4(value, packed, **options), dcnv3(value, offset, weight, **options))
 
 
-@pytest.mark.parametrize("softmax", [pytest.param(False, marks=pytest.mark.full), True])
+@pytest.mark.full
+@pytest.mark.parametrize("softmax", [False, True])
 def test_derivatives_and_contract(softmax: bool) -> None:
     form = SamplingGeometry((2, 2), (1, 1), (1, 1), (1, 1), 2, 1.5, False)
     random = torch.Generator().manual_seed(0)

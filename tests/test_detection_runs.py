@@ -98,7 +98,7 @@ def test_a_run_ends_in_a_folder_that_predicts_and_is_measured(
     assert "box AP" in capsys.readouterr().out
 
 
-@pytest.mark.parametrize("name", ["small_mask", "small_composite"])
+@pytest.mark.parametrize("name", ["small_mask", pytest.param("small_composite", marks=pytest.mark.full)])
 def test_an_interrupted_run_ends_in_the_same_bits(name: str, tmp_path: Path) -> None:
     data = paint(tmp_path / "data")
     whole = prepare(data, tmp_path / "whole", name)

@@ -109,6 +109,7 @@ def test_float32_convolution_on_random_configurations(case: tuple[SamplingGeomet
         assert error(result, truth, max(magnitude(truth), scale)) < 1e-6
 
 
+@pytest.mark.full
 @settings(max_examples=50, deadline=None, derandomize=True)
 @given(
     st.lists(small(1, 9), min_size=1, max_size=4),
@@ -207,6 +208,7 @@ def test_every_instruction_set_passes_the_operators_tests(limit: str) -> None:
     assert run.returncode == 0, run.stdout[-3000:]
 
 
+@pytest.mark.full
 @pytest.mark.parametrize(
     ("variable", "value", "name"), [("NATIVE", "0", "plain PyTorch"), ("CPU", "portable", "portable")]
 )

@@ -5,7 +5,8 @@ from __future__ import annotations
 import dataclasses
 import os
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
@@ -324,7 +325,7 @@ def _build_model(
 ) -> Any:
     build = resolve(ARCHITECTURES[architecture].model)
     if path is None:
-        return _on(build(config), device, dtype)
+        return _fresh(lambda: build(config), device, dtype)
     file, tensors = files.open_checkpoint(path), ClassTensors.of(build)
     mapping = loading.names_in(file, config)
     classes = tensors.count(file, mapping)
@@ -361,7 +362,7 @@ def _build_backbone(
     """The backbone of a model, from a file of the whole model or of the backbone alone."""
     build = resolve(ARCHITECTURES[architecture].model).build_backbone
     if path is None:
-        return _on(build(config, out_indices), device, dtype)
+        return _fresh(lambda: build(config, out_indices), device, dtype)
     file = files.open_checkpoint(path)
     mapping = loading.names_in(file, config)
     head = [ours for ours in mapping.values() if not ours.startswith(_BACKBONE_PREFIX)]
@@ -374,8 +375,12 @@ def _build_backbone(
     return model.eval()
 
 
-def _on(model: M, device: str | torch.device | None, dtype: torch.dtype | None) -> M:
-    return model.to(device=_device(device), dtype=dtype or torch.float32).eval()
+def _fresh(build: Callable[[], M], device: str | torch.device | None, dtype: torch.dtype | None) -> M:
+    """A model with initial weights; on the meta device nothing is drawn first, which takes half a minute for H."""
+    place = _device(device)
+    with place if place.type == "meta" else nullcontext():
+        model = build()
+    return model.to(device=place, dtype=dtype or torch.float32).eval()
 
 
 def _device(device: str | torch.device | None) -> torch.device:
