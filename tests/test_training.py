@@ -5,6 +5,7 @@ import csv
 import gzip
 import json
 import math
+import multiprocessing
 import os
 import signal
 import subprocess
@@ -234,6 +235,7 @@ def test_a_crash_at_any_moment_then_resume_changes_nothing(toy: Any, when: int) 
 
     with pytest.raises(KeyError):
         toy("cut", config, crash).fit()
+    assert not multiprocessing.active_children()  # those that read
     resumed = toy("cut", config)
     resumed.fit(resume=newest_checkpoint(resumed.folder) is not None)
     assert same(whole, resumed)
