@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from tyro.conf import FlagCreatePairsOff, arg
 
 from internimage.errors import ConfigError
+from internimage.settings.data import DataOptions
 from internimage.settings.training import TrainingConfig
 
 if TYPE_CHECKING:
@@ -49,6 +50,7 @@ class Train:
     """Continue the interrupted run in this folder, with its own settings."""
     device: str = "auto"
     """auto (a GPU if there is one) or cpu."""
+    reading: DataOptions = field(default_factory=DataOptions)
     training: TrainingConfig = field(default_factory=TrainingConfig)
 
     def run(self) -> int:
@@ -94,7 +96,8 @@ class Train:
         from internimage.training.run import default_folder, start_run
 
         assert self.data is not None
-        own = {one.name: getattr(self, one.name) for one in fields(RunConfig) if one.name != "data"}
+        ours = {one.name for one in fields(self)} - {"data"}
+        own = {one.name: getattr(self, one.name) for one in fields(RunConfig) if one.name in ours}
         config = RunConfig(data=str(self.data.expanduser().resolve()), **own)
         folder = self.output or default_folder(self.data)
         return start_run(config, folder, ConsoleReporter(), device=self.device)

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import warnings
-from pathlib import Path
 
 import torch
 
 from internimage.contracts import Prepared
-from internimage.data.formats.coco import read_object_splits
 from internimage.data.objects import ObjectImages
 from internimage.data.splits import Splits
 from internimage.errors import ConfigError, DataError
@@ -24,14 +22,13 @@ from internimage.training.initial import initial_model
 _ONE_PIXEL = 32  # images up to this size end in a map of one pixel
 
 
-def prepare(config: RunConfig, recipe: Recipe) -> Prepared:
+def prepare(config: RunConfig, recipe: Recipe, splits: Splits[ObjectImages]) -> Prepared:
     """Everything that a detector learns from; masks are learnt if it predicts them and every object has one."""
     augmentation, seed = config.augmentation, config.training.seed
     if not isinstance(augmentation, DetectionAugmentation):
         raise ConfigError(f"{config.model} is a detector; its augmentation is a {DetectionAugmentation.__name__}")
     if config.linear_probe:
         raise ConfigError("a linear probe is for classifiers; --freeze 4 fixes a detector's backbone")
-    splits = read_object_splits(Path(config.data), val_fraction=config.val_fraction, seed=seed)
     _look_over(splits, augmentation, config)
     torch.manual_seed(seed)
     model = initial_model(config, recipe, splits.train.classes)
