@@ -40,6 +40,8 @@ class Train:
     """Freeze the stem and this many stages of the backbone."""
     linear_probe: FlagCreatePairsOff[bool] = False
     """Train only the classifier, on frozen features."""
+    max_objects: Annotated[int | None, arg(metavar="N", help_behavior_hint="(default: the model's, often 100)")] = None
+    """Detectors: greatest number of objects that are reported of an image."""
     val_fraction: float = 0.2
     """Share of each class (for detectors and segmenters, of the images) to validate on if there is no val part."""
     on_corrupt: Literal["error", "skip"] = "error"

@@ -40,13 +40,15 @@ def evaluate(
     augmentation: TestTimeAugmentation | None = None,
     on_corrupt: OnCorrupt = "error",
     reading: DataOptions | None = None,
+    max_objects: int | None = None,
     progress: Callable[[Sequence[Any]], Iterable[Any]] = iter,
 ) -> Report:
     """Evaluate a model on labelled images, as ``internimage evaluate`` does.
 
     Args:
         data: folder, table or archive of the model's task.
-        model, checkpoint, labels, device, dtype, batch_size, augmentation: see :class:`internimage.Predictor`.
+        model, checkpoint, labels, device, dtype, batch_size, augmentation, max_objects: see
+            :class:`internimage.Predictor`.
         part: "train", "val" or "test"; "all" is ``data`` itself, or its only part.
         on_corrupt: "error" stops at the first file that cannot be read, "skip" leaves such files out and lists them.
         reading: how annotations are read, such as ``DataOptions(crowds="learn")``; as in training.
@@ -68,6 +70,7 @@ def evaluate(
         dtype=dtype,
         batch_size=batch_size,
         augmentation=augmentation,
+        max_objects=max_objects,
     )
     root = Path(data).expanduser()
     refuse_other_data(predictor.spec, root)

@@ -142,6 +142,7 @@ class RunConfig:
         freeze: freeze the stem and this many stages of the backbone.
         linear_probe: train only the classifier; for classifiers only.
         val_fraction: share of each class set aside where the data has no validation part.
+        max_objects: greatest number of objects of an image that a detector reports; None for the model's own.
         split_rule: how it is chosen, see :class:`internimage.settings.data.SplitOptions`.
         reading: how annotations are read.
         on_corrupt: "error" or "skip".
@@ -156,6 +157,7 @@ class RunConfig:
     freeze: int = 0
     linear_probe: bool = False
     val_fraction: float = 0.2
+    max_objects: int | None = None
     split_rule: int = 2
     on_corrupt: Literal["error", "skip"] = "error"
     reading: DataOptions = field(default_factory=DataOptions)

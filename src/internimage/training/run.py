@@ -103,6 +103,7 @@ def train(
     lr: float | None = None,
     freeze: int = 0,
     linear_probe: bool = False,
+    max_objects: int | None = None,
     val_fraction: float = 0.2,
     on_corrupt: Literal["error", "skip"] = "error",
     reading: DataOptions | None = None,
@@ -124,6 +125,7 @@ def train(
         epochs, batch_size, lr: the most common settings; None for what suits model and data.
         freeze: freeze the stem and this many stages of the backbone.
         linear_probe: train only the classifier.
+        max_objects: greatest number of objects that a detector reports of an image; None for the model's own.
         val_fraction: share of the images to validate on if there is no validation part.
         on_corrupt: "error" or "skip" for files that cannot be read.
         reading: how annotations are read, such as ``DataOptions(crowds="learn")``.
@@ -154,6 +156,7 @@ def train(
         size=size,
         freeze=freeze,
         linear_probe=linear_probe,
+        max_objects=max_objects,
         val_fraction=val_fraction,
         on_corrupt=on_corrupt,
         reading=reading or DataOptions(),

@@ -34,6 +34,8 @@ def prepare(config: RunConfig, recipe: Recipe, splits: Splits[LabelledImages]) -
         )
     if config.linear_probe and config.init == "scratch":
         raise ConfigError("a linear probe of random features teaches nothing; choose weights to start from with --init")
+    if config.max_objects is not None:
+        raise ConfigError("a greatest number of objects is for detectors; leave it out")
     _look_over(splits)
     torch.manual_seed(seed)
     model = initial_classifier(config, recipe, splits.train.classes)
@@ -64,8 +66,8 @@ def _look_over(splits: Splits[LabelledImages]) -> None:
     train = splits.train
     if len(train.classes) < 2:
         raise DataError(
-            f"{train.name} has one class, {', '.join(train.classes)}: there is nothing to tell apart; expected a folder "
-            "for each of two or more classes, or for objects in the pictures COCO's JSON, for their pixels masks/"
+            f"{train.name} has one class, {', '.join(train.classes)}: there is nothing to tell apart; expected two or "
+            "more folders of one class each, for objects in the pictures COCO's JSON, for their pixels masks/"
         )
     if max(train.counts()) == 1 and len(train.classes) > 2:
         raise DataError(

@@ -7,6 +7,7 @@ from dataclasses import replace
 import torch
 
 from internimage.contracts import Prepared
+from internimage.data.checking import turned_notes
 from internimage.data.dataset import OnCorrupt
 from internimage.data.masks import SegmentedImages
 from internimage.data.splits import Splits
@@ -31,6 +32,8 @@ def prepare(config: RunConfig, recipe: Recipe, splits: Splits[SegmentedImages]) 
         raise ConfigError(f"{config.model} is a segmenter; its augmentation is a {SegmentationAugmentation.__name__}")
     if config.linear_probe:
         raise ConfigError("a linear probe is for classifiers; --freeze 4 fixes a segmenter's backbone")
+    if config.max_objects is not None:
+        raise ConfigError("a greatest number of objects is for detectors; leave it out")
     for part in (splits.train, splits.val):
         look_at_some(part, config.on_corrupt)
     torch.manual_seed(seed)
@@ -46,7 +49,9 @@ def prepare(config: RunConfig, recipe: Recipe, splits: Splits[SegmentedImages]) 
     assert isinstance(preprocessing, FitPreprocessing)
     transform = TrainingTransform(augmentation, preprocessing)
     train = SegmentationDataset(splits.train, transform, seed, config.on_corrupt)
-    return Prepared(SegmentationTask(splits.val), model, train, splits.val, splits)
+    return Prepared(
+        SegmentationTask(splits.val), model, train, splits.val, splits, tuple(turned_notes(splits, "masks"))
+    )
 
 
 def look_at_some(part: SegmentedImages, on_corrupt: OnCorrupt) -> None:
