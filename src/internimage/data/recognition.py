@@ -58,14 +58,25 @@ class Format:
         return function
 
 
+_HERE = "internimage.data.formats"
 # The first that recognises a folder reads it: what names boxes and outlines before what is only pictures in folders.
 FORMATS: tuple[Format, ...] = (
-    Format("COCO", "objects", "internimage.data.formats.coco", "annotations/train.json with images/ or train/"),
-    Format("masks", "masks", "internimage.data.formats.masks", "images/ and masks/, or train/images and train/masks"),
+    Format("COCO", "objects", f"{_HERE}.coco", "annotations/train.json with images/ or train/"),
+    Format("YOLO", "objects", f"{_HERE}.yolo", "data.yaml, obj.data or classes.txt with .txt files in labels/"),
+    Format("Pascal VOC", "objects", f"{_HERE}.voc", "Annotations/*.xml, or .xml files beside the pictures"),
+    Format("labelme", "objects", f"{_HERE}.labelme", "labelme's .json files beside the pictures"),
+    Format("VIA", "objects", f"{_HERE}.via", "VIA's project, .json or .csv beside the pictures"),
+    Format("CVAT", "objects", f"{_HERE}.cvat", "annotations.xml (CVAT for images) with images/"),
+    Format("Label Studio", "objects", f"{_HERE}.labelstudio", "Label Studio's .json or JSON-MIN"),
+    Format("Supervisely", "objects", f"{_HERE}.supervisely", "meta.json with DATASET/ann and DATASET/img"),
+    Format("imagefolder", "objects", f"{_HERE}.imagefolder", "metadata.jsonl with file_name and objects"),
+    Format("masks", "masks", f"{_HERE}.masks", "images/ and masks/, or train/images and train/masks"),
+    Format("Label Studio", "labels", f"{_HERE}.labelstudio_choices", "Label Studio's .json with choices"),
+    Format("imagefolder", "labels", f"{_HERE}.imagefolder_labels", "metadata.jsonl with file_name and label"),
     Format(
         "class folders",
         "labels",
-        "internimage.data.formats.class_folders",
+        f"{_HERE}.class_folders",
         "CLASS/IMAGE.jpg, or train/CLASS/IMAGE.jpg; train.csv, train.zip, train*.tar",
     ),
 )
