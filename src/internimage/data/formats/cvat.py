@@ -17,8 +17,7 @@ from numpy.typing import NDArray
 from internimage.data.formats.documents import read_xml
 from internimage.data.formats.gathering import DrawnPicture, Gathering, settled
 from internimage.data.formats.parts import part_named
-from internimage.data.formats.pictures import PictureFinder
-from internimage.data.formats.places import annotation_files, holds, places, root_element, some_files
+from internimage.data.formats.places import annotation_files, holds, picture_finder, root_element, some_files
 from internimage.data.formats.shapes import (
     BadEntryError,
     Box,
@@ -58,8 +57,6 @@ def read_parts(root: Path, wanted: str | None = None, options: DataOptions | Non
     Raises:
         DataError: entries contradict the format, or it is of video.
     """
-    base = root if root.is_dir() else root.parent
-    finder = PictureFinder([folder for folder, _ in places(base)], base)
     gathered: dict[str, Gathering] = {}
     classes: dict[str, None] = {}
     for file, folder_part in annotation_files(root, ".xml"):
@@ -73,7 +70,7 @@ def read_parts(root: Path, wanted: str | None = None, options: DataOptions | Non
             part = part_named(image.get("subset") or "") or part_named(file.stem) or folder_part or "all"
             if part not in gathered:
                 name = f"{root} ({part})" if part != "all" else str(root)
-                gathered[part] = Gathering(name, "CVAT", finder)
+                gathered[part] = Gathering(name, "CVAT", picture_finder(root, part))
             _read_picture(gathered[part], file, image)
     used = set().union(*(part.labels() for part in gathered.values()))
     listed = [name for name in classes if name] + sorted(used - set(classes))

@@ -16,8 +16,7 @@ import numpy as np
 
 from internimage.data.formats.documents import read_json
 from internimage.data.formats.gathering import DrawnPicture, Gathering, settled
-from internimage.data.formats.pictures import PictureFinder
-from internimage.data.formats.places import annotation_files, holds, places, some_files
+from internimage.data.formats.places import annotation_files, holds, picture_finder, some_files
 from internimage.data.formats.shapes import (
     BadEntryError,
     Box,
@@ -56,8 +55,6 @@ def read_parts(root: Path, wanted: str | None = None, options: DataOptions | Non
     Raises:
         DataError: entries contradict the format, or there are flags of whole pictures and no shapes.
     """
-    base = root if root.is_dir() else root.parent
-    finder = PictureFinder([folder for folder, _ in places(base)], base)
     gathered: dict[str, Gathering] = {}
     shapes = flags = 0
     for file, part in annotation_files(root, ".json"):
@@ -65,7 +62,8 @@ def read_parts(root: Path, wanted: str | None = None, options: DataOptions | Non
             continue
         name = part or "all"
         if name not in gathered:
-            gathered[name] = Gathering(f"{root} ({name})" if name != "all" else str(root), "labelme", finder)
+            called = f"{root} ({name})" if name != "all" else str(root)
+            gathered[name] = Gathering(called, "labelme", picture_finder(root, part))
         with gathered[name].entry("pictures", str(file)):
             content = read_json(file)
             if not isinstance(content, dict):

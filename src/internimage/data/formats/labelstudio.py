@@ -15,8 +15,7 @@ from numpy.typing import NDArray
 
 from internimage.data.formats.gathering import DrawnPicture, Gathering, settled
 from internimage.data.formats.labelstudio_file import Result, files_of, label_of, read_tasks
-from internimage.data.formats.pictures import PictureFinder
-from internimage.data.formats.places import places
+from internimage.data.formats.places import picture_finder
 from internimage.data.formats.shapes import (
     BadEntryError,
     Box,
@@ -54,14 +53,12 @@ def read_parts(root: Path, wanted: str | None = None, options: DataOptions | Non
     Raises:
         DataError: entries contradict the format.
     """
-    base = root if root.is_dir() else root.parent
-    finder = PictureFinder([folder for folder, _ in places(base)], base)
     gathered: dict[str, Gathering] = {}
     notes: Counter[str] = Counter()
     for task in read_tasks(root, notes):
         if task.part not in gathered:
             name = f"{root} ({task.part})" if task.part != "all" else str(root)
-            gathered[task.part] = Gathering(name, "Label Studio", finder)
+            gathered[task.part] = Gathering(name, "Label Studio", picture_finder(root, task.part))
         part = gathered[task.part]
         if task.results is None:
             part.leave_out("not annotated", task.where, "pictures")

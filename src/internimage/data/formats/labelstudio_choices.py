@@ -7,8 +7,7 @@ from pathlib import Path
 
 from internimage.data.formats.labelling import Labelling, settled_labels
 from internimage.data.formats.labelstudio_file import files_of, read_tasks
-from internimage.data.formats.pictures import PictureFinder
-from internimage.data.formats.places import places
+from internimage.data.formats.places import picture_finder
 from internimage.data.formats.shapes import BadEntryError, short
 from internimage.data.samples import LabelledImages
 from internimage.settings.data import DataOptions
@@ -31,14 +30,12 @@ def read_parts(root: Path, wanted: str | None = None, options: DataOptions | Non
     Raises:
         DataError: entries contradict the format, or a picture has several choices.
     """
-    base = root if root.is_dir() else root.parent
-    finder = PictureFinder([folder for folder, _ in places(base)], base)
     gathered: dict[str, Labelling] = {}
     notes: Counter[str] = Counter()
     for task in read_tasks(root, notes):
         if task.part not in gathered:
             name = f"{root} ({task.part})" if task.part != "all" else str(root)
-            gathered[task.part] = Labelling(name, "Label Studio", finder)
+            gathered[task.part] = Labelling(name, "Label Studio", picture_finder(root, task.part))
         part = gathered[task.part]
         if task.results is None:
             part.leave_out("not annotated", task.where)

@@ -11,7 +11,7 @@ from itertools import islice
 from pathlib import Path
 
 from internimage.data.formats.parts import PartName, part_folders, part_named
-from internimage.data.formats.pictures import is_hidden, is_output
+from internimage.data.formats.pictures import PictureFinder, is_hidden, is_output
 from internimage.images.reader import IMAGE_SUFFIXES
 
 ANNOTATION_FOLDERS = ("annotations", "annotation", "labels", "label", "ann", "anns", "xml", "json", "labelme")
@@ -91,6 +91,14 @@ def mapped(path: Path) -> Iterator[mmap.mmap | bytes]:
             yield content[:].decode("utf-16", "replace").encode() if wide else content
     except (OSError, ValueError):  # an empty file has no map
         yield b""
+
+
+def picture_finder(root: Path, part: str | None, *first: Path) -> PictureFinder:
+    """Finds pictures of a part: in the folders named first, in those of the part, in those of none."""
+    base = root if root.is_dir() else root.parent
+    there = list(places(base))
+    own = [folder for folder, name in there if name == part]
+    return PictureFinder([*first, *own, *(folder for folder, name in there if name is None)], base)
 
 
 class Neighbours:

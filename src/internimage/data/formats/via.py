@@ -17,8 +17,7 @@ from typing import Any, NamedTuple
 
 from internimage.data.formats.documents import read_json, read_text
 from internimage.data.formats.gathering import Gathering, settled
-from internimage.data.formats.pictures import PictureFinder
-from internimage.data.formats.places import annotation_files, holds, places, some_files
+from internimage.data.formats.places import annotation_files, holds, picture_finder, some_files
 from internimage.data.formats.shapes import BadEntryError, Box, Segmentation, ellipse, number, points_of, polygon, short
 from internimage.data.objects import ObjectImages
 from internimage.errors import DataError
@@ -63,15 +62,13 @@ def read_parts(root: Path, wanted: str | None = None, options: DataOptions | Non
     Raises:
         DataError: entries contradict the format, or several attributes may name the class.
     """
-    base = root if root.is_dir() else root.parent
-    finder = PictureFinder([folder for folder, _ in places(base)], base)
     files = [_read(file, part or "all") for file, part in annotation_files(root, ".json", ".csv") if _is_via(file)]
     attribute = _class_attribute(root, files)
     gathered: dict[str, Gathering] = {}
     for file in files:
         if file.part not in gathered:
             name = f"{root} ({file.part})" if file.part != "all" else str(root)
-            gathered[file.part] = Gathering(name, "VIA", finder)
+            gathered[file.part] = Gathering(name, "VIA", picture_finder(root, file.part, file.path.parent))
             gathered[file.part].notes.append(f"the class is the region attribute {attribute}")
         part = gathered[file.part]
         for picture_name, regions in file.pictures:

@@ -19,13 +19,12 @@ from internimage.data.formats.documents import read_text, read_xml
 from internimage.data.formats.gathering import Gathering, settled
 from internimage.data.formats.mask_folders import find_layout
 from internimage.data.formats.parts import part_named
-from internimage.data.formats.pictures import PictureFinder
 from internimage.data.formats.places import (
     Neighbours,
     annotation_files,
     files_in,
     holds,
-    places,
+    picture_finder,
     root_element,
     some_files,
 )
@@ -90,13 +89,13 @@ def read_parts(root: Path, wanted: str | None = None, options: DataOptions | Non
     if not entries:
         raise DataError(f"{root}: none of the names in {_LISTS} has an XML file")
     from_one = _counts_from_one(entries)
-    base = root if root.is_dir() else root.parent
-    finder, neighbours = PictureFinder([folder for folder, _ in places(base)], base), Neighbours()
+    neighbours = Neighbours()
     gathered: dict[str, Gathering] = {}
     for entry in entries:
         if entry.part not in gathered:
             name = f"{root} ({entry.part})" if entry.part != "all" else str(root)
-            part_found = gathered[entry.part] = Gathering(name, "Pascal VOC", finder)
+            part_found = Gathering(name, "Pascal VOC", picture_finder(root, entry.part))
+            gathered[entry.part] = part_found
             part_found.notes.append(_FROM_ONE if from_one else _FROM_ZERO)
         _read_picture(gathered[entry.part], entry, neighbours.find(entry.file), float(from_one))
     return settled(gathered, wanted, options)
