@@ -6,6 +6,20 @@ from dataclasses import dataclass
 from typing import Literal
 
 Boxes = Literal["sizes", "corners", "shares", "share-corners", "yolo"]
+FormatName = Literal[
+    "coco",
+    "yolo",
+    "voc",
+    "labelme",
+    "via",
+    "cvat",
+    "labelstudio",
+    "supervisely",
+    "masks",
+    "class-folders",
+    "csv",
+    "imagefolder",
+]
 Pictures = Literal["copy", "link", "none"]
 
 

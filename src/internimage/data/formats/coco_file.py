@@ -198,10 +198,11 @@ def _judge_boxes(path: Path, images: tuple[ObjectImage, ...]) -> None:
     boxes = [(one.box, image.size) for image in images for one in image.objects]
     if len(boxes) < _MANY:
         return
-    if all(min(box) >= 0 and max(box) <= 1 for box, _ in boxes) and all(min(size) > _MANY for _, size in boxes):
+    sizes = [(x1, y1, x2 - x1, y2 - y1) for (x1, y1, x2, y2), _ in boxes]
+    if all(min(size) >= 0 and max(size) <= 1 for size in sizes) and all(min(size) > _MANY for _, size in boxes):
         raise DataError(
             f"{path}: all {len(boxes)} boxes lie between 0 and 1: they look like shares of the picture; expected x, y, "
-            "width and height in pixels (internimage data convert --boxes shares)"
+            f"width and height in pixels (internimage data convert --boxes {_kind_of_shares(sizes)})"
         )
     reach = sum(box[2] > size[1] + 1 or box[3] > size[0] + 1 for box, size in boxes)
     corners = all(
@@ -213,6 +214,13 @@ def _judge_boxes(path: Path, images: tuple[ObjectImage, ...]) -> None:
             "x1, y1, x2, y2: they look like corners; expected x, y, width and height (internimage data convert "
             "--boxes corners)"
         )
+
+
+def _kind_of_shares(sizes: list[tuple[float, ...]]) -> Boxes:
+    """Corner and size where all stay in the picture; else two corners, if the second is beyond the first."""
+    if all(x + width <= 1.001 and y + height <= 1.001 for x, y, width, height in sizes):
+        return "shares"
+    return "share-corners" if all(right > x and down > y for x, y, right, down in sizes) else "yolo"
 
 
 def _corners(boxes: Boxes, values: list[float], size: tuple[int, int]) -> tuple[float, float, float, float]:

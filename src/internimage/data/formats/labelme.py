@@ -1,13 +1,15 @@
 """Objects as labelme's JSON describes them, a file a picture.
 
 Format: https://github.com/wkentaro/labelme, ``examples``.  Rectangles, polygons, circles and masks are objects; points,
-lines and strips of lines are left out and counted.  Pictures inside the JSON (``imageData``) are not looked at.
+lines and strips of lines are left out and counted.  Polygons of one label and
+``group_id`` are one object.  Pictures inside the JSON (``imageData``) are not looked at.
 """
 
 from __future__ import annotations
 
 import base64
 import binascii
+from array import array
 from math import hypot
 from pathlib import Path
 from typing import Any
@@ -23,6 +25,7 @@ from internimage.data.formats.shapes import (
     Segmentation,
     corners,
     ellipse,
+    outline_bounds,
     pasted,
     points_of,
     polygon,
@@ -94,6 +97,7 @@ def _read_picture(part: Gathering, file: Path, content: Any) -> None:
     else:  # moved, or renamed together with its JSON
         known = part.finder is not None and steps and part.finder.find("/".join(steps))
         picture = part.add_picture(known, size) if known else part.find(file.stem, size)
+    groups: dict[tuple[Any, Any], int] = {}
     for index, shape in enumerate(shapes):
         where = f"{file} shapes[{index}]"
         with part.entry("objects", where):
@@ -104,7 +108,20 @@ def _read_picture(part: Gathering, file: Path, content: Any) -> None:
                 part.leave_out(f"{kind}s are no objects" if not kind.endswith("s") else f"{kind} are no objects", where)
                 continue
             box, segmentation = _drawn(shape, kind, picture)
+            group = shape.get("label"), shape.get("group_id")
+            if isinstance(segmentation, list) and isinstance(group[1], int):
+                if group in groups:
+                    _join(picture, groups[group], segmentation)
+                    continue
+                groups[group] = len(picture.objects)
             part.add(picture, shape.get("label"), box, segmentation)
+
+
+def _join(picture: DrawnPicture, place: int, outline: list[array[float]]) -> None:
+    """Add polygons to an object that was there: one label and one group are one object."""
+    label, _, before, crowd = picture.objects[place]
+    assert isinstance(before, list)
+    picture.objects[place] = label, outline_bounds([*before, *outline]), [*before, *outline], crowd
 
 
 def _drawn(shape: dict[str, Any], kind: str, picture: DrawnPicture) -> tuple[Box | None, Segmentation | None]:

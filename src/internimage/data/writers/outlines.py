@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from array import array
 from collections import defaultdict
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -12,17 +13,41 @@ from numpy.typing import NDArray
 from internimage.data.objects import ObjectAnnotation, bitmap
 
 Point = tuple[int, int]
+Place = tuple[float, float]
 
 
-def outlines_of(annotation: ObjectAnnotation, size: tuple[int, int]) -> tuple[list[array[float]], int]:
-    """The polygons of an object, and how many holes they fill; none of an object that has only a box."""
+def outline_of(annotation: ObjectAnnotation, size: tuple[int, int]) -> array[float] | None:
+    """One polygon around an object in a picture of ``size`` (height, width); None if it has only a box.
+
+    Parts and holes are joined by bridges without width, there and back, so that the area is that of the mask.
+    """
     if annotation.segmentation is None or annotation.outlined:
-        return [], 0
+        return None
     if isinstance(annotation.segmentation, list):
-        return annotation.segmentation, 0
-    rings = traced(bitmap(annotation, size))
-    outer = [ring for ring in rings if _area(ring) > 0]
-    return [array("d", [edge for point in ring for edge in point]) for ring in outer], len(rings) - len(outer)
+        given = [list(zip(one[::2], one[1::2], strict=True)) for one in annotation.segmentation]
+        return _packed(joined([ring if _area(ring) >= 0 else ring[::-1] for ring in given]))
+    mask = bitmap(annotation, size)
+    rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
+    if not len(rows):
+        return None
+    left, top = int(columns[0]), int(rows[0])
+    whole = joined(traced(mask[top : rows[-1] + 1, left : columns[-1] + 1]))
+    return _packed([(x + left, y + top) for x, y in whole])
+
+
+def joined(rings: Sequence[Sequence[Place]]) -> list[Place]:
+    """Rings as one, each joined to those before it where they are nearest."""
+    whole = list(rings[0])
+    for ring in rings[1:]:
+        there, here = np.array(whole, float), np.array(ring, float)
+        distances = ((there[:, None] - here[None]) ** 2).sum(2)
+        place, first = (int(one) for one in np.unravel_index(distances.argmin(), distances.shape))
+        whole = [*whole[: place + 1], *ring[first:], *ring[: first + 1], *whole[place:]]
+    return whole
+
+
+def _packed(points: Sequence[Place]) -> array[float]:
+    return array("d", [edge for point in points for edge in point])
 
 
 def traced(mask: NDArray[np.bool_]) -> list[list[Point]]:
@@ -84,6 +109,6 @@ def _without_straight(ring: list[Point]) -> list[Point]:
     ]
 
 
-def _area(ring: list[Point]) -> float:
+def _area(ring: Sequence[Place]) -> float:
     """Positive around areas, negative around holes."""
     return sum(a[0] * b[1] - b[0] * a[1] for a, b in zip(ring, [*ring[1:], ring[0]], strict=True)) / 2

@@ -6,16 +6,18 @@ import json
 import os
 import shutil
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from internimage.data.objects import ObjectAnnotation, ObjectImage, ObjectImages
+from internimage.data.objects import ObjectImage, ObjectImages
 from internimage.data.samples import ImageFile
 from internimage.errors import DataError, ImageReadError
+from internimage.images import read_image
 from internimage.settings.data import Pictures
 
+_JPEG = (".jpg", ".jpeg", ".jpe", ".jfif", ".mpo")
 _HARMLESS = "-_ .,()[]'&+@=!%#"
 
 
@@ -25,14 +27,16 @@ class Target:
     Args:
         folder: where everything is written.
         pictures: "copy" them, "link" to them (hard, or symbolic on another disk), or "none": names alone.
+        upright: pictures that are turned as their EXIF data ask for and stored anew.
 
     Attributes:
         lost: what could not be carried over, counted.
     """
 
-    def __init__(self, folder: Path, pictures: Pictures = "copy") -> None:
+    def __init__(self, folder: Path, pictures: Pictures = "copy", upright: Collection[ImageFile] = ()) -> None:
         self.folder = folder
         self.pictures = pictures
+        self.upright = upright
         self.lost: Counter[str] = Counter()
         self._names: dict[Path, dict[str, Path]] = {}
 
@@ -68,7 +72,13 @@ class Target:
         if self.pictures == "none":
             return
         try:
-            if not isinstance(file, Path):
+            if file in self.upright:
+                picture = read_image(file)
+                if there.suffix.lower() in _JPEG:
+                    picture.save(there, "JPEG", quality=95, subsampling=0)
+                else:
+                    picture.save(there)
+            elif not isinstance(file, Path):
                 there.write_bytes(file.read_bytes())
             elif self.pictures == "copy":
                 shutil.copy2(file, there)
@@ -130,20 +140,13 @@ def size_of(image: ObjectImage) -> tuple[int, int]:
     return image.size[1], image.size[0]
 
 
-def count_lost(target: Target, parts: Mapping[str, ObjectImages], *, masks: bool = True, crowds: bool = True) -> None:
-    """Count masks and crowds that a format does not know."""
-    objects: Sequence[ObjectAnnotation] = [
-        one for part in parts.values() for image in part.images for one in image.objects
-    ]
-    if masks:
-        target.lost["masks, of which the boxes stay"] += sum(
-            one.segmentation is not None and not one.outlined for one in objects
-        )
-    if crowds:
-        target.lost["marks of crowds: they are single objects now"] += sum(one.crowd for one in objects)
+def count_lost_masks(target: Target, parts: Mapping[str, ObjectImages]) -> None:
+    """Count the masks of a format that knows none."""
+    objects = [one for part in parts.values() for image in part.images for one in image.objects]
+    lost = sum(one.segmentation is not None and not one.outlined for one in objects)
+    target.lost["masks, of which the boxes stay"] += lost
 
 
 def rounded(value: float) -> float:
     """Four digits are enough for a pixel, and keep files short."""
     return round(value, 4)
-
