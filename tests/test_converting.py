@@ -18,11 +18,11 @@ from pycocotools.coco import COCO
 
 from internimage.data.converting.convert import convert_data
 from internimage.data.converting.mend import mend_data
+from internimage.data.converting.outlines import outline_of
 from internimage.data.converting.turning import turned_image, turned_pixels
 from internimage.data.formats.shapes import run_lengths
 from internimage.data.objects import ObjectAnnotation, ObjectImage, bitmap
 from internimage.data.recognition import find_format
-from internimage.data.writers.outlines import outline_of
 from internimage.errors import DataError
 from internimage.settings.data import DataOptions, FormatName
 

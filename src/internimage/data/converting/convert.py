@@ -10,13 +10,13 @@ from pathlib import Path
 from typing import Any
 
 from internimage.data.converting.areas import areas_as_objects
+from internimage.data.converting.target import Target, new_folder
 from internimage.data.left_out import LeftOut, refuse_much
 from internimage.data.masks import SegmentedImages, paint
 from internimage.data.objects import ObjectImages
 from internimage.data.recognition import Kind, find_format, unrecognised
 from internimage.data.samples import Part
 from internimage.data.splits import describe, left_out_lines
-from internimage.data.writers.target import Target, new_folder
 from internimage.errors import DataError
 from internimage.settings.data import DataOptions, FormatName, Pictures
 

@@ -14,13 +14,13 @@ from typing import Any
 from internimage.data.checking import fingerprint
 from internimage.data.converting.convert import NOUNS, Written, read_whole, single, with_one_list, writer_of
 from internimage.data.converting.mend_masks import read_soft, stored_masks
+from internimage.data.converting.target import Target, new_folder
 from internimage.data.converting.turning import SIDEWAYS, turned_image
 from internimage.data.masks import SegmentedImages
 from internimage.data.objects import ObjectImage, ObjectImages, wrong_size
 from internimage.data.recognition import Kind
 from internimage.data.samples import ImageFile
 from internimage.data.splits import describe, left_out_lines
-from internimage.data.writers.target import Target, new_folder
 from internimage.errors import DataError, ImageReadError
 from internimage.images.reader import exif_turn
 from internimage.settings.data import DataOptions, Pictures

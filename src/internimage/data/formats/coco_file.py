@@ -216,7 +216,7 @@ def _judge_boxes(path: Path, images: tuple[ObjectImage, ...]) -> None:
         )
 
 
-def _kind_of_shares(sizes: list[tuple[float, ...]]) -> Boxes:
+def _kind_of_shares(sizes: list[tuple[float, float, float, float]]) -> Boxes:
     """Corner and size where all stay in the picture; else two corners, if the second is beyond the first."""
     if all(x + width <= 1.001 and y + height <= 1.001 for x, y, width, height in sizes):
         return "shares"

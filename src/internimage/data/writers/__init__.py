@@ -1,1 +1,1 @@
-"""Writing data sets in formats of others: one file a format, each with ``write(parts, target)``."""
+"""Writing data in formats of others: one file a format, each with ``write(parts, target)``."""

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from internimage.data.converting.target import Target, below, rounded, size_of
 from internimage.data.objects import ObjectImages
-from internimage.data.writers.target import Target, below, rounded, size_of
 
 
 def write(parts: Mapping[str, ObjectImages], target: Target) -> None:

@@ -8,8 +8,8 @@ from xml.etree import ElementTree
 import numpy as np
 from numpy.typing import NDArray
 
+from internimage.data.converting.target import Target, below, rounded, size_of
 from internimage.data.objects import ObjectAnnotation, ObjectImages, bitmap
-from internimage.data.writers.target import Target, below, rounded, size_of
 
 _SUBSETS = {"train": "Train", "val": "Validation", "test": "Test"}
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 
+from internimage.data.converting.target import Target, below, count_lost_masks, rounded
 from internimage.data.objects import ObjectImages
-from internimage.data.writers.target import Target, below, count_lost_masks, rounded
 
 
 def write(parts: Mapping[str, ObjectImages], target: Target) -> None:

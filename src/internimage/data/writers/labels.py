@@ -7,8 +7,8 @@ import io
 import json
 from collections.abc import Mapping, Sequence
 
+from internimage.data.converting.target import Target, below, folder_of
 from internimage.data.samples import LabelledImages
-from internimage.data.writers.target import Target, below, folder_of
 
 
 def write_class_folders(parts: Mapping[str, LabelledImages], target: Target) -> None:

@@ -10,9 +10,9 @@ from collections.abc import Mapping
 from typing import Any
 from xml.sax.saxutils import quoteattr
 
+from internimage.data.converting.outlines import outline_of
+from internimage.data.converting.target import Target, below, size_of
 from internimage.data.objects import ObjectAnnotation, ObjectImage, ObjectImages
-from internimage.data.writers.outlines import outline_of
-from internimage.data.writers.target import Target, below, size_of
 
 
 def write(parts: Mapping[str, ObjectImages], target: Target) -> None:

@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from internimage.data.converting.target import Target
 from internimage.data.masks import VOID, SegmentedImages
-from internimage.data.writers.target import Target
 from internimage.errors import DataError
 
 

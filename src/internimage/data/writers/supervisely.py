@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from internimage.data.converting.target import Target, rounded, size_of
 from internimage.data.objects import ObjectAnnotation, ObjectImages, bitmap
-from internimage.data.writers.target import Target, rounded, size_of
 from internimage.drawing.objects import class_colour
 
 

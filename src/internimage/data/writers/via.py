@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from internimage.data.converting.outlines import outline_of
+from internimage.data.converting.target import Target, below, rounded
 from internimage.data.objects import ObjectAnnotation, ObjectImages
-from internimage.data.writers.outlines import outline_of
-from internimage.data.writers.target import Target, below, rounded
 
 
 def write(parts: Mapping[str, ObjectImages], target: Target) -> None:

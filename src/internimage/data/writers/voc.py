@@ -10,8 +10,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from xml.etree import ElementTree
 
+from internimage.data.converting.target import Target, count_lost_masks, size_of
 from internimage.data.objects import ObjectImage, ObjectImages
-from internimage.data.writers.target import Target, count_lost_masks, size_of
 
 
 def write(parts: Mapping[str, ObjectImages], target: Target) -> None:

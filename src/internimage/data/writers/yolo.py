@@ -7,9 +7,9 @@ from array import array
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from internimage.data.converting.outlines import outline_of
+from internimage.data.converting.target import Target, below, count_lost_masks, size_of
 from internimage.data.objects import ObjectAnnotation, ObjectImage, ObjectImages
-from internimage.data.writers.outlines import outline_of
-from internimage.data.writers.target import Target, below, count_lost_masks, size_of
 
 
 def write(parts: Mapping[str, ObjectImages], target: Target) -> None:
