@@ -110,7 +110,7 @@ def own_recipe(config: Any, preprocessing: Any = None) -> Recipe:
 
 
 def recipe_of(model: str | os.PathLike[str] | Mapping[str, Any]) -> Recipe:
-    """The recipe of a name, of a model folder (which is its weights), or of a description as plain data.
+    """The recipe of a name, of a model's or run's folder (which is its weights), or of a description as plain data.
 
     Raises:
         UnknownModelError: no model is called so, and there is no such folder.
@@ -118,8 +118,8 @@ def recipe_of(model: str | os.PathLike[str] | Mapping[str, Any]) -> Recipe:
     """
     if isinstance(model, Mapping):
         description, place = from_plain(ModelDescription, dict(model)), ""
-    elif (Path(model) / folder.DESCRIPTION_FILE).is_file():
-        description, place = folder.read_description(Path(model)), str(model)
+    elif (found := folder.find_model(model)) is not None:
+        description, place = folder.read_description(found), str(found)
     else:
         return get_recipe(str(model))
     entry = _known(description, place or "the run")
@@ -132,7 +132,7 @@ def recipe_of(model: str | os.PathLike[str] | Mapping[str, Any]) -> Recipe:
 def other_classes(name: str, checkpoint: str | os.PathLike[str]) -> int | None:
     """How many classes a file of weights tells apart, if not as many as the named model: None if as many."""
     recipe = get_recipe(name)
-    file = files.open_checkpoint(Path(checkpoint).expanduser())
+    file = files.open_checkpoint(folder.find_model(checkpoint) or Path(checkpoint))
     found = _class_tensors(recipe.architecture).count(file, loading.names_in(file, recipe.config))
     return found if found not in (0, recipe.config.num_classes) else None
 
@@ -143,8 +143,8 @@ def load_model(
     device: str | torch.device | None = None,
     dtype: torch.dtype | None = None,
 ) -> nn.Module:
-    """Load a folder written by :func:`save_model`, in evaluation mode; nothing but the folder is needed."""
-    path = Path(path).expanduser()
+    """Load a folder written by :func:`save_model`, or a run's best model, in evaluation mode; the folder is enough."""
+    path = folder.find_model(path) or Path(path).expanduser()
     description = folder.read_description(path)
     entry = _known(description, path)
     config = from_plain(resolve(entry.config), description.config)
@@ -207,7 +207,7 @@ def convert_checkpoint(
         name: the model the file belongs to; by default the stem of the file or what ``model.json`` says.
         ema: take the moving average of a training checkpoint.
     """
-    source = Path(source).expanduser()
+    source = folder.find_model(source) or Path(source).expanduser()
     file = files.open_checkpoint(source, ema=ema)
     description, config = _identify(source, name)
     found = _class_tensors(description.architecture).count(file, loading.names_in(file, config))
@@ -250,7 +250,7 @@ def _refuse_contradictions(
 def _weights(recipe: Recipe, pretrained: bool, checkpoint: str | os.PathLike[str] | None) -> Path | None:
     """The file or folder to load, fetched if need be."""
     if checkpoint is not None:
-        return Path(checkpoint).expanduser()
+        return folder.find_model(checkpoint) or Path(checkpoint).expanduser()
     if not pretrained:
         return None
     if recipe.weights is None:

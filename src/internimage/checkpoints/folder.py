@@ -24,6 +24,7 @@ from internimage.settings.plain import from_plain
 SCHEMA_VERSION = 1
 WEIGHTS_FILE = "model.safetensors"
 DESCRIPTION_FILE = "model.json"
+BEST_FOLDER = "best"  # in the folder of a run
 _LITTLE_SPACE = 4 << 20
 
 T = TypeVar("T")
@@ -45,6 +46,8 @@ def write_folder(folder: str | os.PathLike[str], tensors: Mapping[str, Tensor], 
 def read_description(folder: str | Path) -> ModelDescription:
     """Read ``model.json``; raise :class:`CheckpointReadError` if it is missing, damaged or from the future."""
     path = Path(folder).expanduser() / DESCRIPTION_FILE
+    if not path.parent.exists():
+        raise CheckpointReadError(f"there is no folder {path.parent}; expected a model's or a run's folder")
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
@@ -62,6 +65,12 @@ def read_description(folder: str | Path) -> ModelDescription:
         return from_plain(ModelDescription, content)
     except ConfigError as error:
         raise CheckpointReadError(f"{path}: {error}") from error
+
+
+def find_model(place: str | os.PathLike[str]) -> Path | None:
+    """The model folder at ``place``: itself or, where ``place`` is a run's folder, its best model; None for neither."""
+    path = Path(place).expanduser()
+    return next((one for one in (path, path / BEST_FOLDER) if (one / DESCRIPTION_FILE).is_file()), None)
 
 
 @contextmanager

@@ -33,7 +33,7 @@ class ModelOptions:
     """Which model, with which weights, and where it runs."""
 
     name: Annotated[str, arg(name="model", metavar="NAME")] = "internimage_t_1k_224"
-    """Name (see `internimage models`) or a model folder."""
+    """Name (see `internimage models`) or a folder: a model's, or a run's for its best model."""
     checkpoint: Annotated[Path | None, arg(metavar="FILE", help_behavior_hint="(default: released weights)")] = None
     """Weights to load: official .pth, Hugging Face, safetensors or a model folder. Released weights are downloaded once
     and cached."""

@@ -29,7 +29,7 @@ class Train:
     recipe: Annotated[str | None, arg(metavar="NAME", help_behavior_hint="")] = None
     """Train with the published settings of this model; they become the defaults of all other options."""
     model: Annotated[str | None, arg(metavar="NAME")] = None
-    """Model to train: a name (see `internimage models`) or a model folder."""
+    """Model to train: a name (see `internimage models`) or a folder: a model's, or a run's for its best model."""
     init: Annotated[str, arg(metavar="pretrained|scratch|NAME|FILE")] = "scratch"
     """Initial weights: the released ones (of --model or of another NAME), random ones, or a checkpoint or model
     folder."""

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 from typing import Any, Literal, overload
 
 import torch
 from torch import nn
 
-from internimage.checkpoints.folder import DESCRIPTION_FILE
+from internimage.checkpoints.folder import find_model
 from internimage.contracts import Pipeline, TaskSpec, task_spec
 from internimage.data.read_ahead import ReadAhead
 from internimage.errors import ConfigError, ImageReadError
@@ -37,10 +36,10 @@ def load_for_inference(
 ) -> nn.Module:
     """A model by name or folder, with the given or else the released weights, on ``device``."""
     place = choose_device(device)
-    if (Path(model) / DESCRIPTION_FILE).is_file():
+    if (folder := find_model(model)) is not None:
         if checkpoint is not None or labels is not None:
             raise ConfigError(f"{model} is a model folder; checkpoint and labels belong to a model given by name")
-        return load_model(model, device=place, dtype=dtype)
+        return load_model(folder, device=place, dtype=dtype)
     return create_model(
         str(model),
         pretrained=checkpoint is None,
@@ -56,8 +55,8 @@ class Predictor:
     """Preprocessing, model and postprocessing behind one call.
 
     Args:
-        model: a name of :func:`internimage.list_models`, a folder written by :func:`internimage.save_model`, or a
-            model made by :func:`internimage.create_model`.
+        model: a name of :func:`internimage.list_models`, a folder written by :func:`internimage.save_model`, the
+            folder of a run, which stands for its best model, or a model made by :func:`internimage.create_model`.
         checkpoint: weights for the named model; without it the released weights are used, and fetched if need be.
         labels: "imagenet1k" reduces a 21,841-way classifier to ImageNet-1K's classes.
         device: "auto", "cpu", "cuda", "cuda:1" ...

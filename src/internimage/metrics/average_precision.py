@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 import numpy as np
 
 from internimage.errors import DataError, MissingExtraError
+from internimage.metrics.mistakes import Mistakes, find_mistakes
 from internimage.results.detections import Detections
 
 if TYPE_CHECKING:
@@ -128,6 +129,11 @@ class _Found(NamedTuple):
     boxes: np.ndarray[Any, Any]
     masks: tuple[bytes, ...]
 
+    def without_nan(self) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any], np.ndarray[Any, Any]]:
+        """Labels, scores and boxes of the detections that have a score."""
+        known = ~np.isnan(self.scores)
+        return self.labels[known], self.scores[known], self.boxes[known]
+
 
 def _run_lengths(result: Detections, index: int) -> bytes:
     """The mask of one object, compressed."""
@@ -185,6 +191,11 @@ class AveragePrecision:
     def merge(self, states: Sequence[dict[int, _Found]]) -> None:
         self._found = {identity: found for state in states for identity, found in state.items()}
         self._evaluated.clear()
+
+    def mistakes(self, threshold: float | None = None) -> Mistakes:
+        """What is found, missed and false at a score threshold, see :func:`find_mistakes`."""
+        found = ((self._images[identity], *self._found[identity].without_nan()) for identity in sorted(self._found))
+        return find_mistakes(found, len(self.truth.classes), threshold)
 
     def compute(self) -> dict[str, float]:
         """box_ap, box_ap50, ..., mask_ap, ..., each in [0, 1], those without objects left out; and "images"."""

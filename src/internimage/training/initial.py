@@ -7,7 +7,7 @@ import warnings
 from pathlib import Path
 from typing import Any
 
-from internimage.checkpoints.folder import DESCRIPTION_FILE, WEIGHTS_FILE
+from internimage.checkpoints.folder import DESCRIPTION_FILE, WEIGHTS_FILE, find_model
 from internimage.data.dataset import PictureDataset
 from internimage.errors import CheckpointMismatchError, ConfigError
 from internimage.factory import create_model, load_model
@@ -101,11 +101,11 @@ def _from_release(init: str, recipe: Recipe, num_classes: int) -> Any:
 
 
 def folder_of(init: str) -> Path | None:
-    """The model folder that ``init`` names, itself or by its file of weights."""
+    """The model folder that ``init`` names: itself, by its file of weights, or by the run that it is the best of."""
     path = Path(init).expanduser()
     if path.name == WEIGHTS_FILE and (path.parent / DESCRIPTION_FILE).is_file():
         return path.parent
-    return path if (path / DESCRIPTION_FILE).is_file() else None
+    return find_model(path)
 
 
 def _on_backbone(recipe: Recipe, backbone: Any, num_classes: int) -> Any:

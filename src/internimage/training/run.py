@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
-from internimage.checkpoints.folder import written_aside
+from internimage.checkpoints.folder import BEST_FOLDER, written_aside
 from internimage.contracts import Prepared, task_spec
 from internimage.data.dataset import EvaluationDataset
 from internimage.data.samples import Part
@@ -23,7 +23,7 @@ from internimage.training.console import ConsoleReporter
 from internimage.training.initial import leave_out_unreadable
 from internimage.training.reporting import Reporter
 from internimage.training.tracking import SUMMARY_FILE
-from internimage.training.trainer import BEST_FOLDER, LAST_FOLDER, Trainer
+from internimage.training.trainer import LAST_FOLDER, Trainer
 from internimage.training.usual import choose, usual_settings
 
 RUN_FILE = "run.json"

@@ -38,17 +38,22 @@ def start_tracking(accelerator: Accelerator, tracker: str, folder: Path) -> None
         accelerator.init_trackers("internimage", init_kwargs={"trackio": {"name": name}})
 
 
-def write_history(folder: Path, history: Sequence[dict[str, Any]], summary: dict[str, Any]) -> None:
-    """Write ``metrics.csv`` (a row an epoch), ``curves.png`` (what changes from row to row) and ``summary.json``."""
+def write_history(folder: Path, history: Sequence[dict[str, Any]], summary: dict[str, Any], best: str = "") -> None:
+    """Write ``metrics.csv`` (a row an epoch), ``curves.png`` (what changes from row to row) and ``summary.json``.
+
+    The loss and the number called ``best`` are drawn larger than the rest.
+    """
     with written_aside(folder / METRICS_FILE) as aside, aside.open("w", newline="") as file:
         writer = csv.DictWriter(file, fieldnames=list(history[0]))
         writer.writeheader()
         writer.writerows(history)
     with written_aside(folder / SUMMARY_FILE) as aside:
         aside.write_text(json.dumps(summary, indent=2) + "\n", encoding="utf-8")
-    names = [name for name in history[0] if name != "epoch"]
+    large = [name for name in ("loss", best) if name in history[0]]
+    names = [*large, *(name for name in history[0] if name not in ("epoch", *large))]
     series = [(name, [row[name] for row in history]) for name in names if len({row[name] for row in history}) > 1]
     if series:
         epochs = [row["epoch"] for row in history]
         with written_aside(folder / CURVES_FILE) as aside:
-            curve_charts(epochs, series, axis="epoch", title=folder.resolve().name).save(aside, format="PNG")
+            title = folder.resolve().name
+            curve_charts(epochs, series, axis="epoch", title=title, large=large).save(aside, format="PNG")

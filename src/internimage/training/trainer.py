@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
+from internimage.checkpoints.folder import BEST_FOLDER
 from internimage.contracts import Task
 from internimage.data.dataset import EpochSampler, EvaluationSample, batches, mix_seed
 from internimage.errors import InternImageError, InterruptedRunError, TrainingError
@@ -32,7 +33,6 @@ from internimage.training.schedule import make_schedule
 from internimage.training.state import Processes, Progress, load_state, newest_checkpoint, save_state
 from internimage.training.tracking import check_tracker, start_tracking, write_history
 
-BEST_FOLDER = "best"
 LAST_FOLDER = "final"
 _CHECK_EVERY = 20  # batches between looks at the loss, each of which waits for the device and the other processes
 _SKIPS_IN_A_ROW = 20  # float16's loss scale starts at 2**16 and is halved at each skip
@@ -317,7 +317,7 @@ class Trainer:
         if improved:
             with self._averaged():
                 self._keep(BEST_FOLDER)
-        self._on_main(lambda: write_history(self.folder, state.history, self.summary()))
+        self._on_main(lambda: write_history(self.folder, state.history, self.summary(), self.task.best))
         self.accelerator.log({name: value for name, value in row.items() if name != "epoch"}, step=state.update)
         if self.accelerator.is_main_process:
             self.reporter.epoch(row, improved, self.task.headline)

@@ -64,10 +64,12 @@ class ClassificationReport:
             (heapq.heappush if len(self._mistakes) < _WORST else heapq.heappushpop)(self._mistakes, entry)
 
     def state(self) -> Any:
-        return self.accuracy.state()
+        return self.accuracy.state(), self._mistakes
 
     def merge(self, states: Sequence[Any]) -> None:
-        self.accuracy.merge(states)
+        self.accuracy.merge([accuracy for accuracy, _ in states])
+        self._mistakes = heapq.nlargest(_WORST, (one for _, mistakes in states for one in mistakes))
+        heapq.heapify(self._mistakes)
 
     def compute(self) -> dict[str, float]:
         """See :meth:`internimage.metrics.accuracy.Accuracy.compute`."""

@@ -13,10 +13,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from internimage.data.masks import SegmentedImages
+from internimage.drawing.canvas import Colour
 from internimage.drawing.charts import confusion_matrix
 from internimage.metrics.classes import class_numbers, percent
 from internimage.metrics.mean_iou import MeanIoU
 from internimage.results.segmentation import Segmentation
+from internimage.tasks.segmentation.worst import WorstPictures
 
 if TYPE_CHECKING:
     from internimage.contracts import Pipeline
@@ -25,16 +27,20 @@ if TYPE_CHECKING:
 
 @dataclass
 class SegmentationReport:
-    """Intersection over union of a segmenter.
+    """Intersection over union of a segmenter, and the pictures that it does worst.
 
     Attributes:
         metric: the counts of all pixels.
         numbers: the data's number of each of the model's classes; one that it has not counts as wrong.
+        worst: the pictures with the lowest IoU.
+        palette: a colour of each of the data's classes; None for colours that are made up.
         unreadable: files left out.
     """
 
     metric: MeanIoU
     numbers: np.ndarray[Any, Any]
+    worst: WorstPictures
+    palette: tuple[Colour, ...] | None = None
     unreadable: list[str] = field(default_factory=list)
 
     @classmethod
@@ -45,17 +51,23 @@ class SegmentationReport:
             DataError: the data has a class that the model does not know.
         """
         numbers = class_numbers(pipeline.labels, pipeline.classes, data.classes, len(data.classes))
-        return cls(MeanIoU(data.classes), numbers)
+        return cls(MeanIoU(data.classes), numbers, WorstPictures(len(data.classes)), data.palette)
 
     def add(self, result: Segmentation, sample: EvaluationSample) -> None:
         """Count the pixels of one image; the truth is its map of the data's class numbers."""
-        self.metric.add(self.numbers[result.label_map], sample.measured.truth)
+        self.add_map(sample.entry.file, self.numbers[result.label_map], sample.measured.truth)
+
+    def add_map(self, file: Path, label_map: np.ndarray[Any, Any], truth: np.ndarray[Any, Any]) -> None:
+        """Count the pixels of one image, given the data's class numbers (H, W) as predicted and as they are."""
+        self.metric.add(label_map, truth)
+        self.worst.add(file, label_map, truth)
 
     def state(self) -> Any:
-        return self.metric.state()
+        return self.metric.state(), self.worst.state()
 
     def merge(self, states: Sequence[Any]) -> None:
-        self.metric.merge(states)
+        self.metric.merge([metric for metric, _ in states])
+        self.worst.merge([worst for _, worst in states])
 
     def compute(self) -> dict[str, float]:
         """See :meth:`internimage.metrics.mean_iou.MeanIoU.compute`."""
@@ -64,7 +76,8 @@ class SegmentationReport:
     def to_dict(self) -> dict[str, Any]:
         """Plain data for JSON; null where there is nothing to divide by."""
         rows = {name: _finite(row) for name, row in self.metric.per_class().items()}
-        return {**_finite(self.metric.compute()), "per_class": rows, "unreadable": self.unreadable}
+        numbers = _finite(self.metric.compute())
+        return {**numbers, "per_class": rows, "worst": self.worst.listed(), "unreadable": self.unreadable}
 
     def table(self) -> str:
         """The numbers as text."""
@@ -82,7 +95,7 @@ class SegmentationReport:
         return "\n".join(lines)
 
     def save(self, folder: str | os.PathLike[str]) -> list[Path]:
-        """Write metrics.json and confusion.png; return their paths."""
+        """Write metrics.json, confusion.png and worst.png; return their paths."""
         folder = Path(folder).expanduser()
         folder.mkdir(parents=True, exist_ok=True)
         numbers = self.metric.compute()
@@ -91,7 +104,11 @@ class SegmentationReport:
         shares = self.metric.counts[:-1, :-1] * 1000 // np.maximum(1, self.metric.counts[:-1].sum(1, keepdims=True))
         title = f"mIoU {numbers['miou']:.1%} of {int(numbers['images'])} images; thousandths of a class's pixels"
         confusion_matrix(shares, self.metric.classes, title).save(confusion)
-        return [metrics, confusion]
+        sheet, worst = self.worst.sheet(self.metric.classes, self.palette), folder / "worst.png"
+        if sheet is None:
+            return [metrics, confusion]
+        sheet.save(worst)
+        return [metrics, confusion, worst]
 
 
 def _finite(numbers: dict[str, float]) -> dict[str, float | None]:
