@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 from internimage.data.samples import Part
 from internimage.registry import TASKS, resolve
 from internimage.settings.training import RunConfig, TrainingConfig
-from internimage.settings.views import DisplayOptions, PredictionOptions
+from internimage.settings.views import DisplayOptions, PredictionOptions, ReportOptions
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -150,6 +150,23 @@ class Amount:
 
 
 @dataclass(frozen=True)
+class OtherResults:
+    """Results of other tools, as files that can be measured like our own.
+
+    Attributes:
+        noun: what they are, for messages.
+        fits: whether a file or folder is of this kind.
+        read_parts: as in :class:`TaskSpec`, also where the pictures are not there.
+        measure: the report on a part of a data set, from such a file.
+    """
+
+    noun: str
+    fits: Callable[[Path], bool]
+    read_parts: Callable[[Path, str | None], Mapping[str, Any]]
+    measure: Callable[[Any, Path, ReportOptions], Report]
+
+
+@dataclass(frozen=True)
 class TaskSpec:
     """A task, as everything outside its folder sees it.
 
@@ -183,6 +200,7 @@ class TaskSpec:
         several_views: whether its pipeline takes test-time augmentation.
         train_help: help of ``internimage train`` for this task.
         writers: a result in formats of others, by name.
+        others: results of other tools that can be measured; None for no such format.
         merge: results of several views or tiles of one picture, merged.
         export: the part of the graph after the network, and its postprocessing.
     """
@@ -202,7 +220,7 @@ class TaskSpec:
     resized: Callable[[Any, int], Any]
     prepare: Callable[[RunConfig, Any], Prepared]
     pipeline: Callable[[Any, PredictionOptions], Pipeline]
-    report: Callable[[Pipeline, Any], Report]
+    report: Callable[[Pipeline, Any, ReportOptions], Report]
     check: Callable[[Any, Callable[[Iterable[Any]], Iterable[Any]]], Findings]
     sheet: Callable[[Any], Image]
     columns: tuple[str, ...]
@@ -215,6 +233,7 @@ class TaskSpec:
     several_views: bool = True
     reads: Callable[[Path], bool] | None = None
     writers: Mapping[str, Callable[..., Any]] = field(default_factory=dict)
+    others: OtherResults | None = None
     merge: Callable[..., Any] | None = None
     export: Callable[..., Any] | None = None
 

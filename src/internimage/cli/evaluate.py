@@ -15,22 +15,33 @@ from internimage.cli.common import ModelOptions, augmentation, progress
 
 @dataclass(frozen=True)
 class Evaluate:
-    """Evaluate a model on labelled images.
+    """Evaluate a model, or results of any tool, on labelled images.
 
     $ internimage evaluate --data photos/ --model runs/photos/best --part test
 
-    $ internimage evaluate --data cells/ --model runs/cells/best --part val --save report/
+    $ internimage evaluate --data cells/ --model runs/cells --save report/
 
-    Classifiers: accuracies, a table of classes, confusion matrix, worst predictions. Detectors: COCO's average
-    precision of boxes and masks, a table of classes, precision-recall curves. Segmenters: mean intersection over union,
-    a table of classes, confusion matrix.
+    $ internimage evaluate --data cells/ --predictions results.json
+
+    Classifiers: accuracies. Detectors: COCO's average precision of boxes and masks, precision-recall curves, and at a
+    score threshold the objects that are found, missed and false. Segmenters: mean intersection over union. All: a table
+    of classes, a confusion matrix, the worst pictures.
     """
 
     data: Annotated[Path, arg(metavar="FOLDER")]
     """Labelled images. Classifiers: one folder per class, or train, val, test as folders, .csv, .zip, .tar shards
     or iNaturalist's .json; detectors: COCO annotations; segmenters: a folder of masks beside the folder of images."""
-    part: Literal["all", "train", "val", "test"] = "all"
+    part: Annotated[
+        Literal["all", "train", "val", "test"] | None,
+        arg(help_behavior_hint="(default: val, or all without one)"),
+    ] = None
     """Part to evaluate on; all takes FOLDER itself (one folder per class), or its only part."""
+    predictions: Annotated[Path | None, arg(metavar="FILE", help_behavior_hint="")] = None
+    """Measure these instead of a model: COCO's results (.json), a folder of masks named as the pictures, or a table
+    (.csv) with the columns path, label and maybe score."""
+    score_threshold: Annotated[float | None, arg(metavar="SCORE", help_behavior_hint="(default: the best F1)")] = None
+    """Detectors: minimum score of the objects that count as found or false; by default the hundredth with the best F1
+    of all classes together on these images. Average precision needs none."""
     tta: FlagCreatePairsOff[bool] = False
     """Detectors and segmenters: test-time augmentation with mirrored images and --tta-sides."""
     tta_sides: Annotated[tuple[int, ...], arg(metavar="PIXELS...", help_behavior_hint="(default: the model's)")] = ()
@@ -39,20 +50,26 @@ class Evaluate:
     on_corrupt: Literal["error", "skip"] = "error"
     """What to do with files that cannot be read; skipped files are counted."""
     save: Annotated[Path | None, arg(metavar="FOLDER", help_behavior_hint="")] = None
-    """Folder for metrics.json and charts: confusion.png (for classifiers also worst.png) or precision_recall.png."""
+    """Folder for metrics.json and charts: confusion.png, worst.png, for detectors also precision_recall.png."""
     json: FlagCreatePairsOff[bool] = False
     """Print the metrics as one JSON object."""
 
     def run(self) -> int:
+        from internimage.errors import ConfigError
         from internimage.inference.evaluation import evaluate
+
+        if self.predictions and self.model != ModelOptions():
+            raise ConfigError("--predictions are measured instead of a model; leave the model's options out")
 
         def follow(entries: Any) -> Any:
             return progress(entries, total=len(entries), what="evaluating")
 
         report = evaluate(
             self.data,
-            self.model.name,
+            None if self.predictions else self.model.name,
+            predictions=self.predictions,
             part=self.part,
+            score_threshold=self.score_threshold,
             checkpoint=self.model.checkpoint,
             labels=self.model.labels,
             device=self.model.device,

@@ -13,6 +13,7 @@ from internimage.metrics.mistakes import Mistakes, find_mistakes
 from internimage.results.detections import Detections
 
 if TYPE_CHECKING:
+    from internimage.data.formats.coco_results import ResultEntry
     from internimage.data.objects import ObjectImages
 
 Kind = Literal["bbox", "segm"]
@@ -143,6 +144,16 @@ def _run_lengths(result: Detections, index: int) -> bytes:
     return counts
 
 
+def _compressed(segmentation: Any, size: tuple[int, int]) -> Any:
+    """Polygons or run lengths as compressed run lengths."""
+    functions = _library().mask
+    if isinstance(segmentation, list):
+        return functions.merge(functions.frPyObjects(segmentation, *size))
+    if segmentation is None or not isinstance(segmentation["counts"], str):
+        return segmentation and functions.frPyObjects(segmentation, *size)
+    return {**segmentation, "counts": segmentation["counts"].encode()}
+
+
 class AveragePrecision:
     """COCO average precision and recall over the images that were predicted.
 
@@ -183,6 +194,20 @@ class AveragePrecision:
             raise DataError(f"{image.file} is {width}x{height}, its annotations are for {columns}x{rows}")
         masks = tuple(_run_lengths(result, index) for index in range(len(result))) if "segm" in self.kinds else ()
         self._found[identity] = _Found(result.labels, result.scores, result.boxes, masks)
+        self._evaluated.clear()
+
+    def add_entries(self, entries: Sequence[ResultEntry], identity: int) -> None:
+        """Add what a result file says of the image with this number; boxes that it lacks are those of the masks."""
+        functions, size = _library().mask, self._images[identity].size
+        runs = [_compressed(entry.segmentation, size) for entry in entries]
+        boxes = np.array(
+            [functions.toBbox(run) if one.box is None else one.box for one, run in zip(entries, runs, strict=True)],
+            np.float64,
+        ).reshape(-1, 4)
+        boxes[:, 2:] += boxes[:, :2]
+        labels, scores = (np.array([getattr(one, name) for one in entries]) for name in ("label", "score"))
+        masks = tuple(run["counts"] for run in runs if run is not None) if "segm" in self.kinds else ()
+        self._found[identity] = _Found(labels.astype(int), scores.astype(float), boxes, masks)
         self._evaluated.clear()
 
     def state(self) -> dict[int, _Found]:

@@ -74,17 +74,18 @@ class Mistakes:
             truth = np.array([each.label for each in one.image.objects], int)
             missed, false = one.missed(self.threshold), one.false(self.threshold)
             found = one.objects[(one.scores >= self.threshold) & (one.objects >= 0)]
-            np.add.at(counts, (truth[found], truth[found]), 1)
+            for label in truth[found].tolist():
+                counts[label, label] += 1
             boxes = np.array([one.image.objects[place].box for place in missed]).reshape(-1, 4)
             pairs = _greedy(_overlaps(one.boxes[false], boxes), np.zeros(len(missed), bool))
             for place, other in zip(false, pairs.tolist(), strict=True):
                 counts[truth[missed[other]] if other != FALSE else -1, one.labels[place]] += 1
-            unseen = [place for number, place in enumerate(missed) if number not in pairs]
-            np.add.at(counts, (truth[unseen], -1), 1)
+            for number in set(range(len(missed))) - set(pairs.tolist()):
+                counts[truth[missed[number]], -1] += 1
         return counts
 
     def per_class(self) -> list[dict[str, int]]:
-        """ "found", "missed" and "false" of each class."""
+        """Numbers "found", "missed" and "false" of each class."""
         found = np.diag(self.confusion)[:-1]
         missed, false = (self.confusion.sum(axis)[:-1] - found for axis in (1, 0))
         rows = zip(found.tolist(), missed.tolist(), false.tolist(), strict=True)

@@ -10,6 +10,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from internimage.data.samples import ImageFile, LabelledImages
 from internimage.drawing.canvas import BAD, INK
 from internimage.drawing.charts import confusion_matrix, contact_sheet
@@ -23,6 +25,7 @@ if TYPE_CHECKING:
     from internimage.data.dataset import EvaluationSample
 
 _WORST = 24
+_SHARES = {"top1": "top-1", "top5": "top-5", "mean_class": "mean over classes"}
 
 
 @dataclass
@@ -58,9 +61,18 @@ class ClassificationReport:
         truth = self.numbers[sample.measured.truth]
         self.accuracy.add(result, truth)
         best = result.top(1)[0]
-        if best.index != truth:
-            file = sample.entry.file
-            entry = (best.score, str(file), file, self.labels[truth], self.labels[best.index])
+        self._keep(best.score, sample.entry.file, truth, best.index)
+
+    def add_ranked(self, file: ImageFile, label: int, order: np.ndarray[Any, Any], score: float) -> None:
+        """Count one image of which only the most probable classes are known, best first, and the best one's score."""
+        truth = self.numbers[label]
+        self.accuracy.add_ranked(order, truth)
+        self._keep(score, file, truth, int(order[0]))
+
+    def _keep(self, score: float, file: ImageFile, truth: int, said: int) -> None:
+        """A mistake, if it is one of the worst."""
+        if said != truth:
+            entry = (score, str(file), file, self.labels[truth], self.labels[said])
             (heapq.heappush if len(self._mistakes) < _WORST else heapq.heappushpop)(self._mistakes, entry)
 
     def state(self) -> Any:
@@ -112,10 +124,9 @@ class ClassificationReport:
             f"{label:<{width}}  {row['images']:>6}  {percent(row['recall']):>6}  {percent(row['precision']):>9}"
             for label, row in self.per_class().items()
         ]
-        lines.append(
-            f"top-1 {numbers['top1']:.1%}  top-5 {numbers['top5']:.1%}  mean over classes {numbers['mean_class']:.1%}  "
-            f"cross-entropy {numbers['cross_entropy']:.3f}  images {int(numbers['images'])}"
-        )
+        total = [f"{name} {numbers[key]:.1%}" for key, name in _SHARES.items() if key in numbers]
+        total += [f"cross-entropy {numbers['cross_entropy']:.3f}"] if "cross_entropy" in numbers else []
+        lines.append("  ".join([*total, f"images {int(numbers['images'])}"]))
         lines += [f"left out: {name}" for name in self.unreadable]
         return "\n".join(lines)
 

@@ -9,12 +9,12 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from internimage.contracts import Amount, Findings, Pipeline, Prepared, Report, TaskSpec
+from internimage.contracts import Amount, Findings, OtherResults, Pipeline, Prepared, Report, TaskSpec
 from internimage.images import FitPreprocessing
 from internimage.results.segmentation import Segmentation
 from internimage.settings.segmentation import SegmentationAugmentation
 from internimage.settings.training import RunConfig, TrainingConfig
-from internimage.settings.views import DisplayOptions, PredictionOptions
+from internimage.settings.views import DisplayOptions, PredictionOptions, ReportOptions, refuse_score_threshold
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -81,10 +81,17 @@ def _pipeline(model: Any, options: PredictionOptions) -> Pipeline:
     return SegmentationPipeline(model, options)
 
 
-def _report(pipeline: Pipeline, data: SegmentedImages) -> Report:
+def _report(pipeline: Pipeline, data: SegmentedImages, options: ReportOptions) -> Report:
     from internimage.tasks.segmentation.evaluation import SegmentationReport
 
+    refuse_score_threshold(options)
     return SegmentationReport.on(pipeline, data)
+
+
+def _measure(data: SegmentedImages, file: Path, options: ReportOptions) -> Report:
+    from internimage.tasks.segmentation.predictions import measure_masks
+
+    return measure_masks(data, file, options)
 
 
 def _check(data: SegmentedImages, progress: Callable[[Iterable[Any]], Iterable[Any]]) -> Findings:
@@ -142,6 +149,7 @@ SPEC = TaskSpec(
     to_dict=_to_dict,
     pictures=_pictures,
     reads=_reads,
+    others=OtherResults("a folder of masks", Path.is_dir, _read_parts, _measure),
     train_help="""Train or fine-tune a segmenter on your own images with a mask for each.
 
     $ internimage train --data streets/

@@ -49,9 +49,10 @@ class WorstPictures:
         iou = float((hits[there > 0] / union[there > 0]).mean())
         if len(self._kept) < MOST or -iou > self._kept[0][0]:
             size = truth.shape[0], truth.shape[1]
-            maps = (zlib.compress(each.astype(np.int16).tobytes()) for each in (truth, label_map))
-            entry = (-iou, str(file), size, *maps)
-            (heapq.heappush if len(self._kept) < MOST else heapq.heappushpop)(self._kept, entry)
+            packed = [zlib.compress(each.astype(np.int16).tobytes()) for each in (truth, label_map)]
+            heapq.heappush(self._kept, (-iou, str(file), size, packed[0], packed[1]))
+            if len(self._kept) > MOST:
+                heapq.heappop(self._kept)
 
     def state(self) -> Any:
         return self._kept
@@ -78,7 +79,12 @@ class WorstPictures:
                 continue
             wrong = float((truth != found)[truth != UNKNOWN].mean())
             seen |= set(np.unique(np.stack([truth, found])).tolist())
-            captions = [(PurePath(file).name, INK), ("", INK), (f"IoU {-negative:.1%}", INK), (f"{wrong:.1%} wrong", BAD)]
+            captions = [
+                (PurePath(file).name, INK),
+                ("", INK),
+                (f"IoU {-negative:.1%}", INK),
+                (f"{wrong:.1%} wrong", BAD),
+            ]
             panels = _panels(picture, truth, found, table)
             pictures += [(panel, [caption]) for panel, caption in zip(panels, captions, strict=True)]
         if not pictures:
