@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from internimage.data.dataset import EvaluationSample
     from internimage.data.splits import Splits
     from internimage.images import FitPreprocessing, ImageSource, Preprocessing
+    from internimage.results.output import Output, Picture
 
 
 class Pipeline(Protocol):
@@ -69,6 +70,20 @@ class Report(Protocol):
 
     def save(self, folder: str | os.PathLike[str]) -> list[Path]:
         """Write metrics.json and pictures into ``folder``; their paths."""
+
+
+class Writer(Protocol):
+    """Results in a format of other tools, written into a folder while they come."""
+
+    @property
+    def notes(self) -> Sequence[str]:
+        """What a person should know about what is written."""
+
+    def add(self, picture: Picture, result: Any) -> None:
+        """Write the result of one picture."""
+
+    def close(self) -> list[Path]:
+        """End; the paths that people look for first."""
 
 
 class Findings(Protocol):
@@ -232,7 +247,7 @@ class TaskSpec:
     without_classes: bool = False
     several_views: bool = True
     reads: Callable[[Path], bool] | None = None
-    writers: Mapping[str, Callable[..., Any]] = field(default_factory=dict)
+    writers: Mapping[str, Callable[[Output], Writer]] = field(default_factory=dict)
     others: OtherResults | None = None
     merge: Callable[..., Any] | None = None
     export: Callable[..., Any] | None = None

@@ -103,3 +103,22 @@ def _numbers(values: Any) -> bool:
 def _listed(values: Any) -> str:
     values = list(values)
     return ", ".join(map(str, values[:5])) + (", ..." if len(values) > 5 else "")
+
+
+def read_numbers(path: Path) -> tuple[dict[str, int], dict[str, int]]:
+    """The ids of the images by their file names, and of the categories by their names, of any file in COCO's format.
+
+    Raises:
+        DataError: the file is unreadable, or lacks one of the two lists.
+    """
+    try:
+        content = json.loads(path.read_bytes())
+    except (OSError, ValueError, RecursionError) as error:
+        raise DataError(f"{path} is not readable JSON: {error}") from error
+    found = []
+    for key, name in (("images", "file_name"), ("categories", "name")):
+        entries = content.get(key) if isinstance(content, dict) else None
+        if not isinstance(entries, list) or not all(isinstance(one, dict) and name in one for one in entries):
+            raise DataError(f"{path} has no list {key!r} with id and {name}; expected a file of COCO's annotations")
+        found.append({str(one[name]): _whole(f"{path} {key}", one, "id") for one in entries})
+    return found[0], found[1]

@@ -15,6 +15,7 @@ from internimage.results.classification import Classification
 from internimage.settings.classification import ClassificationAugmentation
 from internimage.settings.training import RunConfig, TrainingConfig
 from internimage.settings.views import DisplayOptions, PredictionOptions, ReportOptions, refuse_score_threshold
+from internimage.tasks.classification.writers import WRITERS
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -137,6 +138,7 @@ SPEC = TaskSpec(
     text=_text,
     to_dict=_to_dict,
     pictures=_pictures,
+    writers=WRITERS,
     others=OtherResults(
         "a table with the columns path and label (.csv)",
         lambda path: path.suffix.lower() == ".csv",

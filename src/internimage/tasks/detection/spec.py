@@ -16,6 +16,7 @@ from internimage.results.detections import Detections
 from internimage.settings.detection import DetectionAugmentation
 from internimage.settings.training import RunConfig, TrainingConfig
 from internimage.settings.views import DisplayOptions, PredictionOptions, ReportOptions
+from internimage.tasks.detection.writers import WRITERS
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -157,6 +158,7 @@ SPEC = TaskSpec(
     text=_text,
     to_dict=_to_dict,
     pictures=_pictures,
+    writers=WRITERS,
     others=OtherResults(
         "COCO's results (.json)", lambda path: path.suffix.lower() == ".json", _read_annotations, _measure
     ),

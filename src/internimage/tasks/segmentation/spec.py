@@ -15,6 +15,7 @@ from internimage.results.segmentation import Segmentation
 from internimage.settings.segmentation import SegmentationAugmentation
 from internimage.settings.training import RunConfig, TrainingConfig
 from internimage.settings.views import DisplayOptions, PredictionOptions, ReportOptions, refuse_score_threshold
+from internimage.tasks.segmentation.writers import WRITERS
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -149,6 +150,7 @@ SPEC = TaskSpec(
     to_dict=_to_dict,
     pictures=_pictures,
     reads=_reads,
+    writers=WRITERS,
     others=OtherResults("a folder of masks", Path.is_dir, _read_parts, _measure),
     train_help="""Train or fine-tune a segmenter on your own images with a mask for each.
 
