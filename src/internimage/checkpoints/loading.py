@@ -139,7 +139,7 @@ def _hint(names: Iterable[str], expected: Iterable[str], missing: Collection[str
         kind = "detector's or segmenter's" if larger else "classifier's or backbone's"
         return f"the names are those of a {kind} file: give the name of that model"
     if missing and all(name.startswith("mask_head.") for name in missing):
-        return "the file is of a detector that finds boxes alone: load_model or Predictor take its model folder"
+        return "the file is of a detector that finds boxes alone: give its model folder, not a name (--model FOLDER)"
     return "check that the name belongs to the file"
 
 

@@ -16,8 +16,10 @@ from internimage.cli.common import Images, ModelOptions, progress, report_failur
 class Features:
     """Write features of images to one file.
 
-    Layers: pooled (the vector before the classifier), logits, stage1 ... stage4 (maps, strides 4 to 32) and single
-    blocks such as stage3.block5. The file holds one array per layer, images first, and the image names as `images`.
+    Layers: pooled (the vector before the classifier; of detectors and segmenters the mean over the last map), logits
+    (of classifiers), stage1 ... stage4 (the backbone's maps, strides 4 to 32) and single blocks such as stage3.block5.
+    The file holds one array per layer, images first, and the image names as `images`. Detectors and segmenters see
+    whole pictures: where those differ in shape, maps need --average.
 
     $ internimage features photos/ --layers pooled stage3 --average --output photos.npz
 

@@ -171,5 +171,8 @@ def _task_of(model: nn.Module) -> TaskSpec:
     except ConfigError:
         task = None
     if task is None:
-        raise ConfigError(f"a {type(model).__name__} without a classifier cannot predict; use extract_features")
+        raise ConfigError(
+            f"a {type(model).__name__} alone predicts nothing; expected a classifier, detector or segmenter (train one "
+            "that starts from it: --init)"
+        )
     return task_spec(task)

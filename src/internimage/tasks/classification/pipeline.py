@@ -26,9 +26,9 @@ class ClassificationPipeline:
         if options.keep_scores or options.window != "model":
             raise ConfigError("window and keep_scores are for segmenters; leave them out")
         if not model.config.num_classes:
-            raise ConfigError("a classifier without classes cannot predict; use extract_features")
+            raise ConfigError("a classifier without classes predicts nothing; internimage features gives its features")
         if model.description is None or model.description.preprocessing is None:
-            raise ConfigError("the model does not say how its images are prepared; build it with create_model")
+            raise ConfigError("the model does not say how its images are prepared; give a name or a model folder")
         assert isinstance(model.description.preprocessing, Preprocessing)
         self.model = model
         self.prepare = model.description.preprocessing

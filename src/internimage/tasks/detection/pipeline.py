@@ -32,7 +32,7 @@ class DetectionPipeline:
         if options.keep_scores or options.window != "model":
             raise ConfigError("window and keep_scores are for segmenters; leave them out")
         if model.description is None or model.description.preprocessing is None:
-            raise ConfigError("the model does not say how its images are prepared; build it with create_model")
+            raise ConfigError("the model does not say how its images are prepared; give a name or a model folder")
         assert isinstance(model.description.preprocessing, FitPreprocessing)
         self.model = model
         self.labels: tuple[str, ...] | None = model.description.labels
