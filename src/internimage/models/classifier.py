@@ -256,7 +256,7 @@ class ImageClassifier(Model):
         return ClassifierFeatures(maps, pooled, logits)
 
     def vectors(self, images: Tensor) -> dict[str, Tensor]:
-        """ "pooled" (N, F), the features that the classifier sees, and "logits" (N, num_classes)."""
+        """Vectors "pooled" (N, F), the features that the classifier sees, and "logits" (N, num_classes)."""
         out = self.forward_intermediates(images)
         return {"pooled": out.pooled, "logits": out.logits}
 

@@ -1,9 +1,10 @@
-"""Results as files a picture: YOLO's texts, VOC's XML, labelme's JSON, crops of objects."""
+"""Results as files a picture: YOLO's texts, VOC's XML, labelme's JSON, crops of objects, masks, sorted copies."""
 
 from __future__ import annotations
 
 import json
 import os
+import shutil
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
@@ -11,8 +12,10 @@ from xml.etree import ElementTree
 import numpy as np
 from PIL import Image
 
+from internimage.results.classification import Classification
 from internimage.results.outlines import joined, outlines
 from internimage.results.output import Output, Picture, Shape, Shapes, folder_name
+from internimage.results.segmentation import Segmentation
 
 _PADDING = 0.1  # of a crop, on each side, in shares of the box
 
@@ -135,6 +138,42 @@ class CropsWriter(FileWriter):
         for number, shape in enumerate(shapes, 1):
             label = folder_name(self.output.classes[shape.label])
             cropped(image, shape.box).save(self.output.place(f"{label}/{picture.stem}.{number}.jpg"), quality=95)
+
+
+class MaskWriter:
+    """``masks/NAME.png``, whose pixels are numbers of classes, and ``classes.txt`` with their names, the first of 0."""
+
+    notes: tuple[str, ...] = ()
+
+    def __init__(self, output: Output) -> None:
+        self.output = output
+
+    def add(self, picture: Picture, result: Segmentation) -> None:
+        result.to_png().save(self.output.place(f"masks/{picture.stem}.png"))
+
+    def close(self) -> list[Path]:
+        text = "".join(f"{name}\n" for name in self.output.classes)
+        self.output.place("classes.txt").write_text(text, encoding="utf-8")
+        return [self.output.folder / "masks", self.output.folder / "classes.txt"]
+
+
+class SortedWriter:
+    """``CLASS/NAME``: a copy of each picture in the folder of its most probable class."""
+
+    notes: tuple[str, ...] = ()
+
+    def __init__(self, output: Output) -> None:
+        self.output = output
+
+    def add(self, picture: Picture, result: Classification) -> None:
+        file, label = result.source.value, folder_name(result.label)
+        if isinstance(file, str | Path) and Path(file).is_file():
+            shutil.copyfile(file, self.output.place(f"{label}/{picture.name}"))
+        else:
+            result.source.read().save(self.output.place(f"{label}/{picture.stem}.png"))
+
+    def close(self) -> list[Path]:
+        return [self.output.folder]
 
 
 def cropped(image: Image.Image, box: tuple[float, float, float, float]) -> Image.Image:

@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, Any
 from internimage.contracts import Amount, Findings, OtherResults, Pipeline, Prepared, Report, TaskSpec
 from internimage.images import Preprocessing
 from internimage.results.classification import Classification
+from internimage.results.file_writers import SortedWriter
 from internimage.settings.classification import ClassificationAugmentation
 from internimage.settings.training import RunConfig, TrainingConfig
 from internimage.settings.views import DisplayOptions, PredictionOptions, ReportOptions, refuse_score_threshold
-from internimage.tasks.classification.writers import WRITERS
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -138,7 +138,7 @@ SPEC = TaskSpec(
     text=_text,
     to_dict=_to_dict,
     pictures=_pictures,
-    writers=WRITERS,
+    writers={"sorted": SortedWriter},
     others=OtherResults(
         "a table with the columns path and label (.csv)",
         lambda path: path.suffix.lower() == ".csv",

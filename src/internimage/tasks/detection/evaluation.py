@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import os
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -12,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from internimage.data.formats.coco_results import read_results
 from internimage.data.objects import ObjectImages
 from internimage.drawing.charts import confusion_matrix
 from internimage.drawing.precision_recall import precision_recall_chart
@@ -19,6 +21,7 @@ from internimage.metrics.average_precision import AveragePrecision
 from internimage.metrics.classes import class_numbers, percent
 from internimage.metrics.mistakes import IOU, Mistakes
 from internimage.results.detections import Detections
+from internimage.settings.views import ReportOptions
 from internimage.tasks.detection.worst import MOST, worst_sheet
 
 if TYPE_CHECKING:
@@ -180,3 +183,26 @@ def _renumbered(result: Detections, numbers: np.ndarray[Any, Any]) -> Detections
     keep = labels != _ABSENT
     soft = None if result.soft_masks is None else result.soft_masks[keep]
     return replace(result, boxes=result.boxes[keep], scores=result.scores[keep], labels=labels[keep], soft_masks=soft)
+
+
+def measure_results(data: ObjectImages, file: Path, options: ReportOptions) -> DetectionReport:
+    """The report on a result file; every annotated image counts, also one that has no results.
+
+    Masks are measured where the data has masks and every result has one.
+
+    Raises:
+        DataError: see :func:`internimage.data.formats.coco_results.read_results`.
+    """
+    found, unknown = read_results(file, data)
+    entries = [entry for one in found.values() for entry in one]
+    masks = bool(entries) and data.has_masks and all(entry.segmentation is not None for entry in entries)
+    if unknown:
+        few = ", ".join(map(str, list(unknown)[:5]))
+        warnings.warn(
+            f"{file}: {sum(unknown.values())} results are left out, whose categories the annotations lack ({few})",
+            stacklevel=2,
+        )
+    metric = AveragePrecision(data, masks)
+    for identity, own in found.items():
+        metric.add_entries(own, identity)
+    return DetectionReport(metric, np.arange(len(data.classes)), score_threshold=options.score_threshold)

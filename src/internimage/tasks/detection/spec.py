@@ -12,11 +12,12 @@ from typing import TYPE_CHECKING, Any
 from internimage.contracts import Amount, Findings, OtherResults, Pipeline, Prepared, Report, TaskSpec
 from internimage.errors import DataError
 from internimage.images import FitPreprocessing
+from internimage.results.coco_writer import CocoWriter
 from internimage.results.detections import Detections
+from internimage.results.file_writers import CropsWriter, LabelmeWriter, VocWriter, YoloWriter
 from internimage.settings.detection import DetectionAugmentation
 from internimage.settings.training import RunConfig, TrainingConfig
 from internimage.settings.views import DisplayOptions, PredictionOptions, ReportOptions
-from internimage.tasks.detection.writers import WRITERS
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -93,7 +94,7 @@ def _read_annotations(root: Path, wanted: str | None) -> Mapping[str, ObjectImag
 
 
 def _measure(data: ObjectImages, file: Path, options: ReportOptions) -> Report:
-    from internimage.tasks.detection.predictions import measure_results
+    from internimage.tasks.detection.evaluation import measure_results
 
     return measure_results(data, file, options)
 
@@ -158,7 +159,13 @@ SPEC = TaskSpec(
     text=_text,
     to_dict=_to_dict,
     pictures=_pictures,
-    writers=WRITERS,
+    writers={
+        "coco": lambda output: CocoWriter(output, Detections.shapes),
+        "yolo": lambda output: YoloWriter(output, Detections.shapes),
+        "voc": lambda output: VocWriter(output, Detections.shapes),
+        "labelme": lambda output: LabelmeWriter(output, Detections.shapes),
+        "crops": lambda output: CropsWriter(output, Detections.shapes),
+    },
     others=OtherResults(
         "COCO's results (.json)", lambda path: path.suffix.lower() == ".json", _read_annotations, _measure
     ),

@@ -11,11 +11,12 @@ from typing import TYPE_CHECKING, Any
 
 from internimage.contracts import Amount, Findings, OtherResults, Pipeline, Prepared, Report, TaskSpec
 from internimage.images import FitPreprocessing
+from internimage.results.coco_writer import CocoWriter
+from internimage.results.file_writers import LabelmeWriter, MaskWriter
 from internimage.results.segmentation import Segmentation
 from internimage.settings.segmentation import SegmentationAugmentation
 from internimage.settings.training import RunConfig, TrainingConfig
 from internimage.settings.views import DisplayOptions, PredictionOptions, ReportOptions, refuse_score_threshold
-from internimage.tasks.segmentation.writers import WRITERS
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -90,7 +91,7 @@ def _report(pipeline: Pipeline, data: SegmentedImages, options: ReportOptions) -
 
 
 def _measure(data: SegmentedImages, file: Path, options: ReportOptions) -> Report:
-    from internimage.tasks.segmentation.predictions import measure_masks
+    from internimage.tasks.segmentation.evaluation import measure_masks
 
     return measure_masks(data, file, options)
 
@@ -150,7 +151,11 @@ SPEC = TaskSpec(
     to_dict=_to_dict,
     pictures=_pictures,
     reads=_reads,
-    writers=WRITERS,
+    writers={
+        "masks": MaskWriter,
+        "coco": lambda output: CocoWriter(output, Segmentation.shapes),
+        "labelme": lambda output: LabelmeWriter(output, Segmentation.shapes),
+    },
     others=OtherResults("a folder of masks", Path.is_dir, _read_parts, _measure),
     train_help="""Train or fine-tune a segmenter on your own images with a mask for each.
 
