@@ -161,6 +161,23 @@ def test_curves_go_where_their_values_are() -> None:
     assert found[46:, 340:].sum() < 80 < ours.sum()  # one marked point, no line
 
 
+def test_ticks_of_curves_differ_and_large_charts_come_first() -> None:
+    """Values that hardly move: without enough digits all texts beside the lines would be one."""
+    series = [("still", [0.473912, 0.473914]), ("flat", [0.5, 0.5 + 1e-15]), ("best", [0.0, 1.0])]
+    picture = np.asarray(curve_charts([1, 2], series, large=("best",), size=(340, 220)))
+    assert picture.shape[:2] == (20 + 308 + 220 + 20, 2 * 20 + 2 * 340)
+    rows, columns = np.nonzero((picture[46:308] == np.array(ACCENT)).all(-1))
+    assert np.ptp(rows) > 200
+    assert np.ptp(columns) > 600
+    texts = {picture[y - 6 : y + 7, 20:70].tobytes() for y in _lines(picture, 328)}
+    assert len(texts) == len(_lines(picture, 328)) > 2
+
+
+def _lines(picture: np.ndarray[Any, Any], below: int) -> list[int]:
+    """Rows of the grid of the first chart below a row."""
+    return [y for y in range(below, picture.shape[0]) if (picture[y, 100:340] == (230, 231, 233)).all(-1).mean() > 0.7]
+
+
 def test_the_console_says_what_is_going_on(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     clock = iter(range(0, 10_000, 100))
     monkeypatch.setattr("internimage.training.console.time.monotonic", lambda: next(clock))

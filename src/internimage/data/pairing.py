@@ -14,7 +14,8 @@ def pair(
 ) -> dict[str, str]:
     """The given path of each wanted one, missing ones left out.
 
-    A wanted path is the given one of the same key (the name) that has most of its last folders.
+    A wanted path is the given one of the same key (the name) that has most of its last folders, unless that one has
+    more of the folders of another.
 
     Args:
         wanted, given: paths with slashes.
@@ -22,23 +23,26 @@ def pair(
         key: what has to be the same.
 
     Raises:
-        DataError: two given ones fit equally well, or one is taken for two wanted ones.
+        DataError: two given ones fit one equally well, or one fits two wanted ones equally well.
     """
     by_key: dict[str, list[PurePath]] = defaultdict(list)
     for path in map(PurePath, dict.fromkeys(given)):
         by_key[key(path)].append(path)
     found: dict[str, str] = {}
-    taken: dict[str, str] = {}
+    taken: dict[str, tuple[int, str]] = {}
     for one in dict.fromkeys(wanted):
         fitting = by_key.get(key(PurePath(one)), [])
         likeness = [_common(PurePath(one), other) for other in fitting]
-        best = [other for other, count in zip(fitting, likeness, strict=True) if count == max(likeness)]
+        best = [str(other) for other, count in zip(fitting, likeness, strict=True) if count == max(likeness)]
         if len(best) > 1:
             raise DataError(f"{where}: {one} may be {best[0]} or {best[1]}; give paths with their folders")
-        if best:
-            found[one] = str(best[0])
-            if (other := taken.setdefault(found[one], one)) != one:
-                raise DataError(f"{where}: {found[one]} may be {other} or {one}; give paths with their folders")
+        for place in best:
+            rank, other = taken.get(place, (-1, ""))
+            if rank == max(likeness):
+                raise DataError(f"{where}: {place} may be {other} or {one}; give paths with their folders")
+            if rank < max(likeness):
+                found.pop(other, None)
+                found[one], taken[place] = place, (max(likeness), one)
     return found
 
 

@@ -169,7 +169,8 @@ class DetectionReport:
 
     def _at_threshold(self, *, short: bool = False) -> str:
         """What found, missed and false mean here, and the shares of them."""
-        numbers, chosen = self.mistakes.compute(), "" if self.score_threshold is not None else ", the best F1"
+        numbers = self.mistakes.compute()
+        chosen = ", the best F1" if self.score_threshold is None and numbers["f1"] > 0 else ""
         text = f"at score {numbers['score_threshold']:g}{chosen}, boxes at IoU {IOU}"
         if short:
             return f"Classes {text}; {len(self.mistakes.images)} images"
