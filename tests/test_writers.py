@@ -226,14 +226,14 @@ def test_classifiers_sort_and_list(photos: Path, tmp_path: Path, capsys: pytest.
     assert "written:" in capsys.readouterr().err
     copies = {path.relative_to(tmp_path / "sorted").as_posix() for path in (tmp_path / "sorted").rglob("*.png")}
     assert copies == {f"{label.replace('/', '_')}/{name}" for name, label in said.items()}
-    paths, failures = write_results(predictor, photos, tmp_path / "csv", "csv", topk=1)
+    paths, failures = write_results(predictor, photos, "csv", tmp_path / "csv", topk=1)
     assert len(failures) == 1
     assert {row["image"]: row["label"] for row in csv.DictReader(paths[0].open())} == said
     assert run([*base, "json", "--output", tmp_path / "json"]) == 1
     lines = (tmp_path / "json" / "predictions.jsonl").read_text().splitlines()
     assert {one["image"]: one["predictions"][0]["label"] for one in map(json.loads, lines)} == said
     with pytest.raises(ConfigError, match="results of a classifier are written as sorted, csv, json, not 'yolo'"):
-        write_results(predictor, photos, tmp_path / "yolo", "yolo")
+        write_results(predictor, photos, "yolo", tmp_path / "yolo")
 
 
 @pytest.mark.parametrize(

@@ -133,8 +133,8 @@ class Predict:
         return open_writer(
             predictor,
             sources,
-            self.output,
             self.format,
+            self.output,
             topk=self.topk,
             score_threshold=self.score_threshold,
             annotations=self.annotations,

@@ -78,8 +78,8 @@ def formats(spec: TaskSpec) -> list[str]:
 def write_results(
     predictor: Predictor,
     images: ImageInputs,
-    folder: str | os.PathLike[str],
     format: str,
+    folder: str | os.PathLike[str],
     *,
     topk: int = 5,
     score_threshold: float | None = None,
@@ -90,15 +90,14 @@ def write_results(
     Args:
         predictor: the model.
         images: anything that :func:`internimage.images.list_images` takes.
-        folder: for the results; is made if it is not there.
-        format, topk, score_threshold, annotations: see :func:`open_writer`.
+        format, folder, topk, score_threshold, annotations: see :func:`open_writer`.
 
     Returns:
         What was written, and the errors of pictures that cannot be read, which are left out.
     """
     sources, failures = list_images(images), []
     writer, pictures = open_writer(
-        predictor, sources, folder, format, topk=topk, score_threshold=score_threshold, annotations=annotations
+        predictor, sources, format, folder, topk=topk, score_threshold=score_threshold, annotations=annotations
     )
     for picture, (_, result) in zip(pictures, predictor.stream(sources), strict=True):
         if isinstance(result, ImageReadError):
@@ -111,8 +110,8 @@ def write_results(
 def open_writer(
     predictor: Predictor,
     sources: Sequence[ImageSource],
-    folder: str | os.PathLike[str],
     format: str,
+    folder: str | os.PathLike[str],
     *,
     topk: int = 5,
     score_threshold: float | None = None,
@@ -123,9 +122,9 @@ def open_writer(
     Args:
         predictor: the model.
         sources: the pictures.
-        folder: for the results; is made if it is not there.
         format: detectors: "coco", "yolo", "voc", "labelme", "crops"; segmenters: "masks", "coco", "labelme";
             classifiers: "sorted"; all: "csv", "json".
+        folder: for the results; is made if it is not there.
         topk: classes an image, of classifiers.
         score_threshold: minimum score of the objects that are written; None for 0.3, and none in COCO's results, which
             are measured.
