@@ -15,11 +15,13 @@ from PIL import Image
 from internimage.data.objects import ObjectAnnotation, ObjectImage, ObjectImages
 from internimage.drawing.canvas import BAD
 from internimage.images import ImageSource
+from internimage.metrics.accuracy import Accuracy
 from internimage.metrics.average_precision import AveragePrecision
 from internimage.metrics.mean_iou import MeanIoU
 from internimage.metrics.mistakes import FALSE, IGNORED, find_mistakes, match
 from internimage.metrics.worst_pictures import MOST, WorstPictures
 from internimage.results.detections import Detections
+from internimage.tasks.classification.evaluation import ClassificationReport
 from internimage.tasks.detection.evaluation import DetectionReport
 from internimage.tasks.detection.worst import FOUND, MISSED, WRONG
 from internimage.tasks.segmentation.evaluation import SegmentationReport
@@ -172,3 +174,12 @@ def test_the_worst_segmented_pictures_are_kept_and_drawn(tmp_path: Path) -> None
     sheet = np.asarray(Image.open(written[-1]))
     difference = sheet[100:310, 20 + 3 * 314 : 20 + 3 * 314 + 300]
     assert (difference == BAD).all(-1).sum() == pytest.approx(29 * 30 * 25, rel=0.05)  # drawn five times as large
+
+
+def test_processes_together_know_a_classifier_s_worst_mistakes(tmp_path: Path) -> None:
+    reports = [ClassificationReport(("a", "b"), (0, 1), Accuracy(2)) for _ in range(2)]
+    for number in range(60):
+        reports[number % 2].add_ranked(tmp_path / f"{number}.png", 0, np.array([1, 0]), number / 100)
+    reports[0].merge([pickle.loads(pickle.dumps(one.state())) for one in reports])
+    assert [round(100 * score) for score, *_ in reports[0].mistakes] == list(range(59, 35, -1))
+    assert reports[0].compute()["images"] == 60

@@ -5,6 +5,7 @@ import csv
 import io
 import json
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
@@ -29,9 +30,10 @@ from internimage.images import ImageSource
 from internimage.inference.writing import name_pictures, write_results
 from internimage.results.coco_writer import CocoWriter, compress
 from internimage.results.detections import Detections
-from internimage.results.file_writers import CropsWriter, LabelmeWriter, VocWriter, YoloWriter
+from internimage.results.file_writers import CropsWriter, LabelmeWriter, MaskWriter, VocWriter, YoloWriter
 from internimage.results.outlines import joined, outlines
 from internimage.results.output import Output, Picture, folder_name
+from internimage.results.segmentation import Segmentation
 from internimage.settings.views import DisplayOptions
 
 DATA, RESULTS = random_data()
@@ -188,6 +190,38 @@ def test_files_a_picture_give_the_objects_back(tmp_path: Path) -> None:
     across, down = 0.1 * (x2 - x1), 0.1 * (y2 - y1)
     expected = (min(width, x2 + across) - max(0, x1 - across), min(height, y2 + down) - max(0, y1 - down))
     assert one.size == pytest.approx(expected, abs=2)
+
+
+def test_classes_of_pixels_are_given_back(tmp_path: Path) -> None:
+    """As masks through the evaluation of other tools' masks, as COCO's objects through pycocotools."""
+    draw = np.random.default_rng(0)
+    for part in ("images", "masks"):
+        (tmp_path / "data" / part).mkdir(parents=True)
+    results = []
+    for number in range(2):
+        labels = draw.integers(0, 3, (20, 30)).astype(np.uint8)
+        Image.new("RGB", (30, 20)).save(tmp_path / "data" / "images" / f"{number}.jpg")
+        Image.fromarray(labels).save(tmp_path / "data" / "masks" / f"{number}.png")
+        source = ImageSource(f"{number}.jpg", tmp_path / "data" / "images" / f"{number}.jpg")
+        results.append(Segmentation(labels, np.full((20, 30), 0.5, np.float32), ("a", "b", "c"), source))
+    (tmp_path / "data" / "classes.txt").write_text("a\nb\nc\n")
+    pictures = (Picture("0.jpg", "0"), Picture("1.jpg", "1"))
+    for name, writer in (("masks", MaskWriter), ("coco", partial(CocoWriter, shapes=Segmentation.shapes))):
+        chosen: Any = writer(Output(tmp_path / name, pictures, ("a", "b", "c"), DisplayOptions()))
+        for picture, result in zip(pictures, results, strict=True):
+            chosen.add(picture, result)
+        chosen.close()
+    report = ii.evaluate(tmp_path / "data", predictions=tmp_path / "masks")
+    assert (report.compute()["miou"], report.compute()["images"]) == (1, 2)
+    with contextlib.redirect_stdout(io.StringIO()):
+        truth = COCO(tmp_path / "coco" / "annotations.json")
+        loaded = truth.loadRes(str(tmp_path / "coco" / "results.json"))
+    assert sum(entry["area"] for entry in truth.dataset["annotations"]) == 2 * 20 * 30
+    for read in (truth, loaded):
+        entries = read.loadAnns(read.getAnnIds(imgIds=2))
+        assert [entry["category_id"] for entry in entries] == [one.index + 1 for one in results[1].regions()]
+        for entry in entries:
+            np.testing.assert_array_equal(read.annToMask(entry), results[1].label_map == entry["category_id"] - 1)
 
 
 def test_names_of_pictures_and_folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -33,7 +33,7 @@ class Evaluate:
     or iNaturalist's .json; detectors: COCO annotations; segmenters: a folder of masks beside the folder of images."""
     part: Annotated[
         Literal["all", "train", "val", "test"] | None,
-        arg(help_behavior_hint="(default: val, or all without one)"),
+        arg(metavar="{all,train,val,test}", help_behavior_hint="(default: val, or all without one)"),
     ] = None
     """Part to evaluate on; all takes FOLDER itself (one folder per class), or its only part."""
     predictions: Annotated[Path | None, arg(metavar="FILE", help_behavior_hint="")] = None

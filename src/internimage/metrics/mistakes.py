@@ -165,11 +165,13 @@ def _overlaps(
 def _greedy(shares: np.ndarray[Any, Any], crowd: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
     """For each row (K,), in turn, the free column of the largest share; a crowd is never used up."""
     chosen, free = np.full(len(shares), FALSE), ~crowd
-    for row, share in enumerate(shares):
-        near = np.flatnonzero(free & (share >= IOU))
-        if len(near):
-            place = near[np.flatnonzero(share[near] == share[near].max())[-1]]  # of equals the last, as COCO does
+    near = shares >= IOU
+    for row in np.flatnonzero(near.any(1)).tolist():
+        fitting = np.flatnonzero(near[row] & free)
+        if len(fitting):
+            share = shares[row, fitting]
+            place = fitting[np.flatnonzero(share == share.max())[-1]]  # of equals the last, as COCO does
             chosen[row], free[place] = place, False
-        elif (crowd & (share >= IOU)).any():
+        elif (near[row] & crowd).any():
             chosen[row] = IGNORED
     return chosen
