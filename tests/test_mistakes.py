@@ -72,10 +72,9 @@ def scene(folder: Path) -> tuple[ObjectImages, list[Detections]]:
     """Two pictures of 60x40: a cat found, one taken for a dog, one missed, a crowd; a dog found, and a false one."""
     boxes = {"a": (0, 0, 10, 10), "b": (20, 0, 30, 10), "c": (40, 0, 50, 10), "crowd": (0, 20, 30, 40)}
     objects = [
-        ObjectAnnotation(box, 0, None, name == "crowd", 100.0, number)
-        for number, (name, box) in enumerate(boxes.items(), 1)
+        ObjectAnnotation(box, 0, None, name == "crowd", number) for number, (name, box) in enumerate(boxes.items(), 1)
     ]
-    dog = ObjectAnnotation((5, 5, 25, 25), 1, None, False, 400.0, 9)
+    dog = ObjectAnnotation((5, 5, 25, 25), 1, None, False, 9)
     images = []
     for number, own in enumerate(((*objects,), (dog,))):
         Image.new("RGB", (60, 40)).save(folder / f"{number}.png")

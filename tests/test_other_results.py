@@ -12,9 +12,9 @@ from helpers.commands import run
 from PIL import Image
 
 import internimage as ii
-from internimage.data.pairing import pair
 from internimage.errors import CheckpointReadError, ConfigError, DataError, UnknownModelError
 from internimage.factory import recipe_of
+from internimage.results.pairing import pair
 from internimage.training.initial import folder_of
 
 GOLDENS = Path(__file__).parent / "goldens" / "coco_eval"
@@ -48,7 +48,7 @@ def test_a_result_file_has_pycocotools_numbers(tmp_path: Path, capsys: pytest.Ca
     ("change", "message"),
     [
         ({"image_id": 4}, r"results\.json \[0\] is of image 4, which is not among the 30 annotated ones"),
-        ({"image_id": "a"}, r"results\.json \[0\]: image_id is 'a'; expected a whole number"),
+        ({"image_id": None}, r"results\.json \[0\]: image_id is None; expected a whole number"),
         ({"score": None}, r"\[0\]: score is None; expected a number"),
         ({"bbox": [1, 2, 3]}, r"\[0\]: bbox is \[1, 2, 3\]; expected x, y, width and height"),
         ({"bbox": None}, r"\[0\] has neither bbox nor segmentation"),

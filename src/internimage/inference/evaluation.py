@@ -13,12 +13,15 @@ from torch import nn
 
 from internimage.contracts import Pipeline, Report, TaskSpec, task_spec
 from internimage.data.dataset import SKIPPING, EvaluationDataset, EvaluationSample
+from internimage.data.left_out import refuse_much
 from internimage.data.read_ahead import ReadAhead
+from internimage.data.recognition import unrecognised
 from internimage.data.samples import Part
 from internimage.data.splits import choose_part
 from internimage.errors import ConfigError, DataError, ImageReadError
 from internimage.inference.predictor import Predictor
 from internimage.registry import TASKS
+from internimage.settings.data import DataOptions
 from internimage.settings.views import ReportOptions, TestTimeAugmentation
 
 if TYPE_CHECKING:
@@ -39,13 +42,16 @@ def evaluate(
     batch_size: int = 8,
     augmentation: TestTimeAugmentation | None = None,
     on_corrupt: OnCorrupt = "error",
+    reading: DataOptions | None = None,
+    max_objects: int | None = None,
     progress: Callable[[Sequence[Any]], Iterable[Any]] = iter,
 ) -> Report:
     """Evaluate a model, or results of any tool, on labelled images, as ``internimage evaluate`` does.
 
     Args:
         data: folder, table or archive of the model's task.
-        model, checkpoint, labels, device, dtype, batch_size, augmentation: see :class:`internimage.Predictor`.
+        model, checkpoint, labels, device, dtype, batch_size, augmentation, max_objects: see
+            :class:`internimage.Predictor`.
         predictions: instead of a model: COCO's result file (bbox, segmentation or both), a folder of masks, or a table
             with the columns path, label and maybe score.
         part: "train", "val" or "test"; "all" is ``data`` itself, or its only part.  None is "val" where there is one,
@@ -53,6 +59,7 @@ def evaluate(
         score_threshold: of detectors: minimum score of the objects that count as found or false; None for the one with
             the best F1 on these images.
         on_corrupt: "error" stops at the first file that cannot be read, "skip" leaves such files out and lists them.
+        reading: how annotations are read, such as ``DataOptions(crowds="learn")``; as in training.
         progress: wraps the entries of the data, such as ``tqdm``; it receives them all and yields them one by one.
 
     Returns:
@@ -68,7 +75,7 @@ def evaluate(
     root, options = Path(data).expanduser(), ReportOptions(score_threshold)
     if model is None:
         assert predictions is not None
-        return _measured(root, Path(predictions).expanduser(), part, options)
+        return _measured(root, Path(predictions).expanduser(), part, reading, options)
     predictor = Predictor(
         model,
         checkpoint=checkpoint,
@@ -77,22 +84,33 @@ def evaluate(
         dtype=dtype,
         batch_size=batch_size,
         augmentation=augmentation,
+        max_objects=max_objects,
     )
     refuse_other_data(predictor.spec, root)
-    images = _part(predictor.spec.read_parts, root, part)
+    usual = reading or DataOptions()
+    images = _part(predictor.spec.read_parts, root, part, usual).usable(usual)
+    refuse_much(images.name, images.left_out, usual.allow_left_out)
     return evaluate_part(predictor, images, options, on_corrupt=on_corrupt, progress=progress)
 
 
-def _part(read_parts: Callable[[Path, str | None], Mapping[str, Any]], root: Path, part: str | None) -> Any:
+def _part(
+    read_parts: Callable[[Path, str | None, DataOptions], Mapping[str, Any]],
+    root: Path,
+    part: str | None,
+    reading: DataOptions,
+) -> Any:
     """The part of this name; where none is named, the validation part if there is one."""
-    parts = read_parts(root, part or "val")
+    parts = read_parts(root, part or "val", reading)
     if part is None and "val" in parts:
         print(f"internimage: {root}: measured on its part val (--part names another)", file=sys.stderr)
     return choose_part(parts, root, part or ("val" if "val" in parts else "all"))
 
 
-def _measured(root: Path, file: Path, part: str | None, options: ReportOptions) -> Report:
-    """The report on results of another tool."""
+def _measured(root: Path, file: Path, part: str | None, reading: DataOptions | None, options: ReportOptions) -> Report:
+    """The report on results of another tool.
+
+    What training leaves out counts, as in other evaluations, unless ``reading`` says how annotations are read.
+    """
     for place, what in ((root, "data"), (file, "predictions")):
         if not place.exists():
             raise DataError(f"{place} does not exist; expected {what}")
@@ -101,7 +119,8 @@ def _measured(root: Path, file: Path, part: str | None, options: ReportOptions) 
     readers = [first, *others]
     for spec in readers:
         if spec.others is not None and spec.others.fits(file):
-            return spec.others.measure(_part(spec.others.read_parts, root, part), file, options)
+            images = _part(spec.others.read_parts, root, part, reading or DataOptions())
+            return spec.others.measure(images if reading is None else images.usable(reading), file, options)
     expected = " or ".join(spec.others.noun for spec in readers if spec.others is not None) or "a model"
     raise DataError(f"{root} has {first.data_noun}, {file} is nothing to compare with them; expected {expected}")
 
@@ -161,9 +180,16 @@ def predict_samples(pipeline: Pipeline, samples: Sequence[EvaluationSample]) -> 
 
 
 def recognise(root: Path) -> TaskSpec:
-    """The task whose data lie at ``root``: the last one registered that knows them."""
-    specs = [task_spec(name) for name in reversed(TASKS)]
-    return next((spec for spec in specs if spec.recognise(root)), specs[-1])
+    """The task whose data lie at ``root``: the last one registered that knows them.
+
+    Raises:
+        DataError: none does.
+    """
+    root = root.expanduser()
+    found = next((spec for name in reversed(TASKS) if (spec := task_spec(name)).recognise(root)), None)
+    if found is None:
+        raise DataError(unrecognised(root))
+    return found
 
 
 def refuse_other_data(spec: TaskSpec, root: Path) -> None:

@@ -18,6 +18,9 @@ if TYPE_CHECKING:
 
 Kind = Literal["bbox", "segm"]
 _PREFIX: dict[Kind, str] = {"bbox": "box", "segm": "mask"}
+COUNTED = 100
+"""Objects an image that COCO's average precision counts."""
+
 _SIZES = ("", "_small", "_medium", "_large")  # by area: up to 32² pixels, up to 96², above
 RECALL = np.linspace(0.0, 1.0, 101)
 
@@ -68,7 +71,7 @@ def average_precision(
     truth: dict[str, Any],
     entries: Sequence[dict[str, Any]],
     kind: Kind,
-    max_detections: tuple[int, ...] = (1, 10, 100),
+    max_detections: tuple[int, ...] = (1, 10, COUNTED),
 ) -> PrecisionRecall:
     """Evaluate boxes or masks; the arguments are not changed.
 
@@ -174,13 +177,13 @@ class AveragePrecision:
         self.truth = truth
         self.kinds: tuple[Kind, ...] = ("bbox", "segm") if masks else ("bbox",)
         self._images = {image.identity: image for image in truth.images}
-        self._found: dict[int, _Found] = {}
+        self._found: dict[int | str, _Found] = {}
         self._evaluated: dict[Kind, PrecisionRecall] = {}
         bare = [x.file for x in truth.images if not all(one.segmentation or one.crowd for one in x.objects)]
         if masks and bare:
             raise DataError(f"{len(bare)} images have objects without masks, {bare[0]} for one; evaluate boxes only")
 
-    def add(self, result: Detections, identity: int) -> None:
+    def add(self, result: Detections, identity: int | str) -> None:
         """Add the result of the image with this number; one that is there already is replaced.
 
         Raises:
@@ -196,7 +199,7 @@ class AveragePrecision:
         self._found[identity] = _Found(result.labels, result.scores, result.boxes, masks)
         self._evaluated.clear()
 
-    def add_entries(self, entries: Sequence[ResultEntry], identity: int) -> None:
+    def add_entries(self, entries: Sequence[ResultEntry], identity: int | str) -> None:
         """Add what a result file says of the image with this number; boxes that it lacks are those of the masks."""
         functions, size = _library().mask, self._images[identity].size
         runs = [_compressed(entry.segmentation, size) for entry in entries]
@@ -210,16 +213,16 @@ class AveragePrecision:
         self._found[identity] = _Found(labels.astype(int), scores.astype(float), boxes, masks)
         self._evaluated.clear()
 
-    def state(self) -> dict[int, _Found]:
+    def state(self) -> dict[int | str, _Found]:
         return self._found
 
-    def merge(self, states: Sequence[dict[int, _Found]]) -> None:
+    def merge(self, states: Sequence[dict[int | str, _Found]]) -> None:
         self._found = {identity: found for state in states for identity, found in state.items()}
         self._evaluated.clear()
 
     def mistakes(self, threshold: float | None = None) -> Mistakes:
         """What is found, missed and false at a score threshold, see :func:`find_mistakes`."""
-        found = ((self._images[identity], *self._found[identity].without_nan()) for identity in sorted(self._found))
+        found = ((self._images[identity], *self._found[identity].without_nan()) for identity in self._identities())
         return find_mistakes(found, len(self.truth.classes), threshold)
 
     def compute(self) -> dict[str, float]:
@@ -236,7 +239,7 @@ class AveragePrecision:
         rows: dict[str, dict[str, float]] = {}
         objects = [one.label for identity in self._found for one in self._images[identity].objects if not one.crowd]
         counts = np.bincount(np.array(objects, int), minlength=len(self.truth.classes))
-        for name, category, count in zip(self.truth.classes, self.truth.category_ids, counts.tolist(), strict=True):
+        for category, (name, count) in enumerate(zip(self.truth.classes, counts.tolist(), strict=True), 1):
             if count:
                 rows[name] = {"objects": float(count)}
                 for kind in self.kinds:
@@ -248,11 +251,15 @@ class AveragePrecision:
         """Recall (101,) and, of each class with objects and of "all", their mean, precision (101,) at IoU 0.5."""
         evaluated = self._evaluate(kind)
         curves = {}
-        for name, category in zip(self.truth.classes, self.truth.category_ids, strict=True):
+        for category, name in enumerate(self.truth.classes, 1):
             curve = evaluated.precision[0, :, evaluated.categories.index(category), 0, -1]
             if curve[0] > -1:
                 curves[name] = curve
         return RECALL, {**curves, "all": np.mean(list(curves.values()), axis=0)} if curves else {}
+
+    def _identities(self) -> list[int | str]:
+        """The predicted images in the order of their ids; the library gets their places, for it takes no large ids."""
+        return sorted(self._found, key=lambda identity: (isinstance(identity, str), identity))
 
     def _evaluate(self, kind: Kind) -> PrecisionRecall:
         if kind not in self._evaluated:
@@ -262,7 +269,7 @@ class AveragePrecision:
     def _annotations(self, kind: Kind) -> dict[str, Any]:
         """The annotation file of the predicted images."""
         images, annotations = [], []
-        for number, identity in enumerate(sorted(self._found), 1):  # the library takes no ids beyond 2**53
+        for number, identity in enumerate(self._identities(), 1):
             image = self._images[identity]
             images.append({"id": number, "height": image.size[0], "width": image.size[1]})
             for one in image.objects:
@@ -274,23 +281,23 @@ class AveragePrecision:
                     shape = [list(polygon) for polygon in shape]
                 annotation = {
                     "image_id": number,
-                    "category_id": self.truth.category_ids[one.label],
+                    "category_id": one.label + 1,
                     "bbox": [x1, y1, x2 - x1, y2 - y1],
                     "area": one.area,
                     "iscrowd": int(one.crowd),
                 }
                 annotations.append(annotation | ({"segmentation": shape} if kind == "segm" else {}))
-        categories = [{"id": number} for number in self.truth.category_ids]
+        categories = [{"id": number} for number in range(1, len(self.truth.classes) + 1)]
         return {"images": images, "annotations": annotations, "categories": categories}
 
     def _entries(self, kind: Kind) -> list[dict[str, Any]]:
         """The result file of the predicted images."""
         entries = []
-        for number, identity in enumerate(sorted(self._found), 1):
+        for number, identity in enumerate(self._identities(), 1):
             labels, scores, boxes, masks = self._found[identity]
             size = list(self._images[identity].size)
             for index in np.flatnonzero(~np.isnan(scores)).tolist():  # the library refuses NaN
-                category, score = self.truth.category_ids[int(labels[index])], float(scores[index])
+                category, score = int(labels[index]) + 1, float(scores[index])
                 entry: dict[str, Any] = {"image_id": number, "category_id": category, "score": score}
                 if kind == "bbox":
                     x1, y1, x2, y2 = boxes[index].tolist()

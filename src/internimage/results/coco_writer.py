@@ -14,13 +14,13 @@ from typing import Any
 
 import numpy as np
 
-from internimage.data.formats.coco_results import read_numbers
-from internimage.data.pairing import pair
+from internimage.data.formats.coco_results import Identity, read_numbers
 from internimage.errors import DataError
 from internimage.labels import COCO_CATEGORY_IDS, load_labels
 from internimage.results.detections import run_lengths
 from internimage.results.outlines import outlines
 from internimage.results.output import Output, Picture, Shape, Shapes
+from internimage.results.pairing import pair
 
 
 class CocoWriter:
@@ -45,7 +45,9 @@ class CocoWriter:
     def __init__(self, output: Output, shapes: Shapes) -> None:
         self.output, self.shapes = output, shapes
         self.categories, said = _categories(output)
-        self.image_ids = {picture.stem: number for number, picture in enumerate(output.pictures, 1)}
+        self.image_ids: dict[str, Identity] = {
+            picture.stem: number for number, picture in enumerate(output.pictures, 1)
+        }
         self.notes: tuple[str, ...] = (f"category ids are {said}",)
         if output.annotations is not None:
             self.image_ids = _image_ids(output, output.annotations)
@@ -82,7 +84,7 @@ class CocoWriter:
             aside.close()
         return [results, annotations]
 
-    def _entry(self, image: int, category: int, shape: Shape) -> dict[str, Any]:
+    def _entry(self, image: Identity, category: Identity, shape: Shape) -> dict[str, Any]:
         x1, y1, x2, y2 = shape.box
         box = [x1, y1, x2 - x1, y2 - y1]
         entry: dict[str, Any] = {"image_id": image, "category_id": category, "bbox": box, "score": shape.score}
@@ -119,7 +121,7 @@ def compress(runs: Sequence[int]) -> str:
     return bytes(letter + 48 for letter in letters).decode("ascii")
 
 
-def _categories(output: Output) -> tuple[dict[str, int], str]:
+def _categories(output: Output) -> tuple[dict[str, Identity], str]:
     """The number of each class by its name, and whose numbers they are."""
     names = output.classes
     if output.annotations is not None:
@@ -140,7 +142,7 @@ def _categories(output: Output) -> tuple[dict[str, int], str]:
     return {name: number for number, name in enumerate(names, 1)}, "1, 2, ... in the order of the model's classes"
 
 
-def _image_ids(output: Output, annotations: Path) -> dict[str, int]:
+def _image_ids(output: Output, annotations: Path) -> dict[str, Identity]:
     """The file's number of each picture, by the picture's stem."""
     known = read_numbers(annotations)[0]
     found = pair([picture.name for picture in output.pictures], known, str(annotations))

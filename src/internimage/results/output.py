@@ -57,7 +57,7 @@ class Output:
     classes: tuple[str, ...]
     shown: DisplayOptions
     least: float = 0.0
-    category_ids: tuple[int, ...] | None = None
+    category_ids: tuple[int | str, ...] | None = None
     annotations: Path | None = None
 
     def place(self, name: str) -> Path:

@@ -11,16 +11,19 @@ from pathlib import Path
 from typing import Any, Literal
 
 from internimage.checkpoints.folder import BEST_FOLDER, written_aside
-from internimage.contracts import Prepared, task_spec
+from internimage.contracts import Prepared, TaskSpec, task_spec
 from internimage.data.dataset import EvaluationDataset
+from internimage.data.left_out import refuse_much
 from internimage.data.samples import Part
-from internimage.data.splits import Splits
+from internimage.data.splits import Splits, describe, left_out_lines, make_splits
 from internimage.errors import ConfigError, TrainingError
 from internimage.factory import recipe_of
+from internimage.recipes import Recipe
+from internimage.settings.data import DataOptions, SplitOptions
 from internimage.settings.plain import from_plain
 from internimage.settings.training import RunConfig, TrainingConfig, too_high
 from internimage.training.console import ConsoleReporter
-from internimage.training.initial import leave_out_unreadable
+from internimage.training.initial import known_classes, leave_out_unreadable
 from internimage.training.reporting import Reporter
 from internimage.training.tracking import SUMMARY_FILE
 from internimage.training.trainer import LAST_FOLDER, Trainer
@@ -68,6 +71,7 @@ class Started:
         folder: where it writes.
         trainer, prepared: see there.
         resumed: whether it goes on from a saved state.
+        noun: what its task calls the model.
     """
 
     config: RunConfig
@@ -75,6 +79,7 @@ class Started:
     trainer: Trainer
     prepared: Prepared
     resumed: bool
+    noun: str
 
     def fit(self) -> Run:
         """Train to the end; see :meth:`internimage.training.trainer.Trainer.fit` for what it raises."""
@@ -98,8 +103,10 @@ def train(
     lr: float | None = None,
     freeze: int = 0,
     linear_probe: bool = False,
+    max_objects: int | None = None,
     val_fraction: float = 0.2,
     on_corrupt: Literal["error", "skip"] = "error",
+    reading: DataOptions | None = None,
     training: TrainingConfig | None = None,
     augmentation: Any | None = None,
     device: str = "auto",
@@ -118,8 +125,10 @@ def train(
         epochs, batch_size, lr: the most common settings; None for what suits model and data.
         freeze: freeze the stem and this many stages of the backbone.
         linear_probe: train only the classifier.
+        max_objects: greatest number of objects that a detector reports of an image; None for the model's own.
         val_fraction: share of the images to validate on if there is no validation part.
         on_corrupt: "error" or "skip" for files that cannot be read.
+        reading: how annotations are read, such as ``DataOptions(crowds="learn")``.
         training: all settings; None for what suits model and data.
         augmentation: of the model's task, such as :class:`internimage.settings.detection.DetectionAugmentation`.
         device: "auto" for a GPU if there is one, or "cpu".
@@ -147,8 +156,10 @@ def train(
         size=size,
         freeze=freeze,
         linear_probe=linear_probe,
+        max_objects=max_objects,
         val_fraction=val_fraction,
         on_corrupt=on_corrupt,
+        reading=reading or DataOptions(),
         augmentation=varied if augmentation is None else augmentation,
         training=chosen,
     )
@@ -217,7 +228,8 @@ def read_run(folder: Path) -> RunConfig:
     """
     path = folder / RUN_FILE
     try:
-        config = from_plain(RunConfig, json.loads(path.read_text(encoding="utf-8")))
+        content = json.loads(path.read_text(encoding="utf-8"))
+        config = from_plain(RunConfig, {"split_rule": 1, **content} if isinstance(content, dict) else content)
         kind = task_spec(recipe_of(config.model).task).augmentation
         return replace(config, augmentation=from_plain(kind, config.augmentation))
     except FileNotFoundError:
@@ -236,6 +248,9 @@ def tell(started: Started, usual: TrainingConfig | None) -> None:
     if config.updates:
         length = f"{trainer.schedule.updates} updates, {trainer.schedule.updates_per_epoch} an epoch"
     sizes = f"{len(splits.train)} training, {len(splits.val)} validation images"
+    parts = {"train": splits.train, "val": splits.val}
+    for line in (*describe(started.noun, parts), *splits.notes, *left_out_lines(parts)):
+        reporter.note(line)
     reporter.note(f"{len(splits.train.classes)} classes; {sizes}; {length}")
     for note in started.prepared.notes:
         reporter.note(note)
@@ -259,12 +274,28 @@ def _prepare(config: RunConfig, folder: Path, reporter: Reporter, device: str, *
     spec = task_spec(recipe.task)
     if config.augmentation is None:
         config = replace(config, augmentation=spec.augmentation())
-    prepared = spec.prepare(config, recipe)
+    splits = read_splits(config, spec, recipe)
+    prepared = spec.prepare(config, recipe, splits)
     task, model = prepared.task, prepared.model
     val = EvaluationDataset(prepared.val, task.pipeline(model).prepare, config.on_corrupt)
     leave_out_unreadable(val)
     trainer = Trainer(task, model, prepared.train, val, config.training, folder, reporter, device=device)
-    return Started(config, folder, trainer, prepared, resumed)
+    return Started(config, folder, trainer, prepared, resumed, spec.model_noun)
+
+
+def read_splits(config: RunConfig, spec: TaskSpec, recipe: Recipe) -> Splits[Any]:
+    """The parts of a run's data, with one list of classes.
+
+    Raises:
+        DataError: they cannot be read, or more is left out of them than was asked for.
+    """
+    root = Path(config.data)
+    parts = spec.read_parts(root, None, config.reading)
+    split = SplitOptions(config.val_fraction, config.training.seed, config.split_rule)
+    splits = make_splits(parts, root, split, config.reading, known_classes(config, recipe))
+    for part in (splits.train, splits.val):
+        refuse_much(part.name, part.left_out, config.reading.allow_left_out)
+    return splits
 
 
 def _fingerprint(splits: Splits[Any]) -> dict[str, Any]:

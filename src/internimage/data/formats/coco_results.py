@@ -8,10 +8,13 @@ from __future__ import annotations
 import json
 import math
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeAlias
 
 from internimage.data.objects import ObjectImages, decompress
 from internimage.errors import DataError
+
+Identity: TypeAlias = "int | str"
+"""Of an image or a category; some tools write texts."""
 
 
 class ResultEntry(NamedTuple):
@@ -26,7 +29,7 @@ class ResultEntry(NamedTuple):
     segmentation: list[list[float]] | dict[str, Any] | None
 
 
-def read_results(path: Path, data: ObjectImages) -> tuple[dict[int, list[ResultEntry]], dict[int, int]]:
+def read_results(path: Path, data: ObjectImages) -> tuple[dict[Identity, list[ResultEntry]], dict[Identity, int]]:
     """The entries of a result file by image, in the order of the file, and how many are of which unknown category.
 
     Every image of ``data`` has a list.  Entries of categories that the data lacks are counted and left out, as COCO's
@@ -44,11 +47,11 @@ def read_results(path: Path, data: ObjectImages) -> tuple[dict[int, list[ResultE
         raise DataError(f"{path} is no list; expected COCO's results, [{{image_id, category_id, score, bbox}}, ...]")
     labels = {identity: number for number, identity in enumerate(data.category_ids)}
     sizes = {image.identity: image.size for image in data.images}
-    found: dict[int, list[ResultEntry]] = {identity: [] for identity in sizes}
-    unknown: dict[int, int] = {}
+    found: dict[Identity, list[ResultEntry]] = {identity: [] for identity in sizes}
+    unknown: dict[Identity, int] = {}
     for index, entry in enumerate(content):
         where = f"{path} [{index}]"
-        image, category = (_whole(where, entry, key) for key in ("image_id", "category_id"))
+        image, category = (_identity(where, entry, key) for key in ("image_id", "category_id"))
         if image not in found:
             raise DataError(
                 f"{where} is of image {image}, which is not among the {len(found)} annotated ones of {data.name}"
@@ -89,11 +92,11 @@ def _entry(where: str, entry: dict[str, Any], label: int, size: tuple[int, int])
     return ResultEntry(label, float(score), None if box is None else (box[0], box[1], box[2], box[3]), shape)
 
 
-def _whole(where: str, entry: Any, key: str) -> int:
+def _identity(where: str, entry: Any, key: str) -> Identity:
     value = entry.get(key) if isinstance(entry, dict) else None
-    if type(value) is not int:
-        raise DataError(f"{where}: {key} is {value!r}; expected a whole number")
-    return value
+    if type(value) not in (int, str):
+        raise DataError(f"{where}: {key} is {value!r}; expected a whole number, or a text where annotations have such")
+    return value  # type: ignore[return-value]
 
 
 def _numbers(values: Any) -> bool:
@@ -105,7 +108,7 @@ def _listed(values: Any) -> str:
     return ", ".join(map(str, values[:5])) + (", ..." if len(values) > 5 else "")
 
 
-def read_numbers(path: Path) -> tuple[dict[str, int], dict[str, int]]:
+def read_numbers(path: Path) -> tuple[dict[str, Identity], dict[str, Identity]]:
     """The ids of the images by their file names, and of the categories by their names, of any file in COCO's format.
 
     Raises:
@@ -120,5 +123,5 @@ def read_numbers(path: Path) -> tuple[dict[str, int], dict[str, int]]:
         entries = content.get(key) if isinstance(content, dict) else None
         if not isinstance(entries, list) or not all(isinstance(one, dict) and name in one for one in entries):
             raise DataError(f"{path} has no list {key!r} with id and {name}; expected a file of COCO's annotations")
-        found.append({str(one[name]): _whole(f"{path} {key}", one, "id") for one in entries})
+        found.append({str(one[name]): _identity(f"{path} {key}", one, "id") for one in entries})
     return found[0], found[1]

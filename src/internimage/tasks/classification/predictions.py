@@ -8,10 +8,10 @@ from pathlib import Path
 
 import numpy as np
 
-from internimage.data.pairing import pair
 from internimage.data.samples import LabelledImages
 from internimage.errors import DataError
 from internimage.metrics.accuracy import Accuracy
+from internimage.results.pairing import pair
 from internimage.settings.views import ReportOptions, refuse_score_threshold
 from internimage.tasks.classification.evaluation import ClassificationReport
 

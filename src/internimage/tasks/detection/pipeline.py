@@ -34,7 +34,8 @@ class DetectionPipeline:
         if model.description is None or model.description.preprocessing is None:
             raise ConfigError("the model does not say how its images are prepared; give a name or a model folder")
         assert isinstance(model.description.preprocessing, FitPreprocessing)
-        self.model = model
+        self.model = model if options.max_objects is None else model.keeping(options.max_objects)
+        self.max_objects: int = self.model.config.detections.keep
         self.labels: tuple[str, ...] | None = model.description.labels
         self.classes: int = model.config.num_classes
         self.has_masks: bool = model.has_masks

@@ -15,6 +15,7 @@ from internimage.images import FitPreprocessing
 from internimage.results.coco_writer import CocoWriter
 from internimage.results.detections import Detections
 from internimage.results.file_writers import CropsWriter, LabelmeWriter, VocWriter, YoloWriter
+from internimage.settings.data import DataOptions
 from internimage.settings.detection import DetectionAugmentation
 from internimage.settings.training import RunConfig, TrainingConfig
 from internimage.settings.views import DisplayOptions, PredictionOptions, ReportOptions
@@ -28,27 +29,21 @@ if TYPE_CHECKING:
 
 
 def _recognise(root: Path) -> bool:
-    from internimage.data.formats.coco import is_object_data
+    from internimage.data.recognition import has_kind
 
-    return is_object_data(root)
-
-
-def _read_parts(root: Path, wanted: str | None) -> Mapping[str, ObjectImages]:
-    from internimage.data.formats.coco import read_object_parts
-
-    return read_object_parts(root, wanted)
+    return has_kind(root, "objects")
 
 
-def _read_splits(root: Path, val_fraction: float, seed: int) -> Splits[ObjectImages]:
-    from internimage.data.formats.coco import read_object_splits
+def _read_parts(root: Path, wanted: str | None, options: DataOptions) -> Mapping[str, ObjectImages]:
+    from internimage.data.recognition import read_kinds
 
-    return read_object_splits(root, val_fraction=val_fraction, seed=seed)
+    return read_kinds(root, wanted, options, "objects")[1]
 
 
 def _estimate(root: Path) -> int:
-    from internimage.data.formats.coco import estimate_object_images
+    from internimage.data.recognition import estimate
 
-    return estimate_object_images(root)
+    return estimate(root)
 
 
 def _resized(augmentation: DetectionAugmentation, size: int) -> DetectionAugmentation:
@@ -63,10 +58,10 @@ def _defaults(amount: Amount) -> tuple[TrainingConfig, DetectionAugmentation]:
     return default_settings(amount)
 
 
-def _prepare(config: RunConfig, recipe: Recipe) -> Prepared:
+def _prepare(config: RunConfig, recipe: Recipe, splits: Splits[Any]) -> Prepared:
     from internimage.tasks.detection.prepare import prepare
 
-    return prepare(config, recipe)
+    return prepare(config, recipe, splits)
 
 
 def _pipeline(model: Any, options: PredictionOptions) -> Pipeline:
@@ -81,16 +76,16 @@ def _report(pipeline: Pipeline, data: ObjectImages, options: ReportOptions) -> R
     return DetectionReport.on(pipeline, data, score_threshold=options.score_threshold)
 
 
-def _read_annotations(root: Path, wanted: str | None) -> Mapping[str, ObjectImages]:
+def _read_annotations(root: Path, wanted: str | None, options: DataOptions) -> Mapping[str, ObjectImages]:
     """The parts; of one annotation file also where its pictures are not there."""
     from internimage.data.formats.coco import read_coco
 
     try:
-        return _read_parts(root, wanted)
+        return _read_parts(root, wanted, options)
     except DataError:
         if not root.is_file():
             raise
-        return {"all": read_coco(root, root.parent)}  # what is wrong with the file itself is said again
+        return {"all": read_coco(root, root.parent, options)}  # what is wrong with the file itself is said again
 
 
 def _measure(data: ObjectImages, file: Path, options: ReportOptions) -> Report:
@@ -145,7 +140,6 @@ SPEC = TaskSpec(
     preprocessing=FitPreprocessing(),
     recognise=_recognise,
     read_parts=_read_parts,
-    read_splits=_read_splits,
     estimate=_estimate,
     defaults=_defaults,
     resized=_resized,

@@ -14,7 +14,6 @@ import numpy as np
 
 from internimage.data.formats.masks import read_classes
 from internimage.data.masks import SegmentedImages
-from internimage.data.pairing import pair
 from internimage.drawing.canvas import Colour
 from internimage.drawing.charts import confusion_matrix
 from internimage.errors import DataError
@@ -22,6 +21,7 @@ from internimage.images.masks import UNKNOWN, read_mask
 from internimage.metrics.classes import class_numbers, percent
 from internimage.metrics.mean_iou import MeanIoU
 from internimage.metrics.worst_pictures import WorstPictures
+from internimage.results.pairing import pair
 from internimage.results.segmentation import Segmentation
 from internimage.settings.views import ReportOptions, refuse_score_threshold
 
