@@ -64,7 +64,7 @@ class Train:
 
     def _train(self) -> int:
         from internimage.errors import InterruptedRunError
-        from internimage.training.run import tell
+        from internimage.training.telling import tell
 
         if (self.data is None) == (self.resume is None):
             raise ConfigError("pass either --data FOLDER to start a run or --resume RUN to continue one")

@@ -95,7 +95,7 @@ def read_kinds(root: Path, wanted: str | None, options: DataOptions, *kinds: Kin
         raise DataError(unrecognised(root, [one for one in FORMATS if one.kind in kinds]))
     if found.kind not in kinds:
         expected = "; ".join(one.example for one in FORMATS if one.kind in kinds)
-        raise DataError(f"{root} has {found.name}; expected {expected}")
+        raise DataError(f"{root} is read as {found.name}; expected {expected}")
     return found.kind, found.read_parts(root, wanted, options)
 
 

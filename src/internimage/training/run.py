@@ -15,16 +15,17 @@ from internimage.contracts import Prepared, TaskSpec, task_spec
 from internimage.data.dataset import EvaluationDataset
 from internimage.data.left_out import refuse_much
 from internimage.data.samples import Part
-from internimage.data.splits import Splits, describe, left_out_lines, make_splits
+from internimage.data.splits import Splits, make_splits
 from internimage.errors import ConfigError, TrainingError
 from internimage.factory import recipe_of
 from internimage.recipes import Recipe
 from internimage.settings.data import DataOptions, SplitOptions
 from internimage.settings.plain import from_plain
-from internimage.settings.training import RunConfig, TrainingConfig, too_high
+from internimage.settings.training import RunConfig, TrainingConfig
 from internimage.training.console import ConsoleReporter
 from internimage.training.initial import known_classes, leave_out_unreadable
 from internimage.training.reporting import Reporter
+from internimage.training.telling import tell
 from internimage.training.tracking import SUMMARY_FILE
 from internimage.training.trainer import LAST_FOLDER, Trainer
 from internimage.training.usual import choose, usual_settings
@@ -236,37 +237,6 @@ def read_run(folder: Path) -> RunConfig:
         raise TrainingError(f"{folder} holds no {RUN_FILE}; it is not the folder of a run") from None
     except (ValueError, ConfigError) as error:
         raise TrainingError(f"{path} is damaged: {error}") from error
-
-
-def tell(started: Started, usual: TrainingConfig | None) -> None:
-    """Say what will be trained, and warn of a learning rate far above the ``usual`` one."""
-    trainer, splits, reporter = started.trainer, started.prepared.splits, started.trainer.reporter
-    if not trainer.accelerator.is_main_process:
-        return
-    config, processes = trainer.config, trainer.accelerator.num_processes
-    length = f"{trainer.epochs} epochs of {trainer.schedule.updates_per_epoch} updates"
-    if config.updates:
-        length = f"{trainer.schedule.updates} updates, {trainer.schedule.updates_per_epoch} an epoch"
-    sizes = f"{len(splits.train)} training, {len(splits.val)} validation images"
-    parts = {"train": splits.train, "val": splits.val}
-    for line in (*describe(started.noun, parts), *splits.notes, *left_out_lines(parts)):
-        reporter.note(line)
-    reporter.note(f"{len(splits.train.classes)} classes; {sizes}; {length}")
-    for note in started.prepared.notes:
-        reporter.note(note)
-    reporter.note(learning_rate(config, processes))
-    warning = too_high(config, usual, processes) if usual is not None else None
-    if warning:
-        reporter.warn(f"{warning}; training may diverge")
-    reporter.note(f"run: {started.folder}")
-
-
-def learning_rate(config: TrainingConfig, processes: int) -> str:
-    """``learning rate 0.000125 = 0.0005 x 128 / 512; 128 images an update (128 x 1 x 1 processes)``."""
-    images, text = config.images_an_update(processes), f"learning rate {config.peak_lr(processes):.3g}"
-    if config.lr_batch_size:
-        text += f" = {config.lr:g} x {images} / {config.lr_batch_size}"
-    return f"{text}; {images} images an update ({config.batch_size} x {config.accumulate} x {processes} processes)"
 
 
 def _prepare(config: RunConfig, folder: Path, reporter: Reporter, device: str, *, resumed: bool) -> Started:

@@ -98,9 +98,7 @@ def _what_is_learnt(learnt: bool, splits: Splits[ObjectImages], without: bool) -
     what, part = ("measured", splits.val) if learnt else ("learnt", splits.train)
     objects = [one for image in part.images for one in image.objects if not one.crowd]
     bare, outlined = sum(one.segmentation is None for one in objects), sum(one.outlined for one in objects)
-    reason = (
-        f"{bare} of {len(objects)} objects have no mask" if bare else f"{outlined} of {len(objects)} are rectangles"
-    )
+    reason = f"{bare} of {len(objects)} objects have no mask" if bare else f"{outlined} of {len(objects)} are boxes"
     return f"boxes are {what}, masks are not: {reason}"
 
 
