@@ -56,6 +56,9 @@ class Report(Protocol):
     unreadable: list[str]
     """Files left out."""
 
+    left_out: list[str]
+    """What else of the data was not measured, a line for each reason."""
+
     def add(self, result: Any, sample: EvaluationSample) -> None: ...
     def state(self) -> Any: ...
     def merge(self, states: Sequence[Any]) -> None: ...

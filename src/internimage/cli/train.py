@@ -145,7 +145,8 @@ def train_command(value_of: Callable[[str], str | None]) -> Train:
     if value_of("--epochs") is not None and value_of("--updates") is not None:
         raise ConfigError("--epochs and --updates both say when a run ends; pass one")
     root = None if data is None else Path(data).expanduser()
-    choice = choose(root, model, recipe, value_of("--init"))
+    there = root if root is not None and root.exists() else None  # reading says what is not there
+    choice = choose(there, model, recipe, value_of("--init"))
     init = value_of("--init") or choice.init
     training, augmentation = usual_settings(choice, root, init, _pixels(value_of("--size")))
     if value_of("--epochs") is not None:

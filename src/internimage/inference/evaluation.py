@@ -135,6 +135,7 @@ def evaluate_part(
 ) -> Report:
     """:func:`evaluate`, of images that were found already."""
     report = predictor.spec.report(predictor.pipeline, data, options)
+    report.left_out = [str(one) for one in data.left_out]
     dataset = EvaluationDataset(data, predictor.pipeline.prepare)
     loaded = ReadAhead(data.entries, dataset.load, predictor.batch_size)
     following = iter(progress(data.entries))

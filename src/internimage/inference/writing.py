@@ -146,7 +146,7 @@ def open_writer(
         predictor.labels or tuple(f"class {index}" for index in range(predictor.pipeline.classes)),
         DisplayOptions(topk, DisplayOptions().score_threshold if score_threshold is None else score_threshold),
         score_threshold or 0.0,
-        vars(predictor.model.description).get("category_ids"),
+        predictor.model.description.category_ids,
         None if annotations is None else Path(annotations).expanduser(),
     )
     if format in spec.writers:

@@ -48,7 +48,7 @@ def initial_model(config: RunConfig, recipe: Recipe, classes: tuple[str, ...]) -
 
 def known_classes(config: RunConfig, recipe: Recipe) -> tuple[str, ...] | None:
     """Classes of the weights to start from, which the data's go together with by name; None where none are known."""
-    if config.init == "scratch":
+    if config.init == "scratch" or (config.init == "pretrained" and not recipe.name):
         return None
     folder = folder_of(recipe.name if config.init == "pretrained" else config.init)
     if folder is not None:

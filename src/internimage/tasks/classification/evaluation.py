@@ -37,12 +37,14 @@ class ClassificationReport:
         numbers: the model's number of each class of the data.
         accuracy: running counts, see :class:`internimage.metrics.accuracy.Accuracy`.
         unreadable: files left out.
+        left_out: what else of the data was not measured, a line for each reason.
     """
 
     labels: tuple[str, ...]
     numbers: tuple[int, ...]
     accuracy: Accuracy
     unreadable: list[str] = field(default_factory=list)
+    left_out: list[str] = field(default_factory=list)
     _mistakes: list[tuple[float, str, ImageFile, str, str]] = field(default_factory=list)
 
     @classmethod
@@ -113,7 +115,7 @@ class ClassificationReport:
             label: {key: None if value != value else value for key, value in row.items()}
             for label, row in self.per_class().items()
         }
-        return {**self.compute(), "per_class": per_class, "unreadable": self.unreadable}
+        return {**self.compute(), "per_class": per_class, "unreadable": self.unreadable, "left_out": self.left_out}
 
     def table(self) -> str:
         """The numbers as text."""
@@ -127,7 +129,7 @@ class ClassificationReport:
         total = [f"{name} {numbers[key]:.1%}" for key, name in _SHARES.items() if key in numbers]
         total += [f"cross-entropy {numbers['cross_entropy']:.3f}"] if "cross_entropy" in numbers else []
         lines.append("  ".join([*total, f"images {int(numbers['images'])}"]))
-        lines += [f"left out: {name}" for name in self.unreadable]
+        lines += [f"left out: {name}" for name in self.unreadable] + self.left_out
         return "\n".join(lines)
 
     def save(self, folder: str | os.PathLike[str]) -> list[Path]:

@@ -17,7 +17,7 @@ from internimage.data.formats.coco_results import read_results
 from internimage.data.objects import ObjectImages
 from internimage.drawing.charts import confusion_matrix
 from internimage.drawing.precision_recall import precision_recall_chart
-from internimage.metrics.average_precision import AveragePrecision
+from internimage.metrics.average_precision import COUNTED, AveragePrecision
 from internimage.metrics.classes import class_numbers, percent
 from internimage.metrics.mistakes import IOU, Mistakes
 from internimage.results.detections import Detections
@@ -40,12 +40,14 @@ class DetectionReport:
         metric: the results of all images, see :class:`internimage.metrics.average_precision.AveragePrecision`.
         numbers: the data's number of each of the model's classes, -1 for none.
         unreadable: files left out.
+        left_out: what else of the data was not measured, a line for each reason.
         score_threshold: minimum score of the objects that count as found or false; None for the best F1.
     """
 
     metric: AveragePrecision
     numbers: np.ndarray[Any, Any]
     unreadable: list[str] = field(default_factory=list)
+    left_out: list[str] = field(default_factory=list)
     score_threshold: float | None = None
     _mistakes: Mistakes | None = None
 
@@ -62,7 +64,7 @@ class DetectionReport:
         """
         numbers = class_numbers(pipeline.labels, pipeline.classes, data.classes, _ABSENT)
         masks = pipeline.has_masks and data.has_masks if masks is None else masks
-        return cls(AveragePrecision(data, masks), numbers, score_threshold=score_threshold)
+        return cls(AveragePrecision(data, masks, pipeline.max_objects), numbers, score_threshold=score_threshold)
 
     def add(self, result: Detections, sample: EvaluationSample) -> None:
         """Count one image; the truth is its number in the annotations."""
@@ -118,6 +120,7 @@ class DetectionReport:
             "confusion": {"classes": names, "counts": matrix.tolist()},
             "worst": worst,
             "unreadable": self.unreadable,
+            "left_out": self.left_out,
         }
 
     def table(self) -> str:
@@ -136,7 +139,8 @@ class DetectionReport:
         lines.append(self._at_threshold())
         totals = [f"{heading} {numbers[key]:.1%}" for key, heading in columns.items() if key in numbers]
         lines.append("  ".join([*totals, f"images {int(numbers['images'])}"]))
-        lines += [f"left out: {name}" for name in self.unreadable]
+        lines += self._crowded(numbers)
+        lines += [f"left out: {name}" for name in self.unreadable] + self.left_out
         return "\n".join(lines)
 
     def save(self, folder: str | os.PathLike[str]) -> list[Path]:
@@ -166,6 +170,18 @@ class DetectionReport:
             sheet.save(worst)
             written.append(worst)
         return written
+
+    def _crowded(self, numbers: dict[str, float]) -> list[str]:
+        """What average precision does not count of images with very many objects."""
+        if not (crowded := self.metric.crowded()):
+            return []
+        limit = self.metric.limit
+        text = f"{crowded} images have more than {COUNTED} objects, of which COCO's average precision counts {COUNTED}"
+        end = f"_ap_at_{limit}"
+        found = [f"{key.removesuffix(end)} AP {numbers[key]:.1%}" for key in numbers if key.endswith(end)]
+        if found:
+            return [f"{text}; with the {limit} that the model reports: {', '.join(found)}"]
+        return [f"{text}; the model reports {limit} at most (--max-objects)"]
 
     def _at_threshold(self, *, short: bool = False) -> str:
         """What found, missed and false mean here, and the shares of them."""
@@ -203,7 +219,7 @@ def measure_results(data: ObjectImages, file: Path, options: ReportOptions) -> D
             f"{file}: {sum(unknown.values())} results are left out, whose categories the annotations lack ({few})",
             stacklevel=2,
         )
-    metric = AveragePrecision(data, masks)
+    metric = AveragePrecision(data, masks, max((len(own) for own in found.values()), default=COUNTED))
     for identity, own in found.items():
         metric.add_entries(own, identity)
     return DetectionReport(metric, np.arange(len(data.classes)), score_threshold=options.score_threshold)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from dataclasses import replace
 
 import torch
 
@@ -39,6 +40,7 @@ def prepare(config: RunConfig, recipe: Recipe, splits: Splits[ObjectImages]) -> 
         model.remove_masks()
     if config.max_objects is not None:
         model = model.keeping(config.max_objects)
+    model.description = replace(model.description, category_ids=splits.train.category_ids)
     model.freeze(config.freeze)
     preprocessing = model.description.preprocessing
     assert isinstance(preprocessing, FitPreprocessing)

@@ -45,6 +45,7 @@ class SegmentationReport:
         worst: the pictures with the lowest IoU.
         palette: a colour of each of the data's classes; None for colours that are made up.
         unreadable: files left out.
+        left_out: what else of the data was not measured, a line for each reason.
     """
 
     metric: MeanIoU
@@ -52,6 +53,7 @@ class SegmentationReport:
     worst: WorstPictures
     palette: tuple[Colour, ...] | None = None
     unreadable: list[str] = field(default_factory=list)
+    left_out: list[str] = field(default_factory=list)
 
     @classmethod
     def on(cls, pipeline: Pipeline, data: SegmentedImages) -> SegmentationReport:
@@ -87,7 +89,13 @@ class SegmentationReport:
         """Plain data for JSON; null where there is nothing to divide by."""
         rows = {name: _finite(row) for name, row in self.metric.per_class().items()}
         numbers = _finite(self.metric.compute())
-        return {**numbers, "per_class": rows, "worst": self.worst.listed(), "unreadable": self.unreadable}
+        return {
+            **numbers,
+            "per_class": rows,
+            "worst": self.worst.listed(),
+            "unreadable": self.unreadable,
+            "left_out": self.left_out,
+        }
 
     def table(self) -> str:
         """The numbers as text."""
@@ -101,7 +109,7 @@ class SegmentationReport:
             f"mIoU {numbers['miou']:.1%}  mAcc {numbers['macc']:.1%}  aAcc {numbers['aacc']:.1%}  "
             f"images {int(numbers['images'])}"
         )
-        lines += [f"left out: {name}" for name in self.unreadable]
+        lines += [f"left out: {name}" for name in self.unreadable] + self.left_out
         return "\n".join(lines)
 
     def save(self, folder: str | os.PathLike[str]) -> list[Path]:
