@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from dataclasses import asdict, dataclass
 from functools import partial
@@ -11,7 +10,7 @@ from typing import Annotated, Literal
 
 from tyro.conf import FlagCreatePairsOff, Positional, arg
 
-from internimage.cli.common import progress
+from internimage.cli.common import print_json, progress
 
 _SHEETS = (".png", ".jpg", ".jpeg", ".webp")
 
@@ -45,6 +44,7 @@ class Data:
         from internimage.data.checking import overlap
         from internimage.errors import ConfigError
         from internimage.inference.evaluation import recognise
+        from internimage.writing import save_picture
 
         if self.sheet is not None and self.sheet.resolve().is_relative_to(self.data.resolve()):
             raise ConfigError(f"{self.sheet} is inside the data; choose another place for the sheet")
@@ -59,7 +59,7 @@ class Data:
         others = [name for name in parts if "train" in parts and name != "train"]
         leaks = {name: overlap(parts["train"].entries, parts[name].entries) for name in others}
         if self.json:
-            print(json.dumps({**{name: asdict(found) for name, found in findings.items()}, "leakage": leaks}))
+            print_json({**{name: asdict(found) for name, found in findings.items()}, "leakage": leaks})
         else:
             for name, found in findings.items():
                 print("\n".join(found.lines(name)))
@@ -67,7 +67,6 @@ class Data:
                 for one, other in pairs[:10]:
                     print(f"leakage: {other} ({name}) is {one} (train)")
         if self.sheet is not None:
-            self.sheet.parent.mkdir(parents=True, exist_ok=True)
-            spec.sheet(next(iter(parts.values()))).save(self.sheet)
+            save_picture(spec.sheet(next(iter(parts.values()))), self.sheet)
             print(f"written: {self.sheet}", file=sys.stderr)
         return int(any(found.errors for found in findings.values()) or any(leaks.values()))

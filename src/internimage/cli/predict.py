@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import json
 import sys
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,7 +10,7 @@ from typing import Annotated
 
 from tyro.conf import FlagCreatePairsOff, arg
 
-from internimage.cli.common import Images, ModelOptions, augmentation, progress, report_failures
+from internimage.cli.common import Images, ModelOptions, augmentation, print_json, progress, report_failures
 
 
 @dataclass(frozen=True)
@@ -53,6 +52,7 @@ class Predict:
         from internimage.errors import ConfigError, ImageReadError
         from internimage.images import list_images
         from internimage.settings.views import DisplayOptions
+        from internimage.writing import save_picture
 
         if self.json and self.csv:
             raise ConfigError("choose one of --json and --csv")
@@ -77,7 +77,7 @@ class Predict:
                 print(f"internimage: {result}", file=sys.stderr)
                 continue
             if self.json:
-                print(json.dumps(spec.to_dict(result, shown), ensure_ascii=False))
+                print_json(spec.to_dict(result, shown))
             elif self.csv:
                 writer.writerows((source.name, *row) for row in spec.rows(result, shown))
             else:
@@ -85,7 +85,7 @@ class Predict:
             if self.save:
                 stem = _free_name(Path(source.name).stem, names)
                 for end, picture in spec.pictures(result, shown).items():
-                    picture.save(self.save / f"{stem}{end}")
+                    save_picture(picture, self.save / f"{stem}{end}")
         if self.save and len(failures) < len(sources):
             print(f"annotated pictures: {self.save}", file=sys.stderr)
         return report_failures(failures, len(sources))

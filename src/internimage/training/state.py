@@ -15,9 +15,9 @@ from typing import Any
 import torch
 
 from internimage.checkpoints.files import load_weights_only
-from internimage.checkpoints.folder import written_aside
-from internimage.errors import CheckpointReadError, CheckpointWriteError, TrainingError
+from internimage.errors import CheckpointReadError, FileWriteError, TrainingError
 from internimage.settings.plain import from_plain
+from internimage.writing import written_aside
 
 _FOLDER = "checkpoints"
 _SCHEMA = 2
@@ -86,7 +86,7 @@ def save_state(run: Path, progress: Progress, parts: dict[str, Any], processes: 
                 torch.save({**about, "progress": asdict(progress), "parts": parts}, file)
                 file.flush()
                 os.fsync(file.fileno())
-    except (OSError, CheckpointWriteError) as error:
+    except (OSError, FileWriteError) as error:
         failure = error
     if not processes.agree(failure is None):
         shutil.rmtree(aside, ignore_errors=True)
@@ -122,7 +122,7 @@ def load_state(run: Path, processes: Processes) -> tuple[Progress, dict[str, Any
     if (content["world"], content["strategy"]) != (processes.world, processes.strategy):
         raise TrainingError(
             f"{folder} was saved by {content['world']} processes with strategy {content['strategy']}, this is "
-            f"{processes.world} with {processes.strategy}; resume with as many, or start anew with --init {run}/best"
+            f"{processes.world} with {processes.strategy}; resume with as many, or start anew"
         )
     return from_plain(Progress, content["progress"]), content["parts"]
 

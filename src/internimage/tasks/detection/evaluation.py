@@ -16,6 +16,7 @@ from internimage.drawing.precision_recall import precision_recall_chart
 from internimage.metrics.average_precision import AveragePrecision
 from internimage.metrics.classes import class_numbers, percent
 from internimage.results.detections import Detections
+from internimage.writing import save_picture, write_text
 
 if TYPE_CHECKING:
     from internimage.data.dataset import EvaluationSample
@@ -88,10 +89,9 @@ class DetectionReport:
     def save(self, folder: str | os.PathLike[str]) -> list[Path]:
         """Write metrics.json, precision_recall.png and, with masks, precision_recall_masks.png; return their paths."""
         folder = Path(folder).expanduser()
-        folder.mkdir(parents=True, exist_ok=True)
         numbers, rows = self.metric.compute(), self.metric.per_class()
         written = [folder / "metrics.json"]
-        written[0].write_text(json.dumps(self.to_dict(), indent=2) + "\n", encoding="utf-8")
+        write_text(written[0], json.dumps(self.to_dict(), indent=2) + "\n")
         most = sorted(rows, key=lambda name: -rows[name]["objects"])[:_CURVES]
         for kind in self.metric.kinds if rows else ():
             recall, curves = self.metric.precision_recall(kind)
@@ -99,7 +99,7 @@ class DetectionReport:
             what, file = ("boxes", "precision_recall") if kind == "bbox" else ("masks", "precision_recall_masks")
             title = f"Precision and recall of {what} at IoU 0.5, {int(numbers['images'])} images"
             written.append(folder / f"{file}.png")
-            precision_recall_chart(recall, curves["all"], classes, title).save(written[-1])
+            save_picture(precision_recall_chart(recall, curves["all"], classes, title), written[-1])
         return written
 
 

@@ -17,6 +17,7 @@ from internimage.drawing.charts import confusion_matrix
 from internimage.metrics.classes import class_numbers, percent
 from internimage.metrics.mean_iou import MeanIoU
 from internimage.results.segmentation import Segmentation
+from internimage.writing import save_picture, write_text
 
 if TYPE_CHECKING:
     from internimage.contracts import Pipeline
@@ -84,13 +85,12 @@ class SegmentationReport:
     def save(self, folder: str | os.PathLike[str]) -> list[Path]:
         """Write metrics.json and confusion.png; return their paths."""
         folder = Path(folder).expanduser()
-        folder.mkdir(parents=True, exist_ok=True)
         numbers = self.metric.compute()
         metrics, confusion = folder / "metrics.json", folder / "confusion.png"
-        metrics.write_text(json.dumps(self.to_dict(), indent=2) + "\n", encoding="utf-8")
+        write_text(metrics, json.dumps(self.to_dict(), indent=2) + "\n")
         shares = self.metric.counts[:-1, :-1] * 1000 // np.maximum(1, self.metric.counts[:-1].sum(1, keepdims=True))
         title = f"mIoU {numbers['miou']:.1%} of {int(numbers['images'])} images; thousandths of a class's pixels"
-        confusion_matrix(shares, self.metric.classes, title).save(confusion)
+        save_picture(confusion_matrix(shares, self.metric.classes, title), confusion)
         return [metrics, confusion]
 
 
