@@ -138,7 +138,7 @@ def train_options(spec: TaskSpec) -> type[Train]:
 
 def train_command(value_of: Callable[[str], str | None]) -> Train:
     """The command, with its defaults, that the options on the command line ask for."""
-    from internimage.training.run import read_run
+    from internimage.training.run import RUN_FILE, read_run
     from internimage.training.usual import choose, usual_settings
 
     recipe, data, model, resume = (value_of(name) for name in ("--recipe", "--data", "--model", "--resume"))
@@ -150,7 +150,7 @@ def train_command(value_of: Callable[[str], str | None]) -> Train:
     training, augmentation = usual_settings(choice, root, init, _pixels(value_of("--size")))
     if value_of("--epochs") is not None:
         training = replace(training, updates=0)
-    if resume is not None:
+    if resume is not None and (Path(resume) / RUN_FILE).exists():  # where there is none, the command says so
         training = read_run(Path(resume)).training
     given: dict[str, Any] = {"recipe": recipe, "init": init, "training": training, "augmentation": augmentation}
     return train_options(choice.spec)(model=choice.recipe.name, **given)
