@@ -2,6 +2,8 @@
 PYTHON ?= python3
 BIN := .venv/bin
 UV := $(shell command -v uv 2>/dev/null || echo $(BIN)/uv)
+# Compiled once: where an environment forbids it, each of a dozen processes would compile PyTorch again, for ten seconds.
+export PYTHONDONTWRITEBYTECODE :=
 
 .PHONY: demo test test-full lint clean
 

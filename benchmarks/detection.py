@@ -23,7 +23,8 @@ import torch
 from peers import DetectorConfig, RTDETRConfig, latencies, load, trained
 
 import internimage
-from internimage.data.formats.coco import read_object_splits
+from internimage.data.formats.coco import read_parts
+from internimage.data.splits import make_splits
 from internimage.machine import describe_machine
 from internimage.settings.detection import DetectionAugmentation
 from internimage.settings.training import TrainingConfig
@@ -62,7 +63,7 @@ def main() -> None:
         minutes=None if options.epochs else options.minutes,
     )
     best = internimage.Predictor(load(run.best), device="cpu")
-    times = latencies(best.pipeline, read_object_splits(options.data).val, 30)
+    times = latencies(best.pipeline, make_splits(read_parts(options.data), options.data).val, 30)
     result = {
         "data": options.data.name,
         "model": options.model,

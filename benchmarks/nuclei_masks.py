@@ -15,8 +15,9 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from internimage.data.formats.coco import read_object_splits
+from internimage.data.formats.coco import read_parts
 from internimage.data.objects import ObjectImage, bitmap
+from internimage.data.splits import make_splits
 
 CLASSES = {
     "classes": ["background", "nucleus", "boundary"],
@@ -47,7 +48,7 @@ def main() -> None:
     parser.add_argument("source", type=Path, help="a data set of objects with masks")
     parser.add_argument("target", type=Path, help="folder to write")
     options = parser.parse_args()
-    splits, target = read_object_splits(options.source), options.target
+    splits, target = make_splits(read_parts(options.source), options.source), options.target
     for name, part in (("train", splits.train), ("val", splits.val)):
         for folder in ("images", "masks"):
             (target / name / folder).mkdir(parents=True, exist_ok=True)

@@ -23,8 +23,9 @@ from torch import nn
 
 import internimage
 from internimage.data.dataset import SampleKey
-from internimage.data.formats.masks import read_mask_splits
+from internimage.data.formats.masks import read_parts
 from internimage.data.masks import SegmentedImages
+from internimage.data.splits import make_splits
 from internimage.inference.evaluation import evaluate_part
 from internimage.machine import describe_machine
 from internimage.settings.segmentation import SegmentationAugmentation
@@ -91,7 +92,7 @@ def main() -> None:
     parser.add_argument("--output", type=Path, required=True)
     options = parser.parse_args()
 
-    splits = read_mask_splits(options.data)
+    splits = make_splits(read_parts(options.data), options.data)
     assert splits.test is not None
     ours = options.model in internimage.list_models()
     run, minutes = trained(

@@ -120,7 +120,7 @@ def random_data() -> tuple[ObjectImages, list[Detections]]:
                 pixels = np.zeros((height, width), bool)
                 pixels[y : y + h, x : x + w] = draw.random((h, w)) < 0.9
                 shape = {"size": [height, width], "counts": run_lengths(pixels)} if number % 2 else None
-            objects.append(ObjectAnnotation((x, y, x + w, y + h), label, shape, crowd, w * h * 0.6, len(objects)))
+            objects.append(ObjectAnnotation((x, y, x + w, y + h), label, shape, crowd, len(objects)))
             for _ in range(int(draw.integers(0, 4))):
                 box = np.array([x, y, x + w, y + h]) + draw.normal(0, 0.08, 4) * [w, h, w, h]
                 found.append((np.sort(box.reshape(2, 2), 0).ravel(), round(float(draw.random()), 1), label))

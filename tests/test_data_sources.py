@@ -20,14 +20,16 @@ from torch.utils.data import DataLoader
 import internimage as ii
 from internimage.backbones.config import InternImageConfig
 from internimage.data.dataset import EpochSampler
-from internimage.data.formats.class_folders import read_class_folder_parts, read_class_folder_splits
-from internimage.data.samples import TimeAndPlace
+from internimage.data.formats.class_folders import read_parts
+from internimage.data.samples import LabelledImages, TimeAndPlace
+from internimage.data.splits import Splits, make_splits
 from internimage.description import ModelDescription
 from internimage.errors import ConfigError, DataError, ImageReadError
 from internimage.images import Preprocessing
 from internimage.inference.evaluation import evaluate_part
 from internimage.models.classifier import ClassifierConfig, ImageClassifier
 from internimage.settings.classification import ClassificationAugmentation
+from internimage.settings.data import SplitOptions
 from internimage.tasks.classification.augmentation import training_transform
 from internimage.tasks.classification.check import check_images
 from internimage.tasks.classification.dataset import ClassificationDataset, Sample
@@ -41,9 +43,13 @@ def painted(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return paint(tmp_path_factory.mktemp("painted"), COLOURS)
 
 
+def split(root: Path, fraction: float = 0.2, seed: int = 0) -> Splits[LabelledImages]:
+    return make_splits(read_parts(root), root, SplitOptions(fraction, seed))
+
+
 def samples(root: Path, workers: int = 0) -> list[Sample]:
     transform = training_transform(ClassificationAugmentation(), Preprocessing(32, 32))
-    data = ClassificationDataset(read_class_folder_splits(root).train, transform, seed=5)
+    data = ClassificationDataset(split(root).train, transform, seed=5)
     sampler = EpochSampler(len(data), 5, shuffle=True)
     batches = DataLoader(data, 3, sampler=sampler, num_workers=workers, collate_fn=list)
     return [sample for batch in batches for sample in batch]
@@ -52,11 +58,11 @@ def samples(root: Path, workers: int = 0) -> list[Sample]:
 @pytest.mark.parametrize("kind", KINDS)
 def test_the_same_pictures_give_the_same_samples(kind: str, painted: Path, tmp_path: Path) -> None:
     root = build(kind, painted, tmp_path / "data")
-    for part in read_class_folder_parts(root).values():
+    for part in read_parts(root).values():
         assert list(part.classes) == NAMES
         assert part.counts() == [6, 6]
         assert all(part.classes[sample.label] in str(sample.file).removeprefix(str(root)) for sample in part.samples)
-    assert not check_images(read_class_folder_parts(root)["train"]).errors
+    assert not check_images(read_parts(root)["train"]).errors
     truth = samples(build("folder", painted, tmp_path / "truth"))
     for workers in (0, 2):
         found = samples(root, workers)
@@ -71,24 +77,27 @@ def test_numbers_without_names(painted: Path, tmp_path: Path) -> None:
     (root / "classes.txt").unlink()
     text = (root / "train_map.txt").read_text()
     (root / "train_map.txt").write_text(text.replace("\t1", "\t10"))
-    splits = read_class_folder_splits(root)
-    assert splits.train.classes == splits.val.classes == tuple(map(str, range(11)))
-    assert splits.train.counts() == [6, *[0] * 9, 6]
-    assert read_class_folder_parts(root)["val"].classes == ("0", "1")
+    splits = split(root)
+    assert read_parts(root)["train"].classes == tuple(map(str, range(11)))
+    assert splits.train.classes == splits.val.classes == ("0", "1", "10")
+    assert splits.train.counts() == [6, 0, 6]
+    assert "8 classes that nothing shows are left out: 2, 3," in splits.notes[0]
+    assert splits.notes[1] == "classes that no training image shows: 1"
+    assert read_parts(root)["val"].classes == ("0", "1")
     shard = pack_tar(tmp_path / "x.tar", {"a.png": b"", "a.cls": b"2", "b.jpg": b"", "b.cls": b"0"})
-    assert [sample.label for sample in read_class_folder_parts(shard)["all"].samples] == [2, 0]
-    assert check_images(read_class_folder_parts(shard)["all"]).empty_classes == ["1"]
+    assert [sample.label for sample in read_parts(shard)["all"].samples] == [2, 0]
+    assert check_images(read_parts(shard)["all"]).empty_classes == ["1"]
 
 
 def test_without_validation_part(painted: Path, tmp_path: Path) -> None:
     """Every image is in one of the two, the same ones each time."""
     (tmp_path / "data").mkdir()
     as_shards(painted, tmp_path / "data", "train")
-    splits = read_class_folder_splits(tmp_path / "data", val_fraction=0.5, seed=3)
+    splits = split(tmp_path / "data", 0.5, 3)
     files = [{sample.file for sample in part.samples} for part in (splits.train, splits.val)]
     assert len(files[0] | files[1]) == 12
     assert splits.train.counts() == splits.val.counts() == [3, 3]
-    assert read_class_folder_splits(tmp_path / "data", val_fraction=0.5, seed=3) == splits
+    assert split(tmp_path / "data", 0.5, 3) == splits
 
 
 def test_metadata_vectors() -> None:
@@ -111,7 +120,7 @@ def small_model(metadata: int | None = 8) -> ImageClassifier:
 
 
 def test_metadata_reaches_models_that_read_it(painted: Path, tmp_path: Path) -> None:
-    data = read_class_folder_splits(build("inaturalist", painted, tmp_path / "data")).train
+    data = split(build("inaturalist", painted, tmp_path / "data")).train
     assert [sample.taken for sample in data.samples] == [None, TimeAndPlace(4, 30.0, -60.0)] * 6
     dataset = ClassificationDataset(data, Preprocessing(32, 32))
     batch = [dataset[key] for key in EpochSampler(12, 0, shuffle=False)]
@@ -136,7 +145,7 @@ def test_evaluation_uses_metadata(painted: Path, tmp_path: Path) -> None:
     """Scores from evaluate equal the model's own on each photo; one of the photos is broken."""
     root = build("inaturalist", painted, tmp_path / "data")
     (root / "files" / "val" / NAMES[0] / "0.png").write_bytes(b"broken")
-    model, data = small_model(), read_class_folder_parts(root)["val"]
+    model, data = small_model(), read_parts(root)["val"]
     predictor = ii.Predictor(model, batch_size=5)
     report = evaluate_part(predictor, data, on_corrupt="skip")
     loss = 0.0
@@ -182,7 +191,7 @@ def test_broken_images_behave_as_broken_files(kind: str, painted: Path, tmp_path
     source = tmp_path / "source"
     shutil.copytree(painted, source)
     (source / "red" / "3.png").write_bytes(b"\x89PNG\r\n\x1a\nbroken")
-    data = read_class_folder_parts(build(kind, source, tmp_path / "data"))["train"]
+    data = read_parts(build(kind, source, tmp_path / "data"))["train"]
     bad = next(sample.file for sample in data.samples if "red" in sample.file.name and "3." in sample.file.name)
     shown = f"{tmp_path / 'data'}/train{'-000001.tar' if kind == 'shards' else '.zip'}/{bad.name}"
     assert list(check_images(data).corrupt) == [shown]
@@ -208,7 +217,7 @@ def test_bytes_that_changed_inside_a_zip(packing: int, at: int, message: str, pa
     data[at] ^= 255
     archive.write_bytes(data)
     with pytest.raises(ImageReadError, match=rf"x\.zip/a/0\.png: the archive is damaged.*{message}"):
-        ii.read_image(read_class_folder_parts(archive)["all"].samples[0].file)
+        ii.read_image(read_parts(archive)["all"].samples[0].file)
 
 
 PNG = b"\x89PNG"
@@ -332,10 +341,10 @@ def link(root: Path) -> None:
 def test_bad_data_is_named(write: Callable[[Path], Any], message: str, tmp_path: Path) -> None:
     write(tmp_path)
     with pytest.raises(DataError, match=message):
-        read_class_folder_splits(tmp_path)
+        split(tmp_path)
 
 
 def test_odd_dates_are_unknown(tmp_path: Path) -> None:
     for date, month in [("2017-13-01", None), ("someday", None), (" 2017-05-01", 5), (None, None), (5, None)]:
         located([{**PLACE, "date": date}])(tmp_path)
-        assert read_class_folder_parts(tmp_path)["train"].samples[0].taken == TimeAndPlace(month, 1.0, 2.0)
+        assert read_parts(tmp_path)["train"].samples[0].taken == TimeAndPlace(month, 1.0, 2.0)

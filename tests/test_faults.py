@@ -36,8 +36,8 @@ from internimage.inference.blame import first_not_finite
 from internimage.machine import check_compiler
 from internimage.settings.training import RunConfig
 from internimage.training.interruption import told_of_killed_readers
-from internimage.training.lock import RunLock
 from internimage.training.run import default_folder, resume_run, start_run
+from internimage.training.state import RunLock
 from internimage.writing import json_text, save_picture, write_text, written_aside
 
 pytestmark = pytest.mark.usefixtures("one_thread", "small_recipes")

@@ -260,14 +260,15 @@ def attention_flops(value: Any, location: Any, *_: Any, **__: Any) -> int:
     return 2 * 5 * math.prod(location[:-1]) * value[-1]
 
 
-def large(name: str) -> bool:
-    """Networks from L on, and released segmenters, take seconds each, even without weights."""
+def slow(name: str) -> bool:
+    """Networks from L on, and released segmenters, take seconds each, even without weights; some are there twice."""
     recipe = get_recipe(name)
-    return recipe.parameters > 130_000_000 or (recipe.task == "segmentation" and recipe.training is not None)
+    large = recipe.parameters > 130_000_000 or (recipe.task == "segmentation" and recipe.training is not None)
+    return large or ("_1x_" in name and name.replace("_1x_", "_3x_") in list_models())
 
 
 @pytest.mark.parametrize(
-    "name", [pytest.param(name, marks=[pytest.mark.full] if large(name) else []) for name in list_models()]
+    "name", [pytest.param(name, marks=[pytest.mark.full] if slow(name) else []) for name in list_models()]
 )
 @torch.no_grad()
 def test_costs_in_recipes(name: str) -> None:

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -13,18 +14,21 @@ from helpers.goldens import GOLDENS
 from PIL import Image
 
 from internimage.data.dataset import EvaluationDataset, SampleKey
-from internimage.data.formats.masks import estimate_masked_images, read_classes, read_mask_parts, read_mask_splits
-from internimage.data.masks import Coding
+from internimage.data.formats.masks import read_classes
+from internimage.data.masks import Coding, SegmentedImages
+from internimage.data.splits import Splits, make_splits
 from internimage.errors import ConfigError, DataError, ImageReadError
 from internimage.images import FitPreprocessing
 from internimage.images.masks import UNKNOWN
 from internimage.inference.views import MakeViews
 from internimage.metrics.mean_iou import MeanIoU
+from internimage.settings.data import DataOptions
 from internimage.settings.segmentation import SegmentationAugmentation
 from internimage.tasks.segmentation.augmentation import TrainingTransform
 from internimage.tasks.segmentation.check import check_masks
 from internimage.tasks.segmentation.dataset import SegmentationDataset
 from internimage.tasks.segmentation.prepare import look_at_some
+from internimage.tasks.segmentation.spec import SPEC
 
 PLAIN = FitPreprocessing(32, 128, (0, 0, 0), (1, 1, 1))
 CLASSES = {"classes": ["sea", "land", "nothing"], "palette": [[0, 0, 200], [9, 99, 9], [1, 1, 1]], "unknown": [2]}
@@ -44,7 +48,8 @@ def write(root: Path, places: dict[str, tuple[str, str]], mask: Any = PIXELS, co
     """Pictures whose red channel is a hundred times the class, and masks."""
     for images, masks in places.values():
         for number in range(count):
-            picture = np.stack([PIXELS * 100, PIXELS * 0, PIXELS * 0 + number + 1], axis=-1)
+            green = np.full_like(PIXELS, 60 * number % 250)  # no two are the same
+            picture = np.stack([PIXELS * 100, green, PIXELS * 0 + number + 1], axis=-1)
             save(root / images.format(number), picture)
             save(root / masks.format(number), mask)
     return root
@@ -58,6 +63,14 @@ def root(tmp_path: Path) -> Path:
     write(tmp_path / "data", INSIDE)
     (tmp_path / "data" / "classes.json").write_text(json.dumps(CLASSES))
     return tmp_path / "data"
+
+
+def read(root: Path, wanted: str | None = None) -> Mapping[str, SegmentedImages]:
+    return SPEC.read_parts(root, wanted, DataOptions())
+
+
+def split(root: Path) -> Splits[SegmentedImages]:
+    return make_splits(read(root), root)
 
 
 CITY = ("leftImg8bit/{}/a/{{}}_leftImg8bit.png", "gtFine/{}/a/{{}}_gtFine_labelIds.png")
@@ -95,15 +108,15 @@ def test_layouts(tmp_path: Path, places: dict[str, tuple[str, str]], more: str, 
         (root / more).touch()
     if places.get("train", ("",))[0].startswith("leftImg8bit"):
         save(root / "gtFine/train/a/0_gtFine_color.png", PIXELS)  # lies beside and is no mask of ours
-    parts = read_mask_parts(root)
+    parts = read(root)
     assert set(parts) == set(places)
     for part, data in parts.items():
         assert [image.file for image in data.images] == [root / places[part][0].format(number) for number in range(3)]
         assert [image.mask for image in data.images] == [root / places[part][1].format(number) for number in range(3)]
         assert (len(data.classes), data.classes[0]) == (classes, first)
-    assert set(read_mask_parts(root, "all")) == set(places)  # there is no such part, or it is the only one
-    assert set(read_mask_parts(root, "val")) == ({"val"} if "val" in places else set(places))
-    assert estimate_masked_images(root) == 3
+    assert set(read(root, "all")) == set(places)  # there is no such part, or it is the only one
+    assert set(read(root, "val")) == ({"val"} if "val" in places else set(places))
+    assert SPEC.estimate(root) == 3
     data = parts[next(iter(parts))]
     truth = data.truth(data.images[0])
     expected = {150: [-1, 0, 1], 19: [-1, -1, -1]}.get(classes, [0, 1, 2])
@@ -119,7 +132,7 @@ def test_mapillary_has_the_classes_of_cityscapes(tmp_path: Path, folder: str, be
         save(tmp_path / part / "images" / "a.jpg", np.zeros((6, 11, 3), np.uint8))
         save(tmp_path / part / folder / "a.png", np.arange(66, dtype=np.uint8).reshape(6, 11))
         (tmp_path / part / beside).mkdir()
-    for data in read_mask_parts(tmp_path).values():
+    for data in read(tmp_path).values():
         assert np.array_equal(data.truth(data.images[0]).ravel(), table)
         assert len(data.classes) == 19
 
@@ -131,7 +144,7 @@ def test_listed_parts(tmp_path: Path) -> None:
     lists.mkdir(parents=True)
     (lists / "train.txt").write_text("0\n2\n")
     (lists / "val.txt").write_text("1\n")
-    parts = read_mask_parts(root)
+    parts = read(root)
     assert {part: [image.file.stem for image in data.images] for part, data in parts.items()} == {
         "train": ["0", "2"],
         "val": ["1"],
@@ -155,7 +168,7 @@ def test_masks_of_all_kinds(root: Path, mask: Any, mode: str | None) -> None:
     path = root / "train" / "masks" / ("0.tif" if mask.dtype == np.int32 else "0.png")
     (root / "train" / "masks" / "0.png").unlink()
     save(path, mask, mode)
-    data = read_mask_parts(root)["train"]
+    data = read(root)["train"]
     assert (data.classes, data.palette) == (("sea", "land"), ((0, 0, 200), (9, 99, 9)))
     expected = np.array([0, 1, UNKNOWN])[PIXELS]
     assert (data.truth(data.images[0]) == expected).all()
@@ -170,7 +183,7 @@ def test_black_and_white_masks_are_two_classes(tmp_path: Path, white: int, names
     if names:
         (root / "classes.txt").write_text(names, encoding="utf-8-sig")
     for wanted in (None, "val"):
-        for data in read_mask_parts(root, wanted).values():
+        for data in read(root, wanted).values():
             assert data.classes == (tuple(names.split()) if names else ("background", "foreground"))
             expected = (PIXELS == 1) & (("train" in data.name) | (data.images[0].file.stem != "0"))
             assert (data.truth(data.images[0]) == expected).all()
@@ -190,7 +203,7 @@ def test_grey_is_a_colour_where_the_palette_has_it(root: Path, palette: Any, col
     """And else a number."""
     (root / "classes.json").write_text(json.dumps({"classes": list("abc")[: len(palette)], "palette": palette}))
     save(root / "train" / "masks" / "0.png", np.array(colours, np.uint8)[PIXELS])
-    data = read_mask_parts(root)["train"]
+    data = read(root)["train"]
     assert (data.truth(data.images[0]) == np.array(expected)[PIXELS]).all()
 
 
@@ -201,9 +214,9 @@ def test_a_rare_number_is_seen_and_a_folder_may_be_named_from_where_one_is(
     save(root / "train" / "masks" / "77.png", PIXELS)
     save(root / "train" / "masks" / "._0.png", PIXELS + 7)  # of a Mac
     monkeypatch.chdir(tmp_path)
-    assert read_mask_splits(Path("data")).train.classes == ("class 0", "class 1", "class 2")
-    assert len(check_masks(read_mask_parts(Path("data"))["val"]).masks) == 0
-    assert estimate_masked_images(Path("data")) == 205
+    assert split(Path("data")).train.classes == ("class 0", "class 1", "class 2")
+    assert len(check_masks(read(Path("data"))["val"]).masks) == 0
+    assert SPEC.estimate(Path("data")) == 205
 
 
 def test_pictures_without_masks(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -212,9 +225,9 @@ def test_pictures_without_masks(root: Path, capsys: pytest.CaptureFixture[str]) 
     with pytest.raises(
         DataError, match=r"1 of the 3 pictures in .* have no mask, such as .*1\.png, whose mask would be"
     ):
-        look_at_some(read_mask_splits(root).train, "error")
-    look_at_some(read_mask_splits(root).train, "skip")
-    data = EvaluationDataset(read_mask_splits(root).train, PLAIN, "skip")
+        look_at_some(split(root).train, "error")
+    look_at_some(split(root).train, "skip")
+    data = EvaluationDataset(split(root).train, PLAIN, "skip")
     assert [Path(name).name for name in data.leave_out_unreadable()] == ["1.png"]
     assert [data[SampleKey(0, index)].source.name[-5:] for index in range(len(data))] == ["0.png", "2.png"]
     upside_down = Image.Exif()
@@ -227,7 +240,7 @@ def test_pictures_without_masks(root: Path, capsys: pytest.CaptureFixture[str]) 
     for number in range(3):
         save(root / "train" / "masks" / f"{number}.png", PIXELS * 0 + 2)
     with pytest.raises(DataError, match="all pixels of 3 masks are unknown"):
-        look_at_some(read_mask_splits(root).train, "error")
+        look_at_some(split(root).train, "error")
 
 
 def test_objects_are_painted_small_on_large(tmp_path: Path) -> None:
@@ -245,17 +258,17 @@ def test_objects_are_painted_small_on_large(tmp_path: Path) -> None:
         "categories": [{"id": 3, "name": "moon"}, {"id": 7, "name": "star"}],
     }
     (tmp_path / "train.json").write_text(json.dumps(content))
-    data = read_mask_parts(tmp_path)["train"]
+    data = read(tmp_path)["train"]
     assert data.classes == ("background", "moon", "star")
     truth = data.truth(data.images[0])
     assert [truth[0, 0], truth[3, 3], truth[5, 5]] == [0, 1, 2]
     assert np.bincount(truth.ravel()).tolist() == [500, 84, 16]
-    by_file = read_mask_parts(tmp_path / "train.json")
+    by_file = read(tmp_path / "train.json")
     assert [part.images for part in by_file.values()] == [data.images]
     content["annotations"][0].pop("segmentation")
     (tmp_path / "train.json").write_text(json.dumps(content))
-    with pytest.raises(DataError, match="not every object has a mask; a segmenter needs them"):
-        read_mask_parts(tmp_path)
+    with pytest.raises(DataError, match="1 objects have no mask; a segmenter needs one of every object"):
+        read(tmp_path)
 
 
 @pytest.mark.parametrize(
@@ -302,7 +315,7 @@ def test_classes_files(tmp_path: Path, content: str, names: tuple[str, ...], ids
 def test_classes_files_that_contradict_themselves(root: Path, content: str, message: str) -> None:
     (root / "classes.json").write_text(content)
     with pytest.raises(DataError, match=message):
-        read_mask_splits(root)
+        split(root)
 
 
 def label_as_yolo(root: Path) -> None:
@@ -320,15 +333,18 @@ def name_twice(root: Path) -> None:
         (lambda root: save(root / "train" / "masks" / "1.jpg", PIXELS), "have one name"),
         (name_twice, r"1\.png and 1\.bmp have one name"),
         (lambda root: shutil.rmtree(root / "train"), "has no training images; found val"),
-        (lambda root: [shutil.rmtree(root / part) for part in ("train", "val")], "holds no pictures with masks"),
-        (shutil.rmtree, "does not exist; expected a folder with pictures and masks"),
+        (
+            lambda root: [shutil.rmtree(root / part) for part in ("train", "val")],
+            "no format that is read: it holds 1 .json. Ex",
+        ),
+        (shutil.rmtree, "does not exist; expected a folder of pictures with labels"),
         (label_as_yolo, "has a mask of its name in .*the text files there, YOLO's perhaps, are not read"),
     ],
 )
 def test_data_that_is_not_whole(root: Path, spoil: Any, message: str) -> None:
     spoil(root)
     with pytest.raises(DataError, match=message):
-        read_mask_splits(root)
+        split(root)
 
 
 @pytest.mark.parametrize(
@@ -345,7 +361,7 @@ def test_masks_that_do_not_fit(root: Path, mask: Any, message: str, capsys: pyte
     """One sentence in training and evaluation, skipped if asked, and found by the check."""
     path = root / "train" / "masks" / "0.png"
     path.write_bytes(b"no picture") if mask is None else save(path, mask)
-    data = read_mask_splits(root).train
+    data = split(root).train
     transform = TrainingTransform(SegmentationAugmentation((32, 32), 32, 128), PLAIN)
     for strict in (SegmentationDataset(data, transform), EvaluationDataset(data, PLAIN)):
         with pytest.raises(ImageReadError, match=message):
@@ -360,7 +376,7 @@ def test_masks_that_do_not_fit(root: Path, mask: Any, message: str, capsys: pyte
 def test_image_and_labels_move_together(root: Path) -> None:
     """The red channel tells the class; over fifty crops, scales and flips, edges aside."""
     augmentation = SegmentationAugmentation((48, 40), 40, 160, (0.5, 2.0), photometric=False)
-    data = SegmentationDataset(read_mask_splits(root).train, TrainingTransform(augmentation, PLAIN), 3)
+    data = SegmentationDataset(split(root).train, TrainingTransform(augmentation, PLAIN), 3)
     seen = torch.zeros(3, dtype=torch.int64)
     for epoch in range(50):
         sample = data[SampleKey(epoch, epoch % 3)]
@@ -393,7 +409,7 @@ def test_crops_that_one_class_fills_are_drawn_anew() -> None:
 
 
 def test_evaluation_keeps_the_mask_as_it_is(root: Path) -> None:
-    sample = EvaluationDataset(read_mask_splits(root).val, MakeViews(PLAIN, None))[SampleKey(0, 0)]
+    sample = EvaluationDataset(split(root).val, MakeViews(PLAIN, None))[SampleKey(0, 0)]
     (image,) = sample.prepared.images
     assert (image.shape, sample.prepared.original) == ((3, 32, 48), (40, 60))
     assert (sample.measured.truth == np.array([0, 1, UNKNOWN])[PIXELS]).all()
@@ -417,7 +433,7 @@ def test_augmentations_that_make_no_sense(changes: dict[str, Any], message: str)
 def test_check_counts(root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     save(root / "val" / "masks" / "2.png", np.full((40, 60), 255, np.uint8))
     save(root / "val" / "images" / "2.png", np.zeros((40, 60, 3), np.uint8))
-    found = check_masks(read_mask_parts(root)["val"])
+    found = check_masks(read(root)["val"])
     sea = (PIXELS == 0).sum() / (PIXELS < 2).sum()
     assert found.pixels == {"sea": pytest.approx(sea), "land": pytest.approx(1 - sea)}
     assert [Path(name).name for name in found.unknown] == ["2.png"]

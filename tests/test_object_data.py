@@ -16,11 +16,13 @@ from pycocotools import mask as coco_mask
 from torch.utils.data import DataLoader
 
 from internimage.data.dataset import EpochSampler, EvaluationDataset, SampleKey
-from internimage.data.formats.coco import is_object_data, read_coco, read_object_parts, read_object_splits
+from internimage.data.formats.coco import read_coco, read_parts, recognise
 from internimage.data.objects import ObjectAnnotation, bitmap, mask_bounds
+from internimage.data.splits import make_splits
 from internimage.errors import ConfigError, DataError, ImageReadError, MissingExtraError
 from internimage.images.scaling import FitPreprocessing, scale_bilinear
 from internimage.inference.views import MakeViews
+from internimage.settings.data import SplitOptions
 from internimage.settings.detection import DetectionAugmentation
 from internimage.tasks.detection.augmentation import object_transform
 from internimage.tasks.detection.check import check_objects, object_sheet
@@ -49,7 +51,9 @@ def write(root: Path, objects: list[dict[str, Any]], count: int = 1, part: str =
     """``part.json`` beside black pictures ``part/1.png``, ..."""
     (root / part).mkdir(parents=True, exist_ok=True)
     for identity in range(1, count + 1):
-        Image.new("RGB", (WIDTH, HEIGHT)).save(root / part / f"{identity}.png")
+        picture = Image.new("RGB", (WIDTH, HEIGHT))
+        picture.putpixel((0, 0), (identity, 0, 0))  # no two are the same
+        picture.save(root / part / f"{identity}.png")
     entries = [{"id": n, "file_name": f"{n}.png", "height": HEIGHT, "width": WIDTH} for n in range(1, count + 1)]
     categories = [{"id": 7, "name": "star"}, {"id": 3, "name": "moon"}]
     content = {"images": entries, "annotations": objects, "categories": categories, **changes}
@@ -58,7 +62,11 @@ def write(root: Path, objects: list[dict[str, Any]], count: int = 1, part: str =
 
 
 def read(root: Path) -> Any:
-    return read_object_parts(root)["train"]
+    return read_parts(root)["train"]
+
+
+def split(root: Path, fraction: float = 0.2, seed: int = 0) -> Any:
+    return make_splits(read_parts(root), root, SplitOptions(fraction, seed))
 
 
 @pytest.mark.parametrize("form", ["polygons", "compressed", "runs"])
@@ -71,7 +79,7 @@ def test_bitmaps_equal_pycocotools(form: str) -> None:
         text = {"size": [HEIGHT, WIDTH], "counts": encoded["counts"].decode()}
         counts = {"size": [HEIGHT, WIDTH], "counts": runs(expected)}
         segmentation: Any = {"polygons": polygons, "compressed": text, "runs": counts}[form]
-        one = ObjectAnnotation((0, 0, 9, 9), 0, segmentation, form == "runs", 1.0, trial)
+        one = ObjectAnnotation((0, 0, 9, 9), 0, segmentation, form == "runs", trial)
         found = bitmap(one, (HEIGHT, WIDTH))
         assert found.dtype == bool
         assert (found == expected).all()
@@ -80,14 +88,14 @@ def test_bitmaps_equal_pycocotools(form: str) -> None:
 
 
 def test_objects_without_a_segmentation_fill_their_boxes() -> None:
-    found = bitmap(ObjectAnnotation((1.4, -3, 3.6, 2.4), 0, None, False, 1.0, 1), (4, 5))
+    found = bitmap(ObjectAnnotation((1.4, -3, 3.6, 2.4), 0, None, False, 1), (4, 5))
     assert found.tolist() == [[False, True, True, True, False]] * 2 + [[False] * 5] * 2
 
 
 def test_masks_need_a_package(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "faster_coco_eval.core", None)
     with pytest.raises(MissingExtraError, match=r"pip install 'internimage\[train\]'"):
-        bitmap(ObjectAnnotation((1, 1, 5, 5), 0, rectangle(1, 1, 4, 4), False, 16.0, 1), (9, 9))
+        bitmap(ObjectAnnotation((1, 1, 5, 5), 0, rectangle(1, 1, 4, 4), False, 1), (9, 9))
 
 
 def test_reading(tmp_path: Path) -> None:
@@ -98,10 +106,10 @@ def test_reading(tmp_path: Path) -> None:
     data = read(write(tmp_path, [square, crowd, bare], count=3))
     assert (data.classes, data.category_ids, data.counts()) == (("moon", "star"), (3, 7), [1, 1])
     assert [image.file.name for image in data.images] == ["1.png", "2.png", "3.png"]
-    assert data.images[0].objects == (ObjectAnnotation((1, 2, 4.5, 6), 1, None, False, 14, 5),)
+    assert data.images[0].objects == (ObjectAnnotation((1, 2, 4.5, 6), 1, None, False, 5),)
     assert [(one.box, one.crowd, one.area) for one in data.images[1].objects] == [
-        ((10, 5, 30, 35), False, 500),
-        ((0, 0, 9, 9), True, 81),
+        ((10, 5, 30, 35), False, 300),  # by the triangle's corners, whatever the file says
+        ((0, 0, 9, 9), True, 0),  # run lengths of nothing
     ]
     assert not data.has_masks
     assert read(write(tmp_path, [square, crowd], count=3)).has_masks
@@ -125,11 +133,11 @@ def test_layouts(annotations: str, images: str, tmp_path: Path) -> None:
         for old, new in (("train.json", annotations), ("train/1.png", f"{images}/1.png")):
             (root / new.format(name)).parent.mkdir(parents=True, exist_ok=True)
             (root / new.format(name)).write_bytes((source / old).read_bytes())
-    assert is_object_data(root)
-    parts = read_object_parts(root)
+    assert recognise(root)
+    parts = read_parts(root)
     assert list(parts) == ["train", "val"]
     assert [len(part) for part in parts.values() if part.images[0].file.is_file()] == [1, 1]
-    alone = read_object_parts(root / annotations.format("train"))["all"] if images != "images/{}" else parts["train"]
+    alone = read_parts(root / annotations.format("train"))["all"] if images != "images/{}" else parts["train"]
     assert alone.images == parts["train"].images
 
 
@@ -137,31 +145,31 @@ def test_other_data_is_not_taken_for_objects(tmp_path: Path) -> None:
     (tmp_path / "train").mkdir()
     for text in ("", '{"images": []}'):
         (tmp_path / "train.json").write_text(text)
-        assert not is_object_data(tmp_path)
-        assert not is_object_data(tmp_path / "train.json")
+        assert not recognise(tmp_path)
+        assert not recognise(tmp_path / "train.json")
 
 
 def test_splits(tmp_path: Path) -> None:
     write(tmp_path, [annotation(n, n, [1, 1, 5, 5]) for n in range(1, 8)], count=10)
-    splits = read_object_splits(tmp_path, val_fraction=0.3, seed=1)
+    splits = split(tmp_path, 0.3, 1)
     assert splits.set_aside
     train, val = ({image.identity for image in part.images} for part in (splits.train, splits.val))
     assert (len(train), len(val), train | val) == (7, 3, set(range(1, 11)))
-    assert splits == read_object_splits(tmp_path, val_fraction=0.3, seed=1)
-    assert splits.val.images != read_object_splits(tmp_path, val_fraction=0.3, seed=2).val.images
+    assert splits == split(tmp_path, 0.3, 1)
+    assert splits.val.images != split(tmp_path, 0.3, 2).val.images
     moved = [{"id": 1, "name": "star"}]
     write(tmp_path, [{**annotation(1, 1, [1, 1, 5, 5]), "category_id": 1}], part="val", categories=moved)
-    val_part = read_object_splits(tmp_path).val
+    val_part = split(tmp_path).val
     assert (val_part.classes, val_part.category_ids) == (("moon", "star"), (2, 1))
     assert val_part.images[0].objects[0].label == 1
-    assert not read_object_splits(tmp_path).set_aside
+    assert not split(tmp_path).set_aside
     sun = [*moved, {"id": 2, "name": "sun"}]
     one = {**annotation(1, 1, [1, 1, 5, 5]), "category_id": 1}
     write(tmp_path, [one], part="val", categories=sun)
-    assert read_object_splits(tmp_path).val.images[0].objects[0].label == 1  # no object is a sun
+    assert split(tmp_path).val.images[0].objects[0].label == 1  # no object is a sun
     write(tmp_path, [{**one, "category_id": 2}], part="val", categories=sun)
-    with pytest.raises(DataError, match=r"val\.json has objects of classes that .*train\.json has not: sun"):
-        read_object_splits(tmp_path)
+    with pytest.raises(DataError, match=r"val\.json has objects or images of classes that .*train\.json has not: sun"):
+        split(tmp_path)
 
 
 IMAGE = {"id": 1, "file_name": "1.png", "height": HEIGHT, "width": WIDTH}
@@ -180,27 +188,34 @@ def one_more(**changes: Any) -> dict[str, Any]:
         ({"categories": []}, r"no list 'categories'"),
         ({"annotations": {}}, r"no list 'annotations'"),
         ({"images": [IMAGE, IMAGE]}, r"images\[1\]: the id 1 is there twice"),
-        ({"images": [{**IMAGE, "height": "60"}]}, r"images\[0\] is .*whole numbers id, height, width"),
+        ({"images": [{**IMAGE, "height": "60"}]}, r"images\[0\] is .*expected height and width in whole pixels"),
+        (
+            {"images": [IMAGE, {"id": 2, "file_name": "9.png"}]},
+            r"images\[1\] is .*height and width, for the pic",
+        ),
         ({"images": [{**IMAGE, "width": 0}]}, r"images\[0\] is 0 wide and 60 high"),
-        ({"images": [IMAGE, {**IMAGE, "id": 2, "file_name": "/1.png"}]}, r"images\[1\]: file_name /1.png leaves"),
-        ({"images": [IMAGE, {**IMAGE, "id": 2, "file_name": "a/../../1.png"}]}, r"file_name a/\.\./\.\./1.png leaves"),
-        ({"images": [IMAGE, {**IMAGE, "id": 2, "file_name": "C:\\1.png"}]}, r"leaves the folder of images"),
-        ({"images": [{**IMAGE, "file_name": None}]}, r"images\[0\]: file_name is null; expected a path"),
-        ({"images": [{**IMAGE, "file_name": "no.png"}]}, r"train\.json: no\.png is in none of .*train, .*images"),
-        ({"categories": [{"id": 3, "name": "a"}, {"id": 3, "name": "b"}]}, r"categories\[1\]: 3, b is there twice"),
-        ({"categories": [{"id": 3, "name": "a"}, {"id": 4, "name": "a"}]}, r"categories\[1\]: 4, a is there twice"),
+        ({"images": [IMAGE, {**IMAGE, "id": 2, "file_name": "a/../../1.png"}]}, r"name a/\.\./\.\./1.png leaves"),
+        ({"images": [{**IMAGE, "file_name": None}]}, r"images\[0\]: the picture's name is None; expected a path"),
+        (
+            {"images": [{**IMAGE, "file_name": "no.png"}]},
+            r"no\.png is in none of .*train, .*nor elsewhere",
+        ),
+        ({"categories": [{"id": 3, "name": "a"}, {"id": 3, "name": "b"}]}, r"categories\[1\]: the id 3 is there twice"),
+        (
+            {"categories": [{"id": 3, "name": "a"}, {"id": 4, "name": "a"}], **one_more(category_id=4)},
+            r"categories\[1\]: a is the name of 3 and of 4, which both have objects",
+        ),
         ({"categories": [{"id": 3}]}, r"categories\[0\]: name is None; expected a text"),
-        ({"annotations": [3]}, r"annotations\[0\] is 3; expected an object with the whole numbers id, image_id"),
+        ({"annotations": [3]}, r"annotations\[0\] is 3; expected an object with id, image_id, category_id"),
         (one_more(id=1), r"annotations\[1\]: the id 1 is there twice"),
         (one_more(image_id=9), r"annotations\[1\]: image 9 is not in the file"),
         (one_more(category_id=1), r"annotations\[1\]: category 1 is not in the file"),
-        (one_more(category_id=True), r"annotations\[1\] is .*whole numbers"),
+        (one_more(category_id=True), r"annotations\[1\] is .*whole numbers or texts"),
         (one_more(bbox=[1, 2, 3]), r"annotations\[1\]: bbox is \[1, 2, 3\]; expected x, y, width and height"),
         (one_more(bbox=[1, 2, 3, float("nan")]), r"bbox is \[1, 2, 3, NaN\]"),
         (one_more(bbox=[1, 2, 3, 10**400]), r"bbox is \[1, 2, 3, 10000"),
         (one_more(bbox=None), r"bbox is null"),
         (one_more(iscrowd=2), r"iscrowd is 2; expected 0 or 1"),
-        (one_more(area=float("inf")), r"area is Infinity; expected a number of pixels"),
         (one_more(segmentation=[[1, 2, 3, 4]]), r"annotations\[1\]: segmentation has the polygon \[1, 2, 3, 4\]"),
         (one_more(segmentation=[[1, 2, 3, 4, 5, 6, 7]]), r"expected x, y, \.\.\. of 3 or more points"),
         (one_more(segmentation=[[1, 2, 3, 4, 5, float("nan")]]), r"polygon .*NaN"),
@@ -217,15 +232,15 @@ def one_more(**changes: Any) -> dict[str, Any]:
 )
 def test_bad_annotations_are_named(changes: dict[str, Any], message: str, tmp_path: Path) -> None:
     with pytest.raises(DataError, match=message):
-        read_object_parts(write(tmp_path, [GOOD], **changes))
+        read_parts(write(tmp_path, [GOOD], **changes) / "train.json")
 
 
 def test_files_that_are_no_annotations(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match=r"holds no annotations of objects; expected one of annotations/train\.json"):
-        read_object_parts(tmp_path)
+    with pytest.raises(DataError, match=r"holds no COCO annotations; expected such as annotations/train\.json"):
+        read_parts(tmp_path)
     (tmp_path / "train.json").write_text('{"bbox"')
     with pytest.raises(DataError, match=r"train\.json is not readable JSON"):
-        read_object_parts(tmp_path)
+        read_parts(tmp_path / "train.json")
     with pytest.raises(DataError, match=r"none\.json is not readable JSON: .*No such file"):
         read_coco(tmp_path / "none.json", tmp_path)
 
@@ -519,7 +534,7 @@ def test_augmentation_refuses(wrong: dict[str, Any]) -> None:
     ],
 )
 def test_real_data(name: str, images: tuple[int, int], objects: tuple[int, int], masks: bool, shared: Path) -> None:
-    parts = read_object_parts(shared / "data" / name)
+    parts = read_parts(shared / "data" / name)
     assert tuple(len(part) for part in parts.values()) == images
     assert tuple(sum(part.counts()) for part in parts.values()) == objects
     for part in parts.values():

@@ -16,7 +16,7 @@ from PIL import Image
 import internimage as ii
 from internimage.cli.main import main, parse
 from internimage.contracts import Amount
-from internimage.data.formats.class_folders import estimate_images
+from internimage.data.recognition import estimate
 from internimage.drawing.canvas import ACCENT
 from internimage.drawing.curves import curve_charts
 from internimage.errors import ConfigError, MissingExtraError
@@ -33,8 +33,8 @@ pytestmark = pytest.mark.usefixtures("one_thread")
 @pytest.mark.parametrize("kind", KINDS)
 def test_images_are_counted_without_reading_them(tmp_path: Path, kind: str) -> None:
     root = build(kind, paint(tmp_path / "painted", COLOURS), tmp_path / "data")
-    assert abs(estimate_images(root) - 12) <= 1  # a table's heading counts
-    assert estimate_images(tmp_path / "nothing") == 0
+    assert abs(estimate(root) - 12) <= 1  # a table's heading counts
+    assert estimate(tmp_path / "nothing") == 0
 
 
 def test_settings_follow_the_amount_of_data(tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ import csv
 import gzip
 import json
 import math
+import multiprocessing
 import os
 import signal
 import subprocess
@@ -377,10 +378,11 @@ def test_schedule_and_average_follow_their_formulas() -> None:
 
 
 def test_pictures_of_two_colours_are_learned_and_kept(tmp_path: Path) -> None:
-    training = replace(SMALL, epochs=12, lr=2e-3, ema_decay=0.8)
+    training = replace(SMALL, epochs=12, lr=2e-3, ema_decay=0.8, workers=1)
     mild = ClassificationAugmentation(rand_augment=0, colour_jitter=0, mixup=0, cutmix=0, erasing=0)
     trainer = prepare(paint(tmp_path / "data", COLOURS), tmp_path / "run", training=training, augmentation=mild)
     row = trainer.fit()
+    assert not multiprocessing.active_children()  # those that read have ended
     assert row["top1"] == 1.0
     predict = ii.Predictor(tmp_path / "run" / "best")
     for name in COLOURS:
@@ -404,13 +406,13 @@ def test_fine_tuning_to_other_classes_keeps_the_backbone(tmp_path: Path) -> None
 
 
 @pytest.mark.parametrize(
-    ("classes", "mode", "count"),
-    [({"only": (9, 9, 9)}, "RGB", 6), (COLOURS, "L", 5), (COLOURS, "RGBA", 2), (COLOURS, "1", 9)],
+    ("mode", "count"),
+    [("L", 5), ("RGBA", 2), ("1", 9)],
 )
-def test_odd_data_trains(tmp_path: Path, classes: dict[str, Any], mode: str, count: int) -> None:
-    row = prepare(paint(tmp_path / "data", classes, count, mode), tmp_path / "run").fit()
+def test_odd_data_trains(tmp_path: Path, mode: str, count: int) -> None:
+    row = prepare(paint(tmp_path / "data", COLOURS, count, mode), tmp_path / "run").fit()
     assert math.isfinite(row["loss"])
-    assert row["images"] == len(classes) * max(1, round(0.2 * count))
+    assert row["images"] == len(COLOURS) * max(1, round(0.2 * count))
 
 
 def test_corrupt_files_stop_the_run_or_are_counted(tmp_path: Path) -> None:

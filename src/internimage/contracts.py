@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 from internimage.data.samples import Part
 from internimage.registry import TASKS, resolve
+from internimage.settings.data import DataOptions
 from internimage.settings.training import RunConfig, TrainingConfig
 from internimage.settings.views import DisplayOptions, PredictionOptions
 
@@ -161,15 +162,14 @@ class TaskSpec:
         augmentation: type of its training augmentation's settings.
         default_model: name of the model that is trained where none is named.
         preprocessing: for configurations of one's own.
-        recognise: whether a folder or file holds data of this task.
+        recognise: whether a folder or file holds data of this task; of the package's own,
+            :mod:`internimage.data.recognition` decides that.
         reads: whether data that another task recognises can be read for this one; None for no such data.
         read_parts: the parts of a data set by name ("train", "val", "test", or "all"), or the wanted one alone.
-        read_splits: the parts to train with, from a folder, the share of images to set aside where there is no
-            validation part, and the seed of that choice.
         estimate: how many images there are to train on, without reading them; 0 if none are found.
         defaults: settings for an amount of data.
         resized: an augmentation for images of another size than it was published for.
-        prepare: a run from its settings and the model's recipe.
+        prepare: a run from its settings, the model's recipe and the data.
         pipeline: from a model and options to what runs it.
         report: an empty report on a part of a data set, for results of a pipeline.
         check: findings about a part; the second argument follows the progress through its entries.
@@ -195,12 +195,11 @@ class TaskSpec:
     default_model: str
     preprocessing: Preprocessing | FitPreprocessing
     recognise: Callable[[Path], bool]
-    read_parts: Callable[[Path, str | None], Mapping[str, Any]]
-    read_splits: Callable[[Path, float, int], Splits[Any]]
+    read_parts: Callable[[Path, str | None, DataOptions], Mapping[str, Any]]
     estimate: Callable[[Path], int]
     defaults: Callable[[Amount], tuple[TrainingConfig, Any]]
     resized: Callable[[Any, int], Any]
-    prepare: Callable[[RunConfig, Any], Prepared]
+    prepare: Callable[[RunConfig, Any, Splits[Any]], Prepared]
     pipeline: Callable[[Any, PredictionOptions], Pipeline]
     report: Callable[[Pipeline, Any], Report]
     check: Callable[[Any, Callable[[Iterable[Any]], Iterable[Any]]], Findings]

@@ -88,7 +88,7 @@ def create_model(
     if num_classes is not None:
         config = dataclasses.replace(config, num_classes=num_classes)
     built = _build_model(recipe.architecture, config, path, place, dtype, replace_classifier=num_classes is not None)
-    names, palette = _own_classes(recipe, config.num_classes, path)
+    names, palette = _own_classes(recipe, built.config.num_classes, path)
     if labels is not None:
         built.keep_classes(imagenet22k_to_1k())
         names = load_labels(labels)
@@ -224,8 +224,10 @@ def convert_checkpoint(
         expected = loading.model_specs(resolve(ARCHITECTURES[description.architecture].model)(config))
     selected = loading.match(file, loading.names_in(file, config), expected)
     tensors = {selected[theirs]: tensor for theirs, tensor in file.read(selected)}
-    if description.labels is not None and len(description.labels) != config.num_classes:
-        description = dataclasses.replace(description, labels=None)
+    if file.classes is not None and len(file.classes.names) == found and not _is_ours(source):
+        description = dataclasses.replace(description, labels=file.classes.names, palette=file.classes.palette)
+    if description.labels is not None and len(description.labels) != found:
+        description = dataclasses.replace(description, labels=None, palette=None)
     description = dataclasses.replace(description, config=dataclasses.asdict(config))
     return convert.write_layout(
         Path(target).expanduser(), layout, {name: tensors[name] for name in expected}, config, description
@@ -270,15 +272,17 @@ def _weights(recipe: Recipe, pretrained: bool, checkpoint: str | os.PathLike[str
 def _own_classes(
     recipe: Recipe, classes: int, path: Path | None
 ) -> tuple[tuple[str, ...] | None, tuple[tuple[int, int, int], ...] | None]:
-    """Names and colours of a model's outputs: the recipe's, or those of a folder that the weights are from."""
-    names = palette = None
-    if recipe.labels and classes == recipe.config.num_classes:
-        names, palette = _labels(recipe.labels, classes), load_palette(recipe.labels)
+    """Names and colours of a model's outputs: those of the folder or file of the weights, or else the recipe's."""
     if path is not None and (path / folder.DESCRIPTION_FILE).is_file():
         own = folder.read_description(path)
         if own.labels is not None and len(own.labels) == classes:
-            names, palette = own.labels, own.palette
-    return names, palette
+            return own.labels, own.palette
+    elif path is not None and (given := files.open_checkpoint(path).classes) and len(given.names) == classes:
+        known = recipe.labels is not None and given.names == recipe.class_names
+        return given.names, load_palette(recipe.labels) if recipe.labels and known else given.palette
+    if recipe.labels and classes == recipe.config.num_classes:
+        return recipe.class_names, load_palette(recipe.labels)
+    return None, None
 
 
 def _identify(source: Path, name: str | None) -> tuple[ModelDescription, Any]:
@@ -295,12 +299,20 @@ def _identify(source: Path, name: str | None) -> tuple[ModelDescription, Any]:
         recipe = get_recipe(name)
     except UnknownModelError as error:
         raise UnknownModelError(f"{error}. Name the model that {source} holds (name=, --model)") from None
-    labels = _labels(recipe.labels, recipe.config.num_classes) if recipe.labels else None
     palette = load_palette(recipe.labels) if recipe.labels else None
     origin = ModelSource(name, source.name)
     return ModelDescription(
-        recipe.architecture, preprocessing=recipe.preprocessing, labels=labels, palette=palette, source=origin
+        recipe.architecture,
+        preprocessing=recipe.preprocessing,
+        labels=recipe.class_names,
+        palette=palette,
+        source=origin,
     ), recipe.config
+
+
+def _is_ours(source: Path) -> bool:
+    """Whether a folder or file of weights has a ``model.json``, which says all that there is to say."""
+    return ((source if source.is_dir() else source.parent) / folder.DESCRIPTION_FILE).is_file()
 
 
 def _known(description: ModelDescription, place: str | Path) -> Any:
@@ -310,12 +322,6 @@ def _known(description: ModelDescription, place: str | Path) -> Any:
             f"{place} holds a {description.architecture!r}; this installation knows {', '.join(ARCHITECTURES)}"
         )
     return ARCHITECTURES[description.architecture]
-
-
-def _labels(name: str, classes: int) -> tuple[str, ...]:
-    """Names of a model's outputs; those beyond the label set are unused."""
-    names = load_labels(name)
-    return (*names, *(f"unused {index}" for index in range(len(names), classes)))
 
 
 def _class_tensors(architecture: str) -> ClassTensors:

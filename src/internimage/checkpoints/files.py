@@ -51,11 +51,20 @@ class TensorSpec:
         return torch.Size(self.shape).numel() * self.dtype.itemsize
 
 
+@dataclass(frozen=True)
+class NamedClasses:
+    """Names of a model's classes, and colours (red, green, blue) of each, None where a file says none."""
+
+    names: tuple[str, ...]
+    palette: tuple[tuple[int, int, int], ...] | None = None
+
+
 class TensorFile(Protocol):
-    """Named tensors in a file."""
+    """Named tensors in a file, and what it says of the classes."""
 
     path: Path
     specs: dict[str, TensorSpec]
+    classes: NamedClasses | None
 
     def read(self, names: Iterable[str]) -> Iterator[tuple[str, Tensor]]:
         """Yield the named tensors; each may be backed by the file and is to be copied before the next one is taken."""
@@ -114,6 +123,7 @@ class SafetensorsFile:
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        self.classes = _hugging_face_classes(path.parent)
         with self._open() as file:
             slices = {name: file.get_slice(name) for name in file.keys()}  # noqa: SIM118 (not a mapping)
             dtypes = {name: _SAFETENSORS_DTYPES.get(part.get_dtype()) for name, part in slices.items()}
@@ -173,7 +183,9 @@ class PickleFile:
     def __init__(self, path: Path, *, ema: bool = False) -> None:
         self.path = path
         self.ema = ema
-        state = self._state()
+        content = load_weights_only(path)
+        self.classes = _classes_of_meta(content) or _hugging_face_classes(path.parent)
+        state = self._state(content)
         self.specs = {name: TensorSpec(tuple(t.shape), t.dtype) for name, t in state.items()}
         self._mapped = zipfile.is_zipfile(path)
 
@@ -187,9 +199,8 @@ class PickleFile:
             for name in batch:
                 yield name, state.pop(name)
 
-    def _state(self) -> dict[str, Tensor]:
-        content = load_weights_only(self.path)
-        state = self._unwrap(content)
+    def _state(self, content: Any = None) -> dict[str, Tensor]:
+        state = self._unwrap(load_weights_only(self.path) if content is None else content)
         tensors = {name: value for name, value in state.items() if isinstance(value, Tensor)}
         if not tensors or not all(isinstance(name, str) for name in tensors):
             raise CheckpointReadError(f"{self.path} contains no tensors by name; expected a PyTorch state dict")
@@ -228,6 +239,7 @@ class ShardedFile:
             raise UnsafeCheckpointError(f"{path} points to files outside its folder")
         self._parts = {name: open_checkpoint(path.parent / name) for name in names}
         self._index = index
+        self.classes = _hugging_face_classes(path.parent)
         lost = [name for name, part in index.items() if name not in self._parts[part].specs]
         if lost:
             raise CheckpointReadError(f"{path} lists {lost[0]} in {index[lost[0]]}, which does not hold it")
@@ -237,6 +249,43 @@ class ShardedFile:
         wanted = list(names)
         for part, file in self._parts.items():
             yield from file.read([name for name in wanted if self._index[name] == part])
+
+
+def _classes_of_meta(content: Any) -> NamedClasses | None:
+    """Names and colours that checkpoints of mmdetection and mmsegmentation carry beside the weights."""
+    meta = content.get("meta") if isinstance(content, dict) else None
+    if not isinstance(meta, dict):
+        return None
+    inner = meta.get("dataset_meta")
+    found = {str(key).lower(): value for key, value in (inner if isinstance(inner, dict) else meta).items()}
+    names, palette = found.get("classes"), found.get("palette")
+    if not isinstance(names, list | tuple) or not names or not all(isinstance(name, str) for name in names):
+        return None
+    colours = None
+    if isinstance(palette, list | tuple) and len(palette) == len(names) and all(map(_is_colour, palette)):
+        colours = tuple((int(one[0]), int(one[1]), int(one[2])) for one in palette)
+    return NamedClasses(tuple(names), colours)
+
+
+def _is_colour(value: Any) -> bool:
+    return (
+        isinstance(value, list | tuple)
+        and len(value) == 3
+        and all(type(one) is int and 0 <= one <= 255 for one in value)
+    )
+
+
+def _hugging_face_classes(folder: Path) -> NamedClasses | None:
+    """Names in ``id2label`` of a Hugging Face folder; not those that its library makes up."""
+    try:
+        content = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+        names = {int(number): name for number, name in content["id2label"].items()}
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return None
+    ordered = [names.get(number) for number in range(len(names))]
+    if not ordered or not all(isinstance(name, str) and not re.fullmatch(r"LABEL_\d+", name) for name in ordered):
+        return None
+    return NamedClasses(tuple(map(str, ordered)))
 
 
 class _Discarded:

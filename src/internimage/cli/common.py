@@ -46,6 +46,9 @@ class ModelOptions:
     batch_size: int = 8
     """Images per forward pass."""
 
+    max_objects: Annotated[int | None, arg(metavar="N", help_behavior_hint="(default: the model's, often 100)")] = None
+    """Detectors: greatest number of objects that are reported of an image."""
+
     def torch_dtype(self) -> torch.dtype:
         import torch
 
@@ -63,6 +66,7 @@ class ModelOptions:
             dtype=self.torch_dtype(),
             batch_size=self.batch_size,
             augmentation=augmentation,
+            max_objects=self.max_objects,
         )
 
 

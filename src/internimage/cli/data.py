@@ -41,9 +41,11 @@ class Data:
     """Print the findings as one JSON object."""
 
     def run(self) -> int:
-        from internimage.data.checking import overlap
+        from internimage.data.checking import look_over
+        from internimage.data.splits import describe
         from internimage.errors import ConfigError
         from internimage.inference.evaluation import recognise
+        from internimage.settings.data import DataOptions
         from internimage.writing import save_picture
 
         if self.sheet is not None and self.sheet.resolve().is_relative_to(self.data.resolve()):
@@ -51,22 +53,25 @@ class Data:
         if self.sheet is not None and self.sheet.suffix.lower() not in _SHEETS:
             raise ConfigError(f"{self.sheet} is no picture's name; expected one that ends in {' or '.join(_SHEETS)}")
         spec = recognise(self.data)
-        parts = spec.read_parts(self.data, None)
+        parts = spec.read_parts(self.data, None, DataOptions(bad_entries="drop", allow_left_out=True))
 
         findings = {
             name: spec.check(part, partial(progress, total=len(part), what="reading")) for name, part in parts.items()
         }
-        others = [name for name in parts if "train" in parts and name != "train"]
-        leaks = {name: overlap(parts["train"].entries, parts[name].entries) for name in others}
+        pictures = sum(map(len, parts.values()))
+        common, leaks = look_over(parts, DataOptions(), partial(progress, total=pictures, what="comparing"))
         if self.json:
-            print_json({**{name: asdict(found) for name, found in findings.items()}, "leakage": leaks})
+            every = {name: asdict(found) | asdict(common[name]) for name, found in findings.items()}
+            print_json({**every, "leakage": leaks})
         else:
+            print("\n".join(describe(spec.model_noun, parts)))
             for name, found in findings.items():
-                print("\n".join(found.lines(name)))
+                print("\n".join([*found.lines(name), *common[name].lines()]))
             for name, pairs in leaks.items():
                 for one, other in pairs[:10]:
                     print(f"leakage: {other} ({name}) is {one} (train)")
         if self.sheet is not None:
             save_picture(spec.sheet(next(iter(parts.values()))), self.sheet)
             print(f"written: {self.sheet}", file=sys.stderr)
-        return int(any(found.errors for found in findings.values()) or any(leaks.values()))
+        errors = [found.errors or common[name].errors for name, found in findings.items()]
+        return int(any(errors) or any(leaks.values()))

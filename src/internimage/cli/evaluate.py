@@ -10,6 +10,7 @@ from typing import Annotated, Any, Literal
 from tyro.conf import FlagCreatePairsOff, arg
 
 from internimage.cli.common import ModelOptions, augmentation, print_json, progress
+from internimage.settings.data import DataOptions
 
 
 @dataclass(frozen=True)
@@ -35,6 +36,7 @@ class Evaluate:
     tta_sides: Annotated[tuple[int, ...], arg(metavar="PIXELS...", help_behavior_hint="(default: the model's)")] = ()
     """Shorter sides of the image for --tta, such as 600 800 1000."""
     model: ModelOptions = field(default_factory=ModelOptions)
+    reading: DataOptions = field(default_factory=DataOptions)
     on_corrupt: Literal["error", "skip"] = "error"
     """What to do with files that cannot be read; skipped files are counted."""
     save: Annotated[Path | None, arg(metavar="FOLDER", help_behavior_hint="")] = None
@@ -58,6 +60,8 @@ class Evaluate:
             dtype=self.model.torch_dtype(),
             batch_size=self.model.batch_size,
             augmentation=augmentation(self.tta, self.tta_sides),
+            max_objects=self.model.max_objects,
+            reading=self.reading,
             on_corrupt=self.on_corrupt,
             progress=follow,
         )

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from tyro.conf import FlagCreatePairsOff, arg
 
 from internimage.errors import ConfigError
+from internimage.settings.data import DataOptions
 from internimage.settings.training import TrainingConfig
 
 if TYPE_CHECKING:
@@ -39,6 +40,8 @@ class Train:
     """Freeze the stem and this many stages of the backbone."""
     linear_probe: FlagCreatePairsOff[bool] = False
     """Train only the classifier, on frozen features."""
+    max_objects: Annotated[int | None, arg(metavar="N", help_behavior_hint="(default: the model's, often 100)")] = None
+    """Detectors: greatest number of objects that are reported of an image."""
     val_fraction: float = 0.2
     """Share of each class (for detectors and segmenters, of the images) to validate on if there is no val part."""
     on_corrupt: Literal["error", "skip"] = "error"
@@ -49,6 +52,7 @@ class Train:
     """Continue the interrupted run in this folder, with its own settings; only --device and --workers may be others."""
     device: str = "auto"
     """auto (a GPU if there is one) or cpu."""
+    reading: DataOptions = field(default_factory=DataOptions)
     training: TrainingConfig = field(default_factory=TrainingConfig)
 
     def run(self) -> int:
@@ -60,7 +64,7 @@ class Train:
 
     def _train(self) -> int:
         from internimage.errors import InterruptedRunError
-        from internimage.training.run import tell
+        from internimage.training.telling import tell
 
         if (self.data is None) == (self.resume is None):
             raise ConfigError("pass either --data FOLDER to start a run or --resume RUN to continue one")
@@ -98,7 +102,8 @@ class Train:
         from internimage.training.run import default_folder, start_run
 
         assert self.data is not None
-        own = {one.name: getattr(self, one.name) for one in fields(RunConfig) if one.name != "data"}
+        ours = {one.name for one in fields(self)} - {"data"}
+        own = {one.name: getattr(self, one.name) for one in fields(RunConfig) if one.name in ours}
         config = RunConfig(data=str(self.data.expanduser().resolve()), **own)
         folder = self.output or default_folder(self.data)
         return start_run(config, folder, ConsoleReporter(), device=self.device)

@@ -7,7 +7,7 @@ worker processes, machines or interruptions.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -184,7 +184,7 @@ class EpochSampler(Sampler[SampleKey]):
         return (SampleKey(self.epoch, int(index)) for index in order[numbers % self.length])
 
 
-def batches(loader: DataLoader[Result]) -> Iterator[Result]:
+def batches(loader: DataLoader[Result]) -> Generator[Result, None, None]:
     """The batches of a loader; an image that a worker process cannot read is the same error as in this process."""
     try:
         yield from loader
@@ -192,6 +192,14 @@ def batches(loader: DataLoader[Result]) -> Iterator[Result]:
         # PyTorch puts the worker's traceback into the message, whose last line is "module.ImageReadError: message"
         text = str(error).rstrip()
         raise ImageReadError(re.sub(r"(?s).*\n[\w.]+ImageReadError: ", "", text)) from None
+
+
+def end_workers(loader: DataLoader[Any]) -> None:
+    """Stop the processes of a loader that keeps them from epoch to epoch; no iterator of it may be in use.
+
+    The garbage collector would wait for them, five seconds each, at any later moment.
+    """
+    loader._iterator = None  # there is no public way
 
 
 @contextmanager

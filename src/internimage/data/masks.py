@@ -2,22 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from internimage.data.formats.mask_folders import Colour
-from internimage.data.objects import ObjectImage, bitmap
-from internimage.data.samples import Measured
-from internimage.errors import ImageReadError
+from internimage.data.left_out import LeftOut, shortened
+from internimage.data.objects import ObjectImage, ObjectImages, bitmap
+from internimage.data.samples import Measured, Part, renumbered
+from internimage.errors import DataError, ImageReadError
 from internimage.images.masks import UNKNOWN, grey_numbers, read_mask
 
 _STRANGE = -2
+_FEW = 2_000  # masks that are read to know what they show
 
-
+BACKGROUND = "background"
 VOID = 255  # what most tools write where a pixel belongs to no class
 
 
@@ -92,12 +94,11 @@ class Coding:
 
 
 @dataclass(frozen=True)
-class SegmentedImages:
+class SegmentedImages(Part):
     """Pictures with classes of pixels.
 
     Attributes:
-        name: where they came from, for messages.
-        classes: names of the classes.
+        name, classes, format, left_out, notes: see :class:`internimage.data.samples.Part`.
         palette: a colour of each; None for colours that are made up.
         coding: what the masks' numbers mean.
         images: sorted by file.
@@ -108,9 +109,9 @@ class SegmentedImages:
     palette: tuple[Colour, ...] | None
     coding: Coding
     images: tuple[SegmentedImage, ...]
-
-    def __len__(self) -> int:
-        return len(self.images)
+    format: str = "masks"
+    left_out: tuple[LeftOut, ...] = ()
+    notes: tuple[str, ...] = ()
 
     @property
     def entries(self) -> tuple[SegmentedImage, ...]:
@@ -138,8 +139,68 @@ class SegmentedImages:
             return self.coding.decode(read_mask(image.mask), str(image.mask))
         painted = np.zeros(image.mask.size, np.int32)
         for one in sorted(image.mask.objects, key=lambda one: -one.area):  # small ones lie on large ones
-            painted[bitmap(one, image.mask.size)] = one.label + 1
+            painted[bitmap(one, image.mask.size)] = one.label
         return painted
+
+    def with_entries(self, entries: Sequence[Any], name: str) -> SegmentedImages:
+        return replace(self, images=tuple(entries), name=name)
+
+    def with_classes(self, classes: tuple[str, ...]) -> SegmentedImages:
+        if classes == self.classes:
+            return self
+        number = renumbered(self, classes)
+        place = {new: old for old, new in number.items()}
+        ids = tuple(self.coding.ids[place[new]] if new in place else () for new in range(len(classes)))
+        colours, palette = (
+            tuple(given[place[new]] for new in range(len(classes))) if given and len(place) == len(classes) else None
+            for given in (self.coding.colours, self.palette)
+        )
+        images = tuple(
+            image._replace(mask=_renumbered(image.mask, number)) if isinstance(image.mask, ObjectImage) else image
+            for image in self.images
+        )
+        coding = replace(self.coding, ids=ids, colours=colours)
+        return replace(self, classes=classes, palette=palette, coding=coding, images=images)
+
+    def labels_of(self, entry: SegmentedImage) -> frozenset[int]:
+        """Of masks in files only where they are few, for each has to be read."""
+        if isinstance(entry.mask, ObjectImage):
+            return frozenset(one.label for one in entry.mask.objects)
+        try:
+            return frozenset(np.unique(self.truth(entry)).tolist()) - {UNKNOWN} if len(self) <= _FEW else frozenset()
+        except ImageReadError:
+            return frozenset()
+
+    def used(self) -> frozenset[int] | None:
+        """Known of objects that are painted; the background always is."""
+        if not all(isinstance(image.mask, ObjectImage) for image in self.images):
+            return None
+        return frozenset({0}).union(*(self.labels_of(image) for image in self.images))
+
+    def summary(self) -> str:
+        return ", ".join([f"{len(self)} pictures", f"{len(self.classes)} classes", *shortened(self.classes)])
+
+
+def paint(part: ObjectImages) -> SegmentedImages:
+    """Objects as classes of pixels, over a background; a category of that name is the background.
+
+    Raises:
+        DataError: an object has no mask.
+    """
+    bare = sum(one.segmentation is None for image in part.images for one in image.objects)
+    if bare:
+        raise DataError(f"{part.name}: {bare} objects have no mask; a segmenter needs one of every object")
+    classes = (BACKGROUND, *(name for name in part.classes if name.strip().lower() != BACKGROUND))
+    number = {index: classes.index(name) if name in classes[1:] else 0 for index, name in enumerate(part.classes)}
+    images = tuple(SegmentedImage(image.file, _renumbered(image, number)) for image in part.images)
+    coding = Coding(tuple((number,) for number in range(len(classes))))
+    return SegmentedImages(
+        part.name, classes, None, coding, images, f"{part.format}, painted", part.left_out, part.notes
+    )
+
+
+def _renumbered(image: ObjectImage, number: Mapping[int, int]) -> ObjectImage:
+    return image._replace(objects=tuple(one._replace(label=number[one.label]) for one in image.objects))
 
 
 def flat_ids(ids: Iterable[tuple[int, ...]]) -> list[int]:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 from array import array
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from functools import cached_property
 from math import ceil
 from pathlib import Path
@@ -12,8 +13,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from internimage.data.samples import Measured
+from internimage.data.left_out import LeftOut
+from internimage.data.samples import Measured, Part, renumbered, summarised
 from internimage.errors import ImageReadError, MissingExtraError
+from internimage.settings.data import DataOptions
 
 _OUTLINES = 0.1  # share of true masks that may be rectangles: a screen, a page
 
@@ -28,7 +31,6 @@ class ObjectAnnotation(NamedTuple):
             numbers; or run lengths, ``{"size": [height, width], "counts": text or list}``; None if the file has only a
             box.
         crowd: several objects that were not told apart; nothing to learn from, and nothing that counts as missed.
-        area: of the mask, in pixels, as the file says; else of the box.
         identity: the annotation's id.
     """
 
@@ -36,8 +38,20 @@ class ObjectAnnotation(NamedTuple):
     label: int
     segmentation: list[array[float]] | dict[str, Any] | None
     crowd: bool
-    area: float
-    identity: int
+    identity: int | str
+
+    @property
+    def area(self) -> float:
+        """Pixels of the mask, as COCO's files have them: of polygons by their corners; of the box without a mask.
+
+        What a file says is not taken: exporters write 0, or the box's.
+        """
+        if self.segmentation is None:
+            x1, y1, x2, y2 = self.box
+            return max(0.0, x2 - x1) * max(0.0, y2 - y1)
+        if isinstance(self.segmentation, dict):
+            return float(sum(_counts(self.segmentation)[1::2]))
+        return sum(_polygon_area(polygon) for polygon in self.segmentation)
 
     @property
     def degenerate(self) -> bool:
@@ -66,29 +80,29 @@ class ObjectImage(NamedTuple):
     """An image file, its id in the JSON, its (height, width) and what is in it."""
 
     file: Path
-    identity: int
+    identity: int | str
     size: tuple[int, int]
     objects: tuple[ObjectAnnotation, ...]
 
 
 @dataclass(frozen=True)
-class ObjectImages:
+class ObjectImages(Part):
     """Images with objects.
 
     Attributes:
-        name: where they came from, for messages.
-        classes: names of the classes; a label is an index into them.
-        category_ids: the JSON's id of each class.
+        name, classes, format, left_out, notes: see :class:`internimage.data.samples.Part`; a label is an index into
+            ``classes``.
+        category_ids: the file's id of each class.
         images: in the order of the file.
     """
 
     name: str
     classes: tuple[str, ...]
-    category_ids: tuple[int, ...]
+    category_ids: tuple[int | str, ...]
     images: tuple[ObjectImage, ...]
-
-    def __len__(self) -> int:
-        return len(self.images)
+    format: str = "COCO"
+    left_out: tuple[LeftOut, ...] = ()
+    notes: tuple[str, ...] = ()
 
     @property
     def entries(self) -> tuple[ObjectImage, ...]:
@@ -108,6 +122,67 @@ class ObjectImages:
             for one in image.objects:
                 counts[one.label] += not one.crowd
         return counts
+
+    def usable(self, options: DataOptions) -> ObjectImages:
+        """What training learns from and evaluation measures with; what is left out is counted.
+
+        That is: boxes with at least a pixel inside their picture.  Crowds stay, for they say where nothing is missed,
+        and are counted as left out; or they become single objects.
+        """
+        total = sum(len(image.objects) for image in self.images)
+        crowds: list[str] = []
+        tiny: list[str] = []
+        outside: list[str] = []
+        images = []
+        for image in self.images:
+            kept = []
+            for one in image.objects:
+                where = f"{image.file.name} annotation {one.identity}"
+                if options.crowds == "learn":
+                    one = one._replace(crowd=False)
+                if one.crowd:
+                    crowds.append(where)
+                elif not _inside(one.box, image.size):
+                    (tiny if one.degenerate else outside).append(where)
+                    continue
+                kept.append(one)
+            images.append(image._replace(objects=tuple(kept)))
+        learn = "--crowds learn takes them for single objects (in Python DataOptions(crowds='learn'))"
+        if crowds and len(crowds) == total:
+            learn = f"every object is marked so (iscrowd), as some tools mark drawn masks: {learn}"
+        found = (
+            LeftOut("crowds, neither learnt nor missed", "objects", tuple(crowds), len(crowds), total, learn),
+            LeftOut("boxes of less than a pixel", "objects", tuple(tiny), len(tiny), total),
+            LeftOut("boxes outside their picture", "objects", tuple(outside), len(outside), total),
+        )
+        left_out = (*self.left_out, *(one for one in found if one.count))
+        return replace(self, images=tuple(images), left_out=left_out)
+
+    def summary(self) -> str:
+        return summarised(len(self), self.classes, self.counts())
+
+    def with_entries(self, entries: Sequence[Any], name: str) -> ObjectImages:
+        return replace(self, images=tuple(entries), name=name)
+
+    def with_classes(self, classes: tuple[str, ...]) -> ObjectImages:
+        """See :class:`internimage.data.samples.Part`; a class that the file has not gets an id that no other has."""
+        if classes == self.classes:
+            return self
+        number = renumbered(self, classes)
+        images = tuple(
+            image._replace(objects=tuple(one._replace(label=number[one.label]) for one in image.objects))
+            for image in self.images
+        )
+        known = dict(zip(self.classes, self.category_ids, strict=True))
+        free = max((one for one in self.category_ids if isinstance(one, int)), default=0) + 1
+        ids = tuple(known.get(name, free + index) for index, name in enumerate(classes))
+        return replace(self, classes=classes, category_ids=ids, images=images)
+
+    def labels_of(self, entry: ObjectImage) -> frozenset[int]:
+        return frozenset(one.label for one in entry.objects)
+
+    def used(self) -> frozenset[int]:
+        return frozenset(one.label for image in self.images for one in image.objects)
 
     def missing(self) -> list[Path]:
         """Image files that are not there; folders are listed, since a look for each file takes long on a network."""
@@ -136,12 +211,23 @@ def bitmap(annotation: ObjectAnnotation, size: tuple[int, int]) -> np.ndarray[An
         pixels[y1:y2, x1:x2] = True
         return pixels
     if isinstance(annotation.segmentation, dict):
-        counts = annotation.segmentation["counts"]
-        runs = np.array(decompress(counts) if isinstance(counts, str) else counts, np.int64)
+        runs = np.array(_counts(annotation.segmentation), np.int64)
         return np.repeat(np.arange(len(runs)) % 2 == 1, runs).reshape(size[::-1]).T  # column by column, zeros first
     mask = _mask_functions()
     filled: np.ndarray[Any, Any] = mask.decode(_runs(annotation.segmentation, size))
     return filled.view(bool)
+
+
+def bounds(annotation: ObjectAnnotation, size: tuple[int, int]) -> tuple[float, float, float, float]:
+    """x1, y1, x2, y2 around a segmentation as it is written; zeros around nothing."""
+    if isinstance(annotation.segmentation, list):
+        x = [edge for polygon in annotation.segmentation for edge in polygon[::2]]
+        y = [edge for polygon in annotation.segmentation for edge in polygon[1::2]]
+        return min(x), min(y), max(x), max(y)
+    rows, columns = np.nonzero(bitmap(annotation, size))
+    if not len(rows):
+        return 0.0, 0.0, 0.0, 0.0
+    return float(columns.min()), float(rows.min()), float(columns.max() + 1), float(rows.max() + 1)
 
 
 def mask_bounds(annotation: ObjectAnnotation, size: tuple[int, int]) -> tuple[float, float, float, float] | None:
@@ -151,6 +237,23 @@ def mask_bounds(annotation: ObjectAnnotation, size: tuple[int, int]) -> tuple[fl
         return None
     x, y, width, height = mask.toBbox(runs).tolist()
     return x, y, x + width, y + height
+
+
+def _counts(segmentation: dict[str, Any]) -> list[int]:
+    """Run lengths as numbers."""
+    counts: list[int] | str = segmentation["counts"]
+    return decompress(counts) or [] if isinstance(counts, str) else counts
+
+
+def _polygon_area(polygon: Sequence[float]) -> float:
+    x, y = polygon[::2], polygon[1::2]
+    return abs(sum(x[i - 1] * y[i] - x[i] * y[i - 1] for i in range(len(x)))) / 2
+
+
+def _inside(box: tuple[float, float, float, float], size: tuple[int, int]) -> bool:
+    """Whether a pixel of a box lies in a picture of ``size`` (height, width)."""
+    x1, y1, x2, y2 = box
+    return min(x2, size[1]) - max(x1, 0) >= 1 and min(y2, size[0]) - max(y1, 0) >= 1
 
 
 def _mask_functions() -> Any:

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import cos, pi, radians, sin
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol, TypeAlias
+from typing import Any, NamedTuple, Protocol, Self, TypeAlias
 
+from internimage.data.left_out import LeftOut, shortened
+from internimage.errors import DataError
 from internimage.images import ArchiveMember
+from internimage.settings.data import DataOptions
 
 ImageFile: TypeAlias = "Path | ArchiveMember"
 
@@ -32,22 +35,30 @@ class Measured(NamedTuple):
     known: Any = None
 
 
-class Part(Protocol):
-    """Images of a data set with all that is known of them, such as :class:`LabelledImages`."""
+class Part:
+    """Images of a data set with all that is known of them; each task's data derive from it.
 
-    @property
-    def name(self) -> str:
-        """Where they came from, for messages."""
+    Attributes:
+        name: where they came from, for messages.
+        classes: names of the classes.
+        format: how they are written down, such as "COCO".
+        left_out: what of the files is not among them.
+        notes: what was understood differently than written, a line each.
+    """
 
-    @property
-    def classes(self) -> tuple[str, ...]:
-        """Names of the classes."""
+    name: str
+    classes: tuple[str, ...]
+    format: str = ""
+    left_out: tuple[LeftOut, ...] = ()
+    notes: tuple[str, ...] = ()
 
     @property
     def entries(self) -> Sequence[Any]:
         """What is known of each image; it has ``file``."""
+        raise NotImplementedError
 
-    def __len__(self) -> int: ...
+    def __len__(self) -> int:
+        return len(self.entries)
 
     def measured(self, entry: Any, size: tuple[int, int]) -> Measured:
         """What the picture of an entry, of ``size`` (width, height), is measured by.
@@ -55,6 +66,37 @@ class Part(Protocol):
         Raises:
             ImageReadError: it cannot be read, or does not fit the picture.
         """
+        raise NotImplementedError
+
+    def with_entries(self, entries: Sequence[Any], name: str) -> Self:
+        """Some of the images, under another name."""
+        raise NotImplementedError
+
+    def with_classes(self, classes: tuple[str, ...]) -> Self:
+        """The same images, numbered by another list of classes, which has all that they show.
+
+        Raises:
+            DataError: they show a class that is not in the list.
+        """
+        if classes == self.classes:
+            return self
+        raise DataError(f"{self.name} has the classes {', '.join(self.classes[:8])}; expected {', '.join(classes[:8])}")
+
+    def labels_of(self, entry: Any) -> frozenset[int]:
+        """Numbers of the classes that an image shows, as far as that is known without much work."""
+        return frozenset()
+
+    def used(self) -> frozenset[int] | None:
+        """Numbers of the classes that any image shows; None where that is not known."""
+        return None
+
+    def usable(self, options: DataOptions) -> Self:
+        """What training learns from and evaluation measures with; what is not among it is counted in ``left_out``."""
+        return self
+
+    def summary(self) -> str:
+        """``18 pictures, cat 6, dog 6, owl 6``: what was understood, for people."""
+        return f"{len(self)} pictures"
 
 
 class TimeAndPlace(NamedTuple):
@@ -97,21 +139,20 @@ class LabelledImage(NamedTuple):
 
 
 @dataclass(frozen=True)
-class LabelledImages:
+class LabelledImages(Part):
     """Image files with class numbers.
 
     Attributes:
-        name: where they came from, for messages.
-        classes: names of the classes; a label is an index into them.
+        name, classes, format, left_out, notes: see :class:`Part`; a label is an index into ``classes``.
         samples: the files.
     """
 
     name: str
     classes: tuple[str, ...]
     samples: tuple[LabelledImage, ...]
-
-    def __len__(self) -> int:
-        return len(self.samples)
+    format: str = "class folders"
+    left_out: tuple[LeftOut, ...] = ()
+    notes: tuple[str, ...] = ()
 
     @property
     def entries(self) -> tuple[LabelledImage, ...]:
@@ -128,3 +169,41 @@ class LabelledImages:
         for sample in self.samples:
             counts[sample.label] += 1
         return counts
+
+    def with_entries(self, entries: Sequence[Any], name: str) -> LabelledImages:
+        return replace(self, samples=tuple(entries), name=name)
+
+    def with_classes(self, classes: tuple[str, ...]) -> LabelledImages:
+        number = renumbered(self, classes)
+        samples = tuple(sample._replace(label=number[sample.label]) for sample in self.samples)
+        return replace(self, classes=classes, samples=samples)
+
+    def labels_of(self, entry: LabelledImage) -> frozenset[int]:
+        return frozenset((entry.label,))
+
+    def used(self) -> frozenset[int]:
+        return frozenset(sample.label for sample in self.samples)
+
+    def summary(self) -> str:
+        return summarised(len(self), self.classes, self.counts())
+
+
+def renumbered(part: Part, classes: tuple[str, ...]) -> dict[int, int]:
+    """For each class that a part shows its number in another list.
+
+    Raises:
+        DataError: one is not in the list.
+    """
+    number = {name: index for index, name in enumerate(classes)}
+    names = {index: part.classes[index] for index in part.used() or range(len(part.classes))}
+    if extra := sorted(set(names.values()) - set(classes)):
+        raise DataError(
+            f"{part.name} has the classes {', '.join(extra[:5])}, which are not among {', '.join(classes[:8])}"
+        )
+    return {index: number[name] for index, name in names.items()}
+
+
+def summarised(pictures: int, classes: Sequence[str], counts: Sequence[int]) -> str:
+    """``10 pictures, disc 20, square 10``, the most frequent classes first."""
+    rows = sorted(zip(classes, counts, strict=True), key=lambda row: -row[1])
+    return ", ".join([f"{pictures} pictures", *shortened([f"{name} {count}" for name, count in rows])])

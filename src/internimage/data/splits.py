@@ -1,19 +1,45 @@
-"""The parts of a data set."""
+"""The parts of a data set: choosing one, and setting images aside where there is none to validate on."""
 
 from __future__ import annotations
 
 import random
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Generic, TypeVar
 
+from internimage.data.first_rule import divide_by_first_rule
+from internimage.data.samples import ImageFile, Part
+from internimage.data.twins import twin_groups
 from internimage.errors import DataError
+from internimage.settings.data import DataOptions, SplitOptions
 
-Part = TypeVar("Part")
+AnyPart = TypeVar("AnyPart", bound=Part)
+T = TypeVar("T")
+
+_NOTHING = -1  # stands for the class of images that show none
 
 
-def choose_part(parts: Mapping[str, Part], root: Path, part: str) -> Part:
+@dataclass(frozen=True)
+class Splits(Generic[AnyPart]):
+    """The parts of a data set, all with the classes of ``train``.
+
+    Attributes:
+        train, val, test: the parts; ``test`` is None where there is none.
+        set_aside: whether ``val`` was taken from the training images.
+        notes: what a person should know of the division, a line each.
+    """
+
+    train: AnyPart
+    val: AnyPart
+    test: AnyPart | None
+    set_aside: bool
+    notes: tuple[str, ...] = ()
+
+
+def choose_part(parts: Mapping[str, T], root: Path, part: str) -> T:
     """The named one of ``parts``; "all" is the only one there is."""
     if part != "all":
         if part not in parts:
@@ -24,36 +50,158 @@ def choose_part(parts: Mapping[str, Part], root: Path, part: str) -> Part:
     return next(iter(parts.values()))
 
 
-One = TypeVar("One")
+def make_splits(
+    parts: Mapping[str, AnyPart],
+    root: Path,
+    split: SplitOptions | None = None,
+    options: DataOptions | None = None,
+    known: tuple[str, ...] | None = None,
+) -> Splits[AnyPart]:
+    """Training, validation and test images with one list of classes.
 
+    Classes go together by name.  Where the list of the training images has the names of ``known``, in whatever order,
+    it is that list, so that nothing is numbered anew; else classes that none of the parts shows are left out.  Without
+    validation images, some of the training images are set aside.
 
-def divide(images: Sequence[One], name: str, fraction: float, seed: int) -> tuple[tuple[One, ...], tuple[One, ...]]:
-    """Images to train on, and those set aside: at least one, not all, the same for the same ``seed``.
+    Args:
+        parts: by name, as a task reads them: "train" or "all", and "val" and "test" if there are such.
+        root: of the data, for messages, and for what names of images are relative to.
+        split: how images are set aside.
+        options: how annotations are read.
+        known: classes of the model to start from.
 
     Raises:
-        DataError: there is one image, or ``fraction`` is no share.
+        DataError: there are no training images, too few, or a part shows classes that the training images have not.
     """
-    if not 0 < fraction < 1:
-        raise DataError(f"the validation fraction is {fraction}; expected a number between 0 and 1")
-    count = len(images)
-    if count < 2:
-        raise DataError(f"{name} has one image; too few to set some aside for validation")
-    some = min(max(1, round(count * fraction)), count - 1)
-    chosen = set(random.Random(f"{seed}").sample(range(count), some))
-    taken = tuple(image for index, image in enumerate(images) if index in chosen)
-    return tuple(image for index, image in enumerate(images) if index not in chosen), taken
+    split, options = split or SplitOptions(), options or DataOptions()
+    train = parts.get("train") or parts.get("all")
+    if train is None:
+        raise DataError(f"{root} has no training images; found {', '.join(parts)}")
+    train = train.usable(options)
+    val, test = (parts[name].usable(options) if name in parts else None for name in ("val", "test"))
+    notes: tuple[str, ...] = ()
+    set_aside = val is None
+    if val is None:
+        train, val, notes = divide(train, root, split)
+    classes = known if known is not None and set(known) == set(train.classes) else None
+    if split.rule == 1:
+        classes = train.classes
+    if classes is None:
+        classes, unused = _used_classes([train, val, *([test] if test else [])])
+        if unused:
+            notes = (*notes, f"{len(unused)} classes that nothing shows are left out: {', '.join(unused[:8])}")
+    named = [part.with_classes(classes) if part else None for part in (train, val, test)]
+    used = train.with_classes(classes).used()
+    lacking = [name for number, name in enumerate(classes) if used is not None and number not in used]
+    if lacking:
+        notes = (*notes, f"classes that no training image shows: {', '.join(lacking[:8])}")
+    assert named[0] is not None
+    assert named[1] is not None
+    return Splits(named[0], named[1], named[2], set_aside, notes)
 
 
-@dataclass(frozen=True)
-class Splits(Generic[Part]):
-    """The parts of a data set, all with the classes of ``train``.
+def divide(part: AnyPart, root: Path, split: SplitOptions) -> tuple[AnyPart, AnyPart, tuple[str, ...]]:
+    """Images to train on, those set aside, and what a person should know of it.
 
-    Attributes:
-        train, val, test: the parts; ``test`` is None where there is none.
-        set_aside: whether ``val`` was taken from the training images.
+    Of each class, rare ones first, a share is set aside, at least one image of those with two; no class is lost to
+    training, and what shows the same picture stays on one side (Sechidis et al., On the Stratification of Multi-Label
+    Data, 2011, with groups for images).
+
+    Raises:
+        DataError: there are too few images.
     """
+    if not 0 < split.fraction < 1:
+        raise DataError(f"the validation fraction is {split.fraction}; expected a number between 0 and 1")
+    notes: tuple[str, ...] = ()
+    kept: list[int] = []
+    if split.chosen is not None:
+        names = set(split.chosen)
+        taken = [number for number, one in enumerate(part.entries) if relative_name(one.file, root) in names]
+    elif split.rule == 1:
+        kept, taken = divide_by_first_rule(part, split.fraction, split.seed)
+    else:
+        groups = twin_groups([entry.file for entry in part.entries])
+        twins = sum(len(group) for group in groups if len(group) > 1)
+        if twins:
+            notes = (f"{twins} of {len(part)} pictures are there more than once; each picture is on one side only",)
+        taken = sorted(_choose(part, groups, split))
+    if split.rule != 1 or split.chosen is not None:
+        kept = sorted(set(range(len(part))) - set(taken))
+    if not taken or not kept:
+        raise DataError(f"{part.name} has too few different images of each class to set some aside for validation")
+    aside = replace(part, left_out=(), notes=())  # type: ignore[type-var]  # each part is a dataclass
+    return (
+        part.with_entries([part.entries[number] for number in kept], part.name),
+        aside.with_entries([part.entries[number] for number in taken], f"{part.name} (set aside)"),
+        notes,
+    )
 
-    train: Part
-    val: Part
-    test: Part | None
-    set_aside: bool
+
+def relative_name(file: ImageFile, root: Path) -> str:
+    """A picture's name within its data, which stays when they move."""
+    path = file if isinstance(file, Path) else Path(str(file))
+    base = root if root.is_dir() else root.parent
+    return path.relative_to(base).as_posix() if path.is_relative_to(base) else str(file)
+
+
+def _choose(part: Part, groups: Sequence[Sequence[int]], split: SplitOptions) -> set[int]:
+    """Numbers of the images that are set aside."""
+    with ThreadPoolExecutor() as pool:
+        labels = list(pool.map(lambda entry: part.labels_of(entry) or frozenset((_NOTHING,)), part.entries))
+    shown = [frozenset().union(*(labels[number] for number in group)) for group in groups]
+    images = Counter(label for one in labels for label in one)
+    left = Counter(label for one in shown for label in one)  # groups in training that show a class
+    order = random.Random(f"{split.seed}").sample(range(len(groups)), len(groups))
+    aside: Counter[int] = Counter()
+    taken: set[int] = set()
+    for label in sorted(images, key=lambda label: (images[label], label)):
+        wanted = max(1, round(images[label] * split.fraction))
+        for number in order:
+            if aside[label] >= wanted:
+                break
+            if number in taken or label not in shown[number] or any(left[one] < 2 for one in shown[number]):
+                continue
+            if aside[label] and aside[label] + len(groups[number]) > 2 * wanted:
+                continue  # many twins, where there are others
+            taken.add(number)
+            left.subtract(shown[number])
+            aside.update(one for image in groups[number] for one in labels[image])
+    return {image for number in taken for image in groups[number]}
+
+
+def _used_classes(parts: Iterable[Part]) -> tuple[tuple[str, ...], list[str]]:
+    """Classes that any part shows, in the order of the first part's list, and its others."""
+    listed = list(parts)
+    classes = listed[0].classes
+    names: set[str] = set()
+    for part in listed:
+        used = part.used()
+        if used is None:
+            return classes, []
+        names |= {part.classes[number] for number in used}
+    if extra := sorted(names - set(classes)):
+        where = next(part for part in listed if set(part.classes) & set(extra))
+        raise DataError(
+            f"{where.name} has objects or images of classes that {listed[0].name} has not: {', '.join(extra[:5])}"
+        )
+    return tuple(name for name in classes if name in names), [name for name in classes if name not in names]
+
+
+def describe(noun: str, parts: Mapping[str, Part]) -> list[str]:
+    """What was understood, a line a part: ``detector data, COCO: train 10 pictures, disc 20, square 10``."""
+    first = next(iter(parts.values()))
+    lines = [f"{noun} data, {first.format}: " + "; ".join(_named(name, part) for name, part in parts.items())]
+    return lines + list(dict.fromkeys(note for part in parts.values() for note in part.notes))
+
+
+def _named(name: str, part: Part) -> str:
+    return part.summary() if name == "all" else f"{name} {part.summary()}"
+
+
+def left_out_lines(parts: Mapping[str, Part]) -> list[str]:
+    """What of each part is left out, a line for each reason."""
+    return [f"{_named_part(name)}{one}" for name, part in parts.items() for one in part.left_out]
+
+
+def _named_part(name: str) -> str:
+    return "" if name == "all" else f"{name}: "

@@ -20,8 +20,9 @@ _NUMBERS = ("L", "P", "1")
 def read_mask(path: Path) -> np.ndarray[Any, Any]:
     """Pixels as the file stores them: numbers (H, W) int32, or colours (H, W, 3) uint8.
 
-    Of palette images the numbers, not their colours; of 16-bit images all 16 bits; of images of one bit 0 and 1.  EXIF
-    is not looked at: who draws masks draws them upright.
+    Of palette images the numbers, not their colours; of 16-bit images all 16 bits; of images of one bit 0 and 1; of
+    images of one colour whose transparency varies the opacity.  EXIF is not looked at: who draws masks draws them
+    upright.
 
     Raises:
         ImageReadError: the file is missing, broken, too large, a JPEG, or has pixels of another kind.
@@ -46,7 +47,12 @@ def read_mask(path: Path) -> np.ndarray[Any, Any]:
         return np.asarray(image).astype(np.int32)
     if image.mode not in ("RGB", "RGBA", "LA"):
         raise ImageReadError(f"{path}: pixels of mode {image.mode}; expected numbers of classes or colours")
-    return np.asarray(image.convert("RGB"))
+    colours = np.asarray(image.convert("RGB"))
+    if image.mode in ("RGBA", "LA") and (colours == colours[:1, :1]).all():
+        opacity = np.asarray(image.getchannel("A"))
+        if (opacity != opacity[0, 0]).any():  # the shape is drawn in alpha alone
+            return opacity.astype(np.int32)
+    return colours
 
 
 def grey_numbers(colours: np.ndarray[Any, Any]) -> np.ndarray[Any, Any] | None:

@@ -25,7 +25,7 @@ ImageInput: TypeAlias = "str | Path | ArchiveMember | bytes | Image.Image | np.n
 ImageInputs: TypeAlias = "ImageInput | ImageSource | Sequence[ImageInputs]"
 
 IMAGE_SUFFIXES = (
-    *(".avif", ".bmp", ".gif", ".jfif", ".jp2", ".jpe", ".jpeg", ".jpg"),
+    *(".avif", ".bmp", ".gif", ".jfif", ".jp2", ".jpe", ".jpeg", ".jpg", ".mpo"),
     *(".pbm", ".pgm", ".png", ".pnm", ".ppm", ".tif", ".tiff", ".webp"),
 )
 # A list of our own, because some of Pillow's other readers have no signature to recognise a file by, and the
@@ -133,6 +133,58 @@ def list_images(source: ImageInputs) -> list[ImageSource]:
         else ImageSource(str(value) if isinstance(value, str | Path | ArchiveMember) else f"image {number}", value)
         for number, value in enumerate(_expand(source), start=1)
     ]
+
+
+def picture_size(path: Path) -> tuple[int, int]:
+    """(width, height) of a picture as :func:`read_image` gives it, from its header.
+
+    Raises:
+        ImageReadError: it is no picture, or is not there.
+    """
+    return _header(path)[0]
+
+
+def exif_turn(path: Path) -> int:
+    """The EXIF orientation of a picture, from its header; 1 for upright ones and those without any.
+
+    Raises:
+        ImageReadError: it is no picture, or is not there.
+    """
+    return _header(path)[1]
+
+
+def thumbnail(source: Path | ArchiveMember, side: int) -> Image.Image:
+    """A picture, upright, squeezed into (side, side) as RGB; a JPEG is not decoded whole for it.
+
+    Raises:
+        ImageReadError: see :func:`read_image`.
+    """
+    try:
+        with _open(source) as file:
+            image = identify(file)
+            if image.format in ("JPEG", "MPO") and not exceeds_pixel_limit(*image.size):
+                image.draft("RGB", (2 * side, 2 * side))
+            return _upright_rgb(image).resize((side, side), Image.Resampling.BOX)
+    except ImageReadError as error:
+        raise ImageReadError(f"{source}: {error}") from error.__cause__
+    except Exception as error:  # on broken files Pillow raises about any type there is
+        raise ImageReadError(f"{source}: cannot be read, {error or type(error).__name__}") from error
+
+
+def _header(path: Path) -> tuple[tuple[int, int], int]:
+    try:
+        with _open(path) as file:
+            image = identify(file)
+            width, height = image.size
+            try:
+                turn = image.getexif().get(ExifTags.Base.Orientation, 1)
+            except Exception:  # broken EXIF, any type: the pixels are good
+                turn = 1
+    except ImageReadError as error:
+        raise ImageReadError(f"{path}: {error}") from error.__cause__
+    except Exception as error:  # on broken files Pillow raises about any type there is
+        raise ImageReadError(f"{path}: cannot be read, {error or type(error).__name__}") from error
+    return ((height, width) if turn in (5, 6, 7, 8) else (width, height)), turn if turn in _UPRIGHT else 1
 
 
 def exceeds_pixel_limit(width: int, height: int) -> bool:

@@ -12,12 +12,15 @@ from torch import nn
 
 from internimage.contracts import Pipeline, Report, TaskSpec, task_spec
 from internimage.data.dataset import SKIPPING, EvaluationDataset, EvaluationSample
+from internimage.data.left_out import refuse_much
 from internimage.data.read_ahead import ReadAhead
+from internimage.data.recognition import unrecognised
 from internimage.data.samples import Part
 from internimage.data.splits import choose_part
 from internimage.errors import DataError, ImageReadError
 from internimage.inference.predictor import Predictor
 from internimage.registry import TASKS
+from internimage.settings.data import DataOptions
 from internimage.settings.views import TestTimeAugmentation
 
 if TYPE_CHECKING:
@@ -36,15 +39,19 @@ def evaluate(
     batch_size: int = 8,
     augmentation: TestTimeAugmentation | None = None,
     on_corrupt: OnCorrupt = "error",
+    reading: DataOptions | None = None,
+    max_objects: int | None = None,
     progress: Callable[[Sequence[Any]], Iterable[Any]] = iter,
 ) -> Report:
     """Evaluate a model on labelled images, as ``internimage evaluate`` does.
 
     Args:
         data: folder, table or archive of the model's task.
-        model, checkpoint, labels, device, dtype, batch_size, augmentation: see :class:`internimage.Predictor`.
+        model, checkpoint, labels, device, dtype, batch_size, augmentation, max_objects: see
+            :class:`internimage.Predictor`.
         part: "train", "val" or "test"; "all" is ``data`` itself, or its only part.
         on_corrupt: "error" stops at the first file that cannot be read, "skip" leaves such files out and lists them.
+        reading: how annotations are read, such as ``DataOptions(crowds="learn")``; as in training.
         progress: wraps the entries of the data, such as ``tqdm``; it receives them all and yields them one by one.
 
     Returns:
@@ -63,10 +70,13 @@ def evaluate(
         dtype=dtype,
         batch_size=batch_size,
         augmentation=augmentation,
+        max_objects=max_objects,
     )
     root = Path(data).expanduser()
     refuse_other_data(predictor.spec, root)
-    images = choose_part(predictor.spec.read_parts(root, part), root, part)
+    reading = reading or DataOptions()
+    images = choose_part(predictor.spec.read_parts(root, part, reading), root, part).usable(reading)
+    refuse_much(images.name, images.left_out, reading.allow_left_out)
     return evaluate_part(predictor, images, on_corrupt=on_corrupt, progress=progress)
 
 
@@ -124,9 +134,16 @@ def predict_samples(pipeline: Pipeline, samples: Sequence[EvaluationSample]) -> 
 
 
 def recognise(root: Path) -> TaskSpec:
-    """The task whose data lie at ``root``: the last one registered that knows them."""
-    specs = [task_spec(name) for name in reversed(TASKS)]
-    return next((spec for spec in specs if spec.recognise(root)), specs[-1])
+    """The task whose data lie at ``root``: the last one registered that knows them.
+
+    Raises:
+        DataError: none does.
+    """
+    root = root.expanduser()
+    found = next((spec for name in reversed(TASKS) if (spec := task_spec(name)).recognise(root)), None)
+    if found is None:
+        raise DataError(unrecognised(root))
+    return found
 
 
 def refuse_other_data(spec: TaskSpec, root: Path) -> None:

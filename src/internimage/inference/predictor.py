@@ -64,6 +64,7 @@ class Predictor:
         augmentation: test-time augmentation, for detectors and segmenters.
         window: sliding windows of a segmenter; "model" does what it was trained for, None predicts the whole image.
         keep_scores: keep the probabilities of all classes in a segmenter's results, which may take gigabytes.
+        max_objects: greatest number of objects that a detector reports of an image; None for the model's own.
 
     A process that has made one sets PyTorch to one thread in processes that it forks, where OpenMP would wait for ever.
 
@@ -95,8 +96,9 @@ class Predictor:
         augmentation: TestTimeAugmentation | None = None,
         window: Window | Literal["model"] | None = "model",
         keep_scores: bool = False,
+        max_objects: int | None = None,
     ) -> None:
-        options = PredictionOptions(augmentation, window, keep_scores)
+        options = PredictionOptions(augmentation, window, keep_scores, max_objects)
         if isinstance(model, nn.Module):
             if checkpoint is not None or labels is not None:
                 raise ConfigError("checkpoint and labels belong to a model given by name")

@@ -16,6 +16,9 @@ if TYPE_CHECKING:
 
 Kind = Literal["bbox", "segm"]
 _PREFIX: dict[Kind, str] = {"bbox": "box", "segm": "mask"}
+COUNTED = 100
+"""Objects an image that COCO's average precision counts."""
+
 _SIZES = ("", "_small", "_medium", "_large")  # by area: up to 32² pixels, up to 96², above
 RECALL = np.linspace(0.0, 1.0, 101)
 
@@ -66,7 +69,7 @@ def average_precision(
     truth: dict[str, Any],
     entries: Sequence[dict[str, Any]],
     kind: Kind,
-    max_detections: tuple[int, ...] = (1, 10, 100),
+    max_detections: tuple[int, ...] = (1, 10, COUNTED),
 ) -> PrecisionRecall:
     """Evaluate boxes or masks; the arguments are not changed.
 
@@ -146,24 +149,27 @@ class AveragePrecision:
     Args:
         truth: images with their objects.
         masks: whether masks are evaluated beside boxes.
+        limit: greatest number of objects an image that a model reports; where it and an image's objects are more than
+            COCO counts, average precision is computed at this number too.
 
     Raises:
         DataError: masks are asked for and an object has none.
         MissingExtraError: faster-coco-eval is not installed; said before the first image and not after an epoch.
     """
 
-    def __init__(self, truth: ObjectImages, masks: bool) -> None:
+    def __init__(self, truth: ObjectImages, masks: bool, limit: int = COUNTED) -> None:
         _library()
+        self.limit = limit
         self.truth = truth
         self.kinds: tuple[Kind, ...] = ("bbox", "segm") if masks else ("bbox",)
         self._images = {image.identity: image for image in truth.images}
-        self._found: dict[int, _Found] = {}
-        self._evaluated: dict[Kind, PrecisionRecall] = {}
+        self._found: dict[int | str, _Found] = {}
+        self._evaluated: dict[tuple[Kind, tuple[int, ...]], PrecisionRecall] = {}
         bare = [x.file for x in truth.images if not all(one.segmentation or one.crowd for one in x.objects)]
         if masks and bare:
             raise DataError(f"{len(bare)} images have objects without masks, {bare[0]} for one; evaluate boxes only")
 
-    def add(self, result: Detections, identity: int) -> None:
+    def add(self, result: Detections, identity: int | str) -> None:
         """Add the result of the image with this number; one that is there already is replaced.
 
         Raises:
@@ -179,28 +185,40 @@ class AveragePrecision:
         self._found[identity] = _Found(result.labels, result.scores, result.boxes, masks)
         self._evaluated.clear()
 
-    def state(self) -> dict[int, _Found]:
+    def state(self) -> dict[int | str, _Found]:
         return self._found
 
-    def merge(self, states: Sequence[dict[int, _Found]]) -> None:
+    def merge(self, states: Sequence[dict[int | str, _Found]]) -> None:
         self._found = {identity: found for state in states for identity, found in state.items()}
         self._evaluated.clear()
 
     def compute(self) -> dict[str, float]:
-        """box_ap, box_ap50, ..., mask_ap, ..., each in [0, 1], those without objects left out; and "images"."""
+        """box_ap, box_ap50, ..., mask_ap, ..., each in [0, 1], those without objects left out; and "images".
+
+        Where images have more objects than COCO counts, also box_ap_at_300 and the like, at the model's limit.
+        """
         numbers = {
             f"{_PREFIX[kind]}_{name}": value
             for kind in self.kinds
             for name, value in self._evaluate(kind).numbers().items()
         }
+        if self.limit > COUNTED and self.crowded():
+            for kind in self.kinds:
+                if "ap" in (found := self._evaluate(kind, (self.limit,)).numbers()):
+                    numbers[f"{_PREFIX[kind]}_ap_at_{self.limit}"] = found["ap"]
         return {**numbers, "images": float(len(self._found))}
+
+    def crowded(self) -> int:
+        """Images that were predicted and have more objects than COCO's average precision counts."""
+        objects = (self._images[identity].objects for identity in self._found)
+        return sum(sum(not one.crowd for one in found) > COUNTED for found in objects)
 
     def per_class(self) -> dict[str, dict[str, float]]:
         """objects, box_ap, box_ap50, mask_ap, mask_ap50 of each class that has objects; crowds are not counted."""
         rows: dict[str, dict[str, float]] = {}
         objects = [one.label for identity in self._found for one in self._images[identity].objects if not one.crowd]
         counts = np.bincount(np.array(objects, int), minlength=len(self.truth.classes))
-        for name, category, count in zip(self.truth.classes, self.truth.category_ids, counts.tolist(), strict=True):
+        for category, (name, count) in enumerate(zip(self.truth.classes, counts.tolist(), strict=True), 1):
             if count:
                 rows[name] = {"objects": float(count)}
                 for kind in self.kinds:
@@ -212,21 +230,26 @@ class AveragePrecision:
         """Recall (101,) and, of each class with objects and of "all", their mean, precision (101,) at IoU 0.5."""
         evaluated = self._evaluate(kind)
         curves = {}
-        for name, category in zip(self.truth.classes, self.truth.category_ids, strict=True):
+        for category, name in enumerate(self.truth.classes, 1):
             curve = evaluated.precision[0, :, evaluated.categories.index(category), 0, -1]
             if curve[0] > -1:
                 curves[name] = curve
         return RECALL, {**curves, "all": np.mean(list(curves.values()), axis=0)} if curves else {}
 
-    def _evaluate(self, kind: Kind) -> PrecisionRecall:
-        if kind not in self._evaluated:
-            self._evaluated[kind] = average_precision(self._annotations(kind), self._entries(kind), kind)
-        return self._evaluated[kind]
+    def _identities(self) -> list[int | str]:
+        """The predicted images in the order of their ids; the library gets their places, for it takes no large ids."""
+        return sorted(self._found, key=lambda identity: (isinstance(identity, str), identity))
+
+    def _evaluate(self, kind: Kind, most: tuple[int, ...] = (1, 10, COUNTED)) -> PrecisionRecall:
+        if (kind, most) not in self._evaluated:
+            found = average_precision(self._annotations(kind), self._entries(kind), kind, most)
+            self._evaluated[kind, most] = found
+        return self._evaluated[kind, most]
 
     def _annotations(self, kind: Kind) -> dict[str, Any]:
         """The annotation file of the predicted images."""
         images, annotations = [], []
-        for number, identity in enumerate(sorted(self._found), 1):  # the library takes no ids beyond 2**53
+        for number, identity in enumerate(self._identities(), 1):
             image = self._images[identity]
             images.append({"id": number, "height": image.size[0], "width": image.size[1]})
             for one in image.objects:
@@ -238,23 +261,23 @@ class AveragePrecision:
                     shape = [list(polygon) for polygon in shape]
                 annotation = {
                     "image_id": number,
-                    "category_id": self.truth.category_ids[one.label],
+                    "category_id": one.label + 1,
                     "bbox": [x1, y1, x2 - x1, y2 - y1],
                     "area": one.area,
                     "iscrowd": int(one.crowd),
                 }
                 annotations.append(annotation | ({"segmentation": shape} if kind == "segm" else {}))
-        categories = [{"id": number} for number in self.truth.category_ids]
+        categories = [{"id": number} for number in range(1, len(self.truth.classes) + 1)]
         return {"images": images, "annotations": annotations, "categories": categories}
 
     def _entries(self, kind: Kind) -> list[dict[str, Any]]:
         """The result file of the predicted images."""
         entries = []
-        for number, identity in enumerate(sorted(self._found), 1):
+        for number, identity in enumerate(self._identities(), 1):
             labels, scores, boxes, masks = self._found[identity]
             size = list(self._images[identity].size)
             for index in np.flatnonzero(~np.isnan(scores)).tolist():  # the library refuses NaN
-                category, score = self.truth.category_ids[int(labels[index])], float(scores[index])
+                category, score = int(labels[index]) + 1, float(scores[index])
                 entry: dict[str, Any] = {"image_id": number, "category_id": category, "score": score}
                 if kind == "bbox":
                     x1, y1, x2, y2 = boxes[index].tolist()

@@ -7,14 +7,16 @@ what it learns from.  Everything here has a default that suits such a model, so 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, ClassVar
+from copy import copy
+from dataclasses import dataclass, fields, replace
+from typing import Any, ClassVar, Self
 
 from torch import Tensor, nn
 
 from internimage.backbones.composite import CompositeBackbone
 from internimage.backbones.internimage import InternImage
 from internimage.description import ModelDescription
+from internimage.errors import ConfigError
 
 
 @dataclass(frozen=True)
@@ -74,6 +76,24 @@ class Model(nn.Module):
     def reset_classifier(self, num_classes: int) -> None:
         """Start anew what depends on the classes, for another number of them; everything else stays."""
         raise NotImplementedError
+
+    def keeping(self, objects: int) -> Self:
+        """The same network with the same tensors, which reports up to so many objects of an image.
+
+        Raises:
+            ConfigError: it reports no objects, or cannot report so many.
+        """
+        config = self.config
+        if "detections" not in {one.name for one in fields(config)}:
+            raise ConfigError(f"a {type(self).__name__} reports no objects; leave the greatest number of objects out")
+        most = config.proposals.keep if "proposals" in {one.name for one in fields(config)} else config.num_queries
+        if not 1 <= objects <= most:
+            raise ConfigError(
+                f"{objects} objects an image; expected 1 to {most}, which a {type(self).__name__} looks at"
+            )
+        limited = copy(self)
+        limited.config = replace(config, detections=replace(config.detections, keep=objects))
+        return limited
 
     def backbones(self) -> Mapping[str, InternImage]:
         """The networks that layer decay counts the blocks of, by the prefix of their parameters' names."""

@@ -11,6 +11,7 @@ from statistics import mean, stdev
 from typing import TYPE_CHECKING, Any
 
 from internimage.images import FitPreprocessing, Preprocessing
+from internimage.labels import load_labels
 from internimage.registry import ARCHITECTURES, resolve
 from internimage.settings.plain import from_plain
 from internimage.settings.training import TrainingConfig
@@ -113,6 +114,14 @@ class Recipe:
     def config(self) -> Any:
         """The architecture's configuration."""
         return from_plain(resolve(ARCHITECTURES[self.architecture].config), dict(self.plain))
+
+    @property
+    def class_names(self) -> tuple[str, ...] | None:
+        """Names of the outputs; those beyond the label set are unused.  None if they have none."""
+        if self.labels is None:
+            return None
+        names = load_labels(self.labels)
+        return (*names, *(f"unused {index}" for index in range(len(names), self.config.num_classes)))
 
     @property
     def parameters(self) -> int:

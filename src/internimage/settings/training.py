@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from internimage.errors import ConfigError
+from internimage.settings.data import DataOptions
 
 FEW, MANY = 5_000, 100_000
 """Images up to and from which defaults are those for small and large data."""
@@ -141,6 +142,9 @@ class RunConfig:
         freeze: freeze the stem and this many stages of the backbone.
         linear_probe: train only the classifier; for classifiers only.
         val_fraction: share of each class set aside where the data has no validation part.
+        max_objects: greatest number of objects of an image that a detector reports; None for the model's own.
+        split_rule: how it is chosen, see :class:`internimage.settings.data.SplitOptions`.
+        reading: how annotations are read.
         on_corrupt: "error" or "skip".
         augmentation: settings of the model's task; None for its defaults.
         training: settings.
@@ -153,7 +157,10 @@ class RunConfig:
     freeze: int = 0
     linear_probe: bool = False
     val_fraction: float = 0.2
+    max_objects: int | None = None
+    split_rule: int = 2
     on_corrupt: Literal["error", "skip"] = "error"
+    reading: DataOptions = field(default_factory=DataOptions)
     augmentation: Any = None
     training: TrainingConfig = field(default_factory=TrainingConfig)
 

@@ -66,11 +66,13 @@ class PredictionOptions:
         window: for segmenters: predict in sliding windows; "model" does what the model was trained for, None predicts
             the whole image.
         keep_scores: for segmenters: keep the probabilities of all classes in the results, which may take gigabytes.
+        max_objects: for detectors: greatest number of objects of an image; None for the model's own.
     """
 
     augmentation: TestTimeAugmentation | None = None
     window: Window | Literal["model"] | None = "model"
     keep_scores: bool = False
+    max_objects: int | None = None
 
     def __post_init__(self) -> None:
         if not isinstance(self.window, Window | None) and self.window != "model":

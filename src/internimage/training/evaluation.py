@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import closing
 from typing import Any
 
 from torch import nn
@@ -24,7 +25,8 @@ def evaluate(
     model.eval()
     pipeline = task.pipeline(model, in_step=in_step)
     report = task.report(pipeline)
-    measure(pipeline, batches(loader), report)
+    with closing(batches(loader)) as samples:
+        measure(pipeline, samples, report)
     if several:
         # a sharded model waits in each forward pass, so processes with fewer batches take part in the others' too
         for _ in range(most - len(loader)):

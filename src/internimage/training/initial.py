@@ -7,7 +7,8 @@ import warnings
 from pathlib import Path
 from typing import Any
 
-from internimage.checkpoints.folder import DESCRIPTION_FILE, WEIGHTS_FILE
+from internimage.checkpoints.files import open_checkpoint
+from internimage.checkpoints.folder import DESCRIPTION_FILE, WEIGHTS_FILE, read_description
 from internimage.data.dataset import PictureDataset
 from internimage.errors import CheckpointMismatchError, ConfigError
 from internimage.factory import create_model, load_model
@@ -43,6 +44,20 @@ def initial_model(config: RunConfig, recipe: Recipe, classes: tuple[str, ...]) -
         preprocessing = preprocessing.resized(config.size)
     model.description = dataclasses.replace(model.description, labels=classes, preprocessing=preprocessing)
     return model
+
+
+def known_classes(config: RunConfig, recipe: Recipe) -> tuple[str, ...] | None:
+    """Classes of the weights to start from, which the data's go together with by name; None where none are known."""
+    if config.init == "scratch":
+        return None
+    folder = folder_of(recipe.name if config.init == "pretrained" else config.init)
+    if folder is not None:
+        return read_description(folder).labels
+    name = recipe.name if config.init == "pretrained" else config.init
+    if name in list_models():
+        return get_recipe(name).class_names
+    named = open_checkpoint(config.init).classes
+    return named.names if named is not None else None
 
 
 def check_architecture(own: Any, recipe: Recipe, init: str) -> None:

@@ -11,20 +11,23 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
-from internimage.contracts import Prepared, task_spec
+from internimage.contracts import Prepared, TaskSpec, task_spec
 from internimage.data.dataset import EvaluationDataset
+from internimage.data.left_out import refuse_much
 from internimage.data.samples import Part
-from internimage.data.splits import Splits
+from internimage.data.splits import Splits, make_splits
 from internimage.errors import ConfigError, TrainingError
 from internimage.factory import recipe_of
 from internimage.machine import trains_on_cpu
+from internimage.recipes import Recipe
+from internimage.settings.data import DataOptions, SplitOptions
 from internimage.settings.plain import from_plain
-from internimage.settings.training import RunConfig, TrainingConfig, too_high
+from internimage.settings.training import RunConfig, TrainingConfig
 from internimage.training.console import ConsoleReporter
-from internimage.training.initial import leave_out_unreadable
-from internimage.training.lock import RunLock
+from internimage.training.initial import known_classes, leave_out_unreadable
 from internimage.training.reporting import Reporter
-from internimage.training.state import newest_checkpoint
+from internimage.training.state import RunLock, newest_checkpoint
+from internimage.training.telling import tell
 from internimage.training.tracking import SUMMARY_FILE
 from internimage.training.trainer import BEST_FOLDER, LAST_FOLDER, Trainer
 from internimage.training.usual import choose, usual_settings
@@ -72,6 +75,7 @@ class Started:
         folder: where it writes.
         trainer, prepared: see there.
         resumed: whether it goes on from a saved state.
+        noun: what its task calls the model.
         lock: of the folder, on the main process.
     """
 
@@ -80,6 +84,7 @@ class Started:
     trainer: Trainer
     prepared: Prepared
     resumed: bool
+    noun: str
     lock: RunLock | None = None
 
     def fit(self) -> Run:
@@ -106,8 +111,10 @@ def train(
     lr: float | None = None,
     freeze: int = 0,
     linear_probe: bool = False,
+    max_objects: int | None = None,
     val_fraction: float = 0.2,
     on_corrupt: Literal["error", "skip"] = "error",
+    reading: DataOptions | None = None,
     training: TrainingConfig | None = None,
     augmentation: Any | None = None,
     device: str = "auto",
@@ -126,8 +133,10 @@ def train(
         epochs, batch_size, lr: the most common settings; None for what suits model and data.
         freeze: freeze the stem and this many stages of the backbone.
         linear_probe: train only the classifier.
+        max_objects: greatest number of objects that a detector reports of an image; None for the model's own.
         val_fraction: share of the images to validate on if there is no validation part.
         on_corrupt: "error" or "skip" for files that cannot be read.
+        reading: how annotations are read, such as ``DataOptions(crowds="learn")``.
         training: all settings; None for what suits model and data.
         augmentation: of the model's task, such as :class:`internimage.settings.detection.DetectionAugmentation`.
         device: "auto" for a GPU if there is one, or "cpu".
@@ -155,8 +164,10 @@ def train(
         size=size,
         freeze=freeze,
         linear_probe=linear_probe,
+        max_objects=max_objects,
         val_fraction=val_fraction,
         on_corrupt=on_corrupt,
+        reading=reading or DataOptions(),
         augmentation=varied if augmentation is None else augmentation,
         training=chosen,
     )
@@ -269,7 +280,8 @@ def read_run(folder: Path) -> RunConfig:
     """
     path = folder / RUN_FILE
     try:
-        config = from_plain(RunConfig, json.loads(path.read_text(encoding="utf-8")))
+        content = json.loads(path.read_text(encoding="utf-8"))
+        config = from_plain(RunConfig, {"split_rule": 1, **content} if isinstance(content, dict) else content)
         kind = task_spec(recipe_of(config.model).task).augmentation
         return replace(config, augmentation=from_plain(kind, config.augmentation))
     except FileNotFoundError:
@@ -278,46 +290,34 @@ def read_run(folder: Path) -> RunConfig:
         raise TrainingError(f"{path} is damaged: {error}") from error
 
 
-def tell(started: Started, usual: TrainingConfig | None) -> None:
-    """Say what will be trained, and warn of a learning rate far above the ``usual`` one."""
-    trainer, splits, reporter = started.trainer, started.prepared.splits, started.trainer.reporter
-    if not trainer.accelerator.is_main_process:
-        return
-    config, processes = trainer.config, trainer.accelerator.num_processes
-    length = f"{trainer.epochs} epochs of {trainer.schedule.updates_per_epoch} updates"
-    if config.updates:
-        length = f"{trainer.schedule.updates} updates, {trainer.schedule.updates_per_epoch} an epoch"
-    sizes = f"{len(splits.train)} training, {len(splits.val)} validation images"
-    reporter.note(f"{len(splits.train.classes)} classes; {sizes}; {length}")
-    for note in started.prepared.notes:
-        reporter.note(note)
-    reporter.note(learning_rate(config, processes))
-    warning = too_high(config, usual, processes) if usual is not None else None
-    if warning:
-        reporter.warn(f"{warning}; training may diverge")
-    reporter.note(f"run: {started.folder}")
-
-
-def learning_rate(config: TrainingConfig, processes: int) -> str:
-    """``learning rate 0.000125 = 0.0005 x 128 / 512; 128 images an update (128 x 1 x 1 processes)``."""
-    images, text = config.images_an_update(processes), f"learning rate {config.peak_lr(processes):.3g}"
-    if config.lr_batch_size:
-        text += f" = {config.lr:g} x {images} / {config.lr_batch_size}"
-    return f"{text}; {images} images an update ({config.batch_size} x {config.accumulate} x {processes} processes)"
-
-
 def _prepare(config: RunConfig, folder: Path, reporter: Reporter, device: str, *, resumed: bool) -> Started:
     trains_on_cpu(device)  # a mistyped one ends the run before the data are read
     recipe = recipe_of(config.model)
     spec = task_spec(recipe.task)
     if config.augmentation is None:
         config = replace(config, augmentation=spec.augmentation())
-    prepared = spec.prepare(config, recipe)
+    splits = read_splits(config, spec, recipe)
+    prepared = spec.prepare(config, recipe, splits)
     task, model = prepared.task, prepared.model
     val = EvaluationDataset(prepared.val, task.pipeline(model).prepare, config.on_corrupt)
     leave_out_unreadable(val)
     trainer = Trainer(task, model, prepared.train, val, config.training, folder, reporter, device=device)
-    return Started(config, folder, trainer, prepared, resumed)
+    return Started(config, folder, trainer, prepared, resumed, spec.model_noun)
+
+
+def read_splits(config: RunConfig, spec: TaskSpec, recipe: Recipe) -> Splits[Any]:
+    """The parts of a run's data, with one list of classes.
+
+    Raises:
+        DataError: they cannot be read, or more is left out of them than was asked for.
+    """
+    root = Path(config.data)
+    parts = spec.read_parts(root, None, config.reading)
+    split = SplitOptions(config.val_fraction, config.training.seed, config.split_rule)
+    splits = make_splits(parts, root, split, config.reading, known_classes(config, recipe))
+    for part in (splits.train, splits.val):
+        refuse_much(part.name, part.left_out, config.reading.allow_left_out)
+    return splits
 
 
 def _fingerprint(splits: Splits[Any]) -> dict[str, Any]:

@@ -6,8 +6,8 @@ import dataclasses
 import math
 import signal
 import time
-from collections.abc import Callable, Mapping
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, closing, nullcontext
 from pathlib import Path
 from typing import Any, cast
 
@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
 from internimage.contracts import Task
-from internimage.data.dataset import EpochSampler, EvaluationSample, batches, mix_seed
+from internimage.data.dataset import EpochSampler, EvaluationSample, batches, end_workers, mix_seed
 from internimage.errors import InternImageError, InterruptedRunError, TrainingError
 from internimage.factory import save_model
 from internimage.inference.blame import explain_losses
@@ -122,10 +122,15 @@ class Trainer:
         if resume:
             self._restore()
         start_tracking(self.accelerator, self.config.track, self.folder)
-        with self.interruption.caught(), told_of_killed_readers(self.folder):
-            while self.progress.epoch < self.epochs:
-                self._train_epoch()
-                self._finish_epoch()
+        try:
+            with self.interruption.caught(), told_of_killed_readers(self.folder):
+                while self.progress.epoch < self.epochs:
+                    with closing(batches(self.loader)) as epoch:
+                        self._train_epoch(epoch)
+                    self._finish_epoch()
+        finally:
+            for loader in (self.loader, self.val_loader):
+                end_workers(loader)
         with self._averaged():
             self._keep(LAST_FOLDER)
         for tracker in self.accelerator.trackers:
@@ -193,7 +198,7 @@ class Trainer:
             worker_init_fn=leave_signals_to_the_main_process,
         )
 
-    def _train_epoch(self) -> None:
+    def _train_epoch(self, epoch: Iterator[Any]) -> None:
         state, config = self.progress, self.config
         self.sampler.epoch = state.epoch
         self.sampler.skip = state.batch * config.batch_size
@@ -203,7 +208,7 @@ class Trainer:
         running = torch.zeros(2, dtype=torch.float32 if device.type == "mps" else torch.float64, device=device)
         counted, self._counted_at = 0, time.monotonic()
         batches_now = self.batches if state.epoch + 1 < self.epochs else self.schedule.last_batches
-        for batch in batches(self.loader):
+        for batch in epoch:
             # dropout, stochastic depth and mixing draw from this; so nothing random has to be saved
             torch.manual_seed(mix_seed(config.seed + self.accelerator.process_index, state.epoch, 1 + state.batch))
             last = state.batch + 1 == batches_now

@@ -6,9 +6,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from internimage.data.samples import Measured
-from internimage.data.splits import Splits
-from internimage.errors import DataError
+from internimage.data.samples import Measured, Part
+from internimage.settings.data import DataOptions
 
 
 class Counted(NamedTuple):
@@ -17,13 +16,15 @@ class Counted(NamedTuple):
 
 
 @dataclass(frozen=True)
-class CountedImages:
+class CountedImages(Part):
     name: str
-    entries: tuple[Counted, ...]
+    images: tuple[Counted, ...]
     classes: tuple[str, ...] = ("dots",)
+    format: str = "counts.json"
 
-    def __len__(self) -> int:
-        return len(self.entries)
+    @property
+    def entries(self) -> tuple[Counted, ...]:
+        return self.images
 
     def measured(self, entry: Counted, size: tuple[int, int]) -> Measured:
         return Measured(entry.count)
@@ -46,7 +47,7 @@ def recognise(root: Path) -> bool:
     return (root / "counts.json").is_file()
 
 
-def read_parts(root: Path, wanted: str | None = None) -> dict[str, CountedImages]:
+def read_parts(root: Path, wanted: str | None, options: DataOptions) -> dict[str, CountedImages]:
     content = json.loads((root / "counts.json").read_text())
     return {
         part: CountedImages(f"{root} ({part})", tuple(Counted(root / name, n) for name, n in counts.items()))
@@ -54,15 +55,8 @@ def read_parts(root: Path, wanted: str | None = None) -> dict[str, CountedImages
     }
 
 
-def read_splits(root: Path, val_fraction: float, seed: int) -> Splits[CountedImages]:
-    parts = read_parts(root)
-    if "val" not in parts:
-        raise DataError(f"{root} has no validation part")
-    return Splits(parts["train"], parts["val"], None, False)
-
-
 def estimate(root: Path) -> int:
-    return len(read_parts(root)["train"])
+    return len(read_parts(root, None, DataOptions())["train"])
 
 
 def check(data: CountedImages, progress: Any) -> CountingFindings:

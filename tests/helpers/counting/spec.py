@@ -52,7 +52,6 @@ SPEC = TaskSpec(
     preprocessing=Preprocessing(32, 32),
     recognise=data.recognise,
     read_parts=data.read_parts,
-    read_splits=data.read_splits,
     estimate=data.estimate,
     defaults=lambda amount: (
         TrainingConfig(epochs=10, batch_size=8, lr=1e-2, warmup_epochs=1, drop_path=0, workers=0, ema_decay=0),

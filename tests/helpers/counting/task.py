@@ -13,12 +13,13 @@ from torch import Tensor
 
 from internimage.contracts import Prepared
 from internimage.data.dataset import EvaluationSample, PictureDataset
+from internimage.data.splits import Splits
 from internimage.images import ImageSource
 from internimage.recipes import Recipe
 from internimage.settings.training import RunConfig
 from internimage.training.initial import initial_model
 
-from .data import Counted, CountedImages, read_splits
+from .data import Counted, CountedImages
 from .spec import Count
 
 
@@ -106,8 +107,7 @@ class CountingTask:
         return CountingReport()
 
 
-def prepare(config: RunConfig, recipe: Recipe) -> Prepared:
-    splits = read_splits(Path(config.data), config.val_fraction, config.training.seed)
+def prepare(config: RunConfig, recipe: Recipe, splits: Splits[CountedImages]) -> Prepared:
     torch.manual_seed(config.training.seed)
     model = initial_model(config, recipe, splits.train.classes)
     train = CountingDataset(splits.train, model.description.preprocessing)

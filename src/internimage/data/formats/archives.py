@@ -51,7 +51,10 @@ def read_zip(archive: Path) -> LabelledImages:
     number = {name: index for index, name in enumerate(classes)}
     pairs = zip(images, names, strict=True)
     return LabelledImages(
-        str(archive), classes, tuple(LabelledImage(members[image], number[name]) for image, name in pairs)
+        str(archive),
+        classes,
+        tuple(LabelledImage(members[image], number[name]) for image, name in pairs),
+        "a zip archive",
     )
 
 
@@ -83,7 +86,7 @@ def read_shards(name: str, shards: Sequence[Path]) -> LabelledImages:
         raise DataError(f"{name} holds no samples; expected KEY.jpg with KEY.cls or KEY.json in each tar")
     listing = shards[0].with_name(CLASSES_FILE)
     classes, numbers = _number(labels, listing, lambda index: str(images[index]))
-    return LabelledImages(name, classes, tuple(map(LabelledImage, images, numbers)))
+    return LabelledImages(name, classes, tuple(map(LabelledImage, images, numbers)), "WebDataset shards")
 
 
 def _read_mapped(archive: Path, members: dict[str, ArchiveMember], listing: Path) -> LabelledImages:
@@ -101,7 +104,7 @@ def _read_mapped(archive: Path, members: dict[str, ArchiveMember], listing: Path
     if not images:
         raise DataError(f"{listing} is empty; expected lines of MEMBER, a tab and a class number")
     classes, numbers = _number(labels, archive.with_name(CLASSES_FILE), lambda index: f"{listing} line {index + 1}")
-    return LabelledImages(str(archive), classes, tuple(map(LabelledImage, images, numbers)))
+    return LabelledImages(str(archive), classes, tuple(map(LabelledImage, images, numbers)), "a zip archive with a map")
 
 
 def _index_zip(archive: Path) -> dict[str, ArchiveMember]:

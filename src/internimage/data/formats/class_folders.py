@@ -1,30 +1,64 @@
-"""Finding labelled images: folders of one class each, tables of paths and labels, archives, iNaturalist's JSON."""
+"""One folder a class, whole or in parts; beside it the other ways to label whole images: tables, archives, JSON."""
 
 from __future__ import annotations
 
-import csv
-import random
-from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
 from itertools import islice
 from pathlib import Path
-from typing import Any
 
 from internimage.data.formats.archives import find_shards, read_shards, read_zip
-from internimage.data.formats.inaturalist import read_inaturalist
+from internimage.data.formats.inaturalist import is_inaturalist, read_inaturalist
 from internimage.data.formats.mask_folders import IMAGE_FOLDERS, MASK_FOLDERS
+from internimage.data.formats.parts import PART_NAMES, PartName, part_folders, part_named
+from internimage.data.formats.pictures import is_hidden, is_output, pictures_below, unread_below
+from internimage.data.formats.tables import read_csv
+from internimage.data.left_out import LeftOut, shortened
 from internimage.data.samples import LabelledImage, LabelledImages
-from internimage.data.splits import Splits
 from internimage.errors import DataError
 from internimage.images.reader import IMAGE_SUFFIXES
+from internimage.settings.data import DataOptions
 
-_VALIDATION_NAMES = ("val", "valid", "validation")
+EMPTY = "empty"
+"""The reason of folders that hold nothing at all: classes that somebody meant to fill."""
+
+_READERS: Mapping[str, Callable[[Path], LabelledImages]] = {
+    ".csv": read_csv,
+    ".zip": read_zip,
+    ".json": read_inaturalist,
+    ".tar": lambda shard: read_shards(str(shard), [shard]),
+}
 
 
-def read_class_folder_splits(root: Path, *, val_fraction: float = 0.2, seed: int = 0) -> Splits[LabelledImages]:
-    """Find training, validation and test images below ``root``.
+def recognise(root: Path) -> bool:
+    """Whether there are labelled images at ``root``: class folders, a table, archives, or iNaturalist's JSON."""
+    if root.is_file():
+        return root.suffix.lower() in _READERS and (root.suffix.lower() != ".json" or is_inaturalist(root))
+    if not root.is_dir():
+        return False
+    return bool(_part_files(root)) or any(_holds_classes(place) for place in (*part_folders(root).values(), root))
 
-    ``root`` is a folder with ``train`` and, if there are such, ``val`` and ``test``, each of them
+
+def estimate(root: Path, most: int) -> int:
+    """About how many images there are to train on, without looking into all of the files."""
+    tables = [root] if root.is_file() else [root / name for name in ("train.csv", "train_map.txt")]
+    for table in tables:
+        if table.suffix in (".csv", ".txt") and table.is_file():
+            with table.open("rb") as file:
+                return sum(1 for _ in islice(file, most))
+    train = part_folders(root).get("train", root) if root.is_dir() else root
+    if shards := [root] if root.suffix == ".tar" else find_shards(train, "train") or find_shards(train):
+        return min(most, len(read_shards(str(root), shards[:1])) * len(shards))
+    if root.is_dir() and not any(root.glob("train*.*")):
+        return min(most, len(pictures_below(train)))
+    parts = read_parts(root)
+    return min(most, len(parts.get("train") or parts["all"]))
+
+
+def read_parts(root: Path, wanted: str | None = None, options: DataOptions | None = None) -> dict[str, LabelledImages]:
+    """The parts of a data set as they lie there: "train", "val", "test", or "all" if it is not divided.
+
+    ``root`` is a folder with parts (see :mod:`internimage.data.formats.parts` for their names), each of them
 
     - a folder, with one folder a class or with WebDataset shards (``*.tar``);
     - a table, ``train.csv``;
@@ -32,155 +66,157 @@ def read_class_folder_splits(root: Path, *, val_fraction: float = 0.2, seed: int
     - iNaturalist's ``train2018.json`` (and ``val2018.json``; its test images have no labels);
     - WebDataset shards, ``train*.tar``.
 
-    The first kind that is there counts.  Or ``root`` is itself one of these, without parts.  Without validation images,
-    ``val_fraction`` of each class is set aside, chosen by ``seed``.
+    The first kind that is there counts.  Or ``root`` is itself one of these, without parts.
 
     Raises:
-        DataError: nothing of the kind is there, or the parts disagree in their classes.
+        DataError: nothing of the kind is there, or it is plainly something else than classes.
     """
-    parts = read_class_folder_parts(root)
-    train = parts.get("train") or parts["all"]
-    val, test = parts.get("val"), parts.get("test")
-    for part in (val, test):
-        if part is not None and not set(part.classes) <= set(train.classes):
-            extra = sorted(set(part.classes) - set(train.classes))
-            raise DataError(f"{part.name} has classes that {train.name} has not: {', '.join(extra[:5])}")
-    alone = val is None
-    if val is None:
-        train, val = set_aside(train, val_fraction, seed)
-    return Splits(train, _relabel(val, train.classes), _relabel(test, train.classes) if test else None, alone)
-
-
-def estimate_images(root: Path, most: int = 100_000) -> int:
-    """About how many images a data set has, counted up to ``most`` and without looking into all of its files.
-
-    0 if there is nothing of the kind; what is wrong with it is for :func:`read_class_folder_splits` to say.
-    """
-    root = root.expanduser()
-    try:
-        tables = [root] if root.is_file() else [root / name for name in ("train.csv", "train_map.txt")]
-        for table in tables:
-            if table.suffix in (".csv", ".txt") and table.is_file():
-                with table.open("rb") as file:
-                    return sum(1 for _ in islice(file, most))
-        train = root / "train" if (root / "train").is_dir() else root
-        if shards := [root] if root.suffix == ".tar" else find_shards(train, "train") or find_shards(train):
-            return min(most, len(read_shards(str(root), shards[:1])) * len(shards))
-        if root.is_dir() and not any(root.glob("train*.*")):
-            return sum(1 for _ in islice((p for p in train.rglob("*") if p.suffix.lower() in IMAGE_SUFFIXES), most))
-        parts = read_class_folder_parts(root)
-        return min(most, len(parts.get("train") or parts["all"]))
-    except (OSError, DataError, KeyError):
-        return 0
-
-
-def read_class_folder_parts(root: Path) -> dict[str, LabelledImages]:
-    """The parts of a data set as they lie there: "train", "val", "test", or "all" if it is not divided."""
-    root = root.expanduser()
     if root.is_file():
-        readers = {".zip": read_zip, ".json": read_inaturalist, ".tar": lambda shard: read_shards(str(shard), [shard])}
-        return {"all": readers.get(root.suffix.lower(), read_csv)(root)}
+        return {"all": _READERS.get(root.suffix.lower(), read_csv)(root)}
     if not root.is_dir():
         raise DataError(f"{root} does not exist; expected a folder of images or archives, or a CSV file")
-    train = _part(root, ("train",))
-    if train is None:
+    folders = {part: path for part, path in part_folders(root).items() if not _is_a_class(path, root)}
+    found: dict[str, LabelledImages] = {
+        part: read for part in PART_NAMES if (read := _part(root, part, folders)) is not None
+    }
+    if not found:
         return {"all": _read_folder(root)}
-    parts = {"train": train, "val": _part(root, _VALIDATION_NAMES), "test": _part(root, ("test",))}
-    return {name: part for name, part in parts.items() if part is not None}
+    beside = _beside(root, folders)
+    first = next(iter(found))
+    found[first] = replace(found[first], left_out=(*found[first].left_out, *beside))
+    return {part: data for part, data in found.items() if part == wanted} or found
 
 
 def read_image_folder(root: Path) -> LabelledImages:
-    """One folder a class below ``root``, at any depth below that; classes in alphabetical order, hidden ones left out.
+    """One folder a class below ``root``, at any depth below that; classes in alphabetical order.
 
-    Empty classes are kept: they are a finding of :func:`internimage.tasks.classification.check.check_images`.
+    Runs and models of ours, hidden folders and ``__MACOSX`` are none of the data's.  Left out and counted are folders
+    that hold other things than pictures, pictures that lie beside the folders, and those of formats that are not read.
+
+    Raises:
+        DataError: there are no classes, or the folders are no classes: pictures and masks, pictures alone.
     """
-    classes = tuple(sorted(p.name for p in root.iterdir() if p.is_dir() and not p.name.startswith(".")))
+    folders = list(_class_folders(root))
+    pictures = {path.name: pictures_below(path) for path in folders}
+    classes = tuple(sorted(name for name, found in pictures.items() if found))
+    _refuse_other_layouts(root, classes)
+    bare = [path for path in folders if not pictures[path.name]]
+    empty = [path.name for path in bare if not any(path.rglob("*"))]
     if not classes:
-        raise DataError(f"{root} holds no class folders; expected {root}/CLASS/IMAGE.jpg, or train.csv, .zip or .tar")
-    if any(name.lower() in IMAGE_FOLDERS for name in classes) and any(name.lower() in MASK_FOLDERS for name in classes):
+        other = unread_below(root)
+        raise DataError(
+            f"{root} holds no class folders with pictures; expected {root}/CLASS/IMAGE ({' '.join(IMAGE_SUFFIXES)})"
+            + (f"; {len(other)} files are of formats that are not read, such as {other[0]}" if other else "")
+        )
+    samples = tuple(LabelledImage(path, label) for label, name in enumerate(classes) for path in sorted(pictures[name]))
+    loose = [path.name for path in pictures_below(root, deep=False)]
+    others = [path.name for path in bare if path.name not in empty and not _only_outputs(path)]
+    total = len(samples) + len(loose)
+    left_out = (
+        LeftOut("pictures outside class folders", "pictures", tuple(loose), len(loose), total),
+        LeftOut(EMPTY, "folders", tuple(empty), len(empty)),
+        LeftOut("they hold no pictures", "folders", tuple(others), len(others)),
+        unread(root, total),
+    )
+    return LabelledImages(str(root), classes, samples, left_out=tuple(one for one in left_out if one.count))
+
+
+def unread(root: Path, total: int) -> LeftOut:
+    """Files of formats that are not read."""
+    found = unread_below(root)
+    suffixes = sorted({path.suffix.lower() for path in found})
+    reason = f"{', '.join(suffixes)} is not read" if len(suffixes) == 1 else f"{', '.join(suffixes)} are not read"
+    advice = "convert them to JPEG or PNG"
+    names = tuple(str(path.relative_to(root)) for path in found)
+    return LeftOut(reason, "pictures", names, len(found), total + len(found), advice)
+
+
+def _class_folders(root: Path) -> Iterator[Path]:
+    return (path for path in sorted(root.iterdir()) if path.is_dir() and not is_hidden(path.name))
+
+
+def _holds_classes(root: Path) -> bool:
+    """Whether a folder has folders with pictures, or shards."""
+    return any(pictures_below(path, most=1) for path in _class_folders(root)) or bool(_shards(root))
+
+
+def _shards(root: Path) -> list[Path]:
+    try:
+        return find_shards(root)
+    except DataError:  # packed ones: reading them says so
+        return [root]
+
+
+def _is_a_class(folder: Path, root: Path) -> bool:
+    """Whether a folder is called like a part and is a class: of trains, beside others with pictures in them."""
+    neighbours = [path for path in _class_folders(root) if part_named(path.name) is None]
+    flat = [path for path in (folder, *neighbours) if pictures_below(path, deep=False, most=1)]
+    return folder in flat and len(flat) > 1 and not _holds_classes(folder)
+
+
+def _only_outputs(folder: Path) -> bool:
+    """Whether a folder holds nothing but runs and models of ours, as ``runs`` does."""
+    inner = [path for path in folder.iterdir() if not is_hidden(path.name)]
+    return is_output(folder) or (bool(inner) and all(path.is_dir() and is_output(path) for path in inner))
+
+
+def _refuse_other_layouts(root: Path, classes: tuple[str, ...]) -> None:
+    names = [name.lower() for name in classes]
+    pictures = [name for name in names if name in IMAGE_FOLDERS]
+    if pictures and any(name in MASK_FOLDERS for name in names):
         raise DataError(
             f"{root} holds {', '.join(classes[:4])}: pictures and masks, not one folder a class; a segmenter learns "
             "from images/ and masks/, see docs/segmentation.md"
         )
-    samples = tuple(
-        LabelledImage(path, label)
-        for label, name in enumerate(classes)
-        for path in sorted((root / name).rglob("*"))
-        if path.suffix.lower() in IMAGE_SUFFIXES and path.is_file() and not path.name.startswith(".")
-    )
-    if not samples:
-        raise DataError(f"{root} holds no images; expected {root}/CLASS/IMAGE ({' '.join(IMAGE_SUFFIXES)})")
-    return LabelledImages(str(root), classes, samples)
+    if pictures and len(names) == len(pictures):
+        raise DataError(
+            f"{root} holds pictures in {classes[0]}/, but no labels of them; expected one folder a class, COCO's JSON "
+            "beside it, or masks/ (internimage data check --help)"
+        )
 
 
-def read_csv(path: Path) -> LabelledImages:
-    """A table with the columns ``path`` and ``label``; paths are relative to the table's folder, labels are names."""
-    try:
-        with path.open(newline="", encoding="utf-8-sig") as file:
-            reader = csv.DictReader(file)
-            if not {"path", "label"} <= set(reader.fieldnames or ()):
-                raise DataError(f"{path} has the columns {reader.fieldnames}; expected path and label")
-            rows = [(row["path"], row["label"]) for row in reader]
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise DataError(f"{path} is not a readable CSV file: {error}") from error
-    incomplete = next((number for number, row in enumerate(rows, 2) if not all(row)), None)
-    if incomplete or not rows:
-        raise DataError(f"{path} line {incomplete or 2} has no path or no label")
-    classes = tuple(sorted({label for _, label in rows}))
-    index = {name: number for number, name in enumerate(classes)}
-    return LabelledImages(str(path), classes, tuple(LabelledImage(path.parent / p, index[label]) for p, label in rows))
+def _beside(root: Path, folders: Mapping[PartName, Path]) -> list[LeftOut]:
+    """What lies beside the parts."""
+    others = [path for path in _class_folders(root) if path not in folders.values() and pictures_below(path, most=1)]
+    pictures = [picture for path in others for picture in pictures_below(path)]
+    pictures += pictures_below(root, deep=False)
+    if not pictures:
+        return []
+    places = ", ".join(shortened([path.name for path in others], 3)) or str(root)
+    return [LeftOut(f"outside the parts, in {places}", "files", tuple(map(str, pictures)), len(pictures))]
 
 
-def set_aside(data: LabelledImages, fraction: float, seed: int) -> tuple[LabelledImages, LabelledImages]:
-    """Split each class: the same ``fraction`` of every class, at least one image of those with two or more."""
-    if not 0 < fraction < 1:
-        raise DataError(f"the validation fraction is {fraction}; expected a number between 0 and 1")
-    by_class: dict[int, list[LabelledImage]] = defaultdict(list)
-    for sample in data.samples:
-        by_class[sample.label].append(sample)
-    kept: list[LabelledImage] = []
-    taken: list[LabelledImage] = []
-    for label in sorted(by_class):
-        samples = by_class[label]
-        random.Random(f"{seed}:{data.classes[label]}").shuffle(samples)
-        count = max(1, round(len(samples) * fraction)) if len(samples) > 1 else 0
-        taken += samples[:count]
-        kept += samples[count:]
-    if not taken:
-        raise DataError(f"{data.name} has one image a class at most; too few to set some aside for validation")
-    return (
-        LabelledImages(data.name, data.classes, tuple(sorted(kept, key=_place))),
-        LabelledImages(f"{data.name} (set aside)", data.classes, tuple(sorted(taken, key=_place))),
-    )
+def _part_files(root: Path) -> dict[PartName, list[Path]]:
+    """Tables, archives and JSON files by the part that they are called after."""
+    found: dict[PartName, list[Path]] = {}
+    for path in sorted(root.iterdir()):
+        part = part_named(path.stem)
+        if part is None or not path.is_file() or path.suffix.lower() not in _READERS:
+            continue
+        if path.suffix.lower() == ".json" and (part == "test" or not is_inaturalist(path)):
+            continue
+        found.setdefault(part, []).append(path)
+    for part, names in PART_NAMES.items():
+        if part not in found and (shards := [shard for name in names for shard in find_shards(root, name)]):
+            found[part] = shards
+    return found
 
 
-def _part(root: Path, names: Sequence[str]) -> LabelledImages | None:
-    for name in names:
-        if (root / name).is_dir():
-            return _read_folder(root / name)
-        if (root / f"{name}.csv").is_file():
-            return read_csv(root / f"{name}.csv")
-        if (root / f"{name}.zip").is_file():
-            return read_zip(root / f"{name}.zip")
-        if name != "test" and (root / f"{name}2018.json").is_file():
-            return read_inaturalist(root / f"{name}2018.json")
-        if shards := find_shards(root, name):
-            return read_shards(f"{root}/{name}*.tar", shards)
-    return None
+def _part(root: Path, part: PartName, folders: Mapping[PartName, Path]) -> LabelledImages | None:
+    folder, files = folders.get(part), _part_files(root).get(part, [])
+    if folder is not None and (_holds_classes(folder) or not files):
+        if part == "test" and not _holds_classes(folder):
+            return None  # pictures of competitions whose labels are kept back
+        return _read_folder(folder)
+    shards = [file for file in files if file.suffix.lower() == ".tar"]
+    for suffix in (".csv", ".zip", ".json"):
+        if chosen := [file for file in files if file.suffix.lower() == suffix]:
+            return _READERS[suffix](chosen[0])
+    return read_shards(f"{root}/{part}*.tar", shards) if shards else None
 
 
 def _read_folder(root: Path) -> LabelledImages:
     """Class folders, or shards where there is no folder."""
-    folders = any(path.is_dir() and not path.name.startswith(".") for path in root.iterdir())
+    folders = any(True for _ in _class_folders(root))
     shards = [] if folders else find_shards(root)
     return read_shards(str(root), shards) if shards else read_image_folder(root)
-
-
-def _place(sample: LabelledImage) -> tuple[Any, int]:
-    return sample.file, sample.label
-
-
-def _relabel(data: LabelledImages, classes: tuple[str, ...]) -> LabelledImages:
-    index = {name: number for number, name in enumerate(classes)}
-    samples = tuple(sample._replace(label=index[data.classes[sample.label]]) for sample in data.samples)
-    return LabelledImages(data.name, classes, samples)

@@ -13,7 +13,23 @@ from typing import Any
 from internimage.data.samples import LabelledImage, LabelledImages, TimeAndPlace
 from internimage.errors import DataError
 
+_NAME = re.compile(r"(train|val)20\d\d\.json")
+_LOOK = 2**20  # bytes
 _DATE = re.compile(r"\s*\d+-(\d{1,2})-\d+")
+
+
+def is_inaturalist(path: Path) -> bool:
+    """Whether a file is called as they are, or has images, annotations and categories, by a look at both ends."""
+    if _NAME.fullmatch(path.name):
+        return True
+    try:
+        with path.open("rb") as file:
+            ends = file.read(_LOOK)
+            file.seek(max(0, path.stat().st_size - _LOOK))
+            ends += file.read()
+    except OSError:
+        return False
+    return b'"categories"' in ends and (b'"images"' in ends or b'"annotations"' in ends)
 
 
 def read_inaturalist(path: Path) -> LabelledImages:
@@ -46,7 +62,7 @@ def read_inaturalist(path: Path) -> LabelledImages:
         samples.append(LabelledImage(path.parent / file, label_of.pop(image), taken.get(image)))
     if label_of:
         raise DataError(f"{path}: image {next(iter(label_of))} is annotated but not in images; expected its file_name")
-    return LabelledImages(str(path), classes, tuple(samples))
+    return LabelledImages(str(path), classes, tuple(samples), "iNaturalist's JSON")
 
 
 def _categories(path: Path, entries: list[Any]) -> tuple[tuple[str, ...], dict[Any, int]]:

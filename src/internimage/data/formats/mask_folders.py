@@ -2,7 +2,8 @@
 
 Pictures and masks have the same name, whatever the suffix.  They lie in ``train/images`` and ``train/masks``, in
 ``images/train`` and ``masks/train``, or without parts in ``images`` and ``masks``; other names of such folders, in
-small letters or not, are ``IMAGE_FOLDERS``, ``MASK_FOLDERS`` and ``_PARTS``.  Or ``layouts.json`` describes the set.
+small letters or not, are ``IMAGE_FOLDERS``, ``MASK_FOLDERS`` and those of
+:mod:`internimage.data.formats.parts`.  Or ``layouts.json`` describes the set.
 """
 
 from __future__ import annotations
@@ -14,17 +15,13 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
+from internimage.data.formats.parts import PART_NAMES
 from internimage.errors import DataError
 from internimage.images import IMAGE_SUFFIXES
 
 Colour = tuple[int, int, int]
 IMAGE_FOLDERS = ("images", "image", "imgs", "img", "img_dir", "jpegimages")
 MASK_FOLDERS = ("masks", "mask", "labels", "label", "annotations", "ann_dir", "segmentationclass")
-_PARTS = {
-    "train": ("train", "training"),
-    "val": ("val", "valid", "validation"),
-    "test": ("test", "testing"),
-}
 
 
 @dataclass(frozen=True)
@@ -101,7 +98,7 @@ def _frozen(value: Any) -> Any:
 
 def _folders(root: Path) -> Iterator[tuple[str, str, str]]:
     """Part, folder of pictures and folder of masks below ``root``, wherever they may be."""
-    for part, names in _PARTS.items():
+    for part, names in PART_NAMES.items():
         for above in _children(root, names):
             for images in _children(root / above, IMAGE_FOLDERS):
                 for masks in _children(root / above, MASK_FOLDERS):

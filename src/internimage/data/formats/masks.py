@@ -3,86 +3,42 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
-from internimage.data.formats.coco import estimate_object_images, is_object_data, read_object_parts
-from internimage.data.formats.mask_folders import Colour, find_layout, find_pairs, has_pairs
+from internimage.data.formats.mask_folders import find_layout, find_pairs, has_pairs
+from internimage.data.formats.mask_numbers import Classes, grouped, is_black_and_white, seen_classes
 from internimage.data.masks import VOID, Coding, SegmentedImage, SegmentedImages, flat_ids, listed
-from internimage.data.splits import Splits, divide
-from internimage.errors import DataError, ImageReadError
-from internimage.images.masks import grey_numbers, read_mask
+from internimage.errors import DataError
 from internimage.labels import load_labels, load_palette
+from internimage.settings.data import DataOptions
 
-_BACKGROUND, _FOREGROUND = "background", "foreground"
-_SEEN_FIRST = 2_000  # masks that are looked at for their numbers where no file names the classes
-_LOOKED_AT = 100  # masks, where a file names the classes
 _KEYS = {"classes", "ids", "palette", "unknown", "void_index"}
 
 
-@dataclass(frozen=True)
-class Classes:
-    """Names and colours (None for colours that are made up) of classes, and what stands for them in masks."""
-
-    names: tuple[str, ...]
-    palette: tuple[Colour, ...] | None
-    coding: Coding
+def recognise(root: Path) -> bool:
+    """Whether pictures and masks lie at ``root``: folders of both, the masks as pictures."""
+    return root.is_dir() and has_pairs(root)
 
 
-def is_mask_data(root: Path) -> bool:
-    """Whether pictures and masks lie at ``root``."""
-    root = root.expanduser()
-    return has_pairs(root)
+def estimate(root: Path, most: int) -> int:
+    """How many images there are to train on."""
+    pairs = find_pairs(root, "train")
+    return min(most, len(next(iter(pairs.values()), ())))
 
 
-def estimate_masked_images(root: Path) -> int:
-    """How many images there are to train on; 0 if none are found."""
-    root = root.expanduser()
-    if is_object_data(root):
-        return estimate_object_images(root)
-    try:
-        pairs = find_pairs(root, "train")
-    except DataError:
-        return 0
-    return len(next(iter(pairs.values()), ()))
-
-
-def read_mask_splits(root: Path, *, val_fraction: float = 0.2, seed: int = 0) -> Splits[SegmentedImages]:
-    """Find training, validation and test images, see :func:`read_mask_parts`.
-
-    Without validation images, ``val_fraction`` of the images is set aside, chosen by ``seed``.
-
-    Raises:
-        DataError: nothing of the kind is there.
-    """
-    parts = read_mask_parts(root)
-    train = parts.get("train") or parts.get("all")
-    if train is None:
-        raise DataError(f"{root} has no training images; found {', '.join(parts)}")
-    if "val" in parts:
-        return Splits(train, parts["val"], parts.get("test"), False)
-    images, taken = divide(train.images, train.name, val_fraction, seed)
-    val = replace(train, name=f"{train.name} (set aside)", images=taken)
-    return Splits(replace(train, images=images), val, parts.get("test"), True)
-
-
-def read_mask_parts(root: Path, wanted: str | None = None) -> dict[str, SegmentedImages]:
+def read_parts(root: Path, wanted: str | None = None, options: DataOptions | None = None) -> dict[str, SegmentedImages]:
     """The parts of a data set as they lie there: "train", "val", "test", or "all"; only ``wanted`` if there is such.
 
     Where pictures and masks may lie is said in :mod:`internimage.data.formats.mask_folders`.  What the masks' numbers
     mean is said by ``classes.json`` or ``classes.txt`` at ``root``, see :func:`read_classes`; without, the numbers that
-    the masks have are the classes.  Or ``root`` has objects as COCO describes them, painted over a background.
+    the masks have are the classes.
 
     Raises:
-        DataError: nothing of the kind is there, no picture has a mask, or the classes' file contradicts itself.
+        DataError: nothing of the kind is there, no picture has a mask, the classes' file contradicts itself, or without
+            such a file the numbers are no classes: at edges only, or too many.
     """
-    root = root.expanduser()
-    if is_object_data(root):
-        return _painted(root, wanted)
     if not root.is_dir():
         raise DataError(f"{root} does not exist; expected a folder with pictures and masks")
     everything = find_pairs(root)
@@ -90,10 +46,10 @@ def read_mask_parts(root: Path, wanted: str | None = None) -> dict[str, Segmente
         raise DataError(
             f"{root} holds no pictures with masks; expected train/images and train/masks, or images and masks"
         )
-    classes = _named_classes(root)
+    classes, notes = _named_classes(root), tuple[str, ...]()
     if classes is None:
-        classes = _seen_classes(root, everything)
-    elif classes.coding == Coding(((0,), (1,)), frozenset({VOID})) and _is_black_and_white(everything):
+        classes, notes = seen_classes(root, everything)
+    elif classes.coding == Coding(((0,), (1,)), frozenset({VOID})) and is_black_and_white(everything):
         classes = replace(classes, coding=Coding(((0,), (VOID,)), frozenset()))
     pairs = {part: found for part, found in everything.items() if part == wanted} or everything
     return {
@@ -103,6 +59,7 @@ def read_mask_parts(root: Path, wanted: str | None = None) -> dict[str, Segmente
             classes.palette,
             classes.coding,
             tuple(SegmentedImage(picture, mask) for picture, mask in sorted(found)),
+            notes=notes,
         )
         for part, found in pairs.items()
     }
@@ -152,10 +109,10 @@ def _classes(path: Path, names: Any, ids: Any, palette: Any, unknown: list[Any])
             f"{path}: ids are {listed(ids)}; expected a whole number, or a list of such, for each of {len(names)} "
             "classes"
         )
-    grouped = _grouped(ids)
-    if any(one < 0 for one in flat_ids(grouped)):
+    groups = grouped(ids)
+    if any(one < 0 for one in flat_ids(groups)):
         raise DataError(f"{path}: ids are {listed(ids)}; expected numbers from 0 on, as masks have them")
-    if len(set(flat_ids(grouped))) < len(flat_ids(grouped)):
+    if len(set(flat_ids(groups))) < len(flat_ids(groups)):
         raise DataError(f"{path}: ids are {listed(ids)}; expected each number once")
     colours = None
     if palette is not None:
@@ -172,16 +129,16 @@ def _classes(path: Path, names: Any, ids: Any, palette: Any, unknown: list[Any])
     if strange := left_out - set(names):
         raise DataError(f"{path}: unknown has {listed(sorted(strange))}, which is no class")
     numbers = {one for one in unknown if type(one) is int}
-    numbers |= {one for name, group in zip(names, grouped, strict=True) if name in left_out for one in group}
-    grouped = tuple(tuple(one for one in group if one not in numbers) for group in grouped)
-    kept = [index for index, group in enumerate(grouped) if group]
+    numbers |= {one for name, group in zip(names, groups, strict=True) if name in left_out for one in group}
+    groups = tuple(tuple(one for one in group if one not in numbers) for group in groups)
+    kept = [index for index, group in enumerate(groups) if group]
     hidden = {colours[index] for index in range(len(names)) if index not in kept} if colours else set()
     if not kept:
         raise DataError(f"{path}: all classes are unknown; expected at least one to tell apart")
-    void = {0, VOID} - set(flat_ids(grouped))
+    void = {0, VOID} - set(flat_ids(groups))
     chosen = tuple(colours[index] for index in kept) if colours else None
     coding = Coding(
-        tuple(grouped[index] for index in kept),
+        tuple(groups[index] for index in kept),
         frozenset(numbers | void),
         chosen if chosen and len(set(chosen)) == len(chosen) else None,  # a colour of two classes says nothing
         frozenset(hidden or {(0, 0, 0)}) - frozenset(chosen or ()),
@@ -199,64 +156,13 @@ def _named_classes(root: Path) -> Classes | None:
         return None
     names = load_labels(layout.labels) if layout.labels else layout.classes
     palette = load_palette(layout.labels) if layout.labels else layout.palette
-    ids = _grouped(layout.ids or range(layout.first, layout.first + len(names)))
+    ids = grouped(layout.ids or range(layout.first, layout.first + len(names)))
     unknown = {VOID, *layout.unknown, *range(layout.first)}
     if layout.ids:  # the others are of classes that are not evaluated
         unknown |= set(range(-1, max(flat_ids(ids)) + 2)) - set(flat_ids(ids))
     return Classes(names, palette, Coding(ids, frozenset(unknown)))
 
 
-def _seen_classes(root: Path, pairs: dict[str, list[tuple[Path, Path]]]) -> Classes:
-    """The numbers that masks have, where no file names the classes."""
-    seen = _seen_numbers(pairs, _SEEN_FIRST)
-    if seen in ({0, VOID}, {0, 1}, {0, 1, VOID}):  # black and white
-        ids = _grouped([0, 1 if 1 in seen else VOID])
-        return Classes((_BACKGROUND, _FOREGROUND), None, Coding(ids, frozenset({VOID} - set(flat_ids(ids)))))
-    ids = _grouped(sorted(seen - {VOID}))
-    if not ids:
-        raise DataError(f"{root}: none of the masks has a class, or none can be read (internimage data check)")
-    return Classes(tuple(f"class {one}" for one in flat_ids(ids)), None, Coding(ids))
-
-
-def _is_black_and_white(pairs: dict[str, list[tuple[Path, Path]]]) -> bool:
-    """Whether masks are of 0 and 255, by a look at some: numbers of two named classes are 0 and 1 otherwise."""
-    return _seen_numbers(pairs, _LOOKED_AT) == {0, VOID}
-
-
-def _seen_numbers(pairs: dict[str, list[tuple[Path, Path]]], most: int) -> set[int]:
-    """Those of all masks; of more than ``most``, only of some."""
-    masks = sorted(mask for found in pairs.values() for _, mask in found)
-    seen: set[int] = set()
-    for mask in masks[:: -(-len(masks) // most)]:
-        try:
-            pixels = read_mask(mask)
-        except ImageReadError:
-            continue  # training says which files cannot be read
-        numbers = grey_numbers(pixels) if pixels.ndim == 3 else pixels
-        if numbers is None:
-            raise DataError(f"{mask} is a mask of colours; a classes.json with classes and palette has to name them")
-        seen |= set(np.unique(numbers).tolist())
-    return seen
-
-
-def _painted(root: Path, wanted: str | None) -> dict[str, SegmentedImages]:
-    parts = {}
-    for name, data in read_object_parts(root, wanted).items():
-        if any(one.segmentation is None for image in data.images for one in image.objects):
-            raise DataError(f"{data.name}: not every object has a mask; a segmenter needs them")
-        classes = (_BACKGROUND, *data.classes)
-        images = tuple(SegmentedImage(image.file, image) for image in data.images)
-        parts[name] = SegmentedImages(data.name, classes, None, Coding(_grouped(range(len(classes)))), images)
-    if len({part.classes for part in parts.values()}) > 1:
-        raise DataError(f"{root}: the parts have different classes; expected one list of categories")
-    return parts
-
-
 def _are_numbers(value: Any) -> bool:
     """Whether a value is a number of a class, or a list of them."""
     return type(value) is int or (isinstance(value, list) and value != [] and all(type(one) is int for one in value))
-
-
-def _grouped(ids: Iterable[Any]) -> tuple[tuple[int, ...], ...]:
-    """The numbers of each class, of which most have one."""
-    return tuple((one,) if isinstance(one, int) else tuple(one) for one in ids)

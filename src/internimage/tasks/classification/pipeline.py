@@ -26,6 +26,8 @@ class ClassificationPipeline:
             raise ConfigError("test-time augmentation is for detectors and segmenters; leave it out")
         if options.keep_scores or options.window != "model":
             raise ConfigError("window and keep_scores are for segmenters; leave them out")
+        if options.max_objects is not None:
+            raise ConfigError("a greatest number of objects is for detectors; leave it out")
         if not model.config.num_classes:
             raise ConfigError("a classifier without classes cannot predict; use extract_features")
         if model.description is None or model.description.preprocessing is None:

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import dataclasses
-from pathlib import Path
 from typing import Any
 
 import torch
 
 from internimage.contracts import Prepared
-from internimage.data.formats.class_folders import read_class_folder_splits
-from internimage.errors import ConfigError
+from internimage.data.formats.class_folders import EMPTY
+from internimage.data.samples import LabelledImages
+from internimage.data.splits import Splits
+from internimage.errors import ConfigError, DataError
 from internimage.factory import create_model
 from internimage.images import Preprocessing
 from internimage.labels import imagenet1k_wnids
@@ -25,7 +26,7 @@ from internimage.training.initial import check_architecture, initial_model
 _ONE_PIXEL = 32  # images up to this size end in a map of one pixel
 
 
-def prepare(config: RunConfig, recipe: Recipe) -> Prepared:
+def prepare(config: RunConfig, recipe: Recipe, splits: Splits[LabelledImages]) -> Prepared:
     """Everything that a classifier learns from."""
     augmentation, seed = config.augmentation, config.training.seed
     if not isinstance(augmentation, ClassificationAugmentation):
@@ -34,7 +35,9 @@ def prepare(config: RunConfig, recipe: Recipe) -> Prepared:
         )
     if config.linear_probe and config.init == "scratch":
         raise ConfigError("a linear probe of random features teaches nothing; choose weights to start from with --init")
-    splits = read_class_folder_splits(Path(config.data), val_fraction=config.val_fraction, seed=seed)
+    if config.max_objects is not None:
+        raise ConfigError("a greatest number of objects is for detectors; leave it out")
+    _look_over(splits, config.reading.allow_left_out)
     torch.manual_seed(seed)
     model = initial_classifier(config, recipe, splits.train.classes)
     if config.linear_probe:
@@ -57,6 +60,27 @@ def prepare(config: RunConfig, recipe: Recipe) -> Prepared:
     transform = training_transform(augmentation, preprocessing)
     train = ClassificationDataset(splits.train, transform, seed, config.on_corrupt)
     return Prepared(task, model, train, splits.val, splits)
+
+
+def _look_over(splits: Splits[LabelledImages], empty_too: bool) -> None:
+    """Folders that are plainly no classes, and classes that were forgotten."""
+    train = splits.train
+    empty = [name for one in train.left_out if one.reason == EMPTY for name in one.names]
+    if empty and not empty_too:
+        raise DataError(
+            f"{train.name}: the folders {', '.join(empty[:5])} are empty; fill them, remove them, or go on without "
+            "these classes with --allow-left-out"
+        )
+    if len(train.classes) < 2:
+        raise DataError(
+            f"{train.name} has one class, {', '.join(train.classes)}: there is nothing to tell apart; expected two or "
+            "more folders of one class each, for objects in the pictures COCO's JSON, for their pixels masks/"
+        )
+    if max(train.counts()) == 1 and len(train.classes) > 2:
+        raise DataError(
+            f"{train.name} has {len(train.classes)} classes of one picture each: they look like names of pictures or "
+            "subjects; expected a folder for each class"
+        )
 
 
 def initial_classifier(config: RunConfig, recipe: Recipe, classes: tuple[str, ...]) -> Any:

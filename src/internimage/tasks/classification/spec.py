@@ -13,6 +13,7 @@ from internimage.contracts import Amount, Findings, Pipeline, Prepared, Report, 
 from internimage.images import Preprocessing
 from internimage.results.classification import Classification
 from internimage.settings.classification import ClassificationAugmentation
+from internimage.settings.data import DataOptions
 from internimage.settings.training import RunConfig, TrainingConfig
 from internimage.settings.views import DisplayOptions, PredictionOptions
 
@@ -25,26 +26,21 @@ if TYPE_CHECKING:
 
 
 def _recognise(root: Path) -> bool:
-    """Whatever no other task knows is taken for images with a class each; reading says what is wrong with it."""
-    return True
+    from internimage.data.recognition import has_kind
+
+    return has_kind(root, "labels")
 
 
-def _read_parts(root: Path, wanted: str | None) -> Mapping[str, LabelledImages]:
-    from internimage.data.formats.class_folders import read_class_folder_parts
+def _read_parts(root: Path, wanted: str | None, options: DataOptions) -> Mapping[str, LabelledImages]:
+    from internimage.data.recognition import read_kinds
 
-    return read_class_folder_parts(root)
-
-
-def _read_splits(root: Path, val_fraction: float, seed: int) -> Splits[LabelledImages]:
-    from internimage.data.formats.class_folders import read_class_folder_splits
-
-    return read_class_folder_splits(root, val_fraction=val_fraction, seed=seed)
+    return read_kinds(root, wanted, options, "labels")[1]
 
 
 def _estimate(root: Path) -> int:
-    from internimage.data.formats.class_folders import estimate_images
+    from internimage.data.recognition import estimate
 
-    return estimate_images(root)
+    return estimate(root)
 
 
 def _resized(augmentation: ClassificationAugmentation, size: int) -> ClassificationAugmentation:
@@ -58,10 +54,10 @@ def _defaults(amount: Amount) -> tuple[TrainingConfig, ClassificationAugmentatio
     return default_settings(amount)
 
 
-def _prepare(config: RunConfig, recipe: Recipe) -> Prepared:
+def _prepare(config: RunConfig, recipe: Recipe, splits: Splits[Any]) -> Prepared:
     from internimage.tasks.classification.prepare import prepare
 
-    return prepare(config, recipe)
+    return prepare(config, recipe, splits)
 
 
 def _pipeline(model: Any, options: PredictionOptions) -> Pipeline:
@@ -116,7 +112,6 @@ SPEC = TaskSpec(
     preprocessing=Preprocessing(resize=224, crop=224),
     recognise=_recognise,
     read_parts=_read_parts,
-    read_splits=_read_splits,
     estimate=_estimate,
     defaults=_defaults,
     resized=_resized,

@@ -6,6 +6,8 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from math import sqrt
+from statistics import median
 
 import numpy as np
 from PIL import Image
@@ -17,6 +19,7 @@ from internimage.drawing.charts import contact_sheet
 from internimage.drawing.objects import Object, class_colour, draw_objects
 from internimage.errors import ImageReadError
 from internimage.images import read_image
+from internimage.metrics.average_precision import COUNTED
 
 _OUTSIDE = 1.0  # pixels; annotators and rounding go this far beyond the edge
 _AGREEMENT = 0.5
@@ -40,6 +43,9 @@ class DetectionFindings:
         duplicates: boxes that are there twice with the same class.
         without_objects: images of which nothing is annotated.
         crowd_only: images of which nothing but crowds is annotated.
+        objects_a_picture: fewest, median and most.
+        box_sides: shortest, median and longest side of a square of a box's area, in pixels.
+        crowded: images with more than 100 objects, of which COCO's average precision counts 100.
         sizes: smallest and largest (width, height) seen; None without readable images.
     """
 
@@ -54,6 +60,9 @@ class DetectionFindings:
     duplicates: list[str] = field(default_factory=list)
     without_objects: int = 0
     crowd_only: int = 0
+    objects_a_picture: tuple[float, float, float] | None = None
+    box_sides: tuple[float, float, float] | None = None
+    crowded: int = 0
     sizes: tuple[tuple[int, int], tuple[int, int]] | None = None
 
     @property
@@ -71,6 +80,12 @@ class DetectionFindings:
         objects = sum(self.counts.values())
         lines = [f"{name}: {self.images} images, {objects} objects, {len(self.counts)} classes{extent(self.sizes)}"]
         lines += count_lines(self.counts)
+        if self.objects_a_picture:
+            lines.append("  objects a picture: {0:g} to {2:g}, median {1:g}".format(*self.objects_a_picture))
+        if self.box_sides:
+            lines.append(
+                "  boxes (square of their area): {0:.0f} to {2:.0f} pixels, median {1:.0f}".format(*self.box_sides)
+            )
         kinds = {
             "missing": self.missing,
             "corrupt": [f"{path}: {reason}" for path, reason in self.corrupt.items()],
@@ -86,6 +101,11 @@ class DetectionFindings:
             lines.append(f"  images without objects: {self.without_objects}")
         if self.crowd_only:
             lines.append(f"  images with crowds only: {self.crowd_only}")
+        if self.crowded:
+            lines.append(
+                f"  images with more than {COUNTED} objects: {self.crowded}; pass --max-objects, for models keep and "
+                f"COCO's average precision counts {COUNTED}"
+            )
         return lines
 
 
@@ -110,7 +130,20 @@ def check_objects(
     if sizes:
         by_area = sorted(sizes, key=lambda size: size[0] * size[1])
         findings.sizes = by_area[0], by_area[-1]
+    _describe(findings, data)
     return findings
+
+
+def _describe(findings: DetectionFindings, data: ObjectImages) -> None:
+    """How many objects a picture has, and how large they are."""
+    single = [[one for one in image.objects if not one.crowd] for image in data.images]
+    numbers = sorted(len(objects) for objects in single)
+    areas = [(x2 - x1) * (y2 - y1) for objects in single for x1, y1, x2, y2 in (one.box for one in objects)]
+    findings.objects_a_picture = numbers[0], median(numbers), numbers[-1]
+    findings.crowded = sum(number > COUNTED for number in numbers)
+    if areas:
+        sides = [sqrt(max(0.0, area)) for area in (min(areas), median(areas), max(areas))]
+        findings.box_sides = sides[0], sides[1], sides[2]
 
 
 def object_sheet(data: ObjectImages, count: int = 24) -> Image.Image:
@@ -189,7 +222,7 @@ def _spread(data: ObjectImages) -> Iterator[ObjectImage]:
         for label in _labels(image):
             waiting.setdefault(label, []).append(image)
     shown: Counter[int] = Counter()
-    seen: set[int] = set()
+    seen: set[int | str] = set()
     while waiting:
         label = min(waiting, key=lambda label: (shown[label], label))
         image = waiting[label].pop()

@@ -36,7 +36,8 @@ class DetectionPipeline:
         if model.description is None or model.description.preprocessing is None:
             raise ConfigError("the model does not say how its images are prepared; build it with create_model")
         assert isinstance(model.description.preprocessing, FitPreprocessing)
-        self.model = model
+        self.model = model if options.max_objects is None else model.keeping(options.max_objects)
+        self.max_objects: int = self.model.config.detections.keep
         self.labels: tuple[str, ...] | None = model.description.labels
         self.classes: int = model.config.num_classes
         self.has_masks: bool = model.has_masks

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import warnings
-from pathlib import Path
 
 import torch
 
 from internimage.contracts import Prepared
-from internimage.data.formats.coco import read_object_splits
+from internimage.data.checking import turned_notes
 from internimage.data.objects import ObjectImages
 from internimage.data.splits import Splits
 from internimage.errors import ConfigError, DataError
 from internimage.images import FitPreprocessing
+from internimage.metrics.average_precision import COUNTED
 from internimage.recipes import Recipe
 from internimage.settings.detection import DetectionAugmentation
 from internimage.settings.training import RunConfig
@@ -24,20 +24,21 @@ from internimage.training.initial import initial_model
 _ONE_PIXEL = 32  # images up to this size end in a map of one pixel
 
 
-def prepare(config: RunConfig, recipe: Recipe) -> Prepared:
+def prepare(config: RunConfig, recipe: Recipe, splits: Splits[ObjectImages]) -> Prepared:
     """Everything that a detector learns from; masks are learnt if it predicts them and every object has one."""
     augmentation, seed = config.augmentation, config.training.seed
     if not isinstance(augmentation, DetectionAugmentation):
         raise ConfigError(f"{config.model} is a detector; its augmentation is a {DetectionAugmentation.__name__}")
     if config.linear_probe:
         raise ConfigError("a linear probe is for classifiers; --freeze 4 fixes a detector's backbone")
-    splits = read_object_splits(Path(config.data), val_fraction=config.val_fraction, seed=seed)
     _look_over(splits, augmentation, config)
     torch.manual_seed(seed)
     model = initial_model(config, recipe, splits.train.classes)
     without = model.has_masks and not splits.train.has_masks
     if without:
         model.remove_masks()
+    if config.max_objects is not None:
+        model = model.keeping(config.max_objects)
     model.freeze(config.freeze)
     preprocessing = model.description.preprocessing
     assert isinstance(preprocessing, FitPreprocessing)
@@ -55,7 +56,16 @@ def prepare(config: RunConfig, recipe: Recipe) -> Prepared:
     )
     task = DetectionTask(splits.val, masks=model.has_masks and splits.val.has_masks)
     return Prepared(
-        task, model, train, splits.val, splits, (_what_is_learnt(model.has_masks, splits.val.has_masks, without),)
+        task,
+        model,
+        train,
+        splits.val,
+        splits,
+        (
+            _what_is_learnt(model.has_masks, splits, without),
+            *_crowded(model.config.detections.keep, splits),
+            *turned_notes(splits, "boxes and masks"),
+        ),
     )
 
 
@@ -79,12 +89,32 @@ def _look_over(splits: Splits[ObjectImages], augmentation: DetectionAugmentation
         warnings.warn(f"{text} in training and are not learnt", stacklevel=2)
 
 
-def _what_is_learnt(learnt: bool, measured: bool, without: bool) -> str:
+def _what_is_learnt(learnt: bool, splits: Splits[ObjectImages], without: bool) -> str:
     """Whether masks are, and if not why."""
-    if learnt:
-        if measured:
-            return "boxes and masks are learnt and measured"
-        return "boxes alone are measured: not every validation object has a mask"
-    if without:
-        return "boxes alone are learnt: not every object has a mask that is more than its box"
-    return "boxes alone are learnt: the model has no masks"
+    if learnt and splits.val.has_masks:
+        return "boxes and masks are learnt and measured"
+    if not learnt and not without:
+        return "boxes are learnt; the model has no masks"
+    what, part = ("measured", splits.val) if learnt else ("learnt", splits.train)
+    objects = [one for image in part.images for one in image.objects if not one.crowd]
+    bare, outlined = sum(one.segmentation is None for one in objects), sum(one.outlined for one in objects)
+    reason = f"{bare} of {len(objects)} objects have no mask" if bare else f"{outlined} of {len(objects)} are boxes"
+    return f"boxes are {what}, masks are not: {reason}"
+
+
+def _crowded(kept: int, splits: Splits[ObjectImages]) -> list[str]:
+    """Pictures with more objects than the model reports, or than average precision counts."""
+    notes = []
+    for name, part in (("training", splits.train), ("validation", splits.val)):
+        most = [sum(not one.crowd for one in image.objects) for image in part.images]
+        if beyond := sum(number > kept for number in most):
+            notes.append(
+                f"{beyond} of {len(part)} {name} pictures have more than {kept} objects, up to {max(most)}, and the "
+                f"model reports {kept} at most; --max-objects {max(most)} lets it report all"
+            )
+        elif beyond := sum(number > COUNTED for number in most):
+            notes.append(
+                f"{beyond} of {len(part)} {name} pictures have more than {COUNTED} objects, of which COCO's average "
+                f"precision counts {COUNTED}"
+            )
+    return notes

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from internimage.contracts import Amount, Findings, Pipeline, Prepared, Report, TaskSpec
 from internimage.images import FitPreprocessing
 from internimage.results.detections import Detections
+from internimage.settings.data import DataOptions
 from internimage.settings.detection import DetectionAugmentation
 from internimage.settings.training import RunConfig, TrainingConfig
 from internimage.settings.views import DisplayOptions, PredictionOptions
@@ -25,27 +26,21 @@ if TYPE_CHECKING:
 
 
 def _recognise(root: Path) -> bool:
-    from internimage.data.formats.coco import is_object_data
+    from internimage.data.recognition import has_kind
 
-    return is_object_data(root)
-
-
-def _read_parts(root: Path, wanted: str | None) -> Mapping[str, ObjectImages]:
-    from internimage.data.formats.coco import read_object_parts
-
-    return read_object_parts(root, wanted)
+    return has_kind(root, "objects")
 
 
-def _read_splits(root: Path, val_fraction: float, seed: int) -> Splits[ObjectImages]:
-    from internimage.data.formats.coco import read_object_splits
+def _read_parts(root: Path, wanted: str | None, options: DataOptions) -> Mapping[str, ObjectImages]:
+    from internimage.data.recognition import read_kinds
 
-    return read_object_splits(root, val_fraction=val_fraction, seed=seed)
+    return read_kinds(root, wanted, options, "objects")[1]
 
 
 def _estimate(root: Path) -> int:
-    from internimage.data.formats.coco import estimate_object_images
+    from internimage.data.recognition import estimate
 
-    return estimate_object_images(root)
+    return estimate(root)
 
 
 def _resized(augmentation: DetectionAugmentation, size: int) -> DetectionAugmentation:
@@ -60,10 +55,10 @@ def _defaults(amount: Amount) -> tuple[TrainingConfig, DetectionAugmentation]:
     return default_settings(amount)
 
 
-def _prepare(config: RunConfig, recipe: Recipe) -> Prepared:
+def _prepare(config: RunConfig, recipe: Recipe, splits: Splits[Any]) -> Prepared:
     from internimage.tasks.detection.prepare import prepare
 
-    return prepare(config, recipe)
+    return prepare(config, recipe, splits)
 
 
 def _pipeline(model: Any, options: PredictionOptions) -> Pipeline:
@@ -124,7 +119,6 @@ SPEC = TaskSpec(
     preprocessing=FitPreprocessing(),
     recognise=_recognise,
     read_parts=_read_parts,
-    read_splits=_read_splits,
     estimate=_estimate,
     defaults=_defaults,
     resized=_resized,

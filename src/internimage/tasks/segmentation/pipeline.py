@@ -31,6 +31,8 @@ class SegmentationPipeline:
     ) -> None:
         if model.description is None or model.description.preprocessing is None:
             raise ConfigError("the model does not say how its images are prepared; build it with create_model")
+        if options.max_objects is not None:
+            raise ConfigError("a greatest number of objects is for detectors; leave it out")
         assert isinstance(model.description.preprocessing, FitPreprocessing)
         self.model = model
         self.labels: tuple[str, ...] | None = model.description.labels

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from pathlib import Path
 
 import torch
 
 from internimage.contracts import Prepared
+from internimage.data.checking import turned_notes
 from internimage.data.dataset import OnCorrupt
-from internimage.data.formats.masks import read_mask_splits
 from internimage.data.masks import SegmentedImages
+from internimage.data.splits import Splits
 from internimage.errors import ConfigError, DataError, ImageReadError
 from internimage.images import FitPreprocessing
 from internimage.images.masks import UNKNOWN
@@ -25,14 +25,15 @@ from internimage.training.initial import initial_model
 _LOOK_AT = 50  # masks
 
 
-def prepare(config: RunConfig, recipe: Recipe) -> Prepared:
+def prepare(config: RunConfig, recipe: Recipe, splits: Splits[SegmentedImages]) -> Prepared:
     """Everything that a segmenter learns from."""
     augmentation, seed = config.augmentation, config.training.seed
     if not isinstance(augmentation, SegmentationAugmentation):
         raise ConfigError(f"{config.model} is a segmenter; its augmentation is a {SegmentationAugmentation.__name__}")
     if config.linear_probe:
         raise ConfigError("a linear probe is for classifiers; --freeze 4 fixes a segmenter's backbone")
-    splits = read_mask_splits(Path(config.data), val_fraction=config.val_fraction, seed=seed)
+    if config.max_objects is not None:
+        raise ConfigError("a greatest number of objects is for detectors; leave it out")
     for part in (splits.train, splits.val):
         look_at_some(part, config.on_corrupt)
     torch.manual_seed(seed)
@@ -48,7 +49,9 @@ def prepare(config: RunConfig, recipe: Recipe) -> Prepared:
     assert isinstance(preprocessing, FitPreprocessing)
     transform = TrainingTransform(augmentation, preprocessing)
     train = SegmentationDataset(splits.train, transform, seed, config.on_corrupt)
-    return Prepared(SegmentationTask(splits.val), model, train, splits.val, splits)
+    return Prepared(
+        SegmentationTask(splits.val), model, train, splits.val, splits, tuple(turned_notes(splits, "masks"))
+    )
 
 
 def look_at_some(part: SegmentedImages, on_corrupt: OnCorrupt) -> None:

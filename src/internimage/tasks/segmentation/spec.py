@@ -6,12 +6,14 @@ Imports no torch.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from internimage.contracts import Amount, Findings, Pipeline, Prepared, Report, TaskSpec
 from internimage.images import FitPreprocessing
 from internimage.results.segmentation import Segmentation
+from internimage.settings.data import DataOptions
 from internimage.settings.segmentation import SegmentationAugmentation
 from internimage.settings.training import RunConfig, TrainingConfig
 from internimage.settings.views import DisplayOptions, PredictionOptions
@@ -25,36 +27,31 @@ if TYPE_CHECKING:
 
 
 def _recognise(root: Path) -> bool:
-    from internimage.data.formats.coco import is_object_data
-    from internimage.data.formats.masks import is_mask_data
+    from internimage.data.recognition import has_kind
 
-    return is_mask_data(root) and not is_object_data(root)
+    return has_kind(root, "masks")
 
 
 def _reads(root: Path) -> bool:
-    """Objects with masks are painted over a background."""
-    from internimage.data.formats.coco import is_object_data
-    from internimage.data.formats.masks import is_mask_data
+    """Objects with masks are painted."""
+    from internimage.data.recognition import has_kind
 
-    return is_mask_data(root) or is_object_data(root)
-
-
-def _read_parts(root: Path, wanted: str | None) -> Mapping[str, SegmentedImages]:
-    from internimage.data.formats.masks import read_mask_parts
-
-    return read_mask_parts(root, wanted)
+    return has_kind(root, "masks", "objects")
 
 
-def _read_splits(root: Path, val_fraction: float, seed: int) -> Splits[SegmentedImages]:
-    from internimage.data.formats.masks import read_mask_splits
+def _read_parts(root: Path, wanted: str | None, options: DataOptions) -> Mapping[str, SegmentedImages]:
+    from internimage.data.masks import paint
+    from internimage.data.recognition import read_kinds
 
-    return read_mask_splits(root, val_fraction=val_fraction, seed=seed)
+    kind, parts = read_kinds(root, wanted, options, "masks", "objects")
+    painted = replace(options, crowds="learn")  # the pixels of several objects are of their class
+    return parts if kind == "masks" else {name: paint(part.usable(painted)) for name, part in parts.items()}
 
 
 def _estimate(root: Path) -> int:
-    from internimage.data.formats.masks import estimate_masked_images
+    from internimage.data.recognition import estimate
 
-    return estimate_masked_images(root)
+    return estimate(root)
 
 
 def _resized(augmentation: SegmentationAugmentation, size: int) -> SegmentationAugmentation:
@@ -69,10 +66,10 @@ def _defaults(amount: Amount) -> tuple[TrainingConfig, SegmentationAugmentation]
     return default_settings(amount)
 
 
-def _prepare(config: RunConfig, recipe: Recipe) -> Prepared:
+def _prepare(config: RunConfig, recipe: Recipe, splits: Splits[Any]) -> Prepared:
     from internimage.tasks.segmentation.prepare import prepare
 
-    return prepare(config, recipe)
+    return prepare(config, recipe, splits)
 
 
 def _pipeline(model: Any, options: PredictionOptions) -> Pipeline:
@@ -127,7 +124,6 @@ SPEC = TaskSpec(
     preprocessing=FitPreprocessing(512, 2048),
     recognise=_recognise,
     read_parts=_read_parts,
-    read_splits=_read_splits,
     estimate=_estimate,
     defaults=_defaults,
     resized=_resized,

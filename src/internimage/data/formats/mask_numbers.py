@@ -1,0 +1,151 @@
+"""What the numbers of masks stand for where no file says so."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from internimage.data.formats.mask_folders import Colour
+from internimage.data.left_out import shortened
+from internimage.data.masks import BACKGROUND, VOID, Coding, flat_ids
+from internimage.errors import DataError, ImageReadError
+from internimage.images.masks import grey_numbers, read_mask
+
+FOREGROUND = "foreground"
+_SEEN_FIRST = 2_000  # masks that are looked at for their numbers where no file names the classes
+_LOOKED_AT = 100  # masks, where a file names the classes
+_MOST = 256  # classes that are believed without a file
+_FEW = 2  # numbers at edges that are believed: a thin class may have no inner pixel
+
+Pairs = Mapping[str, Sequence[tuple[Path, Path]]]
+
+
+@dataclass(frozen=True)
+class Classes:
+    """Names and colours (None for colours that are made up) of classes, and what stands for them in masks."""
+
+    names: tuple[str, ...]
+    palette: tuple[Colour, ...] | None
+    coding: Coding
+
+
+@dataclass
+class _Numbers:
+    """The numbers of some masks.
+
+    Attributes:
+        masks: how many were read.
+        pixels: of each number.
+        inner: numbers of pixels whose eight neighbours have it too.
+        shown_in: masks that have a number.
+    """
+
+    masks: int = 0
+    pixels: Counter[int] = field(default_factory=Counter)
+    inner: set[int] = field(default_factory=set)
+    shown_in: Counter[int] = field(default_factory=Counter)
+
+    def add(self, numbers: NDArray[np.int32]) -> None:
+        values, counts = np.unique(numbers, return_counts=True)
+        self.masks += 1
+        self.pixels.update(dict(zip(values.tolist(), counts.tolist(), strict=True)))
+        self.shown_in.update(values.tolist())
+        unknown = [value for value in values.tolist() if value not in self.inner]
+        if unknown:
+            self.inner |= set(np.unique(_inner(numbers)).tolist())
+
+
+def seen_classes(root: Path, pairs: Pairs) -> tuple[Classes, tuple[str, ...]]:
+    """The numbers that masks have as classes, and what a person should know of it.
+
+    Raises:
+        DataError: there are none, they are colours, or they are plainly no classes.
+    """
+    found = _look(pairs, _SEEN_FIRST)
+    seen = set(found.pixels)
+    if seen in ({0, VOID}, {0, 1}, {0, 1, VOID}):  # black and white
+        ids = grouped([0, 1 if 1 in seen else VOID])
+        coding = Coding(ids, frozenset({VOID} - set(flat_ids(ids))))
+        return Classes((BACKGROUND, FOREGROUND), None, coding), ()
+    numbers = sorted(seen - {VOID})
+    if not numbers:
+        raise DataError(f"{root}: none of the masks has a class, or none can be read (internimage data check)")
+    _refuse_no_classes(root, numbers, found)
+    names = tuple(f"class {one}" for one in numbers)
+    return Classes(names, None, Coding(grouped(numbers))), (f"no classes.txt: the masks' numbers {_listed(numbers)}",)
+
+
+def is_black_and_white(pairs: Pairs) -> bool:
+    """Whether masks are of 0 and 255, by a look at some: numbers of two named classes are 0 and 1 otherwise."""
+    return set(_look(pairs, _LOOKED_AT).pixels) == {0, VOID}
+
+
+def grouped(ids: Iterable[Any]) -> tuple[tuple[int, ...], ...]:
+    """The numbers of each class, of which most have one."""
+    return tuple((one,) if isinstance(one, int) else tuple(one) for one in ids)
+
+
+def _refuse_no_classes(root: Path, numbers: list[int], found: _Numbers) -> None:
+    """What cannot be classes: numbers at edges, too many, one alone, another in each mask."""
+    advice = "name the classes in classes.txt or classes.json (docs/segmentation.md)"
+    at_edges = [one for one in numbers if one not in found.inner]
+    if len(at_edges) > _FEW and 2 * len(at_edges) >= len(numbers):
+        clear = _listed(sorted(found.inner & set(found.pixels)))
+        raise DataError(
+            f"{root}: the masks have {len(numbers)} different numbers, {len(at_edges)} of them only along edges, as "
+            f"smooth drawing leaves them; areas have {clear}. Draw them without smoothing (internimage data check "
+            f"--fix writes such a copy), then {advice}"
+        )
+    if len(numbers) > _MOST:
+        raise DataError(f"{root}: the masks have {len(numbers)} different numbers, too many for classes; {advice}")
+    if len(numbers) == 1:
+        raise DataError(
+            f"{root}: the masks have the number {numbers[0]} alone, so there is nothing to tell apart; expected at "
+            f"least two, such as 0 and 255; if something is missing by right, {advice}"
+        )
+    alone = [one for one in numbers if one and found.shown_in[one] == 1]
+    if found.masks > 2 * _FEW and len(numbers) > 2 * _FEW and len(alone) > 0.8 * (len(numbers) - 1):
+        raise DataError(
+            f"{root}: {len(alone)} of {len(numbers)} numbers are in one mask only, as those of single objects are; a "
+            f"segmenter learns classes. For objects write COCO's JSON, or {advice}"
+        )
+
+
+def _look(pairs: Pairs, most: int) -> _Numbers:
+    """At all masks; of more than ``most``, only at some."""
+    masks = sorted(mask for found in pairs.values() for _, mask in found)
+    seen = _Numbers()
+    for mask in masks[:: -(-len(masks) // most)]:
+        try:
+            pixels = read_mask(mask)
+        except ImageReadError:
+            continue  # training says which files cannot be read
+        numbers = grey_numbers(pixels) if pixels.ndim == 3 else pixels
+        if numbers is None:
+            raise DataError(f"{mask} is a mask of colours; a classes.json with classes and palette has to name them")
+        seen.add(numbers)
+    return seen
+
+
+def _inner(numbers: NDArray[np.int32]) -> NDArray[np.int32]:
+    """Numbers of pixels whose neighbours all have the same."""
+    if min(numbers.shape) < 3:
+        return numbers
+    middle = numbers[1:-1, 1:-1]
+    same = np.ones(middle.shape, bool)
+    height, width = middle.shape
+    for down in range(3):
+        for across in range(3):
+            same &= numbers[down : down + height, across : across + width] == middle
+    inner: NDArray[np.int32] = middle[same]
+    return inner
+
+
+def _listed(numbers: Sequence[int]) -> str:
+    return ", ".join(shortened([str(one) for one in numbers]))

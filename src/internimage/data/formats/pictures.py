@@ -1,0 +1,191 @@
+"""Finding the pictures that annotations name, however the tool that wrote them spells paths."""
+
+from __future__ import annotations
+
+import os
+import re
+import unicodedata
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator, Sequence
+from functools import cached_property
+from itertools import islice
+from pathlib import Path, PurePosixPath
+from urllib.parse import unquote
+
+from internimage.errors import DataError
+from internimage.images.reader import IMAGE_SUFFIXES
+
+_STORAGE = re.compile(r"^[a-z][a-z0-9+.-]+://[^/]*/", re.IGNORECASE)  # s3://bucket/, http://host:port/
+_LOCAL_FILES = re.compile(r"^/?data/local-files/\?d=")
+_DRIVE = re.compile(r"^[A-Za-z]:/*")
+_UNREAD = (
+    *(".heic", ".heif", ".hif", ".dng", ".cr2", ".cr3", ".nef", ".arw", ".orf", ".raf", ".rw2", ".raw", ".psd", ".xcf"),
+    *(".svg", ".jxl", ".tga", ".exr", ".hdr", ".dcm", ".czi", ".svs", ".ndpi"),
+)
+_UPLOAD = re.compile(r"^[0-9a-f]{8}-")  # what Label Studio puts before the name of an uploaded file
+
+
+class PictureFinder:
+    """Paths of pictures by the names that annotations give them.
+
+    A name is looked for as it stands in ``folders``, in order; then with slashes for backslashes, without the prefix of
+    a storage or of another machine, whatever the case of its letters and the form of its accents, with any folders
+    before it left out, anywhere below ``root``.  What is found lies below one of these folders, always.
+
+    Args:
+        folders: where pictures are expected.
+        root: of the data.
+
+    Attributes:
+        spellings: how many names were found by which other spelling.
+    """
+
+    def __init__(self, folders: Iterable[Path], root: Path) -> None:
+        self.folders = tuple(dict.fromkeys(folder for folder in folders if folder.is_dir()))
+        self.root = root
+        self.spellings: Counter[str] = Counter()
+        self._listed: dict[Path, frozenset[str]] = {}
+
+    def find(self, name: str) -> Path | None:
+        """The path of a picture; None if there is none, or several fit."""
+        for folder in self.folders if _is_plain(name) else ():
+            if self._is_there(folder / name):
+                return folder / name
+        found = self._differently_spelled(name)
+        if found is not None:
+            self.spellings[_what_differs(name)] += 1
+        return found
+
+    def notes(self) -> tuple[str, ...]:
+        """What was understood differently than written, a line each."""
+        return tuple(f"{count} pictures found by {spelling}" for spelling, count in self.spellings.items())
+
+    def _differently_spelled(self, name: str) -> Path | None:
+        steps = _steps(name)
+        if not steps:
+            return None
+        last = _UPLOAD.sub("", steps[-1])
+        for ending in (steps, [*steps[:-1], last], [*steps[:-1], f"{steps[-1]}."]):
+            candidates = self._by_name.get(_plain(ending[-1]), ())
+            if not candidates:
+                continue
+            wanted = [_plain(step) for step in ending]
+            fits = [(_common(wanted, folded), path) for folded, path in candidates]
+            most = max(length for length, _ in fits)
+            best = [path for length, path in fits if length == most]
+            if len(best) == 1:
+                return best[0]
+        return None
+
+    def _is_there(self, path: Path) -> bool:
+        """By a list of its folder, since a look for each file takes long on a network."""
+        if path.parent not in self._listed:
+            names = frozenset(os.listdir(path.parent)) if path.parent.is_dir() else frozenset()  # noqa: PTH208
+            self._listed[path.parent] = names
+        return path.name in self._listed[path.parent]
+
+    @cached_property
+    def _by_name(self) -> dict[str, list[tuple[list[str], Path]]]:
+        """Pictures by their plain names, and by those without the suffix and a dot."""
+        found: dict[str, list[tuple[list[str], Path]]] = defaultdict(list)
+        for path in pictures_below(self.root):
+            steps = [_plain(step) for step in path.parts]
+            found[steps[-1]].append((steps, path))
+            stem = f"{_plain(path.stem)}."
+            found[stem].append(([*steps[:-1], stem], path))
+        return found
+
+
+def pictures_below(folder: Path, *, deep: bool = True, most: int | None = None) -> list[Path]:
+    """Files with a picture's suffix below a folder, but for hidden ones and those of runs and trained models.
+
+    Args:
+        folder: where to look.
+        deep: also in the folders below it.
+        most: stop at so many.
+    """
+    return list(islice(_below(folder, IMAGE_SUFFIXES, deep), most))
+
+
+def unread_below(folder: Path) -> list[Path]:
+    """Files below a folder that are pictures of formats that are not read."""
+    return list(_below(folder, _UNREAD, deep=True))
+
+
+def _below(folder: Path, suffixes: Sequence[str], deep: bool) -> Iterator[Path]:
+    for place, folders, files in os.walk(folder):
+        if is_output(Path(place)):
+            folders.clear()
+            continue
+        folders[:] = sorted(name for name in folders if deep and not is_hidden(name))
+        for name in sorted(files):
+            if not is_hidden(name) and os.path.splitext(name)[1].lower() in suffixes:  # noqa: PTH122
+                yield Path(place, name)
+
+
+def is_hidden(name: str) -> bool:
+    """Whether a file or folder is none of the data's: hidden ones, and what a Mac's archives add."""
+    return name.startswith(".") or name == "__MACOSX"
+
+
+def is_output(folder: Path) -> bool:
+    """Whether a folder is a run or a trained model of ours, which is never data."""
+    marks = (("run.json", "data.json"), ("model.json", "model.safetensors"))
+    return any(all((folder / name).is_file() for name in names) for names in marks)
+
+
+def check_name(where: str, name: object) -> str:
+    """The name of a picture, of which no step leads out of its folder.
+
+    Raises:
+        DataError: it is no text, or leads out.
+    """
+    if not isinstance(name, str) or not name.strip():
+        raise DataError(f"{where}: the picture's name is {name!r}; expected a path below the folder of images")
+    depth = 0
+    for step in _steps(name):
+        depth += -1 if step == ".." else 1
+        if depth < 0:
+            raise DataError(f"{where}: the picture's name {name} leaves the folder of images; expected a path below it")
+    return name
+
+
+def _is_plain(name: str) -> bool:
+    """Whether a name is a path below a folder as it stands."""
+    path = PurePosixPath(name)
+    return not path.is_absolute() and ".." not in path.parts and not _DRIVE.match(name)
+
+
+def _steps(name: str) -> list[str]:
+    """The steps of a path, without what names a storage or a drive."""
+    plain = name.replace("\\", "/")
+    if _STORAGE.match(plain):
+        plain = unquote(_STORAGE.sub("", plain).partition("?")[0])
+    elif _LOCAL_FILES.match(plain):
+        plain = unquote(_LOCAL_FILES.sub("", plain))
+    plain = _DRIVE.sub("", plain)
+    return [step for step in plain.split("/") if step not in ("", ".")]
+
+
+def _plain(text: str) -> str:
+    return unicodedata.normalize("NFC", text).casefold()
+
+
+def _common(one: Sequence[str], other: Sequence[str]) -> int:
+    """How many last steps agree."""
+    count = 0
+    for first, second in zip(reversed(one), reversed(other), strict=False):
+        if first != second:
+            break
+        count += 1
+    return count
+
+
+def _what_differs(name: str) -> str:
+    if "\\" in name:
+        return "reading backslashes as slashes"
+    if _STORAGE.match(name) or _LOCAL_FILES.match(name):
+        return "leaving out a storage's prefix"
+    if name.startswith("/"):
+        return "leaving out another machine's folders"
+    return "another spelling or place of their names"

@@ -1,0 +1,128 @@
+"""The one place that decides what a folder is: which format, and with it what kind of data."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from importlib import import_module
+from itertools import islice
+from pathlib import Path
+from typing import Any, Literal
+
+from internimage.data.formats.pictures import is_hidden, pictures_below
+from internimage.data.left_out import shortened
+from internimage.data.samples import Part
+from internimage.errors import DataError
+from internimage.settings.data import DataOptions
+
+Kind = Literal["objects", "masks", "labels"]
+_MANY = 100_000
+_FEW = 1_000  # files that are looked at to say what a folder holds
+
+
+@dataclass(frozen=True)
+class Format:
+    """How data may lie on disk.
+
+    Attributes:
+        name: for people.
+        kind: what each picture has: objects, a class for each pixel, or a label.
+        module: where its functions are: ``recognise(root)``, ``read_parts(root, wanted, options)`` and, where it can
+            be told without reading, ``estimate(root, most)``, how many images there are to train on.
+        example: what is expected where.
+    """
+
+    name: str
+    kind: Kind
+    module: str
+    example: str
+
+    def recognise(self, root: Path) -> bool:
+        """Whether data of this format lie at ``root``."""
+        return bool(self._function("recognise")(root))
+
+    def read_parts(self, root: Path, wanted: str | None, options: DataOptions) -> Mapping[str, Any]:
+        """The parts of a data set by name, or the wanted one alone."""
+        parts: Mapping[str, Part] = self._function("read_parts")(root, wanted, options)
+        return parts
+
+    def estimate(self, root: Path, most: int = _MANY) -> int:
+        """How many images there are to train on, about."""
+        if hasattr(import_module(self.module), "estimate"):
+            return int(self._function("estimate")(root, most))
+        return len(pictures_below(root)) if root.is_dir() else 0
+
+    def _function(self, name: str) -> Callable[..., Any]:
+        function: Callable[..., Any] = getattr(import_module(self.module), name)
+        return function
+
+
+# The first that recognises a folder reads it: what names boxes and outlines before what is only pictures in folders.
+FORMATS: tuple[Format, ...] = (
+    Format("COCO", "objects", "internimage.data.formats.coco", "annotations/train.json with images/ or train/"),
+    Format("masks", "masks", "internimage.data.formats.masks", "images/ and masks/, or train/images and train/masks"),
+    Format(
+        "class folders",
+        "labels",
+        "internimage.data.formats.class_folders",
+        "CLASS/IMAGE.jpg, or train/CLASS/IMAGE.jpg; train.csv, train.zip, train*.tar",
+    ),
+)
+
+
+def find_format(root: Path) -> Format | None:
+    """The format of the data at ``root``; None if none recognises them."""
+    root = root.expanduser()
+    return next((one for one in FORMATS if one.recognise(root)), None)
+
+
+def has_kind(root: Path, *kinds: Kind) -> bool:
+    """Whether data of one of these kinds lie at ``root``."""
+    found = find_format(root)
+    return found is not None and found.kind in kinds
+
+
+def read_kinds(root: Path, wanted: str | None, options: DataOptions, *kinds: Kind) -> tuple[Kind, Mapping[str, Any]]:
+    """The kind of the data at ``root``, which is one of ``kinds``, and their parts.
+
+    Raises:
+        DataError: they are of no format or of another kind, or contradict it.
+    """
+    root = root.expanduser()
+    found = find_format(root)
+    if found is None:
+        raise DataError(unrecognised(root, [one for one in FORMATS if one.kind in kinds]))
+    if found.kind not in kinds:
+        expected = "; ".join(one.example for one in FORMATS if one.kind in kinds)
+        raise DataError(f"{root} is read as {found.name}; expected {expected}")
+    return found.kind, found.read_parts(root, wanted, options)
+
+
+def estimate(root: Path) -> int:
+    """How many images there are to train on, about; 0 if nobody knows."""
+    root = root.expanduser()
+    try:
+        found = find_format(root)
+        return found.estimate(root) if found else 0
+    except (OSError, DataError, KeyError):
+        return 0
+
+
+def unrecognised(root: Path, formats: Sequence[Format] = FORMATS) -> str:
+    """What is at ``root`` instead of data, and what is expected."""
+    if not root.exists():
+        return f"{root} does not exist; expected a folder of pictures with labels, or a file of them"
+    expected = "; ".join(f"{one.example} ({one.name})" for one in formats)
+    if root.is_file():
+        return f"{root} is in no format that is read; expected {expected}"
+    return f"{root} is in no format that is read: it holds {_contents(root)}. Expected {expected}"
+
+
+def _contents(root: Path) -> str:
+    """``3 folders (a, b, c), 12 .jpg, 1 .json``."""
+    entries = [path for path in islice(sorted(root.iterdir()), _FEW) if not is_hidden(path.name)]
+    folders = [path.name for path in entries if path.is_dir()]
+    suffixes = Counter(path.suffix.lower() or "files without suffix" for path in entries if not path.is_dir())
+    said = [f"{len(folders)} folders ({', '.join(shortened(folders, 5))})"] if folders else []
+    return ", ".join([*said, *(f"{count} {suffix}" for suffix, count in suffixes.most_common(5))]) or "nothing"

@@ -1,0 +1,39 @@
+"""Settings of reading a data set."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+
+@dataclass(frozen=True)
+class DataOptions:
+    """How annotations are read, in training and in evaluation alike.
+
+    Attributes:
+        crowds: what to do with objects that are marked as crowds (``iscrowd``): "ignore" as COCO does, so that they
+            are neither learnt nor missed, or "learn" them as single objects, for tools that mark every mask so.
+        bad_entries: "error" stops and lists the entries that cannot be used, "drop" leaves them out and counts them.
+        allow_left_out: go on where more than 5 % of the objects or pictures are left out.
+    """
+
+    crowds: Literal["ignore", "learn"] = "ignore"
+    bad_entries: Literal["error", "drop"] = "error"
+    allow_left_out: bool = False
+
+
+@dataclass(frozen=True)
+class SplitOptions:
+    """How images are set aside to validate on where there is no validation part.
+
+    Attributes:
+        fraction: share of the images of each class.
+        seed: of the choice.
+        rule: 2 keeps twins together and every class in training; 1 is the choice that older runs were started with.
+        chosen: names of the images, relative to the data, that an earlier choice set aside; None to choose.
+    """
+
+    fraction: float = 0.2
+    seed: int = 0
+    rule: int = 2
+    chosen: tuple[str, ...] | None = None
