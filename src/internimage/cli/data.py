@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from dataclasses import asdict, dataclass
 from functools import partial
@@ -11,7 +10,7 @@ from typing import Annotated, Literal
 
 from tyro.conf import FlagCreatePairsOff, Positional, arg
 
-from internimage.cli.common import progress
+from internimage.cli.common import print_json, progress
 
 _SHEETS = (".png", ".jpg", ".jpeg", ".webp")
 
@@ -47,6 +46,7 @@ class Data:
         from internimage.errors import ConfigError
         from internimage.inference.evaluation import recognise
         from internimage.settings.data import DataOptions
+        from internimage.writing import save_picture
 
         if self.sheet is not None and self.sheet.resolve().is_relative_to(self.data.resolve()):
             raise ConfigError(f"{self.sheet} is inside the data; choose another place for the sheet")
@@ -62,7 +62,7 @@ class Data:
         common, leaks = look_over(parts, DataOptions(), partial(progress, total=pictures, what="comparing"))
         if self.json:
             every = {name: asdict(found) | asdict(common[name]) for name, found in findings.items()}
-            print(json.dumps({**every, "leakage": leaks}))
+            print_json({**every, "leakage": leaks})
         else:
             print("\n".join(describe(spec.model_noun, parts)))
             for name, found in findings.items():
@@ -71,8 +71,7 @@ class Data:
                 for one, other in pairs[:10]:
                     print(f"leakage: {other} ({name}) is {one} (train)")
         if self.sheet is not None:
-            self.sheet.parent.mkdir(parents=True, exist_ok=True)
-            spec.sheet(next(iter(parts.values()))).save(self.sheet)
+            save_picture(spec.sheet(next(iter(parts.values()))), self.sheet)
             print(f"written: {self.sheet}", file=sys.stderr)
         errors = [found.errors or common[name].errors for name, found in findings.items()]
         return int(any(errors) or any(leaks.values()))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -10,7 +9,7 @@ from typing import Annotated, Any, Literal
 
 from tyro.conf import FlagCreatePairsOff, arg
 
-from internimage.cli.common import ModelOptions, augmentation, progress
+from internimage.cli.common import ModelOptions, augmentation, print_json, progress
 from internimage.settings.data import DataOptions
 
 
@@ -83,7 +82,10 @@ class Evaluate:
             on_corrupt=self.on_corrupt,
             progress=follow,
         )
-        print(json.dumps(report.to_dict()) if self.json else report.table())
+        if self.json:
+            print_json(report.to_dict())
+        else:
+            print(report.table())
         if self.save:
             for path in report.save(self.save):
                 print(f"written: {path}", file=sys.stderr)

@@ -43,12 +43,15 @@ class Features:
         from internimage.images import list_images
         from internimage.inference.features import FeatureFile, FeatureSheet, extract_features
         from internimage.inference.predictor import load_for_inference
+        from internimage.writing import check_picture_name
 
         if not self.images:
             raise ConfigError("no image given; name files, folders, URLs or quoted patterns")
         file = FeatureFile(self.output)
         if self.sheet and self.average:
             raise ConfigError("--sheet shows maps over space; leave --average out")
+        if self.sheet:
+            check_picture_name(self.sheet)
         sheet = FeatureSheet(self.layers) if self.sheet else None
         sources = list_images(list(self.images))
         model = load_for_inference(

@@ -69,6 +69,7 @@ class Predict:
         from internimage.errors import ImageReadError
         from internimage.images import list_images
         from internimage.inference.writing import free_name
+        from internimage.writing import save_picture
 
         self._refuse_contradictions()
         sources = list_images(list(self.images))
@@ -90,7 +91,7 @@ class Predict:
             if self.save:
                 stem = free_name(Path(source.name).stem, names)
                 for end, drawn in predictor.spec.pictures(result, self._shown()).items():
-                    drawn.save(self.save / f"{stem}{end}")
+                    save_picture(drawn, self.save / f"{stem}{end}")
         if len(failures) < len(sources):
             for path in writer.close():
                 print(f"written: {path}", file=sys.stderr)

@@ -49,7 +49,7 @@ class Train:
     output: Annotated[Path | None, arg(metavar="FOLDER", help_behavior_hint="(default: runs/NAME-OF-DATA)")] = None
     """Folder of the run."""
     resume: Annotated[Path | None, arg(metavar="RUN", help_behavior_hint="")] = None
-    """Continue the interrupted run in this folder, with its own settings."""
+    """Continue the interrupted run in this folder, with its own settings; only --device and --workers may be others."""
     device: str = "auto"
     """auto (a GPU if there is one) or cpu."""
     reading: DataOptions = field(default_factory=DataOptions)
@@ -79,18 +79,22 @@ class Train:
                 start = "the same launcher and -m internimage" if several else "internimage"
                 again = f"{start} train --resume {shlex.quote(str(started.folder))}"
                 print(f"internimage: {error}; continue with: {again}", file=sys.stderr)
-            return 130
+            return 128 + error.number
         if main:
             self._tell_what_is_there(started)
         return 0
 
     def _resume(self, folder: Path) -> Started:
         from internimage.training.console import ConsoleReporter
-        from internimage.training.run import resume_run
+        from internimage.training.run import read_run, resume_run
 
-        if replace(self, resume=None, device="auto", model=None) != type(self)():
-            raise ConfigError("--resume continues a run with its own settings; leave out all others but --device")
-        return resume_run(folder, ConsoleReporter(), device=self.device)
+        before, workers = read_run(folder).training, self.training.workers
+        others = replace(self, resume=None, device="auto", model=None, training=TrainingConfig())
+        if others != type(self)() or self.training != replace(before, workers=workers):
+            raise ConfigError(
+                "--resume continues a run with its own settings; leave out all others but --device and --workers"
+            )
+        return resume_run(folder, ConsoleReporter(), device=self.device, workers=workers)
 
     def _start(self) -> Started:
         from internimage.settings.training import RunConfig
@@ -139,9 +143,10 @@ def train_options(spec: TaskSpec) -> type[Train]:
 
 def train_command(value_of: Callable[[str], str | None]) -> Train:
     """The command, with its defaults, that the options on the command line ask for."""
+    from internimage.training.run import RUN_FILE, read_run
     from internimage.training.usual import choose, usual_settings
 
-    recipe, data, model = (value_of(name) for name in ("--recipe", "--data", "--model"))
+    recipe, data, model, resume = (value_of(name) for name in ("--recipe", "--data", "--model", "--resume"))
     if value_of("--epochs") is not None and value_of("--updates") is not None:
         raise ConfigError("--epochs and --updates both say when a run ends; pass one")
     root = None if data is None else Path(data).expanduser()
@@ -151,6 +156,8 @@ def train_command(value_of: Callable[[str], str | None]) -> Train:
     training, augmentation = usual_settings(choice, root, init, _pixels(value_of("--size")))
     if value_of("--epochs") is not None:
         training = replace(training, updates=0)
+    if resume is not None and (Path(resume) / RUN_FILE).exists():  # where there is none, the command says so
+        training = read_run(Path(resume)).training
     given: dict[str, Any] = {"recipe": recipe, "init": init, "training": training, "augmentation": augmentation}
     return train_options(choice.spec)(model=choice.recipe.name, **given)
 

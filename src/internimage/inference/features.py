@@ -15,14 +15,16 @@ from PIL import Image, ImageOps
 from safetensors.numpy import save_file
 from torch import Tensor, nn
 
-from internimage.checkpoints.folder import written_aside
 from internimage.data.read_ahead import ReadAhead
 from internimage.drawing.charts import contact_sheet
 from internimage.drawing.features import principal_components
 from internimage.errors import ConfigError, ImageReadError
 from internimage.images import ImageSource, list_images
 from internimage.images.reader import ImageInputs
+from internimage.inference.blame import finite
+from internimage.inference.twin import evaluating_twin
 from internimage.models.model import Model
+from internimage.writing import save_picture, written_aside
 
 
 def layer_names(model: Model) -> list[str]:
@@ -43,7 +45,7 @@ def extract_features(
     """Yield (source, features) for each image, or the error of an image that cannot be read.
 
     Args:
-        model: a classifier, detector or segmenter made by :func:`internimage.create_model`.
+        model: a classifier, detector or segmenter made by :func:`internimage.create_model`; it keeps its mode.
         images: anything that :func:`internimage.images.list_images` takes.
         layers: "pooled" (F,), the vector that a classifier sees, of other models the mean over the last map; "logits"
             (K,), of classifiers; "stage1" to "stage4" (C, H, W), the backbone's maps; "stage3.block5" (C, H, W), the
@@ -72,7 +74,7 @@ def extract_features(
     def load(source: ImageSource) -> Tensor:
         return prepare(source.read())
 
-    return _stream(model.eval(), ReadAhead(list_images(images), load, batch_size), layers, average)
+    return _stream(evaluating_twin(model), ReadAhead(list_images(images), load, batch_size), layers, average)
 
 
 def _stream(
@@ -87,7 +89,8 @@ def _stream(
         rows: dict[int, dict[str, np.ndarray[Any, Any]]] = {}
         for places in sizes.values():
             images = torch.stack([loaded[place][1] for place in places])  # type: ignore[misc]
-            features = _forward(model, images.to(weight.device, weight.dtype), layers)
+            batch = images.to(weight.device, weight.dtype)
+            features = finite(model, partial(_forward, model, batch, layers))
             arrays = {
                 name: (t.mean((2, 3)) if average and t.dim() == 4 else t).float().cpu().numpy()
                 for name, t in features.items()
@@ -141,10 +144,9 @@ class FeatureSheet:
 
     def save(self, path: Path) -> None:
         """Write the picture."""
-        path.parent.mkdir(parents=True, exist_ok=True)
         pictures = [(picture, ()) for row in self._rows for picture in row]
         headings, title = ["photo", *self.layers], "Principal components of features"
-        contact_sheet(pictures, headings=headings, title=title, columns=len(headings), cell=220).save(path)
+        save_picture(contact_sheet(pictures, headings=headings, title=title, columns=len(headings), cell=220), path)
 
 
 class FeatureFile:
@@ -181,7 +183,6 @@ class FeatureFile:
     def write(self) -> dict[str, tuple[int, ...]]:
         """Write the file and return the shape of each layer's array."""
         arrays = {layer: np.stack(rows) for layer, rows in self._arrays.items()}
-        self.path.parent.mkdir(parents=True, exist_ok=True)
         with written_aside(self.path) as aside:
             if self.path.suffix == ".npz":
                 with aside.open("wb") as file:

@@ -6,11 +6,12 @@ import dataclasses
 import hashlib
 import json
 import os
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
-from internimage.checkpoints.folder import BEST_FOLDER, written_aside
+from internimage.checkpoints.folder import BEST_FOLDER
 from internimage.contracts import Prepared, TaskSpec, task_spec
 from internimage.data.dataset import EvaluationDataset
 from internimage.data.left_out import refuse_much
@@ -18,6 +19,7 @@ from internimage.data.samples import Part
 from internimage.data.splits import Splits, make_splits
 from internimage.errors import ConfigError, TrainingError
 from internimage.factory import recipe_of
+from internimage.machine import trains_on_cpu
 from internimage.recipes import Recipe
 from internimage.settings.data import DataOptions, SplitOptions
 from internimage.settings.plain import from_plain
@@ -25,10 +27,12 @@ from internimage.settings.training import RunConfig, TrainingConfig
 from internimage.training.console import ConsoleReporter
 from internimage.training.initial import known_classes, leave_out_unreadable
 from internimage.training.reporting import Reporter
+from internimage.training.state import RunLock, newest_checkpoint
 from internimage.training.telling import tell
 from internimage.training.tracking import SUMMARY_FILE
 from internimage.training.trainer import LAST_FOLDER, Trainer
 from internimage.training.usual import choose, usual_settings
+from internimage.writing import write_text
 
 RUN_FILE = "run.json"
 _DATA_FILE = "data.json"
@@ -73,6 +77,7 @@ class Started:
         trainer, prepared: see there.
         resumed: whether it goes on from a saved state.
         noun: what its task calls the model.
+        lock: of the folder, on the main process.
     """
 
     config: RunConfig
@@ -81,6 +86,7 @@ class Started:
     prepared: Prepared
     resumed: bool
     noun: str
+    lock: RunLock | None = None
 
     def fit(self) -> Run:
         """Train to the end; see :meth:`internimage.training.trainer.Trainer.fit` for what it raises."""
@@ -88,6 +94,8 @@ class Started:
             self.trainer.fit(resume=self.resumed)
         finally:
             self.trainer.reporter.close()
+            if self.lock is not None:
+                self.lock.release()
         return Run(self.folder, tuple(self.trainer.progress.history))
 
 
@@ -170,44 +178,83 @@ def train(
     return started.fit()
 
 
-def resume(folder: str | os.PathLike[str], *, device: str = "auto", reporter: Reporter | None = None) -> Run:
-    """Go on with an interrupted run exactly where it was saved, with its own settings; see :func:`train`."""
-    started = resume_run(Path(folder).expanduser(), reporter or ConsoleReporter(), device=device)
+def resume(
+    folder: str | os.PathLike[str],
+    *,
+    device: str = "auto",
+    workers: int | None = None,
+    reporter: Reporter | None = None,
+) -> Run:
+    """Go on with an interrupted run exactly where it was saved, with its own settings; see :func:`train`.
+
+    ``workers`` may be others than before: they change no numbers, but may need more memory than there is.
+    """
+    started = resume_run(Path(folder).expanduser(), reporter or ConsoleReporter(), device=device, workers=workers)
     tell(started, None)
     return started.fit()
 
 
 def default_folder(data: Path) -> Path:
-    """``runs/NAME-OF-DATA``."""
-    return Path("runs") / data.expanduser().resolve().stem
+    """``runs/NAME-OF-DATA``, in UTF-8 whatever the data's name is in."""
+    return Path("runs") / os.fsencode(data.expanduser().resolve().stem).decode(errors="replace")
 
 
 def start_run(config: RunConfig, folder: Path, reporter: Reporter, *, device: str = "auto") -> Started:
-    """Prepare a new run in ``folder``.
+    """Prepare a new run in ``folder``; one that ended there before it saved anything is forgotten.
 
     Raises:
-        TrainingError: ``folder`` already holds a run.
+        TrainingError: ``folder`` already holds a run, or another one is going on in it.
         DataError, CheckpointError, ConfigError: the data, the weights or the settings do not work.
     """
-    if (folder / RUN_FILE).exists():
+    _refuse_run(folder)
+    started = _prepare(config, folder, reporter, device, resumed=False)
+
+    def begin() -> None:
+        _refuse_run(folder)  # another one may have begun and ended meanwhile
+        write_text(folder / RUN_FILE, json.dumps(dataclasses.asdict(started.config), indent=2) + "\n")
+        write_text(folder / _DATA_FILE, json.dumps(_fingerprint(started.prepared.splits), indent=2) + "\n")
+
+    return _locked(started, begin)
+
+
+def _refuse_run(folder: Path) -> None:
+    """Raise :class:`TrainingError` if a run has saved something in ``folder``."""
+    if (folder / RUN_FILE).exists() and ((folder / BEST_FOLDER).exists() or newest_checkpoint(folder) is not None):
         raise TrainingError(
             f"{folder} already holds a run; resume it with --resume {folder} (in Python, resume), or choose another "
             "--output"
         )
-    started = _prepare(config, folder, reporter, device, resumed=False)
-    if started.trainer.accelerator.is_main_process:
-        folder.mkdir(parents=True, exist_ok=True)
-        with written_aside(folder / RUN_FILE) as aside:
-            aside.write_text(json.dumps(dataclasses.asdict(config), indent=2) + "\n", encoding="utf-8")
-        with written_aside(folder / _DATA_FILE) as aside:
-            content = json.dumps(_fingerprint(started.prepared.splits), indent=2) + "\n"
-            aside.write_text(content, encoding="utf-8")
-    return started
 
 
-def resume_run(folder: Path, reporter: Reporter, *, device: str = "auto") -> Started:
-    """Prepare the run in ``folder`` to go on."""
+def _locked(started: Started, begin: Callable[[], object]) -> Started:
+    """The run with its folder locked by the main process, which then begins it; if it cannot, none of them goes on."""
+    locks: list[RunLock] = []
+
+    def lock() -> None:
+        locks.append(RunLock(started.folder))
+        if not locks[0].kept:
+            where = f"the file system of {started.folder} keeps no locks"
+            started.trainer.reporter.warn(f"{where}; see to it that no other process trains there")
+        begin()
+
+    try:
+        started.trainer.on_main(lock)
+    except TrainingError:
+        for one in locks:
+            one.release()
+        raise
+    return replace(started, lock=locks[0] if locks else None)
+
+
+def resume_run(folder: Path, reporter: Reporter, *, device: str = "auto", workers: int | None = None) -> Started:
+    """Prepare the run in ``folder`` to go on; ``workers`` may be others than before, which changes no numbers.
+
+    Raises:
+        TrainingError: there is no run, it is going on, or its data have changed.
+    """
     config = read_run(folder)
+    if workers is not None:
+        config = replace(config, training=replace(config.training, workers=workers))
     started = _prepare(config, folder, reporter, device, resumed=True)
     if (folder / _DATA_FILE).is_file():
         before = json.loads((folder / _DATA_FILE).read_text(encoding="utf-8"))
@@ -215,10 +262,15 @@ def resume_run(folder: Path, reporter: Reporter, *, device: str = "auto") -> Sta
         changed = [name for name in now if before.get(name) != now[name]]
         if changed:
             raise TrainingError(
-                f"{config.data} is not as it was when the run began: {changed[0]} differ; put it back, or start anew "
-                f"with --init {folder / BEST_FOLDER}"
+                f"{config.data} is not as it was when the run began: {changed[0]} differ; put it back, or start "
+                f"anew{_from_best(folder)}"
             )
-    return started
+    return _locked(started, lambda: None)
+
+
+def _from_best(folder: Path) -> str:
+    """How to start a new run from the weights of the old one, if it kept any."""
+    return f" with --init {folder / BEST_FOLDER}" if (folder / BEST_FOLDER).exists() else ""
 
 
 def read_run(folder: Path) -> RunConfig:
@@ -240,6 +292,7 @@ def read_run(folder: Path) -> RunConfig:
 
 
 def _prepare(config: RunConfig, folder: Path, reporter: Reporter, device: str, *, resumed: bool) -> Started:
+    trains_on_cpu(device)  # a mistyped one ends the run before the data are read
     recipe = recipe_of(config.model)
     spec = task_spec(recipe.task)
     if config.augmentation is None:
@@ -272,7 +325,8 @@ def _fingerprint(splits: Splits[Any]) -> dict[str, Any]:
     """What must not change within a run: classes, and which files there are."""
 
     def files(part: Part) -> str:
-        return hashlib.sha256("\n".join(str(one.file) for one in part.entries).encode()).hexdigest()
+        names = "\n".join(str(one.file) for one in part.entries)
+        return hashlib.sha256(names.encode(errors="surrogateescape")).hexdigest()  # names need not be UTF-8
 
     train, val = splits.train, splits.val
     return {

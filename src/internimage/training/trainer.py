@@ -20,14 +20,15 @@ from internimage.contracts import Task
 from internimage.data.dataset import EpochSampler, EvaluationSample, batches, end_workers, mix_seed
 from internimage.errors import InternImageError, InterruptedRunError, TrainingError
 from internimage.factory import save_model
-from internimage.machine import describe_machine, peak_memory
+from internimage.inference.blame import explain_losses
+from internimage.machine import check_compiler, describe_machine, peak_memory
 from internimage.models.model import Model
 from internimage.settings.training import TrainingConfig
 from internimage.training.distributed import distribute, gathered_weights, make_accelerator, share_buffers
 from internimage.training.ema import MovingAverage
 from internimage.training.evaluation import evaluate
 from internimage.training.groups import parameter_groups, parameter_rules
-from internimage.training.interruption import Interruption, leave_interrupts_to_the_main_process
+from internimage.training.interruption import Interruption, leave_signals_to_the_main_process, told_of_killed_readers
 from internimage.training.reporting import Moment, Reporter
 from internimage.training.schedule import make_schedule
 from internimage.training.state import Processes, Progress, load_state, newest_checkpoint, save_state
@@ -72,8 +73,10 @@ class Trainer:
         self.folder = folder
         self.reporter = reporter
         self.save = save
-        check_tracker(config.track)
+        check_tracker(config.track, folder)
         self.accelerator = make_accelerator(config, folder, device=device)
+        if config.compile:
+            check_compiler(self.accelerator.device)
         rank, world = self.accelerator.process_index, self.accelerator.num_processes
         self.processes = Processes(rank, world, config.strategy, self._all)
         length, val_length = len(train_data), len(val_data)  # type: ignore[arg-type]
@@ -112,6 +115,7 @@ class Trainer:
 
         Raises:
             TrainingError: losses stay not finite, the state cannot be saved or restored.
+            ReaderKilledError: the system killed a process that reads images.
             InterruptedRunError: SIGINT or SIGTERM; the state was saved first.  A second signal stops at once.
         """
         self.folder.mkdir(parents=True, exist_ok=True)
@@ -119,7 +123,7 @@ class Trainer:
             self._restore()
         start_tracking(self.accelerator, self.config.track, self.folder)
         try:
-            with self.interruption.caught():
+            with self.interruption.caught(), told_of_killed_readers(self.folder):
                 while self.progress.epoch < self.epochs:
                     with closing(batches(self.loader)) as epoch:
                         self._train_epoch(epoch)
@@ -191,7 +195,7 @@ class Trainer:
             collate_fn=collate,
             persistent_workers=self.config.workers > 0,
             pin_memory=self.accelerator.device.type == "cuda",
-            worker_init_fn=leave_interrupts_to_the_main_process,
+            worker_init_fn=leave_signals_to_the_main_process,
         )
 
     def _train_epoch(self, epoch: Iterator[Any]) -> None:
@@ -239,10 +243,11 @@ class Trainer:
             loss = torch.stack(list(losses.values())).sum()
             self.distribution.backward(loss / config.accumulate)
         if updates:
-            self._update()
+            self._update(losses, batch)
         return loss.detach()
 
-    def _update(self) -> None:
+    def _update(self, losses: Mapping[str, Tensor], batch: Any) -> None:
+        """One update, after the backward pass of ``losses`` of ``batch``."""
         state = self.progress
         state.update += 1
         if self.distribution.step():
@@ -253,10 +258,12 @@ class Trainer:
         state.skipped += 1
         state.skipped_in_a_row += 1
         if state.skipped_in_a_row == _SKIPS_IN_A_ROW:
+            with self.accelerator.autocast():
+                why = explain_losses(losses, self.model, lambda: self.task.losses(self.module, batch))
             raise TrainingError(
                 f"the gradient was not finite {_SKIPS_IN_A_ROW} updates in a row, up to epoch {state.epoch + 1}, batch "
-                f"{state.batch + 1}; lower the learning rate (lr {self.lr:.3g}) or use precision bf16 or no. The last "
-                "saved state is intact"
+                f"{state.batch + 1}: {why}; lower the learning rate (lr {self.lr:.3g}) or use precision bf16 or no. "
+                "The last saved state is intact"
             )
 
     def _asked(self) -> bool:
@@ -322,7 +329,7 @@ class Trainer:
         if improved:
             with self._averaged():
                 self._keep(BEST_FOLDER)
-        self._on_main(lambda: write_history(self.folder, state.history, self.summary(), self.task.best))
+        self.on_main(lambda: write_history(self.folder, state.history, self.summary(), self.task.best))
         self.accelerator.log({name: value for name, value in row.items() if name != "epoch"}, step=state.update)
         if self.accelerator.is_main_process:
             self.reporter.epoch(row, improved, self.task.headline)
@@ -336,10 +343,10 @@ class Trainer:
 
     def _keep(self, name: str) -> None:
         weights = gathered_weights(self.model, keep=self.accelerator.is_main_process)
-        self._on_main(lambda: self.save(self.model, self.folder / name, weights))
+        self.on_main(lambda: self.save(self.model, self.folder / name, weights))
 
-    def _on_main(self, write: Callable[[], object]) -> None:
-        """Write on the main process; if that fails, no other process waits for it."""
+    def on_main(self, write: Callable[[], object]) -> None:
+        """Write on the main process; if that fails, no other process waits for it, and all raise an error."""
         failure: InternImageError | None = None
         if self.accelerator.is_main_process:
             try:
@@ -374,4 +381,5 @@ class Trainer:
 
     def _stop_if_asked(self) -> None:
         if self.interruption.asked is not None:
-            raise InterruptedRunError(f"stopped by {self.interruption.asked.name} after saving")
+            asked = self.interruption.asked
+            raise InterruptedRunError(f"stopped by {asked.name} after saving", asked)

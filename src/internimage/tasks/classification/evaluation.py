@@ -19,6 +19,7 @@ from internimage.images import read_image
 from internimage.metrics.accuracy import Accuracy
 from internimage.metrics.classes import match_classes, percent
 from internimage.results.classification import Classification
+from internimage.writing import save_picture, write_text
 
 if TYPE_CHECKING:
     from internimage.contracts import Pipeline
@@ -135,17 +136,16 @@ class ClassificationReport:
     def save(self, folder: str | os.PathLike[str]) -> list[Path]:
         """Write metrics.json, confusion.png and worst.png; return their paths."""
         folder = Path(folder).expanduser()
-        folder.mkdir(parents=True, exist_ok=True)
         numbers, mistakes = self.compute(), self.mistakes
         metrics, confusion, worst = (folder / name for name in ("metrics.json", "confusion.png", "worst.png"))
-        metrics.write_text(json.dumps(self.to_dict(), indent=2) + "\n", encoding="utf-8")
+        write_text(metrics, json.dumps(self.to_dict(), indent=2) + "\n")
         title = f"top-1 {numbers['top1']:.1%} of {int(numbers['images'])} images"
-        confusion_matrix(self.accuracy.confusion, self.labels, title).save(confusion)
+        save_picture(confusion_matrix(self.accuracy.confusion, self.labels, title), confusion)
         if not mistakes:
             return [metrics, confusion]
         pictures = [
             (read_image(file), [(f"is {truth}", INK), (f"said {said} {score:.0%}", BAD)])
             for score, file, truth, said in mistakes
         ]
-        contact_sheet(pictures, title="Most confident mistakes").save(worst)
+        save_picture(contact_sheet(pictures, title="Most confident mistakes"), worst)
         return [metrics, confusion, worst]

@@ -11,6 +11,7 @@ from torch import Tensor
 from internimage.data.samples import TimeAndPlace
 from internimage.errors import ConfigError
 from internimage.images import ImageSource, Preprocessing
+from internimage.inference.blame import finite
 from internimage.models.classifier import ImageClassifier
 from internimage.results.classification import Classification
 from internimage.settings.views import PredictionOptions
@@ -56,5 +57,5 @@ def predict(model: Any, batch: Batch, labels: tuple[str, ...] | None) -> list[Cl
     """Forward and decode, on the model's device and in its dtype."""
     weight = next(model.parameters())
     moved = batch.to(weight.device, weight.dtype)
-    logits = model(moved.images, *moved.metadata)
+    logits = finite(model, lambda: model(moved.images, *moved.metadata))
     return decode(logits, moved, labels)

@@ -23,6 +23,7 @@ from internimage.metrics.mistakes import IOU, Mistakes
 from internimage.results.detections import Detections
 from internimage.settings.views import ReportOptions
 from internimage.tasks.detection.worst import MOST, worst_sheet
+from internimage.writing import save_picture, write_text
 
 if TYPE_CHECKING:
     from internimage.data.dataset import EvaluationSample
@@ -149,11 +150,10 @@ class DetectionReport:
         Returns their paths; without mistakes there is no worst.png.
         """
         folder = Path(folder).expanduser()
-        folder.mkdir(parents=True, exist_ok=True)
         numbers, rows = self.metric.compute(), self.metric.per_class()
         confusion, worst = folder / "confusion.png", folder / "worst.png"
         written = [folder / "metrics.json"]
-        written[0].write_text(json.dumps(self.to_dict(), indent=2) + "\n", encoding="utf-8")
+        write_text(written[0], json.dumps(self.to_dict(), indent=2) + "\n")
         most = sorted(rows, key=lambda name: -rows[name]["objects"])[:_CURVES]
         for kind in self.metric.kinds if rows else ():
             recall, curves = self.metric.precision_recall(kind)
@@ -161,13 +161,13 @@ class DetectionReport:
             what, file = ("boxes", "precision_recall") if kind == "bbox" else ("masks", "precision_recall_masks")
             title = f"Precision and recall of {what} at IoU 0.5, {int(numbers['images'])} images"
             written.append(folder / f"{file}.png")
-            precision_recall_chart(recall, curves["all"], classes, title).save(written[-1])
+            save_picture(precision_recall_chart(recall, curves["all"], classes, title), written[-1])
         matrix, names = self.confusion()
         note = "nothing: missed (last column), false (last row)"
-        confusion_matrix(matrix, names, self._at_threshold(short=True), note).save(confusion)
+        save_picture(confusion_matrix(matrix, names, self._at_threshold(short=True), note), confusion)
         written.append(confusion)
         if (sheet := worst_sheet(self.mistakes, self.metric.truth.classes)) is not None:
-            sheet.save(worst)
+            save_picture(sheet, worst)
             written.append(worst)
         return written
 

@@ -24,6 +24,7 @@ from internimage.metrics.worst_pictures import WorstPictures
 from internimage.results.pairing import pair
 from internimage.results.segmentation import Segmentation
 from internimage.settings.views import ReportOptions, refuse_score_threshold
+from internimage.writing import save_picture, write_text
 
 if TYPE_CHECKING:
     from internimage.contracts import Pipeline
@@ -115,17 +116,16 @@ class SegmentationReport:
     def save(self, folder: str | os.PathLike[str]) -> list[Path]:
         """Write metrics.json, confusion.png and worst.png; return their paths."""
         folder = Path(folder).expanduser()
-        folder.mkdir(parents=True, exist_ok=True)
         numbers = self.metric.compute()
         metrics, confusion = folder / "metrics.json", folder / "confusion.png"
-        metrics.write_text(json.dumps(self.to_dict(), indent=2) + "\n", encoding="utf-8")
+        write_text(metrics, json.dumps(self.to_dict(), indent=2) + "\n")
         shares = self.metric.counts[:-1, :-1] * 1000 // np.maximum(1, self.metric.counts[:-1].sum(1, keepdims=True))
         title = f"mIoU {numbers['miou']:.1%} of {int(numbers['images'])} images; thousandths of a class's pixels"
-        confusion_matrix(shares, self.metric.classes, title).save(confusion)
+        save_picture(confusion_matrix(shares, self.metric.classes, title), confusion)
         sheet, worst = self.worst.sheet(self.metric.classes, self.palette), folder / "worst.png"
         if sheet is None:
             return [metrics, confusion]
-        sheet.save(worst)
+        save_picture(sheet, worst)
         return [metrics, confusion, worst]
 
 
