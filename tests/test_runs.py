@@ -24,7 +24,7 @@ from internimage.recipes import get_recipe, get_training_recipe
 from internimage.settings.training import TrainingConfig, too_high
 from internimage.tasks.classification.defaults import default_settings
 from internimage.training.console import ConsoleReporter
-from internimage.training.reporting import Moment
+from internimage.training.reporting import Clock, Moment
 from internimage.training.usual import choose
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -184,12 +184,32 @@ def test_the_console_says_what_is_going_on(capsys: pytest.CaptureFixture[str], m
     reporter = ConsoleReporter()
     reporter.live = False
     for batch in (20, 40):
-        reporter.batch(Moment(0, 2, batch, 50, batch, 1.25, 1e-3, 99.6, 3 * 2**30))
+        reporter.batch(Moment(0, 2, batch, 50, batch, 1.25, 1e-3, 0.246, 3 * 2**30, 60.0 * batch))
     reporter.epoch({"epoch": 1, "loss": 1.5, "top1": 0.5, "unreadable": 0, "skipped": 2}, True, ("top1",))
     lines = capsys.readouterr().out.splitlines()
-    assert lines[-2].startswith("epoch   1  batch 40/50  loss 1.250  lr 1.00e-03  100 img/s  3.0 GiB  ")
-    assert lines[-2].endswith("min left")
+    assert lines[-2].startswith("epoch   1  batch 40/50  loss 1.250  lr 1.00e-03  0.25 img/s  3.0 GiB  ")
+    assert lines[-2].endswith("40 min left")
     assert lines[-1] == "epoch   1  loss 1.500  top1 50.0%  skipped 2  best"
+
+
+def test_the_time_left_knows_of_evaluations_and_forgets_the_first_batches() -> None:
+    clock = Clock(10)
+    assert clock.left(5, 1) is None
+    clock.trained(2, 60)
+    assert clock.left(5, 1) == pytest.approx(5 * 30 + 0.4 * 10 * 30)
+    clock.trained(4, 8)
+    assert clock.left(5, 1) == pytest.approx(5 * 2 + 0.4 * 10 * 2)
+    clock.measured(50)
+    assert clock.left(5, 2) == pytest.approx(5 * 2 + 2 * 50)
+
+
+def test_a_run_without_progress_ends_early(tmp_path: Path) -> None:
+    """A learning rate of nothing: the second evaluation is as good as the first, the third decides."""
+    training = replace(SMALL, epochs=9, lr=1e-30, patience=2, ema_decay=0)
+    trainer = prepare(paint(tmp_path / "data", COLOURS), tmp_path / "run", training=training)
+    trainer.fit()
+    assert [row["epoch"] for row in trainer.progress.history] == [1, 2, 3]
+    assert trainer.summary()["finished"]
 
 
 def test_training_from_the_command_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

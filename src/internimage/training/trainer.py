@@ -26,15 +26,16 @@ from internimage.models.model import Model
 from internimage.settings.training import TrainingConfig
 from internimage.training.distributed import distribute, gathered_weights, make_accelerator, share_buffers
 from internimage.training.ema import MovingAverage
-from internimage.training.evaluation import evaluate
+from internimage.training.evaluation import evaluate, out_of_patience
 from internimage.training.groups import parameter_groups, parameter_rules
 from internimage.training.interruption import Interruption, leave_signals_to_the_main_process, told_of_killed_readers
-from internimage.training.reporting import Moment, Reporter
+from internimage.training.reporting import Clock, Moment, Reporter
 from internimage.training.schedule import make_schedule
 from internimage.training.state import Processes, Progress, load_state, newest_checkpoint, save_state
 from internimage.training.tracking import check_tracker, start_tracking, write_history
 
 LAST_FOLDER = "final"
+_CHECK_SECONDS = 15.0
 _CHECK_EVERY = 20  # batches between looks at the loss, each of which waits for the device and the other processes
 _SKIPS_IN_A_ROW = 20  # float16's loss scale starts at 2**16 and is halved at each skip
 
@@ -109,6 +110,7 @@ class Trainer:
         self.progress = Progress()
         self.interruption = Interruption()
         self._saved_at = self._counted_at = time.monotonic()
+        self.clock = Clock(val_length / config.batch_size / world)
 
     def fit(self, *, resume: bool = False) -> dict[str, Any]:
         """Train to the end and return the last row of the history.
@@ -124,13 +126,12 @@ class Trainer:
         start_tracking(self.accelerator, self.config.track, self.folder)
         try:
             with self.interruption.caught(), told_of_killed_readers(self.folder):
-                while self.progress.epoch < self.epochs:
+                while self.progress.epoch < self.epochs and not self._is_enough():
                     with closing(batches(self.loader)) as epoch:
                         self._train_epoch(epoch)
                     self._finish_epoch()
         finally:
-            for loader in (self.loader, self.val_loader):
-                end_workers(loader)
+            end_workers(self.loader, self.val_loader)
         with self._averaged():
             self._keep(LAST_FOLDER)
         for tracker in self.accelerator.trackers:
@@ -148,7 +149,7 @@ class Trainer:
         state, config = self.progress, self.config
         best = max(state.history, key=lambda row: row.get(self.task.best, -math.inf), default=None)
         return {
-            "finished": state.epoch == self.epochs,
+            "finished": state.epoch == self.epochs or self._is_enough(),
             "epochs": state.epoch,
             "updates": state.update,
             "best": best,
@@ -221,7 +222,7 @@ class Trainer:
             state.unreadable += len(batch.unreadable)
             # gradients of an unfinished accumulation are not saved, so a state is saved between updates only
             save = updates and self._asked()
-            if last or save or (updates and counted >= _CHECK_EVERY):
+            if last or save or (updates and self._due(counted)):
                 self._count(running, counted)
                 counted = 0
                 running.zero_()
@@ -277,6 +278,14 @@ class Trainer:
             self.interruption.asked = signal.SIGTERM
         return bool(stop or save)
 
+    def _is_enough(self) -> bool:
+        return out_of_patience(self.progress.history, self.task.best, self.config.patience)
+
+    def _due(self, batches: int) -> bool:
+        """Whether it is time for a look at the loss; one process alone also looks after a while."""
+        slow = self.accelerator.num_processes == 1 and time.monotonic() - self._counted_at > _CHECK_SECONDS
+        return slow or batches >= _CHECK_EVERY
+
     def _count(self, running: Tensor, batches: int) -> None:
         """Add up what all processes saw in the last ``batches``, and report."""
         state, now = self.progress, time.monotonic()
@@ -285,6 +294,7 @@ class Trainer:
         state.loss_sum += loss_sum
         state.loss_count += int(finite)
         seconds, self._counted_at = now - self._counted_at, now
+        self.clock.trained(batches, seconds)
         self.images_per_second = batches * self.config.batch_size * self.accelerator.num_processes / seconds
         if self.accelerator.is_main_process:
             moment = Moment(
@@ -297,6 +307,9 @@ class Trainer:
                 self.lr * self.schedule.factor(state.update),
                 self.images_per_second,
                 peak_memory(self.accelerator.device),
+                self.clock.left(
+                    *self.schedule.rest(state.epoch, state.batch, self.batches, self.config.evaluate_every)
+                ),
             )
             self.reporter.batch(moment)
             seen = {"batch/loss": moment.loss, "batch/lr": moment.lr, "images_per_second": moment.images_per_second}
@@ -310,7 +323,9 @@ class Trainer:
             self._save()
             self._stop_if_asked()
             return
+        started = time.monotonic()
         metrics = self.evaluate()
+        self.clock.measured(time.monotonic() - started)
         row: dict[str, Any] = {
             "epoch": state.epoch + 1,
             "loss": state.loss_sum / state.loss_count if state.loss_count else math.nan,
