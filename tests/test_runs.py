@@ -9,8 +9,9 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from helpers.commands import run
 from helpers.sources import KINDS, build
-from helpers.training import COLOURS, SMALL, paint, prepare
+from helpers.training import COLOURS, SMALL, Silent, paint, prepare
 from PIL import Image
 
 import internimage as ii
@@ -19,7 +20,7 @@ from internimage.contracts import Amount
 from internimage.data.recognition import estimate
 from internimage.drawing.canvas import ACCENT
 from internimage.drawing.curves import curve_charts
-from internimage.errors import ConfigError, MissingExtraError
+from internimage.errors import ConfigError, DataError, MissingExtraError, TrainingError
 from internimage.recipes import get_recipe, get_training_recipe
 from internimage.settings.training import TrainingConfig, too_high
 from internimage.tasks.classification.defaults import default_settings
@@ -190,6 +191,31 @@ def test_the_console_says_what_is_going_on(capsys: pytest.CaptureFixture[str], m
     assert lines[-2].startswith("epoch   1  batch 40/50  loss 1.250  lr 1.00e-03  0.25 img/s  3.0 GiB  ")
     assert lines[-2].endswith("40 min left")
     assert lines[-1] == "epoch   1  loss 1.500  top1 50.0%  skipped 2  best"
+
+
+def test_a_run_moves_and_is_made_longer(tmp_path: Path) -> None:
+    """The same images are set aside wherever the data lie; other images are not the same run."""
+    data, folder, there = paint(tmp_path / "data", COLOURS), tmp_path / "run", tmp_path / "elsewhere" / "photos"
+    prepare(data, folder, training=replace(SMALL, epochs=1)).fit()
+    aside = json.loads((folder / "data.json").read_text())["set aside"]
+    assert sorted(Path(name).parts[0] for name in aside) == ["blue", "red"]
+    there.parent.mkdir()
+    data.rename(there)
+    with pytest.raises(DataError, match=r"data does not exist; expected a folder of pictures"):
+        ii.resume(folder, device="cpu", reporter=Silent())
+    with pytest.raises(TrainingError, match="is a run of 1 epochs; pass more of them, not 1"):
+        ii.resume(folder, device="cpu", data=there, epochs=1, reporter=Silent())
+    assert [
+        row["epoch"] for row in ii.resume(folder, device="cpu", data=there, epochs=3, reporter=Silent()).history
+    ] == [1, 2, 3]
+    content = json.loads((folder / "run.json").read_text())
+    assert (content["data"], content["training"]["epochs"]) == (str(there), 3)
+    command = ["train", "--resume", folder, "--data", there, "--epochs", "4", "--device", "cpu"]
+    assert run(command) == 0
+    assert json.loads((folder / "summary.json").read_text())["epochs"] == 4
+    (there / aside[0]).rename(there / "red" / "new.png")
+    with pytest.raises(TrainingError, match=r"is not as it was when the run began: .* differ; put it back"):
+        ii.resume(folder, device="cpu", reporter=Silent())
 
 
 def test_the_time_left_knows_of_evaluations_and_forgets_the_first_batches() -> None:

@@ -49,7 +49,8 @@ class Train:
     output: Annotated[Path | None, arg(metavar="FOLDER", help_behavior_hint="(default: runs/NAME-OF-DATA)")] = None
     """Folder of the run."""
     resume: Annotated[Path | None, arg(metavar="RUN", help_behavior_hint="")] = None
-    """Continue the interrupted run in this folder, with its own settings; only --device and --workers may be others."""
+    """Continue the run in this folder, with its own settings; only --device and --workers may be others, --data says
+    where its data lie now, --epochs makes it longer."""
     device: str = "auto"
     """auto (a GPU if there is one) or cpu."""
     reading: DataOptions = field(default_factory=DataOptions)
@@ -66,7 +67,7 @@ class Train:
         from internimage.errors import InterruptedRunError
         from internimage.training.telling import tell
 
-        if (self.data is None) == (self.resume is None):
+        if self.data is None and self.resume is None:
             raise ConfigError("pass either --data FOLDER to start a run or --resume RUN to continue one")
         started = self._start() if self.resume is None else self._resume(self.resume)
         tell(started, None if self.resume is not None else self._usual())
@@ -88,13 +89,17 @@ class Train:
         from internimage.training.console import ConsoleReporter
         from internimage.training.run import read_run, resume_run
 
-        before, workers = read_run(folder).training, self.training.workers
-        others = replace(self, resume=None, device="auto", model=None, training=TrainingConfig())
-        if others != type(self)() or self.training != replace(before, workers=workers):
+        before, now = read_run(folder).training, self.training
+        others = replace(self, resume=None, data=None, device="auto", model=None, training=TrainingConfig())
+        if others != type(self)() or now != replace(before, workers=now.workers, epochs=now.epochs):
             raise ConfigError(
-                "--resume continues a run with its own settings; leave out all others but --device and --workers"
+                "--resume continues a run with its own settings; leave out all others but --data (where it lies now), "
+                "--epochs (more of them), --device and --workers"
             )
-        return resume_run(folder, ConsoleReporter(), device=self.device, workers=workers)
+        epochs = None if now.epochs == before.epochs else now.epochs
+        return resume_run(
+            folder, ConsoleReporter(), device=self.device, workers=now.workers, data=self.data, epochs=epochs
+        )
 
     def _start(self) -> Started:
         from internimage.settings.training import RunConfig
@@ -149,6 +154,8 @@ def train_command(value_of: Callable[[str], str | None]) -> Train:
     recipe, data, model, resume = (value_of(name) for name in ("--recipe", "--data", "--model", "--resume"))
     if value_of("--epochs") is not None and value_of("--updates") is not None:
         raise ConfigError("--epochs and --updates both say when a run ends; pass one")
+    if resume is not None:
+        data = None  # the run's settings count, wherever its data lie now
     root = None if data is None else Path(data).expanduser()
     there = root if root is not None and root.exists() else None  # reading says what is not there
     choice = choose(there, model, recipe, value_of("--init"))

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 import json
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -15,8 +14,7 @@ from internimage.checkpoints.folder import BEST_FOLDER
 from internimage.contracts import Prepared, TaskSpec, task_spec
 from internimage.data.dataset import EvaluationDataset
 from internimage.data.left_out import refuse_much
-from internimage.data.samples import Part
-from internimage.data.splits import Splits, make_splits
+from internimage.data.splits import SET_ASIDE, Splits, changes, identity, make_splits
 from internimage.errors import ConfigError, TrainingError
 from internimage.factory import recipe_of
 from internimage.machine import trains_on_cpu
@@ -32,7 +30,7 @@ from internimage.training.telling import tell
 from internimage.training.tracking import SUMMARY_FILE
 from internimage.training.trainer import LAST_FOLDER, Trainer
 from internimage.training.usual import choose, usual_settings
-from internimage.writing import write_text
+from internimage.writing import json_text, write_text
 
 RUN_FILE = "run.json"
 _DATA_FILE = "data.json"
@@ -183,13 +181,32 @@ def resume(
     *,
     device: str = "auto",
     workers: int | None = None,
+    data: str | os.PathLike[str] | None = None,
+    epochs: int | None = None,
     reporter: Reporter | None = None,
 ) -> Run:
-    """Go on with an interrupted run exactly where it was saved, with its own settings; see :func:`train`.
+    """Go on with a run exactly where it was saved, with its own settings; see :func:`train`.
 
-    ``workers`` may be others than before: they change no numbers, but may need more memory than there is.
+    Args:
+        folder: of the run.
+        device: see :func:`train`.
+        workers: others than before change no numbers, but may need more memory than there is.
+        data: where the same images lie now, if they moved.
+        epochs: of the whole run, to make it longer; the learning rate goes on along the longer schedule.
+        reporter: see :func:`train`.
+
+    Raises:
+        TrainingError: there is no run, it is going on, its data have changed, or ``epochs`` are not more.
     """
-    started = resume_run(Path(folder).expanduser(), reporter or ConsoleReporter(), device=device, workers=workers)
+    where = None if data is None else Path(data)
+    started = resume_run(
+        Path(folder).expanduser(),
+        reporter or ConsoleReporter(),
+        device=device,
+        workers=workers,
+        data=where,
+        epochs=epochs,
+    )
     tell(started, None)
     return started.fit()
 
@@ -212,7 +229,8 @@ def start_run(config: RunConfig, folder: Path, reporter: Reporter, *, device: st
     def begin() -> None:
         _refuse_run(folder)  # another one may have begun and ended meanwhile
         write_text(folder / RUN_FILE, json.dumps(dataclasses.asdict(started.config), indent=2) + "\n")
-        write_text(folder / _DATA_FILE, json.dumps(_fingerprint(started.prepared.splits), indent=2) + "\n")
+        content = identity(started.prepared.splits, Path(started.config.data))
+        write_text(folder / _DATA_FILE, json_text(content, indent=2) + "\n")
 
     return _locked(started, begin)
 
@@ -246,26 +264,43 @@ def _locked(started: Started, begin: Callable[[], object]) -> Started:
     return replace(started, lock=locks[0] if locks else None)
 
 
-def resume_run(folder: Path, reporter: Reporter, *, device: str = "auto", workers: int | None = None) -> Started:
-    """Prepare the run in ``folder`` to go on; ``workers`` may be others than before, which changes no numbers.
-
-    Raises:
-        TrainingError: there is no run, it is going on, or its data have changed.
-    """
-    config = read_run(folder)
+def resume_run(
+    folder: Path,
+    reporter: Reporter,
+    *,
+    device: str = "auto",
+    workers: int | None = None,
+    data: Path | None = None,
+    epochs: int | None = None,
+) -> Started:
+    """Prepare the run in ``folder`` to go on; see :func:`resume`."""
+    before = read_run(folder)
+    config = before
     if workers is not None:
         config = replace(config, training=replace(config.training, workers=workers))
-    started = _prepare(config, folder, reporter, device, resumed=True)
-    if (folder / _DATA_FILE).is_file():
-        before = json.loads((folder / _DATA_FILE).read_text(encoding="utf-8"))
-        now = _fingerprint(started.prepared.splits)
-        changed = [name for name in now if before.get(name) != now[name]]
-        if changed:
-            raise TrainingError(
-                f"{config.data} is not as it was when the run began: {changed[0]} differ; put it back, or start "
-                f"anew{_from_best(folder)}"
-            )
-    return _locked(started, lambda: None)
+    if epochs is not None:
+        if epochs <= before.training.epochs or before.training.updates:
+            longer = f"{before.training.epochs} epochs; pass more of them, not {epochs}"
+            length = f"{before.training.updates} updates, which cannot be more" if before.training.updates else longer
+            raise TrainingError(f"{folder} is a run of {length}")
+        config = replace(config, training=replace(config.training, epochs=epochs))
+    if data is not None:
+        config = replace(config, data=str(data.expanduser().resolve()))
+    file = folder / _DATA_FILE
+    known = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
+    started = _prepare(config, folder, reporter, device, resumed=True, chosen=known.get(SET_ASIDE))
+    changed = changes(known, started.prepared.splits, Path(config.data), moved=config.data != before.data)
+    if changed:
+        raise TrainingError(
+            f"{config.data} is not as it was when the run began: {changed[0]} differ; put it back, or start "
+            f"anew{_from_best(folder)}"
+        )
+
+    def begin() -> None:
+        if config != before:
+            write_text(folder / RUN_FILE, json.dumps(dataclasses.asdict(started.config), indent=2) + "\n")
+
+    return _locked(started, begin)
 
 
 def _from_best(folder: Path) -> str:
@@ -291,13 +326,21 @@ def read_run(folder: Path) -> RunConfig:
         raise TrainingError(f"{path} is damaged: {error}") from error
 
 
-def _prepare(config: RunConfig, folder: Path, reporter: Reporter, device: str, *, resumed: bool) -> Started:
+def _prepare(
+    config: RunConfig,
+    folder: Path,
+    reporter: Reporter,
+    device: str,
+    *,
+    resumed: bool,
+    chosen: Sequence[str] | None = None,
+) -> Started:
     trains_on_cpu(device)  # a mistyped one ends the run before the data are read
     recipe = recipe_of(config.model)
     spec = task_spec(recipe.task)
     if config.augmentation is None:
         config = replace(config, augmentation=spec.augmentation())
-    splits = read_splits(config, spec, recipe)
+    splits = read_splits(config, spec, recipe, chosen)
     prepared = spec.prepare(config, recipe, splits)
     task, model = prepared.task, prepared.model
     val = EvaluationDataset(prepared.val, task.pipeline(model).prepare, config.on_corrupt)
@@ -306,32 +349,17 @@ def _prepare(config: RunConfig, folder: Path, reporter: Reporter, device: str, *
     return Started(config, folder, trainer, prepared, resumed, spec.model_noun)
 
 
-def read_splits(config: RunConfig, spec: TaskSpec, recipe: Recipe) -> Splits[Any]:
-    """The parts of a run's data, with one list of classes.
+def read_splits(config: RunConfig, spec: TaskSpec, recipe: Recipe, chosen: Sequence[str] | None = None) -> Splits[Any]:
+    """The parts of a run's data, with one list of classes; ``chosen`` are the images that were set aside before.
 
     Raises:
         DataError: they cannot be read, or more is left out of them than was asked for.
     """
     root = Path(config.data)
     parts = spec.read_parts(root, None, config.reading)
-    split = SplitOptions(config.val_fraction, config.training.seed, config.split_rule)
+    names = None if chosen is None else tuple(chosen)
+    split = SplitOptions(config.val_fraction, config.training.seed, config.split_rule, names)
     splits = make_splits(parts, root, split, config.reading, known_classes(config, recipe))
     for part in (splits.train, splits.val):
         refuse_much(part.name, part.left_out, config.reading.allow_left_out)
     return splits
-
-
-def _fingerprint(splits: Splits[Any]) -> dict[str, Any]:
-    """What must not change within a run: classes, and which files there are."""
-
-    def files(part: Part) -> str:
-        names = "\n".join(str(one.file) for one in part.entries)
-        return hashlib.sha256(names.encode(errors="surrogateescape")).hexdigest()  # names need not be UTF-8
-
-    train, val = splits.train, splits.val
-    return {
-        "classes": list(train.classes),
-        "numbers of training and validation images": [len(train), len(val)],
-        "training images": files(train),
-        "validation images": files(val),
-    }
