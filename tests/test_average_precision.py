@@ -238,6 +238,7 @@ class Pipeline:
         self.labels = labels
         self.classes = classes if labels is None else len(labels)
         self.has_masks = results[0].soft_masks is not None
+        self.max_objects = 100
         self.results = {result.source.name: result for result in results}
 
     def prepare(self, picture: Image.Image) -> tuple[int, int]:

@@ -312,6 +312,8 @@ def test_a_killed_reader_is_named_with_advice(tmp_path: Path) -> None:
 def test_signals_end_commands_with_their_status(
     number: signal.Signals, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    if number == signal.SIGINT:  # a shell's background jobs ignore it
+        signal.signal(number, signal.default_int_handler)
     before = signal.getsignal(number)
     data = paint(tmp_path / "data", COLOURS, 2)
     monkeypatch.setattr("internimage.doctor.examine", lambda: signal.raise_signal(number))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import json
 import os
 import shutil
 from collections.abc import Sequence
@@ -18,6 +17,7 @@ from internimage.images.reader import ImageInputs
 from internimage.inference.predictor import Predictor
 from internimage.results.output import Output, Picture
 from internimage.settings.views import DisplayOptions
+from internimage.writing import json_text
 
 
 class LinesWriter:
@@ -45,7 +45,7 @@ class LinesWriter:
             self._rows.writerows((picture.name, *row) for row in self.spec.rows(result, self.shown))
         elif self.kind == "json":
             content = {**self.spec.to_dict(result, self.shown), "image": picture.name}
-            print(json.dumps(content, ensure_ascii=False), file=self.stream)
+            print(json_text(content, encoding=self.stream.encoding or "utf-8"), file=self.stream)
         else:
             print(self.spec.text(result, self.shown), file=self.stream)
 
