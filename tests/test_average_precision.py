@@ -13,11 +13,12 @@ from typing import Any
 import numpy as np
 import pytest
 from faster_coco_eval import mask as run_length
+from helpers.objects import CLASSES, IDENTITIES, random_data
 from PIL import Image
 
 from internimage.contracts import task_spec
 from internimage.data.formats.coco import read_coco
-from internimage.data.objects import ObjectAnnotation, ObjectImage, ObjectImages
+from internimage.data.objects import ObjectImages
 from internimage.drawing.canvas import INK
 from internimage.drawing.objects import class_colour
 from internimage.drawing.precision_recall import precision_recall_chart
@@ -29,7 +30,6 @@ from internimage.results.detections import Detections, run_lengths
 from internimage.tasks.detection.evaluation import DetectionReport
 
 GOLDENS = Path(__file__).parent / "goldens" / "coco_eval"
-CLASSES, IDENTITIES = ("cat", "nothing", "dog", "crowds", "bird"), (3, 7, 8, 20, 21)
 
 
 def golden(name: str) -> Any:
@@ -100,40 +100,6 @@ def test_plain_dictionaries_as_mmdet_evaluates_them(kind: Kind) -> None:
     assert (truth, entries) == before
     with pytest.raises(DataError, match="detections in image 5, which is not among the 30"):
         average_precision(truth, [{**entries[0], "image_id": 5}], kind)
-
-
-def random_data() -> tuple[ObjectImages, list[Detections]]:
-    """12 images with crowds; objects found a little beside where they are, with equal scores among them."""
-    draw = np.random.default_rng(3)
-    images, results = [], []
-    for number in range(12):
-        height, width = 180 + 5 * number, 260 - 4 * number
-        objects: list[ObjectAnnotation] = []
-        found = []
-        for index in range(9):
-            w, h = (round(float(draw.uniform(8, 160))) for _ in range(2))
-            x, y = int(draw.integers(0, width - w)), int(draw.integers(0, height - h))
-            label = int(draw.choice([0, 2, 3, 4]))
-            crowd = label == 3 or index == 8
-            shape: Any = [[x, y, x + w, y, x + w, y + h, x + w / 3, y + h, x, y + h / 2], [x, y, x + 3, y, x, y + 9]]
-            if crowd:
-                pixels = np.zeros((height, width), bool)
-                pixels[y : y + h, x : x + w] = draw.random((h, w)) < 0.9
-                shape = {"size": [height, width], "counts": run_lengths(pixels)} if number % 2 else None
-            objects.append(ObjectAnnotation((x, y, x + w, y + h), label, shape, crowd, len(objects)))
-            for _ in range(int(draw.integers(0, 4))):
-                box = np.array([x, y, x + w, y + h]) + draw.normal(0, 0.08, 4) * [w, h, w, h]
-                found.append((np.sort(box.reshape(2, 2), 0).ravel(), round(float(draw.random()), 1), label))
-        images.append(ObjectImage(Path(f"{number}.jpg"), 2**62 - number, (height, width), tuple(objects)))
-        found.sort(key=lambda one: -one[1])
-        boxes, scores, labels = (np.array(column) for column in zip(*found, strict=True))
-        rows, columns = np.indices((28, 28))  # without the lower left corner, now more of it, now less
-        soft = (rows - 1.5 * columns < draw.uniform(0, 28, (len(found), 1, 1))).astype(np.float32)
-        soft[0] = 0  # an empty mask
-        source = ImageSource(f"{number}.jpg", Image.new("RGB", (width, height)))
-        size = (height, width)
-        results.append(Detections(boxes.astype(np.float32), scores, labels, CLASSES, size, source, soft))
-    return ObjectImages("random", CLASSES, IDENTITIES, tuple(images)), results
 
 
 DATA, RESULTS = random_data()
@@ -272,6 +238,7 @@ class Pipeline:
         self.labels = labels
         self.classes = classes if labels is None else len(labels)
         self.has_masks = results[0].soft_masks is not None
+        self.max_objects = 100
         self.results = {result.source.name: result for result in results}
 
     def prepare(self, picture: Image.Image) -> tuple[int, int]:
@@ -321,16 +288,23 @@ def test_report(data: ObjectImages, tmp_path: Path) -> None:
     numbers = measured(RESULTS[:-1]).compute()
     lines = report.table().splitlines()
     cat = report.metric.per_class()["cat"]
-    assert lines[0] == "class  objects  box AP  box AP50  mask AP  mask AP50"
-    assert lines[1].split() == ["cat", f"{cat['objects']:.0f}", *(f"{v:.1%}" for v in list(cat.values())[1:])]
-    assert lines[4].startswith(f"box AP {numbers['box_ap']:.1%}  box AP50 {numbers['box_ap50']:.1%}  mask AP ")
-    assert lines[4:] == [lines[4], f"left out: {missing}"]
-    assert lines[4].endswith("images 11")
+    counted = [f"{report.per_class()['cat'][name]:.0f}" for name in ("objects", "found", "missed", "false")]
+    assert lines[0] == "class  objects  found  missed  false  box AP  box AP50  mask AP  mask AP50"
+    assert lines[1].split() == ["cat", *counted, *(f"{v:.1%}" for v in list(cat.values())[1:])]
+    shares = report.mistakes.compute()
+    assert lines[4] == (
+        f"at score {shares['score_threshold']:g}, the best F1, boxes at IoU 0.5: precision {shares['precision']:.1%}  "
+        f"recall {shares['recall']:.1%}  F1 {shares['f1']:.1%}"
+    )
+    assert lines[5].startswith(f"box AP {numbers['box_ap']:.1%}  box AP50 {numbers['box_ap50']:.1%}  mask AP ")
+    assert lines[5:] == [lines[5], f"left out: {missing}"]
+    assert lines[5].endswith("images 11")
     written = report.save(tmp_path / "out")
-    assert [path.name for path in written] == ["metrics.json", "precision_recall.png", "precision_recall_masks.png"]
+    names = ["metrics.json", "precision_recall.png", "precision_recall_masks.png", "confusion.png", "worst.png"]
+    assert [path.name for path in written] == names
     assert json.loads(written[0].read_text()) == report.to_dict()
     assert {key: report.to_dict()[key] for key in numbers} == numbers
-    assert all(Image.open(path).size[0] > 600 for path in written[1:])
+    assert all(Image.open(path).size[0] > 400 for path in written[1:])
 
 
 def test_report_without_masks_names_or_objects(data: ObjectImages, tmp_path: Path) -> None:
@@ -340,12 +314,19 @@ def test_report_without_masks_names_or_objects(data: ObjectImages, tmp_path: Pat
     report = reported(Pipeline(CLASSES, RESULTS), replace(data, images=(*bare, last)))
     assert not [name for name in report.compute() if name.startswith("mask")]
     report = reported(Pipeline(None, boxes), data)
-    assert report.table().splitlines()[0] == "class  objects  box AP  box AP50"
+    assert report.table().splitlines()[0] == "class  objects  found  missed  false  box AP  box AP50"
     assert report.compute() == measured(RESULTS, masks=False).compute()
     empty = replace(data, images=tuple(image._replace(objects=()) for image in data.images))
     report = reported(Pipeline(None, boxes), empty)
-    assert report.table().splitlines() == ["class  objects  box AP  box AP50", "images 12"]
-    assert report.save(tmp_path / "out") == [tmp_path / "out" / "metrics.json"]
+    false = sum(row["false"] for row in report.per_class().values())
+    assert [row["objects"] for row in report.per_class().values()] == [0] * len(report.per_class())
+    assert report.table().splitlines()[-2:] == [
+        "at score 0.3, boxes at IoU 0.5: precision 0.0%  recall -  F1 0.0%",
+        "images 12",
+    ]
+    assert false == sum(int((result.scores >= 0.3).sum()) for result in RESULTS)
+    written = report.save(tmp_path / "out")
+    assert [path.name for path in written] == ["metrics.json", "confusion.png", "worst.png"]
     with pytest.raises(DataError, match="the model has 1 classes without names, the data 5"):
         reported(Pipeline(None, RESULTS, classes=1), data)
     with pytest.raises(DataError, match="does not know the classes nothing, dog, crowds, bird; it knows cat, fish"):

@@ -205,7 +205,6 @@ CROWDS = "annotations/instances_train.json"
         (("cvat-brush-masks", rewritten(CROWDS, half_crowds)), None, r"12 of 24 objects left out: crowds.*--allow-left-out"),
         (("heic-and-loose-files", None), None, r"5 of 23 pictures left out: .*; 10 of 33 pictures left out: \.heic is not"),
         (("labelstudio-export", lambda root: (root / RESULT).unlink()), None, r"pictures in images/, but no labels of them"),
-        (("macosx-folder", lambda root: (root / "ant").mkdir()), None, r"the folders ant are empty; fill them, remove them"),
         (("parts-training-validation", moved(validation="TRAIN")), None, r"TRAIN and training; expected one folder of"),
         (("labelstudio-export", lambda root: shutil.copy(root / RESULT, root / "b.json")), None, r"several annotation files"),
         (("labelstudio-export", lambda root: [shutil.rmtree(root / "images"), (root / RESULT).unlink()]), None, r"it holds nothing"),
@@ -225,7 +224,6 @@ def test_what_stops(case: Path, model: str | None, message: str) -> None:
         (("cvat-brush-masks", rewritten(CROWDS, half_crowds)), {"allow_left_out": True}, {"disc": 8, "square": 4}),
         (("cvat-brush-masks", lambda root: [rewritten(f"annotations/instances_{part}.json", one_crowd)(root) for part in ("train", "val")]), {"allow_left_out": True}, {"disc": 15, "square": 8}),
         (("heic-and-loose-files", None), {"allow_left_out": True}, PETS),
-        (("macosx-folder", lambda root: (root / "ant").mkdir()), {"allow_left_out": True}, PETS),
         (("two-point-polygons", None), {"bad_entries": "drop"}, {"disc": 12, "square": 6}),
     ],
     indirect=["case"],
@@ -321,5 +319,9 @@ def test_names_that_are_no_classes(cases: Path, tmp_path: Path) -> None:
     for number in (1, 2):
         shutil.rmtree(tmp_path / "data" / f"patient {number}")
     shutil.copy(cases / "macosx-folder/cat/5.jpg", tmp_path / "data" / "patient 3" / "2.jpg")
+    (tmp_path / "data" / "forgotten").mkdir()
+    with pytest.raises(DataError, match="the folders forgotten are empty; fill them, remove them, or go on without"):
+        ii.train(tmp_path / "data", output=tmp_path / "run", device="cpu")
+    (tmp_path / "data" / "forgotten").rmdir()
     with pytest.raises(DataError, match="has one class, patient 3: there is nothing to tell apart"):
         ii.train(tmp_path / "data", output=tmp_path / "run", device="cpu")

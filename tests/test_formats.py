@@ -275,6 +275,12 @@ def test_masks_of_cvat_and_labelme(tmp_path: Path) -> None:
     assert np.argwhere(bitmap(image.objects[2], image.size)).tolist() == [[2, 37], [2, 38], [3, 38], [3, 39], [4, 36]]
     turned = built("cvat", tmp_path / "turned", replaced("annotations.xml", 'xbr="20"', 'xbr="20" rotation="90"'))
     assert drawn(read(turned))["a"][0] == ("cat", (6, 4, 18, 20))  # about its middle
+    halves = [
+        {"label": "cat", "group_id": 7, "points": points}
+        for points in ([[1, 1], [5, 1], [1, 5]], [[9, 9], [7, 9], [9, 7]])
+    ]
+    root = built("labelme", tmp_path / "group", rewritten("c.json", lambda one: one.update(shapes=halves)))
+    assert drawn(read(root))["c"] == [("cat", (1, 1, 9, 9))]
     circle = {"label": "cat", "points": [[20, 15], [23, 19]], "shape_type": "circle"}
     root = built("labelme", tmp_path / "labelme", rewritten("c.json", lambda one: one.update(shapes=[circle])))
     image = read(root)["all"].images[2]

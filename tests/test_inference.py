@@ -5,6 +5,7 @@ import io
 import json
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -128,6 +129,44 @@ def test_features_equal_the_model_s_own(model: torch.nn.Module, photos: Path) ->
     np.testing.assert_allclose(averaged["stage1"], out.maps[0][0].mean((1, 2)).numpy(), atol=1e-5)  # type: ignore[index]
 
 
+@pytest.mark.parametrize("name", ["small_mask", "small_composite", "small_upernet"])
+def test_features_of_detectors_and_segmenters(name: str, photos: Path, small_recipes: None) -> None:
+    """Their backbones' own maps, computed stage by stage; photos of two sizes in one batch."""
+    torch.manual_seed(0)
+    model: Any = ii.create_model(name)
+    network: Any = list(model.backbone.backbones().values())[-1]
+    layers = ["pooled", "stage1", "stage4", "stage3.block1"]
+    images = [photos / "a.png", photos / "b.png"]
+    prepare = ii.Predictor(model).preprocessing
+    for path, (_, features) in zip(images, extract_features(model, images, layers, batch_size=2), strict=True):
+        with torch.no_grad():
+            if name == "small_composite":
+                *_, maps = model.backbone.forward_branches(prepare(ii.read_image(path))[None])
+            else:
+                x, maps = model.backbone.stem(prepare(ii.read_image(path))[None]), []
+                for stage in network.stages:
+                    maps.append(stage(x))
+                    x = stage.downsample(maps[-1]) if stage.downsample is not None else x
+                np.testing.assert_allclose(features["stage1"], maps[0][0].permute(2, 0, 1).numpy(), atol=1e-4)  # type: ignore[index]
+                maps = [one.permute(0, 3, 1, 2) for one in maps]
+        np.testing.assert_allclose(features["stage4"], maps[-1][0].numpy(), atol=1e-4)  # type: ignore[index]
+        np.testing.assert_allclose(features["pooled"], maps[-1][0].mean((1, 2)).numpy(), atol=1e-4)  # type: ignore[index]
+    with pytest.raises(ConfigError, match="no layer is called logits; expected pooled, stage1"):
+        extract_features(model, images, ["logits"])
+
+
+def test_maps_of_different_sizes_need_averages(
+    photos: Path, tmp_path: Path, small_recipes: None, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = ii.save_model(ii.create_model("small_mask"), tmp_path / "model")
+    base: list[str | Path] = ["features", photos / "a.png", photos / "b.png", "--model", folder, "--layers", "stage4"]
+    assert run([*base, "--output", tmp_path / "f.npz"]) == 1
+    assert "give maps of different sizes; average them over space (--average)" in capsys.readouterr().err
+    assert run([*base, "--average", "--output", tmp_path / "f.npz"]) == 0
+    with np.load(tmp_path / "f.npz") as stored:
+        assert stored["stage4"].shape == (2, 128)
+
+
 def test_predict_command_prints_three_formats_and_saves_pictures(
     folder: Path, photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -178,7 +217,11 @@ def test_features_command_writes_safetensors(folder: Path, photos: Path, tmp_pat
 @pytest.mark.parametrize(
     ("arguments", "status", "fragment"),
     [
-        (["predict", "x.jpg", "--model", "internimage_x"], 1, "no model is called 'internimage_x'"),
+        (
+            ["predict", "x.jpg", "--model", "internimage_x"],
+            1,
+            "'internimage_x', and there is no such folder",
+        ),
         (["predict"], 1, "no image given"),
         (["predict", "x.jpg", "--json", "--csv"], 1, "choose one"),
         (["predict", "x.jpg", "--topk", "0"], 1, "--topk"),

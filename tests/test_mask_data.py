@@ -48,7 +48,8 @@ def write(root: Path, places: dict[str, tuple[str, str]], mask: Any = PIXELS, co
     """Pictures whose red channel is a hundred times the class, and masks."""
     for images, masks in places.values():
         for number in range(count):
-            picture = np.stack([PIXELS * 100, PIXELS * 0, PIXELS * 0 + number + 1], axis=-1)
+            green = np.full_like(PIXELS, 60 * number % 250)  # no two are the same
+            picture = np.stack([PIXELS * 100, green, PIXELS * 0 + number + 1], axis=-1)
             save(root / images.format(number), picture)
             save(root / masks.format(number), mask)
     return root

@@ -15,7 +15,7 @@ from safetensors.torch import load_file
 import internimage as ii
 from internimage.checkpoints.hub import PackagedModel
 from internimage.demo import DETECTORS, covered_share, found_classes, predict_cells, predict_masks, predict_photos
-from internimage.drawing.canvas import BAD, GOOD, INK, PAPER
+from internimage.drawing.canvas import BAD, GOOD, INK, PAPER, font
 from internimage.drawing.charts import confusion_matrix, contact_sheet
 from internimage.recipes import get_recipe
 
@@ -134,7 +134,7 @@ def test_a_clean_folder_passes(tmp_path: Path) -> None:
 def test_confusion_matrix_shades_the_share_of_each_row() -> None:
     """46-pixel cells; the corner of a cell shows its shade, away from the number."""
     picture = np.asarray(confusion_matrix(np.array([[10, 0], [5, 5]]), ["a", "b"])).astype(int)
-    left = picture.shape[1] - 16 - 2 * 46
+    left = 16 + 12 + int(font(15).getlength("a"))
     top = picture.shape[0] - 40 - 2 * 46
     corner = {(row, column): picture[top + row * 46 + 3, left + column * 46 + 3] for row in (0, 1) for column in (0, 1)}
     assert corner[0, 0].tolist() == list(GOOD)

@@ -9,8 +9,9 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from helpers.commands import run
 from helpers.sources import KINDS, build
-from helpers.training import COLOURS, SMALL, paint, prepare
+from helpers.training import COLOURS, SMALL, Silent, paint, prepare
 from PIL import Image
 
 import internimage as ii
@@ -19,12 +20,12 @@ from internimage.contracts import Amount
 from internimage.data.recognition import estimate
 from internimage.drawing.canvas import ACCENT
 from internimage.drawing.curves import curve_charts
-from internimage.errors import ConfigError, MissingExtraError
+from internimage.errors import ConfigError, DataError, MissingExtraError, TrainingError
 from internimage.recipes import get_recipe, get_training_recipe
 from internimage.settings.training import TrainingConfig, too_high
 from internimage.tasks.classification.defaults import default_settings
 from internimage.training.console import ConsoleReporter
-from internimage.training.reporting import Moment
+from internimage.training.reporting import Clock, Moment
 from internimage.training.usual import choose
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -161,18 +162,80 @@ def test_curves_go_where_their_values_are() -> None:
     assert found[46:, 340:].sum() < 80 < ours.sum()  # one marked point, no line
 
 
+def test_ticks_of_curves_differ_and_large_charts_come_first() -> None:
+    """Values that hardly move: without enough digits all texts beside the lines would be one."""
+    series = [("still", [0.473912, 0.473914]), ("flat", [0.5, 0.5 + 1e-15]), ("best", [0.0, 1.0])]
+    picture = np.asarray(curve_charts([1, 2], series, large=("best",), size=(340, 220)))
+    assert picture.shape[:2] == (20 + 308 + 220 + 20, 2 * 20 + 2 * 340)
+    rows, columns = np.nonzero((picture[46:308] == np.array(ACCENT)).all(-1))
+    assert np.ptp(rows) > 200
+    assert np.ptp(columns) > 600
+    texts = {picture[y - 6 : y + 7, 20:70].tobytes() for y in _lines(picture, 328)}
+    assert len(texts) == len(_lines(picture, 328)) > 2
+
+
+def _lines(picture: np.ndarray[Any, Any], below: int) -> list[int]:
+    """Rows of the grid of the first chart below a row."""
+    return [y for y in range(below, picture.shape[0]) if (picture[y, 100:340] == (230, 231, 233)).all(-1).mean() > 0.7]
+
+
 def test_the_console_says_what_is_going_on(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     clock = iter(range(0, 10_000, 100))
     monkeypatch.setattr("internimage.training.console.time.monotonic", lambda: next(clock))
     reporter = ConsoleReporter()
     reporter.live = False
     for batch in (20, 40):
-        reporter.batch(Moment(0, 2, batch, 50, batch, 1.25, 1e-3, 99.6, 3 * 2**30))
+        reporter.batch(Moment(0, 2, batch, 50, batch, 1.25, 1e-3, 0.246, 3 * 2**30, 60.0 * batch))
     reporter.epoch({"epoch": 1, "loss": 1.5, "top1": 0.5, "unreadable": 0, "skipped": 2}, True, ("top1",))
     lines = capsys.readouterr().out.splitlines()
-    assert lines[-2].startswith("epoch   1  batch 40/50  loss 1.250  lr 1.00e-03  100 img/s  3.0 GiB  ")
-    assert lines[-2].endswith("min left")
+    assert lines[-2].startswith("epoch   1  batch 40/50  loss 1.250  lr 1.00e-03  0.25 img/s  3.0 GiB  ")
+    assert lines[-2].endswith("40 min left")
     assert lines[-1] == "epoch   1  loss 1.500  top1 50.0%  skipped 2  best"
+
+
+def test_a_run_moves_and_is_made_longer(tmp_path: Path) -> None:
+    """The same images are set aside wherever the data lie; other images are not the same run."""
+    data, folder, there = paint(tmp_path / "data", COLOURS), tmp_path / "run", tmp_path / "elsewhere" / "photos"
+    prepare(data, folder, training=replace(SMALL, epochs=1)).fit()
+    aside = json.loads((folder / "data.json").read_text())["set aside"]
+    assert sorted(Path(name).parts[0] for name in aside) == ["blue", "red"]
+    there.parent.mkdir()
+    data.rename(there)
+    with pytest.raises(DataError, match=r"data does not exist; expected a folder of pictures"):
+        ii.resume(folder, device="cpu", reporter=Silent())
+    with pytest.raises(TrainingError, match="is a run of 1 epochs; pass more of them, not 1"):
+        ii.resume(folder, device="cpu", data=there, epochs=1, reporter=Silent())
+    assert [
+        row["epoch"] for row in ii.resume(folder, device="cpu", data=there, epochs=3, reporter=Silent()).history
+    ] == [1, 2, 3]
+    content = json.loads((folder / "run.json").read_text())
+    assert (content["data"], content["training"]["epochs"]) == (str(there), 3)
+    command = ["train", "--resume", folder, "--data", there, "--epochs", "4", "--device", "cpu"]
+    assert run(command) == 0
+    assert json.loads((folder / "summary.json").read_text())["epochs"] == 4
+    (there / aside[0]).rename(there / "red" / "new.png")
+    with pytest.raises(TrainingError, match=r"is not as it was when the run began: .* differ; put it back"):
+        ii.resume(folder, device="cpu", reporter=Silent())
+
+
+def test_the_time_left_knows_of_evaluations_and_forgets_the_first_batches() -> None:
+    clock = Clock(10)
+    assert clock.left(5, 1) is None
+    clock.trained(2, 60)
+    assert clock.left(5, 1) == pytest.approx(5 * 30 + 0.4 * 10 * 30)
+    clock.trained(4, 8)
+    assert clock.left(5, 1) == pytest.approx(5 * 2 + 0.4 * 10 * 2)
+    clock.measured(50)
+    assert clock.left(5, 2) == pytest.approx(5 * 2 + 2 * 50)
+
+
+def test_a_run_without_progress_ends_early(tmp_path: Path) -> None:
+    """A learning rate of nothing: the second evaluation is as good as the first, the third decides."""
+    training = replace(SMALL, epochs=9, lr=1e-30, patience=2, ema_decay=0)
+    trainer = prepare(paint(tmp_path / "data", COLOURS), tmp_path / "run", training=training)
+    trainer.fit()
+    assert [row["epoch"] for row in trainer.progress.history] == [1, 2, 3]
+    assert trainer.summary()["finished"]
 
 
 def test_training_from_the_command_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -25,7 +25,6 @@ from internimage.errors import ConfigError, InternImageError, MissingExtraError,
 from internimage.factory import convert_checkpoint, create_model, load_model, save_model
 from internimage.recipes import get_training_recipe
 from internimage.results.segmentation import Segmentation
-from internimage.settings.classification import ClassificationAugmentation
 from internimage.settings.segmentation import SegmentationAugmentation
 from internimage.settings.training import RunConfig, TrainingConfig
 from internimage.tasks.segmentation.defaults import default_settings
@@ -237,7 +236,7 @@ def test_runs_may_end_within_an_epoch(tmp_path: Path) -> None:
         ),
         (
             ["train", "--data", "{data}/train", "--model", "internimage_atto"],
-            "pictures and masks, not one folder a class",
+            "/train is read as masks; expected CLASS/IMAGE.jpg",
         ),
         (["predict", ""], "an empty name; expected a file"),
     ],
@@ -366,7 +365,6 @@ def test_the_command_line_knows_segmenters_by_model_or_data(tmp_path: Path) -> N
     recipe = parse(["train", "--data", data, "--recipe", "upernet_internimage_t_512_160k_ade20k", "--flip", "0"])
     assert recipe.training == get_training_recipe("upernet_internimage_t_512_160k_ade20k").training
     assert recipe.augmentation == SegmentationAugmentation(flip=0)
-    assert isinstance(parse(["train", "--data", "nowhere"]).augmentation, ClassificationAugmentation)
     smaller = parse(
         ["train", "--data", data, "--recipe", "upernet_internimage_t_512x1024_160k_cityscapes", "--size=256"]
     )

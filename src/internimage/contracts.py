@@ -17,7 +17,7 @@ from internimage.data.samples import Part
 from internimage.registry import TASKS, resolve
 from internimage.settings.data import DataOptions
 from internimage.settings.training import RunConfig, TrainingConfig
-from internimage.settings.views import DisplayOptions, PredictionOptions
+from internimage.settings.views import DisplayOptions, PredictionOptions, ReportOptions
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from internimage.data.dataset import EvaluationSample
     from internimage.data.splits import Splits
     from internimage.images import FitPreprocessing, ImageSource, Preprocessing
+    from internimage.results.output import Output, Picture
 
 
 class Pipeline(Protocol):
@@ -55,6 +56,9 @@ class Report(Protocol):
     unreadable: list[str]
     """Files left out."""
 
+    left_out: list[str]
+    """What else of the data was not measured, a line for each reason."""
+
     def add(self, result: Any, sample: EvaluationSample) -> None: ...
     def state(self) -> Any: ...
     def merge(self, states: Sequence[Any]) -> None: ...
@@ -70,6 +74,20 @@ class Report(Protocol):
 
     def save(self, folder: str | os.PathLike[str]) -> list[Path]:
         """Write metrics.json and pictures into ``folder``; their paths."""
+
+
+class Writer(Protocol):
+    """Results in a format of other tools, written into a folder while they come."""
+
+    @property
+    def notes(self) -> Sequence[str]:
+        """What a person should know about what is written."""
+
+    def add(self, picture: Picture, result: Any) -> None:
+        """Write the result of one picture."""
+
+    def close(self) -> list[Path]:
+        """End; the paths that people look for first."""
 
 
 class Findings(Protocol):
@@ -151,6 +169,23 @@ class Amount:
 
 
 @dataclass(frozen=True)
+class OtherResults:
+    """Results of other tools, as files that can be measured like our own.
+
+    Attributes:
+        noun: what they are, for messages.
+        fits: whether a file or folder is of this kind.
+        read_parts: as in :class:`TaskSpec`, also where the pictures are not there.
+        measure: the report on a part of a data set, from such a file.
+    """
+
+    noun: str
+    fits: Callable[[Path], bool]
+    read_parts: Callable[[Path, str | None, DataOptions], Mapping[str, Any]]
+    measure: Callable[[Any, Path, ReportOptions], Report]
+
+
+@dataclass(frozen=True)
 class TaskSpec:
     """A task, as everything outside its folder sees it.
 
@@ -183,6 +218,7 @@ class TaskSpec:
         several_views: whether its pipeline takes test-time augmentation.
         train_help: help of ``internimage train`` for this task.
         writers: a result in formats of others, by name.
+        others: results of other tools that can be measured; None for no such format.
         merge: results of several views or tiles of one picture, merged.
         export: the part of the graph after the network, and its postprocessing.
     """
@@ -201,7 +237,7 @@ class TaskSpec:
     resized: Callable[[Any, int], Any]
     prepare: Callable[[RunConfig, Any, Splits[Any]], Prepared]
     pipeline: Callable[[Any, PredictionOptions], Pipeline]
-    report: Callable[[Pipeline, Any], Report]
+    report: Callable[[Pipeline, Any, ReportOptions], Report]
     check: Callable[[Any, Callable[[Iterable[Any]], Iterable[Any]]], Findings]
     sheet: Callable[[Any], Image]
     columns: tuple[str, ...]
@@ -213,7 +249,8 @@ class TaskSpec:
     without_classes: bool = False
     several_views: bool = True
     reads: Callable[[Path], bool] | None = None
-    writers: Mapping[str, Callable[..., Any]] = field(default_factory=dict)
+    writers: Mapping[str, Callable[[Output], Writer]] = field(default_factory=dict)
+    others: OtherResults | None = None
     merge: Callable[..., Any] | None = None
     export: Callable[..., Any] | None = None
 

@@ -27,6 +27,8 @@ class ModelDescription:
         config: the architecture's configuration, as plain data; filled in when the model is written.
         preprocessing: what an image goes through before the model; None for a bare backbone built by hand.
         labels: names of the outputs, None if they have none.
+        category_ids: the training data's own id of each class, by which results go back to the tool that they are from;
+            None for 1, 2, ... or those of the released model's data.
         palette: a colour (red, green, blue) of each, for segmenters; None for colours that are made up.
         source: where the weights came from.
     """
@@ -35,5 +37,6 @@ class ModelDescription:
     config: dict[str, Any] = field(default_factory=dict)
     preprocessing: Preprocessing | FitPreprocessing | None = None
     labels: tuple[str, ...] | None = None
+    category_ids: tuple[int | str, ...] | None = None
     palette: tuple[tuple[int, int, int], ...] | None = None
     source: ModelSource = ModelSource()

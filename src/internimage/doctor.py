@@ -10,7 +10,7 @@ import torch
 
 from internimage import ops
 from internimage.checkpoints.hub import hub_answers
-from internimage.inference.predictor import choose_device
+from internimage.machine import choose_device
 
 _PACKAGES = ("internimage", "torch", "torchvision", "numpy", "pillow", "safetensors", "huggingface_hub")
 

@@ -31,6 +31,14 @@ class UnknownModelError(InternImageError, KeyError):
         return str(self.args[0])
 
 
+class FileWriteError(InternImageError):
+    """A file cannot be written.  What was there before is intact."""
+
+
+class NonFiniteError(InternImageError, ArithmeticError):
+    """A model's weights or outputs are NaN or infinite."""
+
+
 class CheckpointError(InternImageError):
     """A checkpoint cannot be used.  The subclasses say why."""
 
@@ -47,8 +55,8 @@ class CheckpointMismatchError(CheckpointError):
     """The tensors of the checkpoint are not the tensors of the model."""
 
 
-class CheckpointWriteError(CheckpointError):
-    """A file cannot be written.  What was there before is intact."""
+class CheckpointWriteError(CheckpointError, FileWriteError):
+    """A file of a model or a run cannot be written.  What was there before is intact."""
 
 
 class DownloadError(CheckpointError):
@@ -71,5 +79,20 @@ class TrainingError(InternImageError):
     """A training run cannot start or cannot go on.  What was saved before is intact."""
 
 
+class ReaderKilledError(TrainingError):
+    """A process that reads images for a training run was killed."""
+
+
 class InterruptedRunError(TrainingError):
-    """A training run was stopped by a signal, after its state was saved."""
+    """A training run was stopped by a signal, after its state was saved.
+
+    Attributes:
+        number: of the signal.
+    """
+
+    def __init__(self, message: str, number: int) -> None:
+        super().__init__(message, number)
+        self.number = number
+
+    def __str__(self) -> str:
+        return str(self.args[0])

@@ -20,6 +20,7 @@ from internimage.contracts import task_spec
 from internimage.description import ModelDescription, ModelSource
 from internimage.errors import CheckpointMismatchError, ConfigError, DownloadError, UnknownModelError
 from internimage.labels import imagenet22k_to_1k, load_labels, load_palette
+from internimage.machine import choose_device, choose_dtype
 from internimage.recipes import Recipe, get_recipe
 from internimage.registry import ARCHITECTURES, architecture_of, resolve
 from internimage.settings.plain import from_plain
@@ -67,10 +68,12 @@ def create_model(
     Raises:
         UnknownModelError: no such name.
         CheckpointError: the weights cannot be read, fetched or fitted; the message lists the tensors.
-        ConfigError: options that contradict each other, or a configuration of no architecture of this package.
+        ConfigError: options that contradict each other, a configuration of no architecture of this package, or a
+            device that is not here.
     """
     recipe = get_recipe(model) if isinstance(model, str) else own_recipe(model)
     _refuse_contradictions(recipe, pretrained, checkpoint, num_classes, labels, features_only)
+    place, dtype = choose_device(device), choose_dtype(dtype)
     path = _weights(recipe, pretrained, checkpoint)
     source = ModelSource(recipe.name or None)
     if path is not None:
@@ -79,12 +82,12 @@ def create_model(
     if operator is not None:
         config = dataclasses.replace(config, backbone=dataclasses.replace(config.backbone, operator=operator))
     if features_only:
-        backbone = _build_backbone(recipe.architecture, config, path, device, dtype, out_indices)
+        backbone = _build_backbone(recipe.architecture, config, path, place, dtype, out_indices)
         backbone.description = ModelDescription("internimage", preprocessing=recipe.preprocessing, source=source)
         return backbone
     if num_classes is not None:
         config = dataclasses.replace(config, num_classes=num_classes)
-    built = _build_model(recipe.architecture, config, path, device, dtype, replace_classifier=num_classes is not None)
+    built = _build_model(recipe.architecture, config, path, place, dtype, replace_classifier=num_classes is not None)
     names, palette = _own_classes(recipe, built.config.num_classes, path)
     if labels is not None:
         built.keep_classes(imagenet22k_to_1k())
@@ -110,7 +113,7 @@ def own_recipe(config: Any, preprocessing: Any = None) -> Recipe:
 
 
 def recipe_of(model: str | os.PathLike[str] | Mapping[str, Any]) -> Recipe:
-    """The recipe of a name, of a model folder (which is its weights), or of a description as plain data.
+    """The recipe of a name, of a model's or run's folder (which is its weights), or of a description as plain data.
 
     Raises:
         UnknownModelError: no model is called so, and there is no such folder.
@@ -118,8 +121,8 @@ def recipe_of(model: str | os.PathLike[str] | Mapping[str, Any]) -> Recipe:
     """
     if isinstance(model, Mapping):
         description, place = from_plain(ModelDescription, dict(model)), ""
-    elif (Path(model) / folder.DESCRIPTION_FILE).is_file():
-        description, place = folder.read_description(Path(model)), str(model)
+    elif (found := folder.find_model(model)) is not None:
+        description, place = folder.read_description(found), str(found)
     else:
         return get_recipe(str(model))
     entry = _known(description, place or "the run")
@@ -132,7 +135,7 @@ def recipe_of(model: str | os.PathLike[str] | Mapping[str, Any]) -> Recipe:
 def other_classes(name: str, checkpoint: str | os.PathLike[str]) -> int | None:
     """How many classes a file of weights tells apart, if not as many as the named model: None if as many."""
     recipe = get_recipe(name)
-    file = files.open_checkpoint(Path(checkpoint).expanduser())
+    file = files.open_checkpoint(folder.find_model(checkpoint) or Path(checkpoint))
     found = _class_tensors(recipe.architecture).count(file, loading.names_in(file, recipe.config))
     return found if found not in (0, recipe.config.num_classes) else None
 
@@ -143,8 +146,9 @@ def load_model(
     device: str | torch.device | None = None,
     dtype: torch.dtype | None = None,
 ) -> nn.Module:
-    """Load a folder written by :func:`save_model`, in evaluation mode; nothing but the folder is needed."""
-    path = Path(path).expanduser()
+    """Load a folder written by :func:`save_model`, or a run's best model, in evaluation mode; the folder is enough."""
+    place, dtype = choose_device(device), choose_dtype(dtype)
+    path = folder.find_model(path) or Path(path).expanduser()
     description = folder.read_description(path)
     entry = _known(description, path)
     config = from_plain(resolve(entry.config), description.config)
@@ -153,7 +157,7 @@ def load_model(
         model = resolve(entry.model)(config)
     classes = ClassTensors.of(model)
     selected = loading.match(file, loading.names_in(file, config), loading.model_specs(model), classes=classes)
-    loading.assign(model, file, selected, _device(device), dtype or torch.float32)
+    loading.assign(model, file, selected, place, dtype)
     model.description = description
     return model.eval()  # type: ignore[no-any-return]
 
@@ -172,6 +176,10 @@ def save_model(
         path: the folder.
         weights: its state dict, where the model itself does not have all of it (as when it is sharded).
         labels: names of the outputs of a model whose classes are one's own.
+
+    Raises:
+        ConfigError: no model of this package, or as many labels as it does not have.
+        CheckpointWriteError: the folder cannot be written; nothing is left half-written.
     """
     try:
         architecture = architecture_of(type(model))
@@ -207,7 +215,7 @@ def convert_checkpoint(
         name: the model the file belongs to; by default the stem of the file or what ``model.json`` says.
         ema: take the moving average of a training checkpoint.
     """
-    source = Path(source).expanduser()
+    source = folder.find_model(source) or Path(source).expanduser()
     file = files.open_checkpoint(source, ema=ema)
     description, config = _identify(source, name)
     found = _class_tensors(description.architecture).count(file, loading.names_in(file, config))
@@ -252,7 +260,7 @@ def _refuse_contradictions(
 def _weights(recipe: Recipe, pretrained: bool, checkpoint: str | os.PathLike[str] | None) -> Path | None:
     """The file or folder to load, fetched if need be."""
     if checkpoint is not None:
-        return Path(checkpoint).expanduser()
+        return folder.find_model(checkpoint) or Path(checkpoint).expanduser()
     if not pretrained:
         return None
     if recipe.weights is None:
@@ -324,8 +332,8 @@ def _build_model(
     architecture: str,
     config: Any,
     path: Path | None,
-    device: str | torch.device | None,
-    dtype: torch.dtype | None,
+    device: torch.device,
+    dtype: torch.dtype,
     *,
     replace_classifier: bool = False,
 ) -> Any:
@@ -346,7 +354,7 @@ def _build_model(
         found = {ours: file.specs[theirs].shape for theirs, ours in mapping.items()}
         absent = [ours for ours in specs if tensors.include(ours) and found.get(ours) != specs[ours].shape]
     selected = loading.match(file, mapping, specs, unused=unused, absent=absent, classes=tensors)
-    loading.assign(model, file, selected, _device(device), dtype or torch.float32)
+    loading.assign(model, file, selected, device, dtype)
     if anew and config.num_classes:
         model.reset_classifier(config.num_classes)
         warnings.warn(
@@ -361,8 +369,8 @@ def _build_backbone(
     architecture: str,
     config: Any,
     path: Path | None,
-    device: str | torch.device | None,
-    dtype: torch.dtype | None,
+    device: torch.device,
+    dtype: torch.dtype,
     out_indices: Sequence[int],
 ) -> Any:
     """The backbone of a model, from a file of the whole model or of the backbone alone."""
@@ -377,17 +385,12 @@ def _build_backbone(
     expected = {_BACKBONE_PREFIX + name: spec for name, spec in loading.model_specs(model).items()}
     selected = loading.match(file, mapping, expected, unused=head)
     selected = {theirs: ours.removeprefix(_BACKBONE_PREFIX) for theirs, ours in selected.items()}
-    loading.assign(model, file, selected, _device(device), dtype or torch.float32)
+    loading.assign(model, file, selected, device, dtype)
     return model.eval()
 
 
-def _fresh(build: Callable[[], M], device: str | torch.device | None, dtype: torch.dtype | None) -> M:
+def _fresh(build: Callable[[], M], device: torch.device, dtype: torch.dtype) -> M:
     """A model with initial weights; on the meta device nothing is drawn first, which takes half a minute for H."""
-    place = _device(device)
-    with place if place.type == "meta" else nullcontext():
+    with device if device.type == "meta" else nullcontext():
         model = build()
-    return model.to(device=place, dtype=dtype or torch.float32).eval()
-
-
-def _device(device: str | torch.device | None) -> torch.device:
-    return torch.device(device) if device is not None else torch.get_default_device()
+    return model.to(device=device, dtype=dtype).eval()

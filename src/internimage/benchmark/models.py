@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from internimage.benchmark.timing import Timing, compare
 from internimage.errors import ConfigError, MissingExtraError, UnknownModelError
 from internimage.factory import create_model
+from internimage.machine import check_compiler
 from internimage.recipes import get_recipe, list_models
 
 
@@ -109,12 +110,15 @@ def benchmark_models(
 
     Raises:
         UnknownModelError: ``model`` has no recipe, or timm no such peer.
-        ConfigError: a size or the batch is not positive, no size or dtype is given, or the model is no classifier.
+        ConfigError: a size or the batch is not positive, no size or dtype is given, the model is no classifier, or
+            there is no compiler.
     """
     if get_recipe(model).task != "classification":
         raise ConfigError(f"{model} is no classifier; what is compared here are classifiers")
     if not sizes or not dtypes or min(sizes) < 1 or batch < 1:
         raise ConfigError("at least one size and one dtype are needed; sizes and batch must be positive")
+    if compiled:
+        check_compiler(device)
     ours = list_models()
     others = [name for name in peers if name not in ours]
     timm = load_timm(others) if others else None

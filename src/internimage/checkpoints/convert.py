@@ -10,16 +10,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from internimage.checkpoints.folder import (
-    WEIGHTS_FILE,
-    write_folder,
-    write_safetensors,
-    written_aside,
-)
+from internimage.checkpoints.folder import WEIGHTS_FILE, write_folder, write_safetensors
 from internimage.checkpoints.layouts import Layout, from_ours, names_of
 from internimage.description import ModelDescription
-from internimage.errors import ConfigError
+from internimage.errors import CheckpointWriteError, ConfigError
 from internimage.models.classifier import ClassifierConfig
+from internimage.writing import written_aside
 
 # The repository whose modelling code transformers is to fetch; it is the same in all published ones.
 _HF_CODE = "OpenGVLab/internimage_t_1k_224"
@@ -51,19 +47,17 @@ def write_layout(
     names = from_ours(tensors, layout, config)
     renamed = {names[name]: tensor for name, tensor in tensors.items()}
     if layout == "official":
-        target.parent.mkdir(parents=True, exist_ok=True)
-        with written_aside(target) as aside:
+        with written_aside(target, CheckpointWriteError) as aside, aside.open("wb") as file:
             state = {name: tensor.clone() for name, tensor in renamed.items()}
             classes = {"meta": {"CLASSES": description.labels}} if names_there.key == "state_dict" else {}
-            torch.save({**classes, names_there.key: state}, aside)
+            torch.save({**classes, names_there.key: state}, file)
         return target
     if not names_there.hugging_face or backbone.layer == "dcnv4":
         raise ConfigError("the hf layout is for classifiers with DCNv3; write the layout official or ours")
-    target.mkdir(parents=True, exist_ok=True)
     with (
-        written_aside(target / WEIGHTS_FILE) as weights,
-        written_aside(target / "config.json") as config_file,
-        written_aside(target / "preprocessor_config.json") as preprocessor_file,
+        written_aside(target / WEIGHTS_FILE, CheckpointWriteError) as weights,
+        written_aside(target / "config.json", CheckpointWriteError) as config_file,
+        written_aside(target / "preprocessor_config.json", CheckpointWriteError) as preprocessor_file,
     ):
         write_safetensors(weights, renamed)
         _write_json(config_file, _hf_config(config, description))

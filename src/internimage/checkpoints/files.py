@@ -145,10 +145,22 @@ class SafetensorsFile:
     @contextmanager
     def _open(self) -> Iterator[Any]:
         try:
-            with safe_open(self.path, framework="pt", device="cpu") as file:
+            with _in_utf8(self.path) as path, safe_open(path, framework="pt", device="cpu") as file:
                 yield file
         except (SafetensorError, OSError) as error:
             raise CheckpointReadError(f"{self.path} is not a complete safetensors file: {error}") from error
+
+
+@contextmanager
+def _in_utf8(path: Path) -> Iterator[Path]:
+    """A path to the same file that is UTF-8, as safetensors wants it; where such names exist, open files have one."""
+    try:
+        str(path).encode()
+    except UnicodeEncodeError:
+        with path.open("rb") as file:
+            yield Path(f"/dev/fd/{file.fileno()}")
+    else:
+        yield path
 
 
 _SAFETENSORS_DTYPES = {

@@ -8,43 +8,38 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
-import shutil
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TypeVar
 
-from safetensors import SafetensorError
 from torch import Tensor
 
 from internimage.description import ModelDescription
 from internimage.errors import CheckpointReadError, CheckpointWriteError, ConfigError
 from internimage.settings.plain import from_plain
+from internimage.writing import json_text, written_aside
 
 SCHEMA_VERSION = 1
 WEIGHTS_FILE = "model.safetensors"
 DESCRIPTION_FILE = "model.json"
-_LITTLE_SPACE = 4 << 20
-
-T = TypeVar("T")
+BEST_FOLDER = "best"  # in the folder of a run
 
 
 def write_folder(folder: str | os.PathLike[str], tensors: Mapping[str, Tensor], description: ModelDescription) -> Path:
     """Write both files, each aside first and then renamed, so that a failure leaves nothing half-written."""
     folder = Path(folder).expanduser()
-    folder.mkdir(parents=True, exist_ok=True)
     content = {"schema_version": SCHEMA_VERSION, **dataclasses.asdict(description)}
-    text = json.dumps(content, indent=2, ensure_ascii=False) + "\n"
-    with written_aside(folder / WEIGHTS_FILE) as weights:
+    with written_aside(folder / WEIGHTS_FILE, CheckpointWriteError) as weights:
         write_safetensors(weights, tensors)
-        with written_aside(folder / DESCRIPTION_FILE) as json_file:
-            json_file.write_text(text, encoding="utf-8")
+        with written_aside(folder / DESCRIPTION_FILE, CheckpointWriteError) as json_file:
+            json_file.write_text(json_text(content, indent=2) + "\n", encoding="utf-8")
     return folder
 
 
 def read_description(folder: str | Path) -> ModelDescription:
     """Read ``model.json``; raise :class:`CheckpointReadError` if it is missing, damaged or from the future."""
     path = Path(folder).expanduser() / DESCRIPTION_FILE
+    if not path.parent.exists():
+        raise CheckpointReadError(f"there is no folder {path.parent}; expected a model's or a run's folder")
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
@@ -64,25 +59,10 @@ def read_description(folder: str | Path) -> ModelDescription:
         raise CheckpointReadError(f"{path}: {error}") from error
 
 
-@contextmanager
-def written_aside(target: Path) -> Iterator[Path]:
-    """A temporary path beside ``target`` that replaces it if the block succeeds, and vanishes if not.
-
-    Raises:
-        CheckpointWriteError: the disk is full or not writable.
-    """
-    aside = target.with_name(f".{target.name}.{os.getpid()}.partial")
-    try:
-        yield aside
-        aside.replace(target)
-    except (OSError, RuntimeError, SafetensorError) as error:  # PyTorch reports a full disk as a RuntimeError
-        reason = (error.strerror if isinstance(error, OSError) else None) or str(error).strip().split("\n")[0]
-        if aside.exists() and shutil.disk_usage(target.parent).free < _LITTLE_SPACE:
-            reason = "the disk is full"
-        before = "what was there before is intact" if target.exists() else "nothing was left half-written"
-        raise CheckpointWriteError(f"cannot write {target}: {reason}; {before}") from error
-    finally:
-        aside.unlink(missing_ok=True)
+def find_model(place: str | os.PathLike[str]) -> Path | None:
+    """The model folder at ``place``: itself or, where ``place`` is a run's folder, its best model; None for neither."""
+    path = Path(place).expanduser()
+    return next((one for one in (path, path / BEST_FOLDER) if (one / DESCRIPTION_FILE).is_file()), None)
 
 
 def write_safetensors(path: Path, tensors: Mapping[str, Tensor]) -> None:

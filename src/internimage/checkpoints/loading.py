@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import warnings
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from functools import cache
@@ -14,6 +15,7 @@ from torch import nn
 from internimage.checkpoints.files import TensorFile, TensorSpec, batches
 from internimage.checkpoints.layouts import layout_of, second_copies, to_ours
 from internimage.errors import CheckpointMismatchError
+from internimage.layers.finite import is_finite
 
 _LISTED = 6
 
@@ -139,7 +141,7 @@ def _hint(names: Iterable[str], expected: Iterable[str], missing: Collection[str
         kind = "detector's or segmenter's" if larger else "classifier's or backbone's"
         return f"the names are those of a {kind} file: give the name of that model"
     if missing and all(name.startswith("mask_head.") for name in missing):
-        return "the file is of a detector that finds boxes alone: load_model or Predictor take its model folder"
+        return "the file is of a detector that finds boxes alone: give its model folder, not a name (--model FOLDER)"
     return "check that the name belongs to the file"
 
 
@@ -153,8 +155,9 @@ def assign(
     """Move the selected tensors into a model on the meta device, batch by batch.
 
     Floating tensors become ``dtype``, others keep theirs; weights of convolutions become channels last.  At no time is
-    more than the model and one batch resident.
+    more than the model and one batch resident.  Tensors that are not finite are loaded, with a warning that names them.
     """
+    odd: list[str] = []
     for batch in batches(file, selected):
         state = {
             selected[name]: tensor.to(
@@ -166,3 +169,12 @@ def assign(
             for name, tensor in file.read(batch)
         }
         model.load_state_dict(state, strict=False, assign=True)
+        if not is_finite(state.values()):
+            odd += [name for name in batch if not is_finite([state[selected[name]]])]
+    if odd:
+        names = f"{', '.join(odd[:_LISTED])}{', ...' if len(odd) > _LISTED else ''}"
+        warnings.warn(
+            f"{file.path} holds {len(odd)} tensors that are NaN or infinite as {dtype}: {names}; such a model cannot "
+            "predict, take other weights",
+            stacklevel=4,
+        )

@@ -290,9 +290,10 @@ def _write(
     footer: str,
 ) -> None:
     from internimage.drawing.bars import bar_chart
+    from internimage.writing import save_picture, write_text
 
     numbers, picture = folder / f"{name}.json", folder / f"{name}.png"
-    numbers.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
-    bar_chart(bars, title=title, footer=footer).save(picture)
+    write_text(numbers, json.dumps(content, indent=2) + "\n")
+    save_picture(bar_chart(bars, title=title, footer=footer), picture)
     for path in (numbers, picture):
         print(path)

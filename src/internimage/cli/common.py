@@ -6,7 +6,7 @@ import sys
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
 
 from tyro.conf import Positional, arg
 
@@ -33,7 +33,7 @@ class ModelOptions:
     """Which model, with which weights, and where it runs."""
 
     name: Annotated[str, arg(name="model", metavar="NAME")] = "internimage_t_1k_224"
-    """Name (see `internimage models`) or a model folder."""
+    """Name (see `internimage models`) or a folder: a model's, or a run's for its best model."""
     checkpoint: Annotated[Path | None, arg(metavar="FILE", help_behavior_hint="(default: released weights)")] = None
     """Weights to load: official .pth, Hugging Face, safetensors or a model folder. Released weights are downloaded once
     and cached."""
@@ -89,6 +89,13 @@ def progress(items: Iterable[T], total: int, what: str) -> Iterator[T]:
     from rich.progress import track
 
     yield from track(items, total=total, description=what, console=Console(stderr=True), transient=True)
+
+
+def print_json(content: Any, *, indent: int | None = None) -> None:
+    """Print JSON that stays JSON where the terminal or pipe lacks some characters."""
+    from internimage.writing import json_text
+
+    print(json_text(content, encoding=sys.stdout.encoding or "utf-8", indent=indent))
 
 
 def report_failures(failures: list[str], total: int) -> int:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from dataclasses import asdict, dataclass
 from functools import partial
@@ -11,7 +10,7 @@ from typing import Annotated, Literal
 
 from tyro.conf import FlagCreatePairsOff, Positional, arg, subcommand
 
-from internimage.cli.common import progress
+from internimage.cli.common import print_json, progress
 from internimage.settings.data import Boxes, DataOptions, FormatName, Pictures
 
 _SHEETS = (".png", ".jpg", ".jpeg", ".webp")
@@ -72,6 +71,7 @@ class Check:
         from internimage.data.checking import look_over
         from internimage.data.splits import describe
         from internimage.inference.evaluation import recognise
+        from internimage.writing import save_picture
 
         spec = recognise(self.data)
         parts = spec.read_parts(self.data, None, DataOptions(bad_entries="drop", allow_left_out=True))
@@ -83,7 +83,7 @@ class Check:
         common, leaks = look_over(parts, DataOptions(), partial(progress, total=pictures, what="comparing"))
         if self.json:
             every = {name: asdict(found) | asdict(common[name]) for name, found in findings.items()}
-            print(json.dumps({**every, "leakage": leaks}))
+            print_json({**every, "leakage": leaks})
         else:
             print("\n".join(describe(spec.model_noun, parts)))
             for name, found in findings.items():
@@ -92,8 +92,7 @@ class Check:
                 for one, other in pairs[:10]:
                     print(f"leakage: {other} ({name}) is {one} (train)")
         if self.sheet is not None:
-            self.sheet.parent.mkdir(parents=True, exist_ok=True)
-            spec.sheet(next(iter(parts.values()))).save(self.sheet)
+            save_picture(spec.sheet(next(iter(parts.values()))), self.sheet)
             print(f"written: {self.sheet}", file=sys.stderr)
         errors = [found.errors or common[name].errors for name, found in findings.items()]
         return int(any(errors) or any(leaks.values()))

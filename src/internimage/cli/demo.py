@@ -31,6 +31,9 @@ class Demo:
             prediction_sheet,
             stack,
         )
+        from internimage.writing import check_picture_name, save_picture
+
+        check_picture_name(self.output)
 
         results = predict_photos()
         width = max(len(truth) for truth, _ in results)
@@ -53,7 +56,6 @@ class Demo:
             name = Path(segmented.source.name).name
             print(f"  nuclei cover {covered_share(segmented):.1%} of {name}, labelled {share:.1%}")
         sheets.append(mask_sheet(masks))
-        self.output.parent.mkdir(parents=True, exist_ok=True)
-        stack(sheets).save(self.output)
+        save_picture(stack(sheets), self.output)
         print(f"look at {self.output.resolve()}")
         return 0

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 
 from tyro.conf import FlagCreatePairsOff
+
+from internimage.cli.common import print_json
 
 
 @dataclass(frozen=True)
@@ -23,7 +24,7 @@ class Doctor:
 
         findings = examine()
         if self.json:
-            print(json.dumps(findings, indent=2))
+            print_json(findings, indent=2)
             return 0
         width = max(len(name) for name in findings)
         for name, value in findings.items():

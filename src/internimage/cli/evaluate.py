@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -10,28 +9,39 @@ from typing import Annotated, Any, Literal
 
 from tyro.conf import FlagCreatePairsOff, arg
 
-from internimage.cli.common import ModelOptions, augmentation, progress
+from internimage.cli.common import ModelOptions, augmentation, print_json, progress
 from internimage.settings.data import DataOptions
 
 
 @dataclass(frozen=True)
 class Evaluate:
-    """Evaluate a model on labelled images.
+    """Evaluate a model, or results of any tool, on labelled images.
 
     $ internimage evaluate --data photos/ --model runs/photos/best --part test
 
-    $ internimage evaluate --data cells/ --model runs/cells/best --part val --save report/
+    $ internimage evaluate --data cells/ --model runs/cells --save report/
 
-    Classifiers: accuracies, a table of classes, confusion matrix, worst predictions. Detectors: COCO's average
-    precision of boxes and masks, a table of classes, precision-recall curves. Segmenters: mean intersection over union,
-    a table of classes, confusion matrix.
+    $ internimage evaluate --data cells/ --predictions results.json
+
+    Classifiers: accuracies. Detectors: COCO's average precision of boxes and masks, precision-recall curves, and at a
+    score threshold the objects that are found, missed and false. Segmenters: mean intersection over union. All: a table
+    of classes, a confusion matrix, the worst pictures.
     """
 
     data: Annotated[Path, arg(metavar="FOLDER")]
     """Labelled images. Classifiers: one folder per class, or train, val, test as folders, .csv, .zip, .tar shards
     or iNaturalist's .json; detectors: COCO annotations; segmenters: a folder of masks beside the folder of images."""
-    part: Literal["all", "train", "val", "test"] = "all"
+    part: Annotated[
+        Literal["all", "train", "val", "test"] | None,
+        arg(metavar="{all,train,val,test}", help_behavior_hint="(default: val, or all without one)"),
+    ] = None
     """Part to evaluate on; all takes FOLDER itself (one folder per class), or its only part."""
+    predictions: Annotated[Path | None, arg(metavar="FILE", help_behavior_hint="")] = None
+    """Measure these instead of a model: COCO's results (.json), a folder of masks named as the pictures, or a table
+    (.csv) with the columns path, label and maybe score."""
+    score_threshold: Annotated[float | None, arg(metavar="SCORE", help_behavior_hint="(default: the best F1)")] = None
+    """Detectors: minimum score of the objects that count as found or false; by default the hundredth with the best F1
+    of all classes together on these images. Average precision needs none."""
     tta: FlagCreatePairsOff[bool] = False
     """Detectors and segmenters: test-time augmentation with mirrored images and --tta-sides."""
     tta_sides: Annotated[tuple[int, ...], arg(metavar="PIXELS...", help_behavior_hint="(default: the model's)")] = ()
@@ -41,20 +51,26 @@ class Evaluate:
     on_corrupt: Literal["error", "skip"] = "error"
     """What to do with files that cannot be read; skipped files are counted."""
     save: Annotated[Path | None, arg(metavar="FOLDER", help_behavior_hint="")] = None
-    """Folder for metrics.json and charts: confusion.png (for classifiers also worst.png) or precision_recall.png."""
+    """Folder for metrics.json and charts: confusion.png, worst.png, for detectors also precision_recall.png."""
     json: FlagCreatePairsOff[bool] = False
     """Print the metrics as one JSON object."""
 
     def run(self) -> int:
+        from internimage.errors import ConfigError
         from internimage.inference.evaluation import evaluate
+
+        if self.predictions and self.model != ModelOptions():
+            raise ConfigError("--predictions are measured instead of a model; leave the model's options out")
 
         def follow(entries: Any) -> Any:
             return progress(entries, total=len(entries), what="evaluating")
 
         report = evaluate(
             self.data,
-            self.model.name,
+            None if self.predictions else self.model.name,
+            predictions=self.predictions,
             part=self.part,
+            score_threshold=self.score_threshold,
             checkpoint=self.model.checkpoint,
             labels=self.model.labels,
             device=self.model.device,
@@ -62,11 +78,14 @@ class Evaluate:
             batch_size=self.model.batch_size,
             augmentation=augmentation(self.tta, self.tta_sides),
             max_objects=self.model.max_objects,
-            reading=self.reading,
+            reading=None if self.reading == DataOptions() else self.reading,
             on_corrupt=self.on_corrupt,
             progress=follow,
         )
-        print(json.dumps(report.to_dict()) if self.json else report.table())
+        if self.json:
+            print_json(report.to_dict())
+        else:
+            print(report.table())
         if self.save:
             for path in report.save(self.save):
                 print(f"written: {path}", file=sys.stderr)

@@ -16,8 +16,10 @@ from internimage.cli.common import Images, ModelOptions, progress, report_failur
 class Features:
     """Write features of images to one file.
 
-    Layers: pooled (the vector before the classifier), logits, stage1 ... stage4 (maps, strides 4 to 32) and single
-    blocks such as stage3.block5. The file holds one array per layer, images first, and the image names as `images`.
+    Layers: pooled (the vector before the classifier; of detectors and segmenters the mean over the last map), logits
+    (of classifiers), stage1 ... stage4 (the backbone's maps, strides 4 to 32) and single blocks such as stage3.block5.
+    The file holds one array per layer, images first, and the image names as `images`. Detectors and segmenters see
+    whole pictures: where those differ in shape, maps need --average.
 
     $ internimage features photos/ --layers pooled stage3 --average --output photos.npz
 
@@ -41,12 +43,15 @@ class Features:
         from internimage.images import list_images
         from internimage.inference.features import FeatureFile, FeatureSheet, extract_features
         from internimage.inference.predictor import load_for_inference
+        from internimage.writing import check_picture_name
 
         if not self.images:
             raise ConfigError("no image given; name files, folders, URLs or quoted patterns")
         file = FeatureFile(self.output)
         if self.sheet and self.average:
             raise ConfigError("--sheet shows maps over space; leave --average out")
+        if self.sheet:
+            check_picture_name(self.sheet)
         sheet = FeatureSheet(self.layers) if self.sheet else None
         sources = list_images(list(self.images))
         model = load_for_inference(

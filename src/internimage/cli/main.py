@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
+import signal
 import sys
 import warnings
+from collections.abc import Iterator
 from functools import partial
+from importlib.metadata import version
+from types import FrameType
 from typing import Annotated, Any
 
 import tyro
@@ -71,23 +77,54 @@ def _present_spelling(arguments: list[str]) -> list[str]:
 
 
 def parse(arguments: list[str]) -> Any:
-    """The command that the arguments describe; wrong usage exits with status 2."""
+    """The command that the arguments describe; wrong usage exits with status 2.
+
+    Raises:
+        InternImageError: settings that do not work, as they say it themselves.
+    """
     arguments = _present_spelling(arguments)
-    return tyro.cli(
-        _commands(arguments),
-        prog="internimage",
-        description="InternImage vision models on any machine. Start with: internimage demo",
-        args=arguments,
-        config=(OmitArgPrefixes, OmitSubcommandPrefixes),
-    )
+    said = _Held()
+    try:
+        with contextlib.redirect_stderr(said):
+            return tyro.cli(
+                _commands(arguments),
+                prog="internimage",
+                description="InternImage vision models on any machine. Start with: internimage demo",
+                args=arguments,
+                config=(OmitArgPrefixes, OmitSubcommandPrefixes),
+            )
+    except SystemExit as end:
+        cause: BaseException | None = end
+        while cause is not None:  # Tyro shows the errors of our settings with the names that it has inside
+            if isinstance(cause, InternImageError):
+                raise cause from None
+            cause = cause.__context__
+        print(said.getvalue(), end="", file=sys.stderr)
+        raise
+
+
+class _Held(io.StringIO):
+    """What is meant for stderr, with its colours if it has such."""
+
+    def isatty(self) -> bool:
+        return sys.__stderr__ is not None and sys.__stderr__.isatty()
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Entry point.  Exit status: 0 done, 1 something failed, 2 wrong usage."""
+    """Entry point.  Exit status: 0 done, 1 something failed, 2 wrong usage, 130 and 143 stopped by a signal."""
+    given = sys.argv[1:] if arguments is None else arguments
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # names of files and classes have characters that not all pipes take
+            stream.reconfigure(errors="replace")
     try:
-        with warnings.catch_warnings():
+        with warnings.catch_warnings(), _termination():
             warnings.showwarning = _show_warning
-            status = parse(sys.argv[1:] if arguments is None else arguments).run()
+            if given[:1] == ["--version"]:
+                print(f"internimage {version('internimage')}")
+                status = 0
+            else:
+                status = parse(given).run()
+            sys.stdout.flush()
     except InternImageError as error:
         print(f"internimage: {error}", file=sys.stderr)
         status = 1
@@ -102,6 +139,24 @@ def main(arguments: list[str] | None = None) -> None:
         print("internimage: interrupted", file=sys.stderr)
         status = 130
     sys.exit(status)
+
+
+@contextlib.contextmanager
+def _termination() -> Iterator[None]:
+    """Within it SIGTERM ends the command with status 143, after files that are half-written were taken away."""
+
+    def end(number: int, frame: FrameType | None) -> None:
+        sys.exit(128 + number)
+
+    try:
+        previous = signal.signal(signal.SIGTERM, end)
+    except ValueError:  # not in the main thread, where signals cannot be handled
+        yield
+        return
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, previous)
 
 
 def _show_warning(message: Warning | str, category: type[Warning], *place: Any, **more: Any) -> None:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import asdict, dataclass
 from typing import Annotated
 
 from tyro.conf import FlagCreatePairsOff, Positional, arg
+
+from internimage.cli.common import print_json
 
 
 @dataclass(frozen=True)
@@ -35,7 +36,7 @@ class Models:
             for recipe in recipes:
                 row = asdict(recipe) | {"parameters": recipe.parameters, "gmacs": recipe.gmacs}
                 row["config"] = asdict(recipe.config)
-                print(json.dumps({key: value for key, value in row.items() if key not in ("plain", "training")}))
+                print_json({key: value for key, value in row.items() if key not in ("plain", "training")})
             return 0
         table = Table(box=None, pad_edge=False, header_style="bold")
         table.add_column("model", no_wrap=True, min_width=max(len(recipe.name) for recipe in recipes))

@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
-import csv
-import json
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from tyro.conf import FlagCreatePairsOff, arg
 
 from internimage.cli.common import Images, ModelOptions, augmentation, progress, report_failures
+
+if TYPE_CHECKING:
+    from internimage.contracts import Writer
+    from internimage.images import ImageSource
+    from internimage.inference.predictor import Predictor
+    from internimage.results.output import Picture
+    from internimage.settings.views import DisplayOptions
 
 
 @dataclass(frozen=True)
@@ -26,6 +32,8 @@ class Predict:
 
     $ internimage predict photos/ --model internimage_b_1k_224 --csv > photos.csv
 
+    $ internimage predict photos/ --model runs/cells --format coco --output out/
+
     $ internimage predict 'in/**/*.png' --checkpoint weights.pth --save out/
 
     Images that cannot be read are reported on stderr and skipped; the exit status is then 1.
@@ -35,8 +43,9 @@ class Predict:
     model: ModelOptions = field(default_factory=ModelOptions)
     topk: int = 5
     """Classifiers: number of classes to print per image."""
-    score_threshold: float = 0.3
-    """Detectors: minimum score of the objects to print and draw; an R-CNN reports none below 0.05."""
+    score_threshold: Annotated[float | None, arg(metavar="SCORE", help_behavior_hint="(default: 0.3)")] = None
+    """Detectors: minimum score of the objects to print, draw and write; an R-CNN reports none below 0.05. Unless it is
+    given, the results.json of --format coco has all objects, since average precision is measured on all."""
     tta: FlagCreatePairsOff[bool] = False
     """Detectors and segmenters: test-time augmentation with mirrored images and --tta-sides; slower, more exact."""
     tta_sides: Annotated[tuple[int, ...], arg(metavar="PIXELS...", help_behavior_hint="(default: the model's)")] = ()
@@ -46,56 +55,88 @@ class Predict:
     csv: FlagCreatePairsOff[bool] = False
     """Print comma-separated values: image, rank, index, label, score; for detectors also x1, y1, x2, y2 in pixels, for
     segmenters the pixels of each class and their share of the image."""
+    format: Annotated[str | None, arg(metavar="NAME", help_behavior_hint="")] = None
+    """Write all results into the folder --output: coco, yolo, voc, labelme, crops (detectors), masks, coco, labelme
+    (segmenters), sorted (classifiers; copies into a folder a class), csv, json (all)."""
+    output: Annotated[Path | None, arg(metavar="FOLDER", help_behavior_hint="")] = None
+    """Folder for --format."""
+    annotations: Annotated[Path | None, arg(metavar="FILE", help_behavior_hint="")] = None
+    """With --format coco: take the ids of images and categories from this file of COCO's annotations."""
     save: Annotated[Path | None, arg(metavar="FOLDER", help_behavior_hint="")] = None
     """Folder for the annotated images; for segmenters also NAME.classes.png, class numbers with a palette."""
 
     def run(self) -> int:
-        from internimage.errors import ConfigError, ImageReadError
+        from internimage.errors import ImageReadError
         from internimage.images import list_images
-        from internimage.settings.views import DisplayOptions
+        from internimage.inference.writing import free_name
+        from internimage.writing import save_picture
 
-        if self.json and self.csv:
-            raise ConfigError("choose one of --json and --csv")
-        shown = DisplayOptions(self.topk, self.score_threshold)
-        if not self.images:
-            raise ConfigError("no image given; name files, folders, URLs or quoted patterns")
+        self._refuse_contradictions()
         sources = list_images(list(self.images))
         predictor = self.model.predictor(augmentation(self.tta, self.tta_sides))
-        spec = predictor.spec
         if self.save:
             self.save.mkdir(parents=True, exist_ok=True)
-            if any(Path(image).is_dir() and self.save.samefile(image) for image in self.images):
-                raise ConfigError(f"--save {self.save} is the folder of the images; choose another for the results")
-        writer = csv.writer(sys.stdout)
-        if self.csv:
-            writer.writerow(("image", "rank", "index", "label", "score", *spec.columns))
+        writer, pictures = self._writer(predictor, sources)
+        for note in writer.notes:
+            print(f"internimage: {note}", file=sys.stderr)
         failures: list[str] = []
         names: set[str] = set()
-        for source, result in progress(predictor.stream(sources), len(sources), "predicting"):
+        followed = progress(predictor.stream(sources), len(sources), "predicting")
+        for picture, (source, result) in zip(pictures, followed, strict=True):
             if isinstance(result, ImageReadError):
                 failures.append(source.name)
                 print(f"internimage: {result}", file=sys.stderr)
                 continue
-            if self.json:
-                print(json.dumps(spec.to_dict(result, shown), ensure_ascii=False))
-            elif self.csv:
-                writer.writerows((source.name, *row) for row in spec.rows(result, shown))
-            else:
-                print(spec.text(result, shown))
+            writer.add(picture, result)
             if self.save:
-                stem = _free_name(Path(source.name).stem, names)
-                for end, picture in spec.pictures(result, shown).items():
-                    picture.save(self.save / f"{stem}{end}")
-        if self.save and len(failures) < len(sources):
-            print(f"annotated pictures: {self.save}", file=sys.stderr)
+                stem = free_name(Path(source.name).stem, names)
+                for end, drawn in predictor.spec.pictures(result, self._shown()).items():
+                    save_picture(drawn, self.save / f"{stem}{end}")
+        if len(failures) < len(sources):
+            for path in writer.close():
+                print(f"written: {path}", file=sys.stderr)
+            if self.save:
+                print(f"annotated pictures: {self.save}", file=sys.stderr)
         return report_failures(failures, len(sources))
 
+    def _shown(self) -> DisplayOptions:
+        from internimage.settings.views import DisplayOptions
 
-def _free_name(stem: str, taken: set[str]) -> str:
-    """The start of a file's name that this run has not used yet."""
-    name, number = stem, 1
-    while name in taken:
-        number += 1
-        name = f"{stem}.{number}"
-    taken.add(name)
-    return name
+        usual = DisplayOptions().score_threshold
+        return DisplayOptions(self.topk, usual if self.score_threshold is None else self.score_threshold)
+
+    def _refuse_contradictions(self) -> None:
+        from internimage.errors import ConfigError
+
+        if self.json + self.csv + (self.format is not None) > 1:
+            raise ConfigError("choose one of --json, --csv and --format")
+        if (self.format is None) != (self.output is None):
+            raise ConfigError("--format NAME and --output FOLDER belong together; pass both or neither")
+        if self.annotations and self.format != "coco":
+            raise ConfigError("--annotations gives the ids of --format coco; leave it out")
+        self._shown()
+        if not self.images:
+            raise ConfigError("no image given; name files, folders, URLs or quoted patterns")
+        for option, folder in (("--save", self.save), ("--output", self.output)):
+            there = folder is not None and folder.exists()
+            if folder and there and any(Path(image).is_dir() and folder.samefile(image) for image in self.images):
+                raise ConfigError(f"{option} {folder} is the folder of the images; choose another for the results")
+
+    def _writer(self, predictor: Predictor, sources: Sequence[ImageSource]) -> tuple[Writer, Sequence[Picture]]:
+        """What writes or prints the results, and the pictures as it takes them."""
+        from internimage.inference.writing import LinesWriter, open_writer
+        from internimage.results.output import Picture
+
+        if self.format is None or self.output is None:
+            kind: Literal["csv", "json", "text"] = "csv" if self.csv else "json" if self.json else "text"
+            printer = LinesWriter(predictor.spec, self._shown(), kind, sys.stdout)
+            return printer, [Picture(source.name, source.name) for source in sources]
+        return open_writer(
+            predictor,
+            sources,
+            self.format,
+            self.output,
+            topk=self.topk,
+            score_threshold=self.score_threshold,
+            annotations=self.annotations,
+        )

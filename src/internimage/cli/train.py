@@ -30,7 +30,7 @@ class Train:
     recipe: Annotated[str | None, arg(metavar="NAME", help_behavior_hint="")] = None
     """Train with the published settings of this model; they become the defaults of all other options."""
     model: Annotated[str | None, arg(metavar="NAME")] = None
-    """Model to train: a name (see `internimage models`) or a model folder."""
+    """Model to train: a name (see `internimage models`) or a folder: a model's, or a run's for its best model."""
     init: Annotated[str, arg(metavar="pretrained|scratch|NAME|FILE")] = "scratch"
     """Initial weights: the released ones (of --model or of another NAME), random ones, or a checkpoint or model
     folder."""
@@ -49,7 +49,8 @@ class Train:
     output: Annotated[Path | None, arg(metavar="FOLDER", help_behavior_hint="(default: runs/NAME-OF-DATA)")] = None
     """Folder of the run."""
     resume: Annotated[Path | None, arg(metavar="RUN", help_behavior_hint="")] = None
-    """Continue the interrupted run in this folder, with its own settings."""
+    """Continue the run in this folder, with its own settings; only --device and --workers may be others, --data says
+    where its data lie now, --epochs makes it longer."""
     device: str = "auto"
     """auto (a GPU if there is one) or cpu."""
     reading: DataOptions = field(default_factory=DataOptions)
@@ -64,9 +65,9 @@ class Train:
 
     def _train(self) -> int:
         from internimage.errors import InterruptedRunError
-        from internimage.training.run import tell
+        from internimage.training.telling import tell
 
-        if (self.data is None) == (self.resume is None):
+        if self.data is None and self.resume is None:
             raise ConfigError("pass either --data FOLDER to start a run or --resume RUN to continue one")
         started = self._start() if self.resume is None else self._resume(self.resume)
         tell(started, None if self.resume is not None else self._usual())
@@ -79,18 +80,26 @@ class Train:
                 start = "the same launcher and -m internimage" if several else "internimage"
                 again = f"{start} train --resume {shlex.quote(str(started.folder))}"
                 print(f"internimage: {error}; continue with: {again}", file=sys.stderr)
-            return 130
+            return 128 + error.number
         if main:
             self._tell_what_is_there(started)
         return 0
 
     def _resume(self, folder: Path) -> Started:
         from internimage.training.console import ConsoleReporter
-        from internimage.training.run import resume_run
+        from internimage.training.run import read_run, resume_run
 
-        if replace(self, resume=None, device="auto", model=None) != type(self)():
-            raise ConfigError("--resume continues a run with its own settings; leave out all others but --device")
-        return resume_run(folder, ConsoleReporter(), device=self.device)
+        before, now = read_run(folder).training, self.training
+        others = replace(self, resume=None, data=None, device="auto", model=None, training=TrainingConfig())
+        if others != type(self)() or now != replace(before, workers=now.workers, epochs=now.epochs):
+            raise ConfigError(
+                "--resume continues a run with its own settings; leave out all others but --data (where it lies now), "
+                "--epochs (more of them), --device and --workers"
+            )
+        epochs = None if now.epochs == before.epochs else now.epochs
+        return resume_run(
+            folder, ConsoleReporter(), device=self.device, workers=now.workers, data=self.data, epochs=epochs
+        )
 
     def _start(self) -> Started:
         from internimage.settings.training import RunConfig
@@ -139,17 +148,23 @@ def train_options(spec: TaskSpec) -> type[Train]:
 
 def train_command(value_of: Callable[[str], str | None]) -> Train:
     """The command, with its defaults, that the options on the command line ask for."""
+    from internimage.training.run import RUN_FILE, read_run
     from internimage.training.usual import choose, usual_settings
 
-    recipe, data, model = (value_of(name) for name in ("--recipe", "--data", "--model"))
+    recipe, data, model, resume = (value_of(name) for name in ("--recipe", "--data", "--model", "--resume"))
     if value_of("--epochs") is not None and value_of("--updates") is not None:
         raise ConfigError("--epochs and --updates both say when a run ends; pass one")
+    if resume is not None:
+        data = None  # the run's settings count, wherever its data lie now
     root = None if data is None else Path(data).expanduser()
-    choice = choose(root, model, recipe, value_of("--init"))
+    there = root if root is not None and root.exists() else None  # reading says what is not there
+    choice = choose(there, model, recipe, value_of("--init"))
     init = value_of("--init") or choice.init
     training, augmentation = usual_settings(choice, root, init, _pixels(value_of("--size")))
     if value_of("--epochs") is not None:
         training = replace(training, updates=0)
+    if resume is not None and (Path(resume) / RUN_FILE).exists():  # where there is none, the command says so
+        training = read_run(Path(resume)).training
     given: dict[str, Any] = {"recipe": recipe, "init": init, "training": training, "augmentation": augmentation}
     return train_options(choice.spec)(model=choice.recipe.name, **given)
 

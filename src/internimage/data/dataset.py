@@ -194,12 +194,13 @@ def batches(loader: DataLoader[Result]) -> Generator[Result, None, None]:
         raise ImageReadError(re.sub(r"(?s).*\n[\w.]+ImageReadError: ", "", text)) from None
 
 
-def end_workers(loader: DataLoader[Any]) -> None:
-    """Stop the processes of a loader that keeps them from epoch to epoch; no iterator of it may be in use.
+def end_workers(*loaders: DataLoader[Any]) -> None:
+    """Stop the processes of loaders that keep them from epoch to epoch; no iterator of them may be in use.
 
     The garbage collector would wait for them, five seconds each, at any later moment.
     """
-    loader._iterator = None  # there is no public way
+    for loader in loaders:
+        loader._iterator = None  # there is no public way
 
 
 @contextmanager

@@ -107,7 +107,8 @@ def read_kinds(root: Path, wanted: str | None, options: DataOptions, *kinds: Kin
     if found is None:
         raise DataError(unrecognised(root, [one for one in FORMATS if one.kind in kinds]))
     if found.kind not in kinds:
-        raise DataError(f"{root} has {found.name}; expected {_expected([one for one in FORMATS if one.kind in kinds])}")
+        expected = _expected([one for one in FORMATS if one.kind in kinds])
+        raise DataError(f"{root} is read as {found.name}; expected {expected}")
     return found.kind, found.read_parts(root, wanted, options)
 
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
 import random
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 from internimage.data.first_rule import divide_by_first_rule
 from internimage.data.samples import ImageFile, Part
@@ -18,6 +19,9 @@ from internimage.settings.data import DataOptions, SplitOptions
 
 AnyPart = TypeVar("AnyPart", bound=Part)
 T = TypeVar("T")
+
+SET_ASIDE = "set aside"
+"""In what identifies splits: the names of the images that were set aside."""
 
 _NOTHING = -1  # stands for the class of images that show none
 
@@ -205,3 +209,43 @@ def left_out_lines(parts: Mapping[str, Part]) -> list[str]:
 
 def _named_part(name: str) -> str:
     return "" if name == "all" else f"{name}: "
+
+
+def identity(splits: Splits[Any], root: Path) -> dict[str, Any]:
+    """What must not change within a run: classes, which images there are, and which of them are set aside.
+
+    Plain data; names are relative to the data, which may move.
+    """
+    content: dict[str, Any] = {**_common(splits), **_names(splits, root)}
+    if splits.set_aside:
+        content[SET_ASIDE] = [relative_name(entry.file, root) for entry in splits.val.entries]
+    return content
+
+
+def changes(before: dict[str, Any], splits: Splits[Any], root: Path, *, moved: bool) -> list[str]:
+    """What differs from before; runs of older versions know whole paths, which say nothing once the data moved."""
+    now = {**_common(splits), **_names(splits, root), **({} if moved else _whole_paths(splits))}
+    return [name for name, value in now.items() if name in before and before[name] != value]
+
+
+def _common(splits: Splits[Any]) -> dict[str, Any]:
+    counts = [len(splits.train), len(splits.val)]
+    return {"classes": list(splits.train.classes), "numbers of training and validation images": counts}
+
+
+def _names(splits: Splits[Any], root: Path) -> dict[str, str]:
+    def names(part: Part) -> str:
+        return _digest([relative_name(one.file, root) for one in part.entries])
+
+    return {"names of training images": names(splits.train), "names of validation images": names(splits.val)}
+
+
+def _whole_paths(splits: Splits[Any]) -> dict[str, str]:
+    def paths(part: Part) -> str:
+        return _digest([str(one.file) for one in part.entries])
+
+    return {"training images": paths(splits.train), "validation images": paths(splits.val)}
+
+
+def _digest(names: list[str]) -> str:
+    return hashlib.sha256("\n".join(names).encode(errors="surrogateescape")).hexdigest()  # names need not be UTF-8

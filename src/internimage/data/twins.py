@@ -145,7 +145,9 @@ def _band(thumbnail: NDArray[np.float32], band: int) -> bytes:
 
 def _near(one: NDArray[np.float32], other: NDArray[np.float32]) -> bool:
     difference = np.abs(one - other)
-    contrast = min(float(one.std()), float(other.std()))  # dark and plain pictures are all near each other
+    contrast = min(
+        float(each.std((0, 1)).mean()) for each in (one, other)
+    )  # dark and plain pictures are all near each other
     return contrast >= 1 and bool(
         difference.mean() <= min(_SAME, _SHARE * contrast) and difference.max() <= _SAME_ANYWHERE
     )

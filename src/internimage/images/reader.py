@@ -15,6 +15,7 @@ import numpy as np
 from PIL import ExifTags, Image
 
 from internimage.errors import ImageReadError
+from internimage.images.libtiff import silence_libtiff
 from internimage.images.members import ArchiveMember
 
 if TYPE_CHECKING:
@@ -298,6 +299,8 @@ def identify(file: BinaryIO) -> Image.Image:
         factory, accept = Image.OPEN.get(name, (None, None))
         if factory and accept and accept(prefix) is True:
             file.seek(0)
+            if name == "TIFF":
+                silence_libtiff()
             return factory(file, "")
     raise ImageReadError(f"not an image in a known format ({', '.join(_FORMATS)})")
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Iterator, Sequence
+import sys
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -17,11 +18,11 @@ from internimage.data.read_ahead import ReadAhead
 from internimage.data.recognition import unrecognised
 from internimage.data.samples import Part
 from internimage.data.splits import choose_part
-from internimage.errors import DataError, ImageReadError
+from internimage.errors import ConfigError, DataError, ImageReadError
 from internimage.inference.predictor import Predictor
 from internimage.registry import TASKS
 from internimage.settings.data import DataOptions
-from internimage.settings.views import TestTimeAugmentation
+from internimage.settings.views import ReportOptions, TestTimeAugmentation
 
 if TYPE_CHECKING:
     from internimage.data.dataset import OnCorrupt
@@ -29,9 +30,11 @@ if TYPE_CHECKING:
 
 def evaluate(
     data: str | os.PathLike[str],
-    model: str | os.PathLike[str] | nn.Module,
+    model: str | os.PathLike[str] | nn.Module | None = None,
     *,
-    part: str = "all",
+    predictions: str | os.PathLike[str] | None = None,
+    part: str | None = None,
+    score_threshold: float | None = None,
     checkpoint: str | os.PathLike[str] | None = None,
     labels: Literal["imagenet1k"] | None = None,
     device: str | torch.device = "auto",
@@ -43,13 +46,18 @@ def evaluate(
     max_objects: int | None = None,
     progress: Callable[[Sequence[Any]], Iterable[Any]] = iter,
 ) -> Report:
-    """Evaluate a model on labelled images, as ``internimage evaluate`` does.
+    """Evaluate a model, or results of any tool, on labelled images, as ``internimage evaluate`` does.
 
     Args:
         data: folder, table or archive of the model's task.
         model, checkpoint, labels, device, dtype, batch_size, augmentation, max_objects: see
             :class:`internimage.Predictor`.
-        part: "train", "val" or "test"; "all" is ``data`` itself, or its only part.
+        predictions: instead of a model: COCO's result file (bbox, segmentation or both), a folder of masks, or a table
+            with the columns path, label and maybe score.
+        part: "train", "val" or "test"; "all" is ``data`` itself, or its only part.  None is "val" where there is one,
+            which is said on stderr, else "all".
+        score_threshold: of detectors: minimum score of the objects that count as found or false; None for the one with
+            the best F1 on these images.
         on_corrupt: "error" stops at the first file that cannot be read, "skip" leaves such files out and lists them.
         reading: how annotations are read, such as ``DataOptions(crowds="learn")``; as in training.
         progress: wraps the entries of the data, such as ``tqdm``; it receives them all and yields them one by one.
@@ -62,6 +70,12 @@ def evaluate(
         DataError: the data is of another task, has classes that the model does not know, or no image can be read.
         ImageReadError: a file cannot be read, unless ``on_corrupt`` is "skip".
     """
+    if (model is None) == (predictions is None):
+        raise ConfigError("pass either --model or --predictions (in Python model or predictions)")
+    root, options = Path(data).expanduser(), ReportOptions(score_threshold)
+    if model is None:
+        assert predictions is not None
+        return _measured(root, Path(predictions).expanduser(), part, reading, options)
     predictor = Predictor(
         model,
         checkpoint=checkpoint,
@@ -72,23 +86,56 @@ def evaluate(
         augmentation=augmentation,
         max_objects=max_objects,
     )
-    root = Path(data).expanduser()
     refuse_other_data(predictor.spec, root)
-    reading = reading or DataOptions()
-    images = choose_part(predictor.spec.read_parts(root, part, reading), root, part).usable(reading)
-    refuse_much(images.name, images.left_out, reading.allow_left_out)
-    return evaluate_part(predictor, images, on_corrupt=on_corrupt, progress=progress)
+    usual = reading or DataOptions()
+    images = _part(predictor.spec.read_parts, root, part, usual).usable(usual)
+    refuse_much(images.name, images.left_out, usual.allow_left_out)
+    return evaluate_part(predictor, images, options, on_corrupt=on_corrupt, progress=progress)
+
+
+def _part(
+    read_parts: Callable[[Path, str | None, DataOptions], Mapping[str, Any]],
+    root: Path,
+    part: str | None,
+    reading: DataOptions,
+) -> Any:
+    """The part of this name; where none is named, the validation part if there is one."""
+    parts = read_parts(root, part or "val", reading)
+    if part is None and "val" in parts:
+        print(f"internimage: {root}: measured on its part val (--part names another)", file=sys.stderr)
+    return choose_part(parts, root, part or ("val" if "val" in parts else "all"))
+
+
+def _measured(root: Path, file: Path, part: str | None, reading: DataOptions | None, options: ReportOptions) -> Report:
+    """The report on results of another tool.
+
+    What training leaves out counts, as in other evaluations, unless ``reading`` says how annotations are read.
+    """
+    for place, what in ((root, "data"), (file, "predictions")):
+        if not place.exists():
+            raise DataError(f"{place} does not exist; expected {what}")
+    first = recognise(root)
+    others = (spec for spec in map(task_spec, TASKS) if spec is not first and spec.reads and spec.reads(root))
+    readers = [first, *others]
+    for spec in readers:
+        if spec.others is not None and spec.others.fits(file):
+            images = _part(spec.others.read_parts, root, part, reading or DataOptions())
+            return spec.others.measure(images if reading is None else images.usable(reading), file, options)
+    expected = " or ".join(spec.others.noun for spec in readers if spec.others is not None) or "a model"
+    raise DataError(f"{root} has {first.data_noun}, {file} is nothing to compare with them; expected {expected}")
 
 
 def evaluate_part(
     predictor: Predictor,
     data: Part,
+    options: ReportOptions = ReportOptions(),  # noqa: B008
     *,
     on_corrupt: OnCorrupt = "error",
     progress: Callable[[Sequence[Any]], Iterable[Any]] = iter,
 ) -> Report:
     """:func:`evaluate`, of images that were found already."""
-    report = predictor.spec.report(predictor.pipeline, data)
+    report = predictor.spec.report(predictor.pipeline, data, options)
+    report.left_out = [str(one) for one in data.left_out]
     dataset = EvaluationDataset(data, predictor.pipeline.prepare)
     loaded = ReadAhead(data.entries, dataset.load, predictor.batch_size)
     following = iter(progress(data.entries))

@@ -15,20 +15,22 @@ from PIL import Image, ImageOps
 from safetensors.numpy import save_file
 from torch import Tensor, nn
 
-from internimage.checkpoints.folder import written_aside
 from internimage.data.read_ahead import ReadAhead
 from internimage.drawing.charts import contact_sheet
 from internimage.drawing.features import principal_components
 from internimage.errors import ConfigError, ImageReadError
 from internimage.images import ImageSource, list_images
 from internimage.images.reader import ImageInputs
-from internimage.models.classifier import ClassifierFeatures, ImageClassifier
+from internimage.inference.blame import finite
+from internimage.inference.twin import evaluating_twin
+from internimage.models.model import Model
+from internimage.writing import save_picture, written_aside
 
 
-def layer_names(model: ImageClassifier) -> list[str]:
+def layer_names(model: Model) -> list[str]:
     """What :func:`extract_features` can give of a model, coarse to fine; stages and blocks count from 1."""
     stages = model.config.backbone.depths
-    names = ["pooled", "logits", *(f"stage{stage + 1}" for stage in range(len(stages)))]
+    names = [*model.vector_names, *(f"stage{stage + 1}" for stage in range(len(stages)))]
     return names + [f"stage{s + 1}.block{b + 1}" for s, depth in enumerate(stages) for b in range(depth)]
 
 
@@ -43,20 +45,24 @@ def extract_features(
     """Yield (source, features) for each image, or the error of an image that cannot be read.
 
     Args:
-        model: a classifier made by :func:`internimage.create_model`.
+        model: a classifier, detector or segmenter made by :func:`internimage.create_model`; it keeps its mode.
         images: anything that :func:`internimage.images.list_images` takes.
-        layers: "pooled" (F,), the vector that the classifier sees; "logits" (K,); "stage1" to "stage4" (C, H, W), the
-            maps of ``features_only``; "stage3.block5" (C, H, W), the output of one block.
+        layers: "pooled" (F,), the vector that a classifier sees, of other models the mean over the last map; "logits"
+            (K,), of classifiers; "stage1" to "stage4" (C, H, W), the backbone's maps; "stage3.block5" (C, H, W), the
+            output of one block.  A composite backbone gives those of its last branch.
         average: average maps over space, to (C,).
-        batch_size: images per forward pass.
+        batch_size: images per forward pass; those of different sizes, as detectors and segmenters see them, run apart.
 
     Raises:
-        ConfigError: a layer that the model does not have, or a model that is not a classifier.
+        ConfigError: a layer that the model does not have, or not a whole model.
     """
-    if not isinstance(model, ImageClassifier):
-        raise ConfigError(f"features are extracted from a classifier, not a {type(model).__name__} (see features_only)")
+    if not isinstance(model, Model):
+        raise ConfigError(
+            f"features are extracted from a classifier, detector or segmenter, not from a {type(model).__name__}, "
+            "which gives its maps itself"
+        )
     if model.description is None or model.description.preprocessing is None:
-        raise ConfigError("the model does not say how its images are prepared; build it with create_model")
+        raise ConfigError("the model does not say how its images are prepared; give a name or a model folder")
     unknown = sorted(set(layers) - set(layer_names(model)))
     if unknown or not layers:
         known = ", ".join(layer_names(model)[:6])
@@ -68,43 +74,49 @@ def extract_features(
     def load(source: ImageSource) -> Tensor:
         return prepare(source.read())
 
-    return _stream(model.eval(), ReadAhead(list_images(images), load, batch_size), layers, average)
+    return _stream(evaluating_twin(model), ReadAhead(list_images(images), load, batch_size), layers, average)
 
 
 def _stream(
-    model: ImageClassifier, loader: ReadAhead[ImageSource, Tensor], layers: Sequence[str], average: bool
+    model: Model, loader: ReadAhead[ImageSource, Tensor], layers: Sequence[str], average: bool
 ) -> Iterator[tuple[ImageSource, dict[str, np.ndarray[Any, Any]] | ImageReadError]]:
     weight = next(model.parameters())
     for loaded in loader:
-        good = [tensor for _, tensor in loaded if isinstance(tensor, Tensor)]
-        rows: Iterator[dict[str, np.ndarray[Any, Any]]] = iter(())
-        if good:
-            features = _forward(model, torch.stack(good).to(weight.device, weight.dtype), layers)
+        sizes: dict[tuple[int, ...], list[int]] = {}
+        for place, (_, tensor) in enumerate(loaded):
+            if isinstance(tensor, Tensor):
+                sizes.setdefault(tuple(tensor.shape), []).append(place)
+        rows: dict[int, dict[str, np.ndarray[Any, Any]]] = {}
+        for places in sizes.values():
+            images = torch.stack([loaded[place][1] for place in places])  # type: ignore[misc]
+            batch = images.to(weight.device, weight.dtype)
+            features = finite(model, partial(_forward, model, batch, layers))
             arrays = {
                 name: (t.mean((2, 3)) if average and t.dim() == 4 else t).float().cpu().numpy()
                 for name, t in features.items()
             }
-            rows = ({name: array[i] for name, array in arrays.items()} for i in range(len(good)))
-        for source, tensor in loaded:
-            yield source, tensor if isinstance(tensor, ImageReadError) else next(rows)
+            rows |= {place: {name: array[i] for name, array in arrays.items()} for i, place in enumerate(places)}
+        for place, (source, tensor) in enumerate(loaded):
+            yield source, tensor if isinstance(tensor, ImageReadError) else rows[place]
 
 
 @torch.inference_mode()
-def _forward(model: ImageClassifier, images: Tensor, layers: Sequence[str]) -> dict[str, Tensor]:
-    blocks: dict[str, Tensor] = {}
+def _forward(model: Model, images: Tensor, layers: Sequence[str]) -> dict[str, Tensor]:
+    maps: dict[str, Tensor] = {}
+    network = list(model.backbone.backbones().values())[-1]
     hooks = []
     for name in layers:
-        found = re.fullmatch(r"stage(\d+)\.block(\d+)", name)
+        found = re.fullmatch(r"stage(\d+)(?:\.block(\d+))?", name)
         if found:
-            block = model.get_submodule(f"backbone.stages.{int(found[1]) - 1}.blocks.{int(found[2]) - 1}")
-            hooks.append(block.register_forward_hook(partial(_keep, blocks, name)))
+            block = f".blocks.{int(found[2]) - 1}" if found[2] else ""
+            module = network.get_submodule(f"stages.{int(found[1]) - 1}{block}")
+            hooks.append(module.register_forward_hook(partial(_keep, maps, name)))
     try:
-        out: ClassifierFeatures = model.forward_intermediates(images)
+        vectors = model.vectors(images)
     finally:
         for hook in hooks:
             hook.remove()
-    named = {"pooled": out.pooled, "logits": out.logits, **{f"stage{i + 1}": m for i, m in enumerate(out.maps)}}
-    return {name: {**named, **blocks}[name] for name in layers}
+    return {name: {**vectors, **maps}[name] for name in layers}
 
 
 def _keep(into: dict[str, Tensor], name: str, module: nn.Module, inputs: Any, output: Tensor) -> None:
@@ -125,16 +137,16 @@ class FeatureSheet:
         """Draw the maps of one image, while there is room."""
         if len(self._rows) < self._most:
             maps = (principal_components(features[layer]) for layer in self.layers)
-            photo = source.read()
-            side = min(photo.size)
-            self._rows.append([ImageOps.fit(photo, (side, side)), *maps])  # the part that the network saw
+            photo, (height, width) = source.read(), features[self.layers[0]].shape[1:]
+            scale = min(photo.width / width, photo.height / height)
+            seen = ImageOps.fit(photo, (round(width * scale), round(height * scale)))  # the part that the network saw
+            self._rows.append([seen, *maps])
 
     def save(self, path: Path) -> None:
         """Write the picture."""
-        path.parent.mkdir(parents=True, exist_ok=True)
         pictures = [(picture, ()) for row in self._rows for picture in row]
         headings, title = ["photo", *self.layers], "Principal components of features"
-        contact_sheet(pictures, headings=headings, title=title, columns=len(headings), cell=220).save(path)
+        save_picture(contact_sheet(pictures, headings=headings, title=title, columns=len(headings), cell=220), path)
 
 
 class FeatureFile:
@@ -152,15 +164,25 @@ class FeatureFile:
         self._arrays: dict[str, list[np.ndarray[Any, Any]]] = {}
 
     def add(self, name: str, features: dict[str, np.ndarray[Any, Any]]) -> None:
-        """Append the features of one image."""
+        """Append the features of one image.
+
+        Raises:
+            ConfigError: maps are of another size than those of the images before.
+        """
+        for layer, array in features.items():
+            before = self._arrays.setdefault(layer, [])
+            if before and before[0].shape != array.shape:
+                raise ConfigError(
+                    f"{name}: {layer} is {array.shape}, that of {self._names[0]} {before[0].shape}: pictures of "
+                    "different shapes give maps of different sizes; average them over space (--average)"
+                )
         self._names.append(name)
         for layer, array in features.items():
-            self._arrays.setdefault(layer, []).append(array)
+            self._arrays[layer].append(array)
 
     def write(self) -> dict[str, tuple[int, ...]]:
         """Write the file and return the shape of each layer's array."""
         arrays = {layer: np.stack(rows) for layer, rows in self._arrays.items()}
-        self.path.parent.mkdir(parents=True, exist_ok=True)
         with written_aside(self.path) as aside:
             if self.path.suffix == ".npz":
                 with aside.open("wb") as file:

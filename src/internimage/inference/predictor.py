@@ -4,28 +4,23 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 from typing import Any, Literal, overload
 
 import torch
 from torch import nn
 
-from internimage.checkpoints.folder import DESCRIPTION_FILE
+from internimage.checkpoints.folder import find_model
 from internimage.contracts import Pipeline, TaskSpec, task_spec
 from internimage.data.read_ahead import ReadAhead
 from internimage.errors import ConfigError, ImageReadError
 from internimage.factory import create_model, load_model, other_classes
 from internimage.images import ImageInput, ImageSource, list_images
 from internimage.images.reader import ImageInputs
+from internimage.inference.blame import check_weights
+from internimage.inference.twin import evaluating_twin
+from internimage.machine import answer_in_forked_children, choose_device, choose_dtype
 from internimage.registry import ARCHITECTURES, architecture_of
 from internimage.settings.views import PredictionOptions, TestTimeAugmentation, Window
-
-
-def choose_device(device: str | torch.device = "auto") -> torch.device:
-    """The named device; "auto" is the first CUDA device if there is one, else the CPU."""
-    if str(device) != "auto":
-        return torch.device(device)
-    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
 def load_for_inference(
@@ -37,10 +32,10 @@ def load_for_inference(
 ) -> nn.Module:
     """A model by name or folder, with the given or else the released weights, on ``device``."""
     place = choose_device(device)
-    if (Path(model) / DESCRIPTION_FILE).is_file():
+    if (folder := find_model(model)) is not None:
         if checkpoint is not None or labels is not None:
             raise ConfigError(f"{model} is a model folder; checkpoint and labels belong to a model given by name")
-        return load_model(model, device=place, dtype=dtype)
+        return load_model(folder, device=place, dtype=dtype)
     return create_model(
         str(model),
         pretrained=checkpoint is None,
@@ -56,23 +51,28 @@ class Predictor:
     """Preprocessing, model and postprocessing behind one call.
 
     Args:
-        model: a name of :func:`internimage.list_models`, a folder written by :func:`internimage.save_model`, or a
-            model made by :func:`internimage.create_model`.
+        model: a name of :func:`internimage.list_models`, a folder written by :func:`internimage.save_model`, the
+            folder of a run, which stands for its best model, or a model made by :func:`internimage.create_model`,
+            which may be learning meanwhile: it keeps its mode, device and dtype.
         checkpoint: weights for the named model; without it the released weights are used, and fetched if need be.
         labels: "imagenet1k" reduces a 21,841-way classifier to ImageNet-1K's classes.
         device: "auto", "cpu", "cuda", "cuda:1" ...
-        dtype: dtype of the parameters; float32 by default, torch.bfloat16 or torch.float16 save memory.
+        dtype: dtype of the parameters; torch.bfloat16 or torch.float16 save memory.  None for float32, or for what a
+            given model has.
         batch_size: images per forward pass.
         augmentation: test-time augmentation, for detectors and segmenters.
         window: sliding windows of a segmenter; "model" does what it was trained for, None predicts the whole image.
         keep_scores: keep the probabilities of all classes in a segmenter's results, which may take gigabytes.
         max_objects: greatest number of objects that a detector reports of an image; None for the model's own.
 
+    A process that has made one sets PyTorch to one thread in processes that it forks, where OpenMP would wait for ever.
+
     Results are :class:`internimage.Classification`, :class:`internimage.Detections` or
     :class:`internimage.Segmentation`, whatever the model is made for.
 
     Attributes:
-        model: the module.
+        model: the module, in evaluation mode; it shares the tensors of a model that was given, unless they are on
+            another device or of another dtype.
         spec: the task that it is made for.
         pipeline: what runs it.
 
@@ -102,9 +102,11 @@ class Predictor:
             if checkpoint is not None or labels is not None:
                 raise ConfigError("checkpoint and labels belong to a model given by name")
             place = None if str(device) == "auto" else choose_device(device)
-            built: Any = model.to(device=place, dtype=dtype).eval()
+            built: Any = evaluating_twin(model, place, None if dtype is None else choose_dtype(dtype))
         else:
             built = load_for_inference(model, checkpoint, labels, device, dtype)
+        check_weights(built)
+        answer_in_forked_children()
         self.model = built
         self.spec = _task_of(built)
         self.pipeline: Pipeline = self.spec.pipeline(built, options)
@@ -128,6 +130,7 @@ class Predictor:
 
         Raises:
             ImageReadError: an image cannot be read.  :meth:`stream` goes on instead.
+            NonFiniteError: the network's output is NaN or infinite; the message names the layer.
         """
         sources = list_images(images)
         results = []
@@ -174,5 +177,8 @@ def _task_of(model: nn.Module) -> TaskSpec:
     except ConfigError:
         task = None
     if task is None:
-        raise ConfigError(f"a {type(model).__name__} without a classifier cannot predict; use extract_features")
+        raise ConfigError(
+            f"a {type(model).__name__} alone predicts nothing; expected a classifier, detector or segmenter (train one "
+            "that starts from it: --init)"
+        )
     return task_spec(task)

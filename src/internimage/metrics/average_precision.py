@@ -9,9 +9,11 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 import numpy as np
 
 from internimage.errors import DataError, MissingExtraError
+from internimage.metrics.mistakes import Mistakes, find_mistakes
 from internimage.results.detections import Detections
 
 if TYPE_CHECKING:
+    from internimage.data.formats.coco_results import ResultEntry
     from internimage.data.objects import ObjectImages
 
 Kind = Literal["bbox", "segm"]
@@ -131,6 +133,11 @@ class _Found(NamedTuple):
     boxes: np.ndarray[Any, Any]
     masks: tuple[bytes, ...]
 
+    def without_nan(self) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any], np.ndarray[Any, Any]]:
+        """Labels, scores and boxes of the detections that have a score."""
+        known = ~np.isnan(self.scores)
+        return self.labels[known], self.scores[known], self.boxes[known]
+
 
 def _run_lengths(result: Detections, index: int) -> bytes:
     """The mask of one object, compressed."""
@@ -138,6 +145,16 @@ def _run_lengths(result: Detections, index: int) -> bytes:
     assert mask is not None, "masks are evaluated, but the results have none"
     counts: bytes = _library().mask.encode(np.asfortranarray(mask, np.uint8))["counts"]
     return counts
+
+
+def _compressed(segmentation: Any, size: tuple[int, int]) -> Any:
+    """Polygons or run lengths as compressed run lengths."""
+    functions = _library().mask
+    if isinstance(segmentation, list):
+        return functions.merge(functions.frPyObjects(segmentation, *size))
+    if segmentation is None or not isinstance(segmentation["counts"], str):
+        return segmentation and functions.frPyObjects(segmentation, *size)
+    return {**segmentation, "counts": segmentation["counts"].encode()}
 
 
 class AveragePrecision:
@@ -149,19 +166,22 @@ class AveragePrecision:
     Args:
         truth: images with their objects.
         masks: whether masks are evaluated beside boxes.
+        limit: greatest number of objects an image that a model reports; where it and an image's objects are more than
+            COCO counts, average precision is computed at this number too.
 
     Raises:
         DataError: masks are asked for and an object has none.
         MissingExtraError: faster-coco-eval is not installed; said before the first image and not after an epoch.
     """
 
-    def __init__(self, truth: ObjectImages, masks: bool) -> None:
+    def __init__(self, truth: ObjectImages, masks: bool, limit: int = COUNTED) -> None:
         _library()
+        self.limit = limit
         self.truth = truth
         self.kinds: tuple[Kind, ...] = ("bbox", "segm") if masks else ("bbox",)
         self._images = {image.identity: image for image in truth.images}
         self._found: dict[int | str, _Found] = {}
-        self._evaluated: dict[Kind, PrecisionRecall] = {}
+        self._evaluated: dict[tuple[Kind, tuple[int, ...]], PrecisionRecall] = {}
         bare = [x.file for x in truth.images if not all(one.segmentation or one.crowd for one in x.objects)]
         if masks and bare:
             raise DataError(f"{len(bare)} images have objects without masks, {bare[0]} for one; evaluate boxes only")
@@ -182,6 +202,20 @@ class AveragePrecision:
         self._found[identity] = _Found(result.labels, result.scores, result.boxes, masks)
         self._evaluated.clear()
 
+    def add_entries(self, entries: Sequence[ResultEntry], identity: int | str) -> None:
+        """Add what a result file says of the image with this number; boxes that it lacks are those of the masks."""
+        functions, size = _library().mask, self._images[identity].size
+        runs = [_compressed(entry.segmentation, size) for entry in entries]
+        boxes = np.array(
+            [functions.toBbox(run) if one.box is None else one.box for one, run in zip(entries, runs, strict=True)],
+            np.float64,
+        ).reshape(-1, 4)
+        boxes[:, 2:] += boxes[:, :2]
+        labels, scores = (np.array([getattr(one, name) for one in entries]) for name in ("label", "score"))
+        masks = tuple(run["counts"] for run in runs if run is not None) if "segm" in self.kinds else ()
+        self._found[identity] = _Found(labels.astype(int), scores.astype(float), boxes, masks)
+        self._evaluated.clear()
+
     def state(self) -> dict[int | str, _Found]:
         return self._found
 
@@ -189,14 +223,31 @@ class AveragePrecision:
         self._found = {identity: found for state in states for identity, found in state.items()}
         self._evaluated.clear()
 
+    def mistakes(self, threshold: float | None = None) -> Mistakes:
+        """What is found, missed and false at a score threshold, see :func:`find_mistakes`."""
+        found = ((self._images[identity], *self._found[identity].without_nan()) for identity in self._identities())
+        return find_mistakes(found, len(self.truth.classes), threshold)
+
     def compute(self) -> dict[str, float]:
-        """box_ap, box_ap50, ..., mask_ap, ..., each in [0, 1], those without objects left out; and "images"."""
+        """box_ap, box_ap50, ..., mask_ap, ..., each in [0, 1], those without objects left out; and "images".
+
+        Where images have more objects than COCO counts, also box_ap_at_300 and the like, at the model's limit.
+        """
         numbers = {
             f"{_PREFIX[kind]}_{name}": value
             for kind in self.kinds
             for name, value in self._evaluate(kind).numbers().items()
         }
+        if self.limit > COUNTED and self.crowded():
+            for kind in self.kinds:
+                if "ap" in (found := self._evaluate(kind, (self.limit,)).numbers()):
+                    numbers[f"{_PREFIX[kind]}_ap_at_{self.limit}"] = found["ap"]
         return {**numbers, "images": float(len(self._found))}
+
+    def crowded(self) -> int:
+        """Images that were predicted and have more objects than COCO's average precision counts."""
+        objects = (self._images[identity].objects for identity in self._found)
+        return sum(sum(not one.crowd for one in found) > COUNTED for found in objects)
 
     def per_class(self) -> dict[str, dict[str, float]]:
         """objects, box_ap, box_ap50, mask_ap, mask_ap50 of each class that has objects; crowds are not counted."""
@@ -225,10 +276,11 @@ class AveragePrecision:
         """The predicted images in the order of their ids; the library gets their places, for it takes no large ids."""
         return sorted(self._found, key=lambda identity: (isinstance(identity, str), identity))
 
-    def _evaluate(self, kind: Kind) -> PrecisionRecall:
-        if kind not in self._evaluated:
-            self._evaluated[kind] = average_precision(self._annotations(kind), self._entries(kind), kind)
-        return self._evaluated[kind]
+    def _evaluate(self, kind: Kind, most: tuple[int, ...] = (1, 10, COUNTED)) -> PrecisionRecall:
+        if (kind, most) not in self._evaluated:
+            found = average_precision(self._annotations(kind), self._entries(kind), kind, most)
+            self._evaluated[kind, most] = found
+        return self._evaluated[kind, most]
 
     def _annotations(self, kind: Kind) -> dict[str, Any]:
         """The annotation file of the predicted images."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from itertools import chain
 
 import torch
 from torch import Tensor, nn
@@ -11,6 +12,7 @@ from torch import Tensor, nn
 from internimage.backbones.config import InternImageConfig
 from internimage.backbones.internimage import InternImage
 from internimage.layers.boxes import decode
+from internimage.layers.finite import check_finite
 from internimage.layers.fpn import FPN
 from internimage.layers.rcnn.detections import detect_masks, select
 from internimage.layers.rcnn.roi_heads import BoxHead, MaskHead, reset_classes, roi_features, with_image_numbers
@@ -122,6 +124,7 @@ class CascadeRCNN(Model):
         """
         maps = self.neck(self.backbone(images))
         outputs = self.rpn(maps)
+        check_finite(*chain(*outputs))  # NaN would just propose nothing
         proposals = [boxes for boxes, _ in self.rpn.propose(outputs, sizes, self.config.proposals)]
         found = self.detect_boxes(self.refine(maps, proposals, sizes), sizes, scales)
         return detect_masks(self.mask_heads, maps[:-1], self.rpn.strides[:-1], found, scales)

@@ -187,6 +187,7 @@ class ImageClassifier(Model):
 
     class_tensors = ("classifier.*", "metadata_head.fc.*")
     classifier_parts = ("metadata_head.*",)
+    vector_names = ("pooled", "logits")
     backbone: InternImage
 
     def __init__(self, config: ClassifierConfig) -> None:
@@ -253,6 +254,11 @@ class ImageClassifier(Model):
                 spatial = images.new_zeros(images.shape[0], _SPATIAL_FEATURES)
             logits = logits + self.metadata_head(temporal, spatial)
         return ClassifierFeatures(maps, pooled, logits)
+
+    def vectors(self, images: Tensor) -> dict[str, Tensor]:
+        """Vectors "pooled" (N, F), the features that the classifier sees, and "logits" (N, num_classes)."""
+        out = self.forward_intermediates(images)
+        return {"pooled": out.pooled, "logits": out.logits}
 
     def reset_classifier(self, num_classes: int) -> None:
         """Replace the classifier by a freshly initialised one; 0 removes it, and a metadata head with it."""

@@ -16,6 +16,7 @@ from internimage.errors import ConfigError
 from internimage.layers.attention import DeformableDecoderLayer, DeformableEncoderLayer, padded_sine_position_embedding
 from internimage.layers.boxes import clip, cxcywh_to_xyxy, xyxy_to_cxcywh
 from internimage.layers.convolution import ConvNorm, group_norm
+from internimage.layers.finite import check_finite
 from internimage.layers.queries.denoising import NoisyObjects, noisy_objects
 from internimage.layers.queries.hungarian import match_images
 from internimage.layers.queries.losses import mean_over_processes, set_box_losses
@@ -284,6 +285,7 @@ class DINO(Model):
 
     def postprocess(self, logits: Tensor, boxes: Tensor, size: tuple[int, int], scale: Tensor) -> RawDetections:
         """The best pairs of a query and a class of one image."""
+        check_finite(logits)
         config, classes = self.config.detections, logits.shape[1]
         scores, index = logits.float().sigmoid().flatten().topk(min(config.keep, logits.numel()))
         if config.score_threshold > 0:

@@ -46,6 +46,7 @@ class Model(nn.Module):
         classifier_parts: patterns of what else is of no use without a classifier.
         background: by how many that dimension is larger than the number of classes.
         smallest_batch: images of a training batch at least.
+        vector_names: what :meth:`vectors` gives.
         released_optimizer: see there.
     """
 
@@ -57,6 +58,7 @@ class Model(nn.Module):
     classifier_parts: ClassVar[tuple[str, ...]] = ()
     background: ClassVar[int] = 0
     smallest_batch: ClassVar[int] = 1
+    vector_names: ClassVar[tuple[str, ...]] = ("pooled",)
     released_optimizer: ClassVar[ReleasedOptimizer] = ReleasedOptimizer()
 
     @classmethod
@@ -68,6 +70,10 @@ class Model(nn.Module):
     def shares_weights(cls, config: Any, other: Any) -> bool:
         """Whether the backbone of one configuration has the weights of the other's."""
         return bool(config.backbone.shares_weights_with(other.backbone))
+
+    def vectors(self, images: Tensor) -> dict[str, Tensor]:
+        """What describes an image as a whole, (N, F) by name: "pooled", the mean over the backbone's last map."""
+        return {"pooled": self.backbone(images)[-1].mean((2, 3))}
 
     def losses(self, images: Tensor, *targets: Any) -> dict[str, Tensor]:
         """Named losses, to be added up."""

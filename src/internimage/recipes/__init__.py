@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import fnmatch
 from functools import cache
+from pathlib import Path
 
 from internimage.errors import UnknownModelError
 from internimage.recipes.recipe import MeasuredScore, PublishedScore, Recipe, TrainingRecipe
@@ -45,7 +46,9 @@ def get_recipe(name: str) -> Recipe:
     longer = [other for other in known if other.startswith(name)] if name else []
     close = hub or longer[:3] or difflib.get_close_matches(name, known, n=3, cutoff=0.5)
     hint = f"did you mean {' or '.join(close)}?" if close else "see `internimage models`"
-    raise UnknownModelError(f"no model is called {name!r}; {hint}")
+    there = Path(name).expanduser().is_dir()
+    folder = "that folder holds none (no model.json, no best/model.json)" if there else "there is no such folder"
+    raise UnknownModelError(f"no model is called {name!r}, and {folder}; {hint}")
 
 
 def get_training_recipe(name: str) -> TrainingRecipe:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -14,6 +14,7 @@ from internimage.drawing.objects import Object, class_colour, draw_objects
 from internimage.errors import MissingExtraError
 from internimage.images import ImageSource
 from internimage.labels import COCO_CATEGORY_IDS, load_labels
+from internimage.results.output import Shape
 
 
 @dataclass(frozen=True)
@@ -145,6 +146,13 @@ class Detections:
                 entry["segmentation"] = {"size": list(self.size), "counts": run_lengths(mask)}
             entries.append(entry)
         return entries
+
+    def shapes(self, least: float = 0.0) -> Iterator[Shape]:
+        """The objects with at least this score, as writers of files take them; masks are made one at a time."""
+        shown = self.filter(least)
+        for i in range(len(shown)):
+            x1, y1, x2, y2 = shown.boxes[i].tolist()
+            yield Shape(int(shown.labels[i]), (x1, y1, x2, y2), float(shown.scores[i]), shown.mask(i))
 
     def to_supervision(self) -> Any:
         """A ``supervision.Detections``.

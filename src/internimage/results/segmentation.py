@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -13,6 +14,7 @@ from internimage.drawing.objects import class_colour
 from internimage.drawing.regions import draw_regions
 from internimage.errors import ConfigError
 from internimage.images import ImageSource
+from internimage.results.output import Shape
 
 
 @dataclass(frozen=True)
@@ -69,6 +71,13 @@ class Segmentation:
             for i in np.argsort(-counts, kind="stable")
             if counts[i]
         ]
+
+    def shapes(self, least: float = 0.0) -> Iterator[Shape]:
+        """All pixels of each class that there is, as writers of files take them, whatever their confidence."""
+        for one in self.regions():
+            mask = self.label_map == one.index
+            (y1, y2), (x1, x2) = (np.flatnonzero(mask.any(axis))[[0, -1]].tolist() for axis in (1, 0))
+            yield Shape(one.index, (x1, y1, x2 + 1.0, y2 + 1.0), one.confidence, mask)
 
     def mask(self, name: str) -> np.ndarray[Any, Any]:
         """The pixels (H, W) bool of the class of this name.

@@ -37,7 +37,9 @@ def _convert(kind: Any, data: Any, where: str) -> Any:
             ]
             fits += [kind for kind in kinds if typing.get_origin(kind) is dict]
             return _convert(next(iter(fits), kinds[0]), data, where)
-        return _convert(kinds[0], data, where)
+        return _convert(
+            next((kind for kind in kinds if kind in (int, str) and isinstance(data, kind)), kinds[0]), data, where
+        )
     if origin is typing.Literal:
         if data in arguments:
             return data

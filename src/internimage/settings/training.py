@@ -57,6 +57,7 @@ class TrainingConfig:
         checkpoint_minutes: minutes between saves within an epoch.
         keep_checkpoints: number of newest states to keep; the best weights are kept in addition.
         evaluate_every: epochs between evaluations; the last epoch is always evaluated.
+        patience: end the run after so many evaluations in a row without a better one; 0 for never.
     """
 
     epochs: int = 100
@@ -89,6 +90,7 @@ class TrainingConfig:
     checkpoint_minutes: float = 15.0
     keep_checkpoints: int = 2
     evaluate_every: int = 1
+    patience: int = 0
 
     def __post_init__(self) -> None:
         for name in ("epochs", "batch_size", "accumulate", "keep_checkpoints", "evaluate_every"):
@@ -99,7 +101,7 @@ class TrainingConfig:
                 raise ConfigError(f"{name} is {getattr(self, name)}; expected more than 0")
         for name in (
             *("updates", "lr_batch_size", "weight_decay", "warmup_epochs", "lr_power"),
-            *("deformable_lr_scale", "backbone_lr_scale", "clip_norm", "workers"),
+            *("deformable_lr_scale", "backbone_lr_scale", "clip_norm", "workers", "patience"),
         ):
             if getattr(self, name) < 0:
                 raise ConfigError(f"{name} is {getattr(self, name)}; expected 0 or more")

@@ -82,6 +82,28 @@ class PredictionOptions:
 
 
 @dataclass(frozen=True)
+class ReportOptions:
+    """How results are measured.
+
+    Attributes:
+        score_threshold: for detectors: minimum score of the objects that count as found or false, 0 to 1; None for the
+            one with the best F1.  Average precision needs none.
+    """
+
+    score_threshold: float | None = None
+
+    def __post_init__(self) -> None:
+        if self.score_threshold is not None and not 0 <= self.score_threshold <= 1:
+            raise ConfigError(f"--score-threshold is {self.score_threshold}; expected 0 to 1")
+
+
+def refuse_score_threshold(options: ReportOptions) -> None:
+    """Raise :class:`ConfigError` if one is given where nothing has a score to compare."""
+    if options.score_threshold is not None:
+        raise ConfigError("--score-threshold (in Python score_threshold) is for detectors; leave it out")
+
+
+@dataclass(frozen=True)
 class DisplayOptions:
     """How much of a result is printed and drawn.
 

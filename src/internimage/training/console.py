@@ -21,7 +21,6 @@ class ConsoleReporter:
         self.live = sys.stderr.isatty()
         self._bar: Any = None
         self._told = time.monotonic()
-        self._start: tuple[float, int] | None = None
 
     def note(self, text: str) -> None:
         print(text, flush=True)
@@ -30,11 +29,9 @@ class ConsoleReporter:
         print(f"internimage: {text}", file=sys.stderr)
 
     def batch(self, now: Moment) -> None:
-        done, whole = now.epoch * now.batches + now.batch, now.epochs * now.batches
-        started, before = self._start = self._start or (time.monotonic(), done)
-        seconds = (time.monotonic() - started) / (done - before) * (whole - done) if done > before else None
-        speed, memory = f"{now.images_per_second:.0f} img/s", f"{now.memory / 2**30:.1f} GiB"
-        numbers = f"loss {now.loss:.3f}  lr {now.lr:.2e}  {speed}  {memory}{_left(seconds)}"
+        digits = 0 if now.images_per_second >= 10 else 1 if now.images_per_second >= 1 else 2
+        speed, memory = f"{now.images_per_second:.{digits}f} img/s", f"{now.memory / 2**30:.1f} GiB"
+        numbers = f"loss {now.loss:.3f}  lr {now.lr:.2e}  {speed}  {memory}{_left(now.seconds_left)}"
         if self.live:
             self._show(f"epoch {now.epoch + 1}/{now.epochs}", now.batch, now.batches, numbers)
         elif time.monotonic() - self._told > _LINE_EVERY:

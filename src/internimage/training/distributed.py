@@ -23,6 +23,7 @@ from torch.distributed.tensor import DTensor
 
 from internimage.backbones.parts import BatchNorm, SyncBatchNorm
 from internimage.errors import ConfigError, MissingExtraError
+from internimage.machine import trains_on_cpu
 from internimage.models.model import Model
 
 if TYPE_CHECKING:
@@ -71,10 +72,7 @@ def make_accelerator(config: TrainingConfig, folder: Path, *, device: str = "aut
             raise ConfigError(f"Accelerate's configuration turns on {what}; turn it off there and pass --strategy here")
     if config.precision == "fp16" and config.strategy != "ddp":
         raise ConfigError(f"precision fp16 works with strategy ddp; use bf16 with {config.strategy}")
-    there = torch.accelerator.current_accelerator() if torch.accelerator.is_available() else None
-    if device not in ("auto", "cpu") and (there is None or device != there.type):
-        raise ConfigError(f"device is {device}; training here runs on {'auto, cpu' if there is None else there.type}")
-    cpu = device == "cpu" or there is None
+    cpu = trains_on_cpu(device)
     if config.precision == "fp16" and cpu:
         raise ConfigError("precision fp16 needs a GPU; use bf16 or no")
     started = int(os.environ.get("WORLD_SIZE", "1"))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Mapping, Sequence
 from contextlib import closing
 from typing import Any
 
@@ -34,3 +36,9 @@ def evaluate(
             list(predict_samples(pipeline, [sample]))
         report.merge(gather_object([report.state()]))
     return report.compute()
+
+
+def out_of_patience(history: Sequence[Mapping[str, Any]], best: str, patience: int) -> bool:
+    """Whether ``patience`` evaluations in a row, if that is not 0, gave no better number called ``best``."""
+    values = [row.get(best, -math.inf) for row in history]
+    return bool(values) and 0 < patience <= len(values) - 1 - values.index(max(values))

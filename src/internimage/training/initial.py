@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from internimage.checkpoints.files import open_checkpoint
-from internimage.checkpoints.folder import DESCRIPTION_FILE, WEIGHTS_FILE, read_description
+from internimage.checkpoints.folder import DESCRIPTION_FILE, WEIGHTS_FILE, find_model, read_description
 from internimage.data.dataset import PictureDataset
 from internimage.errors import CheckpointMismatchError, ConfigError
 from internimage.factory import create_model, load_model
@@ -48,7 +48,7 @@ def initial_model(config: RunConfig, recipe: Recipe, classes: tuple[str, ...]) -
 
 def known_classes(config: RunConfig, recipe: Recipe) -> tuple[str, ...] | None:
     """Classes of the weights to start from, which the data's go together with by name; None where none are known."""
-    if config.init == "scratch":
+    if config.init == "scratch" or (config.init == "pretrained" and not recipe.name):
         return None
     folder = folder_of(recipe.name if config.init == "pretrained" else config.init)
     if folder is not None:
@@ -116,11 +116,11 @@ def _from_release(init: str, recipe: Recipe, num_classes: int) -> Any:
 
 
 def folder_of(init: str) -> Path | None:
-    """The model folder that ``init`` names, itself or by its file of weights."""
+    """The model folder that ``init`` names: itself, by its file of weights, or by the run that it is the best of."""
     path = Path(init).expanduser()
     if path.name == WEIGHTS_FILE and (path.parent / DESCRIPTION_FILE).is_file():
         return path.parent
-    return path if (path / DESCRIPTION_FILE).is_file() else None
+    return find_model(path)
 
 
 def _on_backbone(recipe: Recipe, backbone: Any, num_classes: int) -> Any:

@@ -1,12 +1,20 @@
-"""Ending a run between two batches: what SIGINT and SIGTERM ask for."""
+"""What ends a run before its time: SIGINT and SIGTERM, between two batches; the death of a process that reads."""
 
 from __future__ import annotations
 
+import os
+import re
 import signal
+import sys
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from types import FrameType
 from typing import Any
+
+from internimage.errors import ReaderKilledError
+from internimage.training.state import newest_checkpoint
 
 
 class Interruption:
@@ -43,6 +51,44 @@ class Interruption:
                 signal.signal(number, previous[number])
 
 
-def leave_interrupts_to_the_main_process(worker: int) -> None:
-    """Ctrl-C reaches a whole group of processes; without workers the main one could not finish its batch."""
+def leave_signals_to_the_main_process(worker: int) -> None:
+    """Ctrl-C reaches a whole group of processes, and SIGTERM may; without workers the main one could not save.
+
+    SIGTERM from the main process ends the worker: that is how PyTorch and Python end those that are left.
+    """
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    if sys.platform == "linux":  # elsewhere nobody can ask who sent a signal, and any SIGTERM ends the worker
+        signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM])
+        threading.Thread(target=_wait_for_the_main_process, daemon=True).start()
+
+
+def _wait_for_the_main_process() -> None:
+    while signal.sigwaitinfo([signal.SIGTERM]).si_pid != os.getppid():
+        pass
+    os._exit(0)
+
+
+@contextmanager
+def told_of_killed_readers(run: Path) -> Iterator[None]:
+    """Within it the death of a process that reads images is an error that says what to do; ``run`` is the folder.
+
+    PyTorch reports it wherever the main thread is, even within an update, so nothing can be saved then.
+
+    Raises:
+        ReaderKilledError: the system killed such a process.
+    """
+    try:
+        yield
+    except RuntimeError as error:
+        killed = re.match(r"DataLoader worker \(pid(?:\(s\))? ([\d, ]+)\)(?:.*killed by signal: (.+?)\.)?", str(error))
+        if killed is None:
+            raise
+        pid, signalled = killed[1], killed[2]
+        short = "shared memory ran out (Docker: --shm-size)" if signalled == "Bus error" else "memory ran out"
+        again = "nothing was saved yet: start the run anew with fewer --workers or a smaller --batch-size"
+        if newest_checkpoint(run) is not None:
+            again = f"the last saved state is intact: go on with --resume {run} and fewer --workers (0 for none)"
+        raise ReaderKilledError(
+            f"a process that reads images (pid {pid}) was killed by the system ({signalled or 'no signal is known'}), "
+            f"most often because {short}; {again}"
+        ) from error

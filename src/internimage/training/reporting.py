@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+_EVALUATED = 0.4  # what an evaluation costs of a training on the same images: no backward pass, larger pictures
+
 
 class Reporter(Protocol):
     """Where a run tells what it does; called on the main process alone."""
@@ -29,6 +31,7 @@ class Moment:
         lr: peak learning rate times the schedule's factor.
         images_per_second: over all processes, since the last moment.
         memory: bytes in use at most so far, of the GPU if there is one.
+        seconds_left: until the run ends, about; None while nobody knows.
     """
 
     epoch: int
@@ -40,3 +43,42 @@ class Moment:
     lr: float
     images_per_second: float
     memory: int
+    seconds_left: float | None = None
+
+
+class Clock:
+    """How long a run will go on, from how long its parts took.
+
+    The first batches wait for reading and compiling, so they count only until later ones are known.  Before the first
+    evaluation, one is taken to cost a share of what training on as many images does.
+
+    Args:
+        evaluated: images of an evaluation, as a number of training batches.
+    """
+
+    def __init__(self, evaluated: float) -> None:
+        self._evaluated = evaluated
+        self._first: float | None = None
+        self._batches, self._seconds = 0, 0.0
+        self._evaluations: list[float] = []
+
+    def trained(self, batches: int, seconds: float) -> None:
+        """Batches that took so long together."""
+        if self._first is None:
+            self._first = seconds / batches
+        else:
+            self._batches += batches
+            self._seconds += seconds
+
+    def measured(self, seconds: float) -> None:
+        """An evaluation that took so long."""
+        self._evaluations.append(seconds)
+
+    def left(self, batches: int, evaluations: int) -> float | None:
+        """Seconds for so many batches and evaluations."""
+        batch = self._seconds / self._batches if self._batches else self._first
+        if batch is None:
+            return None
+        guess = _EVALUATED * self._evaluated * batch
+        evaluation = sum(self._evaluations) / len(self._evaluations) if self._evaluations else guess
+        return batches * batch + evaluations * evaluation

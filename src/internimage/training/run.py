@@ -3,31 +3,34 @@
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 import json
 import os
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
-from internimage.checkpoints.folder import written_aside
+from internimage.checkpoints.folder import BEST_FOLDER
 from internimage.contracts import Prepared, TaskSpec, task_spec
 from internimage.data.dataset import EvaluationDataset
 from internimage.data.left_out import refuse_much
-from internimage.data.samples import Part
-from internimage.data.splits import Splits, describe, left_out_lines, make_splits
+from internimage.data.splits import SET_ASIDE, Splits, changes, identity, make_splits
 from internimage.errors import ConfigError, TrainingError
 from internimage.factory import recipe_of
+from internimage.machine import trains_on_cpu
 from internimage.recipes import Recipe
 from internimage.settings.data import DataOptions, SplitOptions
 from internimage.settings.plain import from_plain
-from internimage.settings.training import RunConfig, TrainingConfig, too_high
+from internimage.settings.training import RunConfig, TrainingConfig
 from internimage.training.console import ConsoleReporter
 from internimage.training.initial import known_classes, leave_out_unreadable
 from internimage.training.reporting import Reporter
+from internimage.training.state import RunLock, newest_checkpoint
+from internimage.training.telling import tell
 from internimage.training.tracking import SUMMARY_FILE
-from internimage.training.trainer import BEST_FOLDER, LAST_FOLDER, Trainer
+from internimage.training.trainer import LAST_FOLDER, Trainer
 from internimage.training.usual import choose, usual_settings
+from internimage.writing import json_text, write_text
 
 RUN_FILE = "run.json"
 _DATA_FILE = "data.json"
@@ -72,6 +75,7 @@ class Started:
         trainer, prepared: see there.
         resumed: whether it goes on from a saved state.
         noun: what its task calls the model.
+        lock: of the folder, on the main process.
     """
 
     config: RunConfig
@@ -80,6 +84,7 @@ class Started:
     prepared: Prepared
     resumed: bool
     noun: str
+    lock: RunLock | None = None
 
     def fit(self) -> Run:
         """Train to the end; see :meth:`internimage.training.trainer.Trainer.fit` for what it raises."""
@@ -87,6 +92,8 @@ class Started:
             self.trainer.fit(resume=self.resumed)
         finally:
             self.trainer.reporter.close()
+            if self.lock is not None:
+                self.lock.release()
         return Run(self.folder, tuple(self.trainer.progress.history))
 
 
@@ -169,55 +176,136 @@ def train(
     return started.fit()
 
 
-def resume(folder: str | os.PathLike[str], *, device: str = "auto", reporter: Reporter | None = None) -> Run:
-    """Go on with an interrupted run exactly where it was saved, with its own settings; see :func:`train`."""
-    started = resume_run(Path(folder).expanduser(), reporter or ConsoleReporter(), device=device)
+def resume(
+    folder: str | os.PathLike[str],
+    *,
+    device: str = "auto",
+    workers: int | None = None,
+    data: str | os.PathLike[str] | None = None,
+    epochs: int | None = None,
+    reporter: Reporter | None = None,
+) -> Run:
+    """Go on with a run exactly where it was saved, with its own settings; see :func:`train`.
+
+    Args:
+        folder: of the run.
+        device: see :func:`train`.
+        workers: others than before change no numbers, but may need more memory than there is.
+        data: where the same images lie now, if they moved.
+        epochs: of the whole run, to make it longer; the learning rate goes on along the longer schedule.
+        reporter: see :func:`train`.
+
+    Raises:
+        TrainingError: there is no run, it is going on, its data have changed, or ``epochs`` are not more.
+    """
+    where = None if data is None else Path(data)
+    started = resume_run(
+        Path(folder).expanduser(),
+        reporter or ConsoleReporter(),
+        device=device,
+        workers=workers,
+        data=where,
+        epochs=epochs,
+    )
     tell(started, None)
     return started.fit()
 
 
 def default_folder(data: Path) -> Path:
-    """``runs/NAME-OF-DATA``."""
-    return Path("runs") / data.expanduser().resolve().stem
+    """``runs/NAME-OF-DATA``, in UTF-8 whatever the data's name is in."""
+    return Path("runs") / os.fsencode(data.expanduser().resolve().stem).decode(errors="replace")
 
 
 def start_run(config: RunConfig, folder: Path, reporter: Reporter, *, device: str = "auto") -> Started:
-    """Prepare a new run in ``folder``.
+    """Prepare a new run in ``folder``; one that ended there before it saved anything is forgotten.
 
     Raises:
-        TrainingError: ``folder`` already holds a run.
+        TrainingError: ``folder`` already holds a run, or another one is going on in it.
         DataError, CheckpointError, ConfigError: the data, the weights or the settings do not work.
     """
-    if (folder / RUN_FILE).exists():
+    _refuse_run(folder)
+    started = _prepare(config, folder, reporter, device, resumed=False)
+
+    def begin() -> None:
+        _refuse_run(folder)  # another one may have begun and ended meanwhile
+        write_text(folder / RUN_FILE, json.dumps(dataclasses.asdict(started.config), indent=2) + "\n")
+        content = identity(started.prepared.splits, Path(started.config.data))
+        write_text(folder / _DATA_FILE, json_text(content, indent=2) + "\n")
+
+    return _locked(started, begin)
+
+
+def _refuse_run(folder: Path) -> None:
+    """Raise :class:`TrainingError` if a run has saved something in ``folder``."""
+    if (folder / RUN_FILE).exists() and ((folder / BEST_FOLDER).exists() or newest_checkpoint(folder) is not None):
         raise TrainingError(
             f"{folder} already holds a run; resume it with --resume {folder} (in Python, resume), or choose another "
             "--output"
         )
-    started = _prepare(config, folder, reporter, device, resumed=False)
-    if started.trainer.accelerator.is_main_process:
-        folder.mkdir(parents=True, exist_ok=True)
-        with written_aside(folder / RUN_FILE) as aside:
-            aside.write_text(json.dumps(dataclasses.asdict(config), indent=2) + "\n", encoding="utf-8")
-        with written_aside(folder / _DATA_FILE) as aside:
-            content = json.dumps(_fingerprint(started.prepared.splits), indent=2) + "\n"
-            aside.write_text(content, encoding="utf-8")
-    return started
 
 
-def resume_run(folder: Path, reporter: Reporter, *, device: str = "auto") -> Started:
-    """Prepare the run in ``folder`` to go on."""
-    config = read_run(folder)
-    started = _prepare(config, folder, reporter, device, resumed=True)
-    if (folder / _DATA_FILE).is_file():
-        before = json.loads((folder / _DATA_FILE).read_text(encoding="utf-8"))
-        now = _fingerprint(started.prepared.splits)
-        changed = [name for name in now if before.get(name) != now[name]]
-        if changed:
-            raise TrainingError(
-                f"{config.data} is not as it was when the run began: {changed[0]} differ; put it back, or start anew "
-                f"with --init {folder / BEST_FOLDER}"
-            )
-    return started
+def _locked(started: Started, begin: Callable[[], object]) -> Started:
+    """The run with its folder locked by the main process, which then begins it; if it cannot, none of them goes on."""
+    locks: list[RunLock] = []
+
+    def lock() -> None:
+        locks.append(RunLock(started.folder))
+        if not locks[0].kept:
+            where = f"the file system of {started.folder} keeps no locks"
+            started.trainer.reporter.warn(f"{where}; see to it that no other process trains there")
+        begin()
+
+    try:
+        started.trainer.on_main(lock)
+    except TrainingError:
+        for one in locks:
+            one.release()
+        raise
+    return replace(started, lock=locks[0] if locks else None)
+
+
+def resume_run(
+    folder: Path,
+    reporter: Reporter,
+    *,
+    device: str = "auto",
+    workers: int | None = None,
+    data: Path | None = None,
+    epochs: int | None = None,
+) -> Started:
+    """Prepare the run in ``folder`` to go on; see :func:`resume`."""
+    before = read_run(folder)
+    config = before
+    if workers is not None:
+        config = replace(config, training=replace(config.training, workers=workers))
+    if epochs is not None:
+        if epochs <= before.training.epochs or before.training.updates:
+            longer = f"{before.training.epochs} epochs; pass more of them, not {epochs}"
+            length = f"{before.training.updates} updates, which cannot be more" if before.training.updates else longer
+            raise TrainingError(f"{folder} is a run of {length}")
+        config = replace(config, training=replace(config.training, epochs=epochs))
+    if data is not None:
+        config = replace(config, data=str(data.expanduser().resolve()))
+    file = folder / _DATA_FILE
+    known = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
+    started = _prepare(config, folder, reporter, device, resumed=True, chosen=known.get(SET_ASIDE))
+    changed = changes(known, started.prepared.splits, Path(config.data), moved=config.data != before.data)
+    if changed:
+        raise TrainingError(
+            f"{config.data} is not as it was when the run began: {changed[0]} differ; put it back, or start "
+            f"anew{_from_best(folder)}"
+        )
+
+    def begin() -> None:
+        if config != before:
+            write_text(folder / RUN_FILE, json.dumps(dataclasses.asdict(started.config), indent=2) + "\n")
+
+    return _locked(started, begin)
+
+
+def _from_best(folder: Path) -> str:
+    """How to start a new run from the weights of the old one, if it kept any."""
+    return f" with --init {folder / BEST_FOLDER}" if (folder / BEST_FOLDER).exists() else ""
 
 
 def read_run(folder: Path) -> RunConfig:
@@ -238,43 +326,21 @@ def read_run(folder: Path) -> RunConfig:
         raise TrainingError(f"{path} is damaged: {error}") from error
 
 
-def tell(started: Started, usual: TrainingConfig | None) -> None:
-    """Say what will be trained, and warn of a learning rate far above the ``usual`` one."""
-    trainer, splits, reporter = started.trainer, started.prepared.splits, started.trainer.reporter
-    if not trainer.accelerator.is_main_process:
-        return
-    config, processes = trainer.config, trainer.accelerator.num_processes
-    length = f"{trainer.epochs} epochs of {trainer.schedule.updates_per_epoch} updates"
-    if config.updates:
-        length = f"{trainer.schedule.updates} updates, {trainer.schedule.updates_per_epoch} an epoch"
-    sizes = f"{len(splits.train)} training, {len(splits.val)} validation images"
-    parts = {"train": splits.train, "val": splits.val}
-    for line in (*describe(started.noun, parts), *splits.notes, *left_out_lines(parts)):
-        reporter.note(line)
-    reporter.note(f"{len(splits.train.classes)} classes; {sizes}; {length}")
-    for note in started.prepared.notes:
-        reporter.note(note)
-    reporter.note(learning_rate(config, processes))
-    warning = too_high(config, usual, processes) if usual is not None else None
-    if warning:
-        reporter.warn(f"{warning}; training may diverge")
-    reporter.note(f"run: {started.folder}")
-
-
-def learning_rate(config: TrainingConfig, processes: int) -> str:
-    """``learning rate 0.000125 = 0.0005 x 128 / 512; 128 images an update (128 x 1 x 1 processes)``."""
-    images, text = config.images_an_update(processes), f"learning rate {config.peak_lr(processes):.3g}"
-    if config.lr_batch_size:
-        text += f" = {config.lr:g} x {images} / {config.lr_batch_size}"
-    return f"{text}; {images} images an update ({config.batch_size} x {config.accumulate} x {processes} processes)"
-
-
-def _prepare(config: RunConfig, folder: Path, reporter: Reporter, device: str, *, resumed: bool) -> Started:
+def _prepare(
+    config: RunConfig,
+    folder: Path,
+    reporter: Reporter,
+    device: str,
+    *,
+    resumed: bool,
+    chosen: Sequence[str] | None = None,
+) -> Started:
+    trains_on_cpu(device)  # a mistyped one ends the run before the data are read
     recipe = recipe_of(config.model)
     spec = task_spec(recipe.task)
     if config.augmentation is None:
         config = replace(config, augmentation=spec.augmentation())
-    splits = read_splits(config, spec, recipe)
+    splits = read_splits(config, spec, recipe, chosen)
     prepared = spec.prepare(config, recipe, splits)
     task, model = prepared.task, prepared.model
     val = EvaluationDataset(prepared.val, task.pipeline(model).prepare, config.on_corrupt)
@@ -283,31 +349,17 @@ def _prepare(config: RunConfig, folder: Path, reporter: Reporter, device: str, *
     return Started(config, folder, trainer, prepared, resumed, spec.model_noun)
 
 
-def read_splits(config: RunConfig, spec: TaskSpec, recipe: Recipe) -> Splits[Any]:
-    """The parts of a run's data, with one list of classes.
+def read_splits(config: RunConfig, spec: TaskSpec, recipe: Recipe, chosen: Sequence[str] | None = None) -> Splits[Any]:
+    """The parts of a run's data, with one list of classes; ``chosen`` are the images that were set aside before.
 
     Raises:
         DataError: they cannot be read, or more is left out of them than was asked for.
     """
     root = Path(config.data)
     parts = spec.read_parts(root, None, config.reading)
-    split = SplitOptions(config.val_fraction, config.training.seed, config.split_rule)
+    names = None if chosen is None else tuple(chosen)
+    split = SplitOptions(config.val_fraction, config.training.seed, config.split_rule, names)
     splits = make_splits(parts, root, split, config.reading, known_classes(config, recipe))
     for part in (splits.train, splits.val):
         refuse_much(part.name, part.left_out, config.reading.allow_left_out)
     return splits
-
-
-def _fingerprint(splits: Splits[Any]) -> dict[str, Any]:
-    """What must not change within a run: classes, and which files there are."""
-
-    def files(part: Part) -> str:
-        return hashlib.sha256("\n".join(str(one.file) for one in part.entries).encode()).hexdigest()
-
-    train, val = splits.train, splits.val
-    return {
-        "classes": list(train.classes),
-        "numbers of training and validation images": [len(train), len(val)],
-        "training images": files(train),
-        "validation images": files(val),
-    }

@@ -25,6 +25,11 @@ class Schedule:
     last_batches: int
     factor: Callable[[int], float]
 
+    def rest(self, epoch: int, batch: int, batches: int, every: int) -> tuple[int, int]:
+        """Batches and evaluations, one ``every`` epochs, after this batch of an epoch of ``batches``."""
+        left = (self.epochs - 1 - epoch) * batches + self.last_batches - batch
+        return left, sum(one % every == 0 or one == self.epochs for one in range(epoch + 1, self.epochs + 1))
+
 
 def make_schedule(config: TrainingConfig, batches: int) -> Schedule:
     """The schedule of a run with so many batches an epoch on each process."""

@@ -15,25 +15,27 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
+from internimage.checkpoints.folder import BEST_FOLDER
 from internimage.contracts import Task
 from internimage.data.dataset import EpochSampler, EvaluationSample, batches, end_workers, mix_seed
 from internimage.errors import InternImageError, InterruptedRunError, TrainingError
 from internimage.factory import save_model
-from internimage.machine import describe_machine, peak_memory
+from internimage.inference.blame import explain_losses
+from internimage.machine import check_compiler, describe_machine, peak_memory
 from internimage.models.model import Model
 from internimage.settings.training import TrainingConfig
 from internimage.training.distributed import distribute, gathered_weights, make_accelerator, share_buffers
 from internimage.training.ema import MovingAverage
-from internimage.training.evaluation import evaluate
+from internimage.training.evaluation import evaluate, out_of_patience
 from internimage.training.groups import parameter_groups, parameter_rules
-from internimage.training.interruption import Interruption, leave_interrupts_to_the_main_process
-from internimage.training.reporting import Moment, Reporter
+from internimage.training.interruption import Interruption, leave_signals_to_the_main_process, told_of_killed_readers
+from internimage.training.reporting import Clock, Moment, Reporter
 from internimage.training.schedule import make_schedule
 from internimage.training.state import Processes, Progress, load_state, newest_checkpoint, save_state
 from internimage.training.tracking import check_tracker, start_tracking, write_history
 
-BEST_FOLDER = "best"
 LAST_FOLDER = "final"
+_CHECK_SECONDS = 15.0
 _CHECK_EVERY = 20  # batches between looks at the loss, each of which waits for the device and the other processes
 _SKIPS_IN_A_ROW = 20  # float16's loss scale starts at 2**16 and is halved at each skip
 
@@ -72,8 +74,10 @@ class Trainer:
         self.folder = folder
         self.reporter = reporter
         self.save = save
-        check_tracker(config.track)
+        check_tracker(config.track, folder)
         self.accelerator = make_accelerator(config, folder, device=device)
+        if config.compile:
+            check_compiler(self.accelerator.device)
         rank, world = self.accelerator.process_index, self.accelerator.num_processes
         self.processes = Processes(rank, world, config.strategy, self._all)
         length, val_length = len(train_data), len(val_data)  # type: ignore[arg-type]
@@ -106,12 +110,14 @@ class Trainer:
         self.progress = Progress()
         self.interruption = Interruption()
         self._saved_at = self._counted_at = time.monotonic()
+        self.clock = Clock(val_length / config.batch_size / world)
 
     def fit(self, *, resume: bool = False) -> dict[str, Any]:
         """Train to the end and return the last row of the history.
 
         Raises:
             TrainingError: losses stay not finite, the state cannot be saved or restored.
+            ReaderKilledError: the system killed a process that reads images.
             InterruptedRunError: SIGINT or SIGTERM; the state was saved first.  A second signal stops at once.
         """
         self.folder.mkdir(parents=True, exist_ok=True)
@@ -119,14 +125,13 @@ class Trainer:
             self._restore()
         start_tracking(self.accelerator, self.config.track, self.folder)
         try:
-            with self.interruption.caught():
-                while self.progress.epoch < self.epochs:
+            with self.interruption.caught(), told_of_killed_readers(self.folder):
+                while self.progress.epoch < self.epochs and not self._is_enough():
                     with closing(batches(self.loader)) as epoch:
                         self._train_epoch(epoch)
                     self._finish_epoch()
         finally:
-            for loader in (self.loader, self.val_loader):
-                end_workers(loader)
+            end_workers(self.loader, self.val_loader)
         with self._averaged():
             self._keep(LAST_FOLDER)
         for tracker in self.accelerator.trackers:
@@ -144,7 +149,7 @@ class Trainer:
         state, config = self.progress, self.config
         best = max(state.history, key=lambda row: row.get(self.task.best, -math.inf), default=None)
         return {
-            "finished": state.epoch == self.epochs,
+            "finished": state.epoch == self.epochs or self._is_enough(),
             "epochs": state.epoch,
             "updates": state.update,
             "best": best,
@@ -191,7 +196,7 @@ class Trainer:
             collate_fn=collate,
             persistent_workers=self.config.workers > 0,
             pin_memory=self.accelerator.device.type == "cuda",
-            worker_init_fn=leave_interrupts_to_the_main_process,
+            worker_init_fn=leave_signals_to_the_main_process,
         )
 
     def _train_epoch(self, epoch: Iterator[Any]) -> None:
@@ -217,7 +222,7 @@ class Trainer:
             state.unreadable += len(batch.unreadable)
             # gradients of an unfinished accumulation are not saved, so a state is saved between updates only
             save = updates and self._asked()
-            if last or save or (updates and counted >= _CHECK_EVERY):
+            if last or save or (updates and self._due(counted)):
                 self._count(running, counted)
                 counted = 0
                 running.zero_()
@@ -239,10 +244,11 @@ class Trainer:
             loss = torch.stack(list(losses.values())).sum()
             self.distribution.backward(loss / config.accumulate)
         if updates:
-            self._update()
+            self._update(losses, batch)
         return loss.detach()
 
-    def _update(self) -> None:
+    def _update(self, losses: Mapping[str, Tensor], batch: Any) -> None:
+        """One update, after the backward pass of ``losses`` of ``batch``."""
         state = self.progress
         state.update += 1
         if self.distribution.step():
@@ -253,10 +259,12 @@ class Trainer:
         state.skipped += 1
         state.skipped_in_a_row += 1
         if state.skipped_in_a_row == _SKIPS_IN_A_ROW:
+            with self.accelerator.autocast():
+                why = explain_losses(losses, self.model, lambda: self.task.losses(self.module, batch))
             raise TrainingError(
                 f"the gradient was not finite {_SKIPS_IN_A_ROW} updates in a row, up to epoch {state.epoch + 1}, batch "
-                f"{state.batch + 1}; lower the learning rate (lr {self.lr:.3g}) or use precision bf16 or no. The last "
-                "saved state is intact"
+                f"{state.batch + 1}: {why}; lower the learning rate (lr {self.lr:.3g}) or use precision bf16 or no. "
+                "The last saved state is intact"
             )
 
     def _asked(self) -> bool:
@@ -270,6 +278,14 @@ class Trainer:
             self.interruption.asked = signal.SIGTERM
         return bool(stop or save)
 
+    def _is_enough(self) -> bool:
+        return out_of_patience(self.progress.history, self.task.best, self.config.patience)
+
+    def _due(self, batches: int) -> bool:
+        """Whether it is time for a look at the loss; one process alone also looks after a while."""
+        slow = self.accelerator.num_processes == 1 and time.monotonic() - self._counted_at > _CHECK_SECONDS
+        return slow or batches >= _CHECK_EVERY
+
     def _count(self, running: Tensor, batches: int) -> None:
         """Add up what all processes saw in the last ``batches``, and report."""
         state, now = self.progress, time.monotonic()
@@ -278,6 +294,7 @@ class Trainer:
         state.loss_sum += loss_sum
         state.loss_count += int(finite)
         seconds, self._counted_at = now - self._counted_at, now
+        self.clock.trained(batches, seconds)
         self.images_per_second = batches * self.config.batch_size * self.accelerator.num_processes / seconds
         if self.accelerator.is_main_process:
             moment = Moment(
@@ -290,6 +307,9 @@ class Trainer:
                 self.lr * self.schedule.factor(state.update),
                 self.images_per_second,
                 peak_memory(self.accelerator.device),
+                self.clock.left(
+                    *self.schedule.rest(state.epoch, state.batch, self.batches, self.config.evaluate_every)
+                ),
             )
             self.reporter.batch(moment)
             seen = {"batch/loss": moment.loss, "batch/lr": moment.lr, "images_per_second": moment.images_per_second}
@@ -303,7 +323,9 @@ class Trainer:
             self._save()
             self._stop_if_asked()
             return
+        started = time.monotonic()
         metrics = self.evaluate()
+        self.clock.measured(time.monotonic() - started)
         row: dict[str, Any] = {
             "epoch": state.epoch + 1,
             "loss": state.loss_sum / state.loss_count if state.loss_count else math.nan,
@@ -322,7 +344,7 @@ class Trainer:
         if improved:
             with self._averaged():
                 self._keep(BEST_FOLDER)
-        self._on_main(lambda: write_history(self.folder, state.history, self.summary()))
+        self.on_main(lambda: write_history(self.folder, state.history, self.summary(), self.task.best))
         self.accelerator.log({name: value for name, value in row.items() if name != "epoch"}, step=state.update)
         if self.accelerator.is_main_process:
             self.reporter.epoch(row, improved, self.task.headline)
@@ -336,10 +358,10 @@ class Trainer:
 
     def _keep(self, name: str) -> None:
         weights = gathered_weights(self.model, keep=self.accelerator.is_main_process)
-        self._on_main(lambda: self.save(self.model, self.folder / name, weights))
+        self.on_main(lambda: self.save(self.model, self.folder / name, weights))
 
-    def _on_main(self, write: Callable[[], object]) -> None:
-        """Write on the main process; if that fails, no other process waits for it."""
+    def on_main(self, write: Callable[[], object]) -> None:
+        """Write on the main process; if that fails, no other process waits for it, and all raise an error."""
         failure: InternImageError | None = None
         if self.accelerator.is_main_process:
             try:
@@ -374,4 +396,5 @@ class Trainer:
 
     def _stop_if_asked(self) -> None:
         if self.interruption.asked is not None:
-            raise InterruptedRunError(f"stopped by {self.interruption.asked.name} after saving")
+            asked = self.interruption.asked
+            raise InterruptedRunError(f"stopped by {asked.name} after saving", asked)

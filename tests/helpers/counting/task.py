@@ -61,6 +61,7 @@ class CountingPipeline:
 class CountingReport:
     errors: list[float] = field(default_factory=list)
     unreadable: list[str] = field(default_factory=list)
+    left_out: list[str] = field(default_factory=list)
 
     def add(self, result: Count, sample: EvaluationSample) -> None:
         self.errors.append(abs(result.value - sample.measured.truth))

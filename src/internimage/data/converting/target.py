@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 from collections import Counter
@@ -13,9 +12,10 @@ from typing import Any
 
 from internimage.data.objects import ObjectImage, ObjectImages
 from internimage.data.samples import ImageFile
-from internimage.errors import DataError, ImageReadError
+from internimage.errors import DataError, FileWriteError, ImageReadError
 from internimage.images import read_image
 from internimage.settings.data import Pictures
+from internimage.writing import json_text
 
 _JPEG = (".jpg", ".jpeg", ".jpe", ".jfif", ".mpo")
 _HARMLESS = "-_ .,()[]'&+@=!%#"
@@ -48,7 +48,7 @@ class Target:
 
     def write_json(self, name: str, content: Any) -> None:
         """A JSON file at a path below the folder."""
-        self.write(name, json.dumps(content, ensure_ascii=False))
+        self.write(name, json_text(content))
 
     def picture(self, file: ImageFile, folder: str) -> str:
         """Put a picture into a folder below; its name there, which no other picture has, with a suffix or without.
@@ -59,7 +59,7 @@ class Target:
         place = self.folder / folder
         place.mkdir(parents=True, exist_ok=True)
         taken = self._names.setdefault(place, {})
-        given = Path(str(file)).name
+        given = os.fsencode(Path(str(file)).name).decode("utf-8", "replace").replace("\ufffd", "_")
         stem, suffix, number = Path(given).stem, Path(given).suffix, 1
         while stem.lower() in taken:
             number += 1
@@ -99,6 +99,7 @@ def new_folder(target: Path, source: Path) -> Iterator[Path]:
 
     Raises:
         DataError: there is something at ``target``, or one lies in the other.
+        FileWriteError: the disk is full or not writable.
     """
     target = target.expanduser()
     if target.exists() and (not target.is_dir() or any(target.iterdir())):
@@ -114,9 +115,13 @@ def new_folder(target: Path, source: Path) -> Iterator[Path]:
         if target.is_dir():
             target.rmdir()
         aside.rename(target)
-    except BaseException:
+    except OSError as error:
+        where = f"{error.filename}: " if error.filename else ""
+        raise FileWriteError(
+            f"cannot write {target}: {where}{error.strerror or error}; nothing of it was left"
+        ) from error
+    finally:
         shutil.rmtree(aside, ignore_errors=True)
-        raise
 
 
 def folder_of(name: str) -> str:

@@ -21,6 +21,9 @@ from internimage.settings.data import DataOptions
 
 _TABLES = (".csv", ".tsv")
 _WHOLE = ("_classes.csv", "labels.csv", "labels.tsv", "classes.csv")  # tables of a folder's pictures
+EMPTY = "empty"
+"""The reason of folders that hold nothing at all: classes that somebody meant to fill."""
+
 _READERS: Mapping[str, Callable[[Path], LabelledImages]] = {
     ".csv": read_csv,
     ".tsv": read_csv,
@@ -74,46 +77,38 @@ def read_parts(root: Path, wanted: str | None = None, options: DataOptions | Non
     Raises:
         DataError: nothing of the kind is there, or it is plainly something else than classes.
     """
-    options = options or DataOptions()
     if root.is_file():
         return {"all": _READERS.get(root.suffix.lower(), read_csv)(root)}
     if not root.is_dir():
         raise DataError(f"{root} does not exist; expected a folder of images or archives, or a CSV file")
     folders = {part: path for part, path in part_folders(root).items() if not _is_a_class(path, root)}
     found: dict[str, LabelledImages] = {
-        part: read for part in PART_NAMES if (read := _part(root, part, folders, options)) is not None
+        part: read for part in PART_NAMES if (read := _part(root, part, folders)) is not None
     }
     if not found:
         table = _table(root)
-        return {"all": read_csv(table) if table is not None else _read_folder(root, options)}
+        return {"all": read_csv(table) if table is not None else _read_folder(root)}
     beside = _beside(root, folders)
     first = next(iter(found))
     found[first] = replace(found[first], left_out=(*found[first].left_out, *beside))
     return {part: data for part, data in found.items() if part == wanted} or found
 
 
-def read_image_folder(root: Path, options: DataOptions | None = None) -> LabelledImages:
+def read_image_folder(root: Path) -> LabelledImages:
     """One folder a class below ``root``, at any depth below that; classes in alphabetical order.
 
     Runs and models of ours, hidden folders and ``__MACOSX`` are none of the data's.  Left out and counted are folders
     that hold other things than pictures, pictures that lie beside the folders, and those of formats that are not read.
 
     Raises:
-        DataError: there are no classes, or the folders are no classes: pictures and masks, pictures alone; or a folder
-            is empty.
+        DataError: there are no classes, or the folders are no classes: pictures and masks, pictures alone.
     """
-    options = options or DataOptions()
     folders = list(_class_folders(root))
     pictures = {path.name: pictures_below(path) for path in folders}
     classes = tuple(sorted(name for name, found in pictures.items() if found))
     _refuse_other_layouts(root, classes)
     bare = [path for path in folders if not pictures[path.name]]
     empty = [path.name for path in bare if not any(path.rglob("*"))]
-    if empty and classes and not options.allow_left_out:
-        raise DataError(
-            f"{root}: the folders {', '.join(empty[:5])} are empty; fill them, remove them, or go on without these "
-            "classes with --allow-left-out"
-        )
     if not classes:
         other = unread_below(root)
         raise DataError(
@@ -122,10 +117,11 @@ def read_image_folder(root: Path, options: DataOptions | None = None) -> Labelle
         )
     samples = tuple(LabelledImage(path, label) for label, name in enumerate(classes) for path in sorted(pictures[name]))
     loose = [path.name for path in pictures_below(root, deep=False)]
-    others = [path.name for path in bare if not _only_outputs(path)]
+    others = [path.name for path in bare if path.name not in empty and not _only_outputs(path)]
     total = len(samples) + len(loose)
     left_out = (
         LeftOut("pictures outside class folders", "pictures", tuple(loose), len(loose), total),
+        LeftOut(EMPTY, "folders", tuple(empty), len(empty)),
         LeftOut("they hold no pictures", "folders", tuple(others), len(others)),
         unread(root, total),
     )
@@ -220,14 +216,14 @@ def _part_files(root: Path) -> dict[PartName, list[Path]]:
     return found
 
 
-def _part(root: Path, part: PartName, folders: Mapping[PartName, Path], options: DataOptions) -> LabelledImages | None:
+def _part(root: Path, part: PartName, folders: Mapping[PartName, Path]) -> LabelledImages | None:
     folder, files = folders.get(part), _part_files(root).get(part, [])
     if folder is not None and not _holds_classes(folder) and (table := _table(folder)) is not None:
         return read_csv(table)
     if folder is not None and (_holds_classes(folder) or not files):
         if part == "test" and not _holds_classes(folder):
             return None  # pictures of competitions whose labels are kept back
-        return _read_folder(folder, options)
+        return _read_folder(folder)
     shards = [file for file in files if file.suffix.lower() == ".tar"]
     for suffix in (".csv", ".tsv", ".zip", ".json"):
         if chosen := [file for file in files if file.suffix.lower() == suffix]:
@@ -235,8 +231,8 @@ def _part(root: Path, part: PartName, folders: Mapping[PartName, Path], options:
     return read_shards(f"{root}/{part}*.tar", shards) if shards else None
 
 
-def _read_folder(root: Path, options: DataOptions) -> LabelledImages:
+def _read_folder(root: Path) -> LabelledImages:
     """Class folders, or shards where there is no folder."""
     folders = any(True for _ in _class_folders(root))
     shards = [] if folders else find_shards(root)
-    return read_shards(str(root), shards) if shards else read_image_folder(root, options)
+    return read_shards(str(root), shards) if shards else read_image_folder(root)

@@ -9,12 +9,18 @@ import torch
 from torch import Tensor, nn
 
 from internimage.layers.boxes import nms
+from internimage.layers.finite import check_finite
 from internimage.layers.rcnn.roi_heads import MaskHead, roi_features, with_image_numbers
 from internimage.structures.detection import DetectionConfig, RawDetections
 
 
 def select(boxes: Tensor, scores: Tensor, config: DetectionConfig) -> RawDetections:
-    """The best boxes of all classes: ``boxes`` (R, K or 1, 4), ``scores`` (R, K)."""
+    """The best boxes of all classes: ``boxes`` (R, K or 1, 4), ``scores`` (R, K).
+
+    Raises:
+        NonFiniteError: one of them is NaN, which would be below any threshold.
+    """
+    check_finite(boxes, scores)
     row, label = (scores > config.score_threshold).nonzero(as_tuple=True)
     chosen = boxes.expand(-1, scores.shape[1], -1)[row, label]
     score = scores[row, label]

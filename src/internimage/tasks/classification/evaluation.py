@@ -10,6 +10,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from internimage.data.samples import ImageFile, LabelledImages
 from internimage.drawing.canvas import BAD, INK
 from internimage.drawing.charts import confusion_matrix, contact_sheet
@@ -17,12 +19,14 @@ from internimage.images import read_image
 from internimage.metrics.accuracy import Accuracy
 from internimage.metrics.classes import match_classes, percent
 from internimage.results.classification import Classification
+from internimage.writing import save_picture, write_text
 
 if TYPE_CHECKING:
     from internimage.contracts import Pipeline
     from internimage.data.dataset import EvaluationSample
 
 _WORST = 24
+_SHARES = {"top1": "top-1", "top5": "top-5", "mean_class": "mean over classes"}
 
 
 @dataclass
@@ -34,12 +38,14 @@ class ClassificationReport:
         numbers: the model's number of each class of the data.
         accuracy: running counts, see :class:`internimage.metrics.accuracy.Accuracy`.
         unreadable: files left out.
+        left_out: what else of the data was not measured, a line for each reason.
     """
 
     labels: tuple[str, ...]
     numbers: tuple[int, ...]
     accuracy: Accuracy
     unreadable: list[str] = field(default_factory=list)
+    left_out: list[str] = field(default_factory=list)
     _mistakes: list[tuple[float, str, ImageFile, str, str]] = field(default_factory=list)
 
     @classmethod
@@ -58,16 +64,27 @@ class ClassificationReport:
         truth = self.numbers[sample.measured.truth]
         self.accuracy.add(result, truth)
         best = result.top(1)[0]
-        if best.index != truth:
-            file = sample.entry.file
-            entry = (best.score, str(file), file, self.labels[truth], self.labels[best.index])
+        self._keep(best.score, sample.entry.file, truth, best.index)
+
+    def add_ranked(self, file: ImageFile, label: int, order: np.ndarray[Any, Any], score: float) -> None:
+        """Count one image of which only the most probable classes are known, best first, and the best one's score."""
+        truth = self.numbers[label]
+        self.accuracy.add_ranked(order, truth)
+        self._keep(score, file, truth, int(order[0]))
+
+    def _keep(self, score: float, file: ImageFile, truth: int, said: int) -> None:
+        """A mistake, if it is one of the worst."""
+        if said != truth:
+            entry = (score, str(file), file, self.labels[truth], self.labels[said])
             (heapq.heappush if len(self._mistakes) < _WORST else heapq.heappushpop)(self._mistakes, entry)
 
     def state(self) -> Any:
-        return self.accuracy.state()
+        return self.accuracy.state(), self._mistakes
 
     def merge(self, states: Sequence[Any]) -> None:
-        self.accuracy.merge(states)
+        self.accuracy.merge([accuracy for accuracy, _ in states])
+        self._mistakes = heapq.nlargest(_WORST, (one for _, mistakes in states for one in mistakes))
+        heapq.heapify(self._mistakes)
 
     def compute(self) -> dict[str, float]:
         """See :meth:`internimage.metrics.accuracy.Accuracy.compute`."""
@@ -99,7 +116,7 @@ class ClassificationReport:
             label: {key: None if value != value else value for key, value in row.items()}
             for label, row in self.per_class().items()
         }
-        return {**self.compute(), "per_class": per_class, "unreadable": self.unreadable}
+        return {**self.compute(), "per_class": per_class, "unreadable": self.unreadable, "left_out": self.left_out}
 
     def table(self) -> str:
         """The numbers as text."""
@@ -110,27 +127,25 @@ class ClassificationReport:
             f"{label:<{width}}  {row['images']:>6}  {percent(row['recall']):>6}  {percent(row['precision']):>9}"
             for label, row in self.per_class().items()
         ]
-        lines.append(
-            f"top-1 {numbers['top1']:.1%}  top-5 {numbers['top5']:.1%}  mean over classes {numbers['mean_class']:.1%}  "
-            f"cross-entropy {numbers['cross_entropy']:.3f}  images {int(numbers['images'])}"
-        )
-        lines += [f"left out: {name}" for name in self.unreadable]
+        total = [f"{name} {numbers[key]:.1%}" for key, name in _SHARES.items() if key in numbers]
+        total += [f"cross-entropy {numbers['cross_entropy']:.3f}"] if "cross_entropy" in numbers else []
+        lines.append("  ".join([*total, f"images {int(numbers['images'])}"]))
+        lines += [f"left out: {name}" for name in self.unreadable] + self.left_out
         return "\n".join(lines)
 
     def save(self, folder: str | os.PathLike[str]) -> list[Path]:
         """Write metrics.json, confusion.png and worst.png; return their paths."""
         folder = Path(folder).expanduser()
-        folder.mkdir(parents=True, exist_ok=True)
         numbers, mistakes = self.compute(), self.mistakes
         metrics, confusion, worst = (folder / name for name in ("metrics.json", "confusion.png", "worst.png"))
-        metrics.write_text(json.dumps(self.to_dict(), indent=2) + "\n", encoding="utf-8")
+        write_text(metrics, json.dumps(self.to_dict(), indent=2) + "\n")
         title = f"top-1 {numbers['top1']:.1%} of {int(numbers['images'])} images"
-        confusion_matrix(self.accuracy.confusion, self.labels, title).save(confusion)
+        save_picture(confusion_matrix(self.accuracy.confusion, self.labels, title), confusion)
         if not mistakes:
             return [metrics, confusion]
         pictures = [
             (read_image(file), [(f"is {truth}", INK), (f"said {said} {score:.0%}", BAD)])
             for score, file, truth, said in mistakes
         ]
-        contact_sheet(pictures, title="Most confident mistakes").save(worst)
+        save_picture(contact_sheet(pictures, title="Most confident mistakes"), worst)
         return [metrics, confusion, worst]

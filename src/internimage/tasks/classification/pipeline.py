@@ -11,6 +11,7 @@ from torch import Tensor
 from internimage.data.samples import TimeAndPlace
 from internimage.errors import ConfigError
 from internimage.images import ImageSource, Preprocessing
+from internimage.inference.blame import finite
 from internimage.models.classifier import ImageClassifier
 from internimage.results.classification import Classification
 from internimage.settings.views import PredictionOptions
@@ -28,9 +29,9 @@ class ClassificationPipeline:
         if options.max_objects is not None:
             raise ConfigError("a greatest number of objects is for detectors; leave it out")
         if not model.config.num_classes:
-            raise ConfigError("a classifier without classes cannot predict; use extract_features")
+            raise ConfigError("a classifier without classes predicts nothing; internimage features gives its features")
         if model.description is None or model.description.preprocessing is None:
-            raise ConfigError("the model does not say how its images are prepared; build it with create_model")
+            raise ConfigError("the model does not say how its images are prepared; give a name or a model folder")
         assert isinstance(model.description.preprocessing, Preprocessing)
         self.model = model
         self.prepare = model.description.preprocessing
@@ -56,5 +57,5 @@ def predict(model: Any, batch: Batch, labels: tuple[str, ...] | None) -> list[Cl
     """Forward and decode, on the model's device and in its dtype."""
     weight = next(model.parameters())
     moved = batch.to(weight.device, weight.dtype)
-    logits = model(moved.images, *moved.metadata)
+    logits = finite(model, lambda: model(moved.images, *moved.metadata))
     return decode(logits, moved, labels)

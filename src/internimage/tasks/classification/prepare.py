@@ -8,6 +8,7 @@ from typing import Any
 import torch
 
 from internimage.contracts import Prepared
+from internimage.data.formats.class_folders import EMPTY
 from internimage.data.samples import LabelledImages
 from internimage.data.splits import Splits
 from internimage.errors import ConfigError, DataError
@@ -36,7 +37,7 @@ def prepare(config: RunConfig, recipe: Recipe, splits: Splits[LabelledImages]) -
         raise ConfigError("a linear probe of random features teaches nothing; choose weights to start from with --init")
     if config.max_objects is not None:
         raise ConfigError("a greatest number of objects is for detectors; leave it out")
-    _look_over(splits)
+    _look_over(splits, config.reading.allow_left_out)
     torch.manual_seed(seed)
     model = initial_classifier(config, recipe, splits.train.classes)
     if config.linear_probe:
@@ -61,9 +62,15 @@ def prepare(config: RunConfig, recipe: Recipe, splits: Splits[LabelledImages]) -
     return Prepared(task, model, train, splits.val, splits)
 
 
-def _look_over(splits: Splits[LabelledImages]) -> None:
-    """Folders that are plainly no classes."""
+def _look_over(splits: Splits[LabelledImages], empty_too: bool) -> None:
+    """Folders that are plainly no classes, and classes that were forgotten."""
     train = splits.train
+    empty = [name for one in train.left_out if one.reason == EMPTY for name in one.names]
+    if empty and not empty_too:
+        raise DataError(
+            f"{train.name}: the folders {', '.join(empty[:5])} are empty; fill them, remove them, or go on without "
+            "these classes with --allow-left-out"
+        )
     if len(train.classes) < 2:
         raise DataError(
             f"{train.name} has one class, {', '.join(train.classes)}: there is nothing to tell apart; expected two or "

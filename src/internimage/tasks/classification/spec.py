@@ -9,13 +9,14 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from internimage.contracts import Amount, Findings, Pipeline, Prepared, Report, TaskSpec
+from internimage.contracts import Amount, Findings, OtherResults, Pipeline, Prepared, Report, TaskSpec
 from internimage.images import Preprocessing
 from internimage.results.classification import Classification
+from internimage.results.file_writers import SortedWriter
 from internimage.settings.classification import ClassificationAugmentation
 from internimage.settings.data import DataOptions
 from internimage.settings.training import RunConfig, TrainingConfig
-from internimage.settings.views import DisplayOptions, PredictionOptions
+from internimage.settings.views import DisplayOptions, PredictionOptions, ReportOptions, refuse_score_threshold
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -66,10 +67,17 @@ def _pipeline(model: Any, options: PredictionOptions) -> Pipeline:
     return ClassificationPipeline(model, options)
 
 
-def _report(pipeline: Pipeline, data: LabelledImages) -> Report:
+def _report(pipeline: Pipeline, data: LabelledImages, options: ReportOptions) -> Report:
     from internimage.tasks.classification.evaluation import ClassificationReport
 
+    refuse_score_threshold(options)
     return ClassificationReport.on(pipeline, data)
+
+
+def _measure(data: LabelledImages, file: Path, options: ReportOptions) -> Report:
+    from internimage.tasks.classification.predictions import measure_table
+
+    return measure_table(data, file, options)
 
 
 def _check(data: LabelledImages, progress: Callable[[Iterable[Any]], Iterable[Any]]) -> Findings:
@@ -125,6 +133,13 @@ SPEC = TaskSpec(
     text=_text,
     to_dict=_to_dict,
     pictures=_pictures,
+    writers={"sorted": SortedWriter},
+    others=OtherResults(
+        "a table with the columns path and label (.csv)",
+        lambda path: path.suffix.lower() == ".csv",
+        _read_parts,
+        _measure,
+    ),
     without_classes=True,
     several_views=False,
     train_help="""Train or fine-tune a classifier, a detector or a segmenter on your own images.

@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import torch
 
 from internimage.errors import ConfigError
 from internimage.images import FitPreprocessing, ImageSource
+from internimage.inference.blame import finite
 from internimage.inference.views import MakeViews, Views
 from internimage.layers.boxes import nms
 from internimage.results.detections import Detections
@@ -32,7 +34,7 @@ class DetectionPipeline:
         if options.keep_scores or options.window != "model":
             raise ConfigError("window and keep_scores are for segmenters; leave them out")
         if model.description is None or model.description.preprocessing is None:
-            raise ConfigError("the model does not say how its images are prepared; build it with create_model")
+            raise ConfigError("the model does not say how its images are prepared; give a name or a model folder")
         assert isinstance(model.description.preprocessing, FitPreprocessing)
         self.model = model if options.max_objects is None else model.keeping(options.max_objects)
         self.max_objects: int = self.model.config.detections.keep
@@ -75,7 +77,8 @@ def detect(model: Any, batch: Batch) -> list[RawDetections]:
     found: dict[int, RawDetections] = {}
     for (height, width), indices in groups.items():
         images = moved.images[indices, :, :height, :width]
-        found |= zip(indices, model(images, [batch.sizes[i] for i in indices], scales[indices]), strict=True)
+        run = partial(model, images, [batch.sizes[i] for i in indices], scales[indices])
+        found |= zip(indices, finite(model, run), strict=True)
     return [found[index] for index in range(len(batch.sizes))]
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from dataclasses import replace
 
 import torch
 
@@ -39,6 +40,7 @@ def prepare(config: RunConfig, recipe: Recipe, splits: Splits[ObjectImages]) -> 
         model.remove_masks()
     if config.max_objects is not None:
         model = model.keeping(config.max_objects)
+    model.description = replace(model.description, category_ids=splits.train.category_ids)
     model.freeze(config.freeze)
     preprocessing = model.description.preprocessing
     assert isinstance(preprocessing, FitPreprocessing)
@@ -98,9 +100,7 @@ def _what_is_learnt(learnt: bool, splits: Splits[ObjectImages], without: bool) -
     what, part = ("measured", splits.val) if learnt else ("learnt", splits.train)
     objects = [one for image in part.images for one in image.objects if not one.crowd]
     bare, outlined = sum(one.segmentation is None for one in objects), sum(one.outlined for one in objects)
-    reason = (
-        f"{bare} of {len(objects)} objects have no mask" if bare else f"{outlined} of {len(objects)} are rectangles"
-    )
+    reason = f"{bare} of {len(objects)} objects have no mask" if bare else f"{outlined} of {len(objects)} are boxes"
     return f"boxes are {what}, masks are not: {reason}"
 
 

@@ -9,13 +9,16 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from internimage.contracts import Amount, Findings, Pipeline, Prepared, Report, TaskSpec
+from internimage.contracts import Amount, Findings, OtherResults, Pipeline, Prepared, Report, TaskSpec
+from internimage.errors import DataError
 from internimage.images import FitPreprocessing
+from internimage.results.coco_writer import CocoWriter
 from internimage.results.detections import Detections
+from internimage.results.file_writers import CropsWriter, LabelmeWriter, VocWriter, YoloWriter
 from internimage.settings.data import DataOptions
 from internimage.settings.detection import DetectionAugmentation
 from internimage.settings.training import RunConfig, TrainingConfig
-from internimage.settings.views import DisplayOptions, PredictionOptions
+from internimage.settings.views import DisplayOptions, PredictionOptions, ReportOptions
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -67,10 +70,28 @@ def _pipeline(model: Any, options: PredictionOptions) -> Pipeline:
     return DetectionPipeline(model, options)
 
 
-def _report(pipeline: Pipeline, data: ObjectImages) -> Report:
+def _report(pipeline: Pipeline, data: ObjectImages, options: ReportOptions) -> Report:
     from internimage.tasks.detection.evaluation import DetectionReport
 
-    return DetectionReport.on(pipeline, data)
+    return DetectionReport.on(pipeline, data, score_threshold=options.score_threshold)
+
+
+def _read_annotations(root: Path, wanted: str | None, options: DataOptions) -> Mapping[str, ObjectImages]:
+    """The parts; of one annotation file also where its pictures are not there."""
+    from internimage.data.formats.coco import read_coco
+
+    try:
+        return _read_parts(root, wanted, options)
+    except DataError:
+        if not root.is_file():
+            raise
+        return {"all": read_coco(root, root.parent, options)}  # what is wrong with the file itself is said again
+
+
+def _measure(data: ObjectImages, file: Path, options: ReportOptions) -> Report:
+    from internimage.tasks.detection.evaluation import measure_results
+
+    return measure_results(data, file, options)
 
 
 def _check(data: ObjectImages, progress: Callable[[Iterable[Any]], Iterable[Any]]) -> Findings:
@@ -132,6 +153,16 @@ SPEC = TaskSpec(
     text=_text,
     to_dict=_to_dict,
     pictures=_pictures,
+    writers={
+        "coco": lambda output: CocoWriter(output, Detections.shapes),
+        "yolo": lambda output: YoloWriter(output, Detections.shapes),
+        "voc": lambda output: VocWriter(output, Detections.shapes),
+        "labelme": lambda output: LabelmeWriter(output, Detections.shapes),
+        "crops": lambda output: CropsWriter(output, Detections.shapes),
+    },
+    others=OtherResults(
+        "COCO's results (.json)", lambda path: path.suffix.lower() == ".json", _read_annotations, _measure
+    ),
     train_help="""Train or fine-tune a detector on your own images with COCO's annotations.
 
     $ internimage train --data cells/

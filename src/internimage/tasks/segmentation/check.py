@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
-from PIL import ExifTags, Image
+from PIL import Image
 
 from internimage.data.checking import extent, kind_lines
 from internimage.data.masks import SegmentedImage, SegmentedImages, wrong_mask_size
@@ -19,7 +19,6 @@ from internimage.drawing.regions import draw_regions
 from internimage.errors import ImageReadError
 from internimage.images import read_image
 from internimage.images.masks import UNKNOWN
-from internimage.images.reader import identify
 
 _CELL = 360  # pixels of a picture on the sheet
 
@@ -34,8 +33,6 @@ class SegmentationFindings:
         corrupt: pictures that cannot be read, with the reason.
         masks: masks that cannot be read or have numbers that stand for no class, with the reason.
         wrong_sizes: pictures whose mask has another size, with both.
-        turned: pictures that their EXIF data turn, as they are read; no error, if the masks are drawn on the turned
-            picture.
         unknown: pictures of which every pixel is unknown.
         unknown_share: share of all pixels that is unknown.
         sizes: smallest and largest (width, height) seen; None without readable images.
@@ -46,7 +43,6 @@ class SegmentationFindings:
     corrupt: dict[str, str] = field(default_factory=dict)
     masks: dict[str, str] = field(default_factory=dict)
     wrong_sizes: dict[str, str] = field(default_factory=dict)
-    turned: list[str] = field(default_factory=list)
     unknown: list[str] = field(default_factory=list)
     unknown_share: float = 0.0
     sizes: tuple[tuple[int, int], tuple[int, int]] | None = None
@@ -72,7 +68,6 @@ class SegmentationFindings:
             "corrupt": [f"{path}: {reason}" for path, reason in self.corrupt.items()],
             "mask": list(self.masks.values()),
             "wrong size": [f"{path}: {reason}" for path, reason in self.wrong_sizes.items()],
-            "turned by EXIF (is its mask?)": self.turned,
             "all unknown": self.unknown,
             "empty class": self.empty_classes,
         }
@@ -96,8 +91,6 @@ def check_masks(
                 findings.corrupt[path] = str(picture).removeprefix(f"{path}: ")
             else:
                 sizes.append(picture.size)
-                if _is_turned(image):
-                    findings.turned.append(path)
             if isinstance(truth, ImageReadError):
                 findings.masks[path] = str(truth)
                 continue
@@ -138,11 +131,6 @@ def _read(image: SegmentedImage) -> Image.Image | ImageReadError:
         return read_image(image.file)
     except ImageReadError as error:
         return error
-
-
-def _is_turned(image: SegmentedImage) -> bool:
-    with image.file.open("rb") as file:
-        return bool(identify(file).getexif().get(ExifTags.Base.Orientation, 1) != 1)
 
 
 def _truth(data: SegmentedImages, image: SegmentedImage) -> np.ndarray[Any, Any] | ImageReadError:

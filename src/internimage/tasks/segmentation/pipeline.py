@@ -30,7 +30,7 @@ class SegmentationPipeline:
         in_step: bool = False,
     ) -> None:
         if model.description is None or model.description.preprocessing is None:
-            raise ConfigError("the model does not say how its images are prepared; build it with create_model")
+            raise ConfigError("the model does not say how its images are prepared; give a name or a model folder")
         if options.max_objects is not None:
             raise ConfigError("a greatest number of objects is for detectors; leave it out")
         assert isinstance(model.description.preprocessing, FitPreprocessing)

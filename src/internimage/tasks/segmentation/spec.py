@@ -10,13 +10,15 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from internimage.contracts import Amount, Findings, Pipeline, Prepared, Report, TaskSpec
+from internimage.contracts import Amount, Findings, OtherResults, Pipeline, Prepared, Report, TaskSpec
 from internimage.images import FitPreprocessing
+from internimage.results.coco_writer import CocoWriter
+from internimage.results.file_writers import LabelmeWriter, MaskWriter
 from internimage.results.segmentation import Segmentation
 from internimage.settings.data import DataOptions
 from internimage.settings.segmentation import SegmentationAugmentation
 from internimage.settings.training import RunConfig, TrainingConfig
-from internimage.settings.views import DisplayOptions, PredictionOptions
+from internimage.settings.views import DisplayOptions, PredictionOptions, ReportOptions, refuse_score_threshold
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -78,10 +80,17 @@ def _pipeline(model: Any, options: PredictionOptions) -> Pipeline:
     return SegmentationPipeline(model, options)
 
 
-def _report(pipeline: Pipeline, data: SegmentedImages) -> Report:
+def _report(pipeline: Pipeline, data: SegmentedImages, options: ReportOptions) -> Report:
     from internimage.tasks.segmentation.evaluation import SegmentationReport
 
+    refuse_score_threshold(options)
     return SegmentationReport.on(pipeline, data)
+
+
+def _measure(data: SegmentedImages, file: Path, options: ReportOptions) -> Report:
+    from internimage.tasks.segmentation.evaluation import measure_masks
+
+    return measure_masks(data, file, options)
 
 
 def _check(data: SegmentedImages, progress: Callable[[Iterable[Any]], Iterable[Any]]) -> Findings:
@@ -138,6 +147,12 @@ SPEC = TaskSpec(
     to_dict=_to_dict,
     pictures=_pictures,
     reads=_reads,
+    writers={
+        "masks": MaskWriter,
+        "coco": lambda output: CocoWriter(output, Segmentation.shapes),
+        "labelme": lambda output: LabelmeWriter(output, Segmentation.shapes),
+    },
+    others=OtherResults("a folder of masks", Path.is_dir, _read_parts, _measure),
     train_help="""Train or fine-tune a segmenter on your own images with a mask for each.
 
     $ internimage train --data streets/

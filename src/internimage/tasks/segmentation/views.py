@@ -11,6 +11,8 @@ import torch
 from torch import Tensor
 
 from internimage.images import ImageSource
+from internimage.inference.blame import raise_named
+from internimage.layers.finite import is_finite
 from internimage.layers.segmentation import resize
 from internimage.results.segmentation import Segmentation
 from internimage.settings.views import Window
@@ -71,16 +73,22 @@ def predict_views(
         parts[start : start + len(seen)] for parts in pending.values() for start in range(0, len(parts), len(seen))
     ]
     found: list[list[tuple[Crop, Tensor]]] = [[] for _ in seen]
-    for some in passes:
+
+    def run(some: Sequence[tuple[int, Crop]]) -> Tensor:
         pixels = torch.stack([seen[i][:, top:bottom, left:right] for i, (top, left, bottom, right) in some])
-        logits = model(pixels.to(weight.device, weight.dtype), coarse=True).float()
+        return model(pixels.to(weight.device, weight.dtype), coarse=True).float()
+
+    for some in passes:
+        logits = run(some)
         for (index, part), one in zip(some, logits, strict=True):
             found[index].append((part, one))
     if in_step:
         most = torch.tensor(len(passes), device=weight.device)
         torch.distributed.all_reduce(most, torch.distributed.ReduceOp.MAX)
         for _ in range(int(most) - len(passes)):
-            model(pixels.to(weight.device, weight.dtype), coarse=True)
+            run(passes[0])
+    if not is_finite(part for parts in found for _, part in parts):  # once, after all passes are under way
+        raise_named(model, lambda: [run(some) for some in passes])
     return [
         View(tuple(parts), (image.shape[1], image.shape[2]), mirrored) for parts, image in zip(found, seen, strict=True)
     ]

@@ -1,0 +1,91 @@
+"""Outlines of a mask as polygons along the edges of its pixels, and many polygons as one."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple, TypeAlias
+
+import numpy as np
+
+Ring: TypeAlias = "np.ndarray[Any, Any]"  # (P, 2) int64, x and y of corners of pixels, not closed
+
+_STEPS = ((1, 0), (0, 1), (-1, 0), (0, -1))  # right, down, left, up
+
+
+class Part(NamedTuple):
+    """Pixels that hang together by their edges: the ring around them, clockwise, and those around its holes."""
+
+    outline: Ring
+    holes: tuple[Ring, ...] = ()
+
+
+def outlines(mask: np.ndarray[Any, Any]) -> list[Part]:
+    """The parts of a mask (H, W) bool, from top to bottom; pixels that touch at a corner alone are two parts."""
+    outer: list[Ring] = []
+    inner: list[Ring] = []
+    for ring in _rings(mask):
+        (outer if _area(ring) > 0 else inner).append(ring)
+    holes: list[list[Ring]] = [[] for _ in outer]
+    for hole in inner:
+        # a hole is walked around with the mask at the right: below its first edge, which goes right, is the mask
+        x, y = hole[0] + 0.5
+        around = [number for number, ring in enumerate(outer) if _inside(ring, x, y)]
+        holes[min(around, key=lambda number: _area(outer[number]))].append(hole)
+    return [Part(ring, tuple(own)) for ring, own in zip(outer, holes, strict=True)]
+
+
+def joined(rings: Sequence[Ring]) -> Ring:
+    """One polygon that covers what the rings cover: bridges without width lead to each ring and back.
+
+    For formats that know neither holes nor objects of several parts.
+    """
+    whole = rings[0]
+    for ring in rings[1:]:
+        distance = np.abs(whole[:, None] - ring[None]).sum(-1)
+        here, there = divmod(int(distance.argmin()), len(ring))
+        turned = np.roll(ring, -there, 0)
+        whole = np.concatenate([whole[: here + 1], turned, turned[:1], whole[here:]])
+    return whole
+
+
+def _rings(mask: np.ndarray[Any, Any]) -> list[Ring]:
+    """Closed walks along the edges of the mask, which is always at the right; each starts with a step to the right."""
+    padded: np.ndarray[Any, Any] = np.pad(mask.astype(bool), 1)
+    here, above, left, both = padded[1:, 1:], padded[:-1, 1:], padded[1:, :-1], padded[:-1, :-1]
+    leaving = np.zeros(here.shape, np.uint8)  # of each corner, a bit for each of the steps that lead along an edge
+    for bit, (inside, outside) in enumerate(((here, above), (left, here), (both, left), (above, both))):
+        leaving |= (inside & ~outside).astype(np.uint8) << bit
+    starts = np.argwhere(leaving & 1).tolist()
+    width = mask.shape[1] + 1
+    bits, steps = bytearray(leaving.tobytes()), [x + y * width for x, y in _STEPS]
+    rings = []
+    for y, x in starts:
+        place, step = y * width + x, 0
+        if not bits[place] & 1:
+            continue  # walked along already
+        corners = []
+        last = None
+        while bits[place] & 1 << step:
+            bits[place] &= ~(1 << step)
+            if step != last:
+                corners.append((place % width, place // width))
+            last = step
+            place += steps[step]
+            # sharply right first, so that pixels which touch at a corner stay apart
+            step = next((turn % 4 for turn in (step + 1, step, step + 3) if bits[place] & 1 << turn % 4), 0)
+        rings.append(np.array(corners, np.int64))
+    return rings
+
+
+def _area(ring: Ring) -> float:
+    """Positive if it is walked clockwise, as it looks on a picture."""
+    x, y = ring.T
+    return float((x * np.roll(y, -1) - np.roll(x, -1) * y).sum() / 2)
+
+
+def _inside(ring: Ring, x: float, y: float) -> bool:
+    """Whether a point is inside, by the edges at the right of it."""
+    from_x, from_y = ring.T
+    return bool(
+        (((from_y > y) != (np.roll(from_y, -1) > y)) & (from_x > x)).sum() % 2
+    )  # edges that cross its height are vertical

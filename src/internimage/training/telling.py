@@ -1,0 +1,84 @@
+"""What a person is told before a run starts."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from internimage.checkpoints.hub import PackagedModel
+from internimage.data.splits import describe, left_out_lines
+from internimage.factory import recipe_of
+from internimage.recipes import get_recipe, list_models
+from internimage.settings.training import FEW, RunConfig, TrainingConfig, too_high
+
+if TYPE_CHECKING:
+    from internimage.training.run import Started
+
+
+def tell(started: Started, usual: TrainingConfig | None) -> None:
+    """Say what was understood and what will be trained, and warn of a learning rate far above the ``usual`` one."""
+    trainer, splits, reporter = started.trainer, started.prepared.splits, started.trainer.reporter
+    if not trainer.accelerator.is_main_process:
+        return
+    config, processes = trainer.config, trainer.accelerator.num_processes
+    parts = {"train": splits.train, "val": splits.val}
+    for line in (*describe(started.noun, parts), *splits.notes, *left_out_lines(parts)):
+        reporter.note(line)
+    length = f"{trainer.epochs} epochs of {trainer.schedule.updates_per_epoch} updates"
+    if config.updates:
+        length = f"{trainer.schedule.updates} updates, {trainer.schedule.updates_per_epoch} an epoch"
+    sizes = f"{len(splits.train)} training, {len(splits.val)} validation images"
+    reporter.note(f"{len(splits.train.classes)} classes; {sizes}; {length}")
+    for note in started.prepared.notes:
+        reporter.note(note)
+    for note in _about_the_model(started):
+        reporter.note(note)
+    reporter.note(learning_rate(config, processes))
+    warning = too_high(config, usual, processes) if usual is not None else None
+    if warning:
+        reporter.warn(f"{warning}; training may diverge")
+    reporter.note(f"run: {started.folder}")
+
+
+def learning_rate(config: TrainingConfig, processes: int) -> str:
+    """``learning rate 0.000125 = 0.0005 x 128 / 512; 128 images an update (128 x 1 x 1 processes)``."""
+    images, text = config.images_an_update(processes), f"learning rate {config.peak_lr(processes):.3g}"
+    if config.lr_batch_size:
+        text += f" = {config.lr:g} x {images} / {config.lr_batch_size}"
+    return f"{text}; {images} images an update ({config.batch_size} x {config.accumulate} x {processes} processes)"
+
+
+def _about_the_model(started: Started) -> list[str]:
+    """Which model of which size, where it runs, and where its weights come from."""
+    config, trainer = started.config, started.trainer
+    name = config.model if isinstance(config.model, str) else f"a {config.model['architecture']} of your own"
+    description: Any = trainer.model.description
+    device = trainer.accelerator.device
+    place = f"cpu, {torch.get_num_threads()} threads" if device.type == "cpu" else torch.cuda.get_device_name(device)
+    size = f"{trainer.parameters / 1e6:.1f} M parameters, pictures of {description.preprocessing.side} pixels"
+    lines = [f"{name}: {size}, on {place}"]
+    if started.resumed:
+        return lines
+    lines.append(f"weights: {_weights(config)}")
+    if config.init == "scratch" and len(started.prepared.splits.train) < FEW:
+        lines.append(_better_start(recipe_of(config.model).task))
+    return lines
+
+
+def _weights(config: RunConfig) -> str:
+    if config.init == "scratch":
+        return "random, from scratch"
+    if config.init == "pretrained":
+        return f"those released for {config.model}"
+    return str(config.init)
+
+
+def _better_start(task: str) -> str:
+    """Weights that few pictures are better trained from: packaged ones, without a network, and released ones."""
+    recipes = [get_recipe(name) for name in list_models() if get_recipe(name).task == task]
+    packaged = [recipe.name for recipe in recipes if isinstance(recipe.weights, PackagedModel)]
+    released = [recipe.name for recipe in recipes if recipe.weights and recipe.name not in packaged]
+    near = f"--model {packaged[0]} --init pretrained (in this package)" if packaged else ""
+    far = f"--model {released[0]} --init pretrained (downloaded once)" if released else ""
+    return f"few pictures are learnt better from trained weights: {' or '.join(one for one in (near, far) if one)}"
