@@ -34,6 +34,7 @@ from internimage.data.formats.shapes import (
 )
 from internimage.data.objects import ObjectImages
 from internimage.errors import DataError
+from internimage.images.reader import exceeds_pixel_limit
 from internimage.settings.data import DataOptions
 
 _OTHERS = {"polyline": "polylines", "points": "points", "cuboid": "cuboids", "skeleton": "skeletons"}
@@ -111,6 +112,8 @@ def _drawn(element: Element, picture: DrawnPicture) -> tuple[Box | None, Segment
     if element.tag == "mask":
         width, height = whole(element.get("width"), "width", 1), whole(element.get("height"), "height", 1)
         left, top = (whole(element.get(key), key, -int(1e5)) for key in ("left", "top"))
+        if exceeds_pixel_limit(width, height):
+            raise BadEntryError(f"a mask of {width}x{height} pixels, more than are read")
         patch = _patch(element.get("rle") or "", height, width)
         return None, run_lengths(pasted(patch, left, top, picture.size))
     raise BadEntryError(f"an element {short(element.tag)}; expected box, polygon, ellipse, mask, polyline or points")

@@ -20,7 +20,7 @@ from internimage.data.formats.shapes import BadEntryError, Box, Segmentation, ou
 from internimage.data.left_out import BadEntries, LeftOut, Unit
 from internimage.data.objects import ObjectAnnotation, ObjectImage, ObjectImages, bounds
 from internimage.errors import DataError, ImageReadError
-from internimage.images.reader import picture_size
+from internimage.images.reader import exceeds_pixel_limit, picture_size
 from internimage.settings.data import DataOptions
 
 
@@ -93,9 +93,12 @@ class Gathering:
         """A picture by its file.
 
         Raises:
-            BadEntryError: it cannot be read, and its size is not known.
+            BadEntryError: it cannot be read and its size is not known, or has more pixels than are read.
         """
-        drawn = DrawnPicture(file, size or file_size(file))
+        height, width = size or file_size(file)
+        if exceeds_pixel_limit(width, height):
+            raise BadEntryError(f"the picture has {width}x{height} pixels, more than are read")
+        drawn = DrawnPicture(file, (height, width))
         self._pictures.append(drawn)
         return drawn
 

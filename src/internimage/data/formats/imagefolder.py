@@ -13,6 +13,7 @@ from internimage.data.formats.shapes import BadEntryError, number, short
 from internimage.data.objects import ObjectImages
 from internimage.settings.data import DataOptions
 
+_DIGITS = 5  # of numbers that are classes
 _CATEGORIES = ("categories", "category", "label", "labels", "class")
 
 
@@ -44,10 +45,10 @@ def read_parts(root: Path, wanted: str | None = None, options: DataOptions | Non
             part.finder = finder
             with part.entry("pictures", row.where):
                 _read_picture(part, row)
-    numbered = all(label.isdecimal() for part in gathered.values() for label in part.labels())
+    used = set().union(*(part.labels() for part in gathered.values()))
+    numbered = all(label.isdecimal() and len(label) <= _DIGITS for label in used)
     classes = None
     if numbered:  # the names are in the features of the hub's data set, which no file here has
-        used = set().union(*(part.labels() for part in gathered.values()))
         classes = [str(index) for index in range(max(map(int, used), default=-1) + 1)]
         for part in gathered.values():
             part.notes.append("classes are called by their numbers: the metadata have no names")

@@ -130,7 +130,7 @@ def brushed(packed: Any, size: tuple[int, int]) -> NDArray[np.bool_]:
         raise BadEntryError(f"rle has {count} values; expected 4 for each of {width}x{height} pixels")
     word = bits.take(_WORD_BITS) + 1
     lengths = [bits.take(_SIZE_BITS) + 1 for _ in range(4)]
-    values = np.zeros(count, np.uint32)
+    values: NDArray[Any] = np.zeros(count, np.uint8 if word <= 8 else np.uint32)
     place = 0
     while place < count:
         repeated = bits.take(1)

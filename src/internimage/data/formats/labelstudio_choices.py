@@ -41,7 +41,8 @@ def read_parts(root: Path, wanted: str | None = None, options: DataOptions | Non
             part.leave_out("not annotated", task.where)
             continue
         with part.entry(task.where):
-            choices = [name for one in task.results if one.kind == "choices" for name in one.value.get("choices") or []]
+            given = [one.value.get("choices") for one in task.results if one.kind == "choices"]
+            choices = [name for names in given for name in (names if isinstance(names, list) else [names])]
             if len(choices) != 1:
                 raise BadEntryError(
                     f"{len(choices)} choices, {short(choices)}; expected one: pictures have one class here"

@@ -84,38 +84,29 @@ def label_of(result: Result) -> object:
 
 def _results(task: dict[str, Any], notes: Counter[str]) -> list[Result] | None:
     """What the latest annotation says."""
-    given = task.get("annotations", task.get("completions"))
-    given = given if isinstance(given, list) else []
+    listed = task.get("annotations", task.get("completions"))
+    given: list[Any] = listed if isinstance(listed, list) else []
     done = [one for one in given if isinstance(one, dict) and not one.get("was_cancelled")]
     notes["tasks whose annotations were all cancelled count as not annotated"] += bool(given) and not done
     if not done:
         return None
     notes["tasks have several annotations, of which the latest counts"] += len(done) > 1
     latest = max(done, key=lambda one: (str(one.get("updated_at") or one.get("created_at") or ""), given.index(one)))
-    found = []
-    for one in latest.get("result") or []:
-        if isinstance(one, dict) and isinstance(one.get("value"), dict):
-            kind = str(one.get("type")).lower()
-            found.append(Result(kind, one["value"], (one.get("original_height"), one.get("original_width"))))
-    return _with_labels(latest.get("result") or [], found)
+    result = latest.get("result")
+    rows = [one for one in result if isinstance(one, dict)] if isinstance(result, list) else []
+    return list(_with_labels([one for one in rows if isinstance(one.get("value"), dict)]))
 
 
-def _with_labels(raw: list[Any], results: list[Result]) -> list[Result]:
-    """Regions of tags without labels get those of the ``labels`` that has their id."""
-    names = {
-        one.get("id"): one["value"].get("labels")
-        for one in raw
-        if isinstance(one, dict) and one.get("type") == "labels" and isinstance(one.get("value"), dict)
-    }
-    found = []
-    rows = [one for one in raw if isinstance(one, dict) and isinstance(one.get("value"), dict)]
-    for row, result in zip(rows, results, strict=True):
-        if result.kind in _PLAIN:
-            value = {**result.value, "labels": result.value.get("labels") or names.get(row.get("id"))}
-            found.append(Result(_PLAIN[result.kind], value, result.size))
-        elif result.kind != "labels":
-            found.append(result)
-    return found
+def _with_labels(rows: list[dict[str, Any]]) -> Iterator[Result]:
+    """Regions; those of tags without labels get them from the ``labels`` that has their id."""
+    names = {str(one.get("id")): one["value"].get("labels") for one in rows if one.get("type") == "labels"}
+    for one in rows:
+        kind, size = str(one.get("type")).lower(), (one.get("original_height"), one.get("original_width"))
+        if kind in _PLAIN:
+            value = {**one["value"], "labels": one["value"].get("labels") or names.get(str(one.get("id")))}
+            yield Result(_PLAIN[kind], value, size)
+        elif kind != "labels":
+            yield Result(kind, one["value"], size)
 
 
 def _flat_results(task: dict[str, Any]) -> Iterator[Result]:

@@ -93,7 +93,9 @@ def _read_picture(part: Gathering, file: Path, classes: set[str]) -> None:
     content = read_json(file)
     if not isinstance(content, dict) or not isinstance(content.get("objects"), list):
         raise BadEntryError("has no list 'objects'; expected Supervisely's annotation of a picture")
-    size = content.get("size") or {}
+    size = content.get("size")
+    if not isinstance(size, dict):
+        raise BadEntryError(f"size is {short(size)}; expected height and width")
     height, width = (whole(size.get(side), side, 1) for side in ("height", "width"))
     picture = part.find(file.name.removesuffix(".json"), (height, width))
     for index, entry in enumerate(content["objects"]):
@@ -104,7 +106,7 @@ def _read_picture(part: Gathering, file: Path, classes: set[str]) -> None:
                 part.leave_out(f"{kind}s are no objects", where)
                 continue
             label = entry.get("classTitle") if isinstance(entry, dict) else None
-            if label not in classes:
+            if not isinstance(label, str) or label not in classes:
                 raise BadEntryError(f"classTitle is {short(label)}; expected one of meta.json's classes")
             box, segmentation = _drawn(entry, kind, picture)
             part.add(picture, label, box, segmentation)
@@ -112,7 +114,7 @@ def _read_picture(part: Gathering, file: Path, classes: set[str]) -> None:
 
 def _drawn(entry: dict[str, Any], kind: Any, picture: DrawnPicture) -> tuple[Box | None, Segmentation | None]:
     """Box and outline of an object."""
-    points = entry.get("points") or {}
+    points = _object(entry.get("points") or {})
     if kind == "rectangle":
         found = points_of(points.get("exterior"), least=2)
         if len(found) != 2:
@@ -122,15 +124,27 @@ def _drawn(entry: dict[str, Any], kind: Any, picture: DrawnPicture) -> tuple[Box
     if kind in ("polygon", "multipolygon"):
         outer: list[array[float]] = []
         holes: list[array[float]] = []
-        for one in entry.get("parts") or [points]:
+        for one in map(_object, _list(entry.get("parts")) or [points]):
             outer.append(polygon(points_of(one.get("exterior"))))
-            holes += [polygon(points_of(hole)) for hole in one.get("interior") or []]
+            holes += [polygon(points_of(hole)) for hole in _list(one.get("interior"))]
         return None, with_holes(outer, holes, picture.size)
     if kind == "bitmap":
-        bitmap = entry.get("bitmap") or {}
+        bitmap = _object(entry.get("bitmap"))
         origin = points_of([bitmap.get("origin")], "origin")[0]
         return None, run_lengths(pasted(_bitmap(bitmap.get("data")), int(origin[0]), int(origin[1]), picture.size))
     raise BadEntryError(f"geometryType is {short(kind)}; expected rectangle, polygon, bitmap, point or line")
+
+
+def _object(value: Any) -> dict[str, Any]:
+    if not isinstance(value, dict):
+        raise BadEntryError(f"{short(value)}; expected an object with exterior and interior, or data and origin")
+    return value
+
+
+def _list(value: Any) -> list[Any]:
+    if not isinstance(value, list | None):
+        raise BadEntryError(f"{short(value)}; expected a list of polygons")
+    return value or []
 
 
 def _bitmap(text: Any) -> NDArray[np.bool_]:

@@ -91,7 +91,7 @@ def _rows(path: Path) -> tuple[list[dict[str, str]], list[str]]:
         rows = [{key: (value or "").strip() for key, value in row.items() if key} for row in reader]
     except csv.Error as error:
         raise DataError(f"{path} is not a readable CSV file: {error}") from error
-    return rows, list(reader.fieldnames or ())
+    return rows, [column for column in reader.fieldnames or () if column]
 
 
 def _are_marks(rows: Sequence[Mapping[str, str]], columns: Sequence[str]) -> bool:

@@ -161,7 +161,8 @@ def _read(path: Path, part: str) -> _File:
         if isinstance(entry, dict) and "regions" in entry:
             given = entry["regions"] or []
             regions = list(given.values()) if isinstance(given, dict) else given  # VIA 1 numbers them
-            found = [_region(one, f"{path} {key} regions[{index}]") for index, one in enumerate(regions)]
+            places = enumerate(regions if isinstance(regions, list) else [regions])
+            found = [_region(one, f"{path} {key} regions[{index}]") for index, one in places]
             pictures.append((entry.get("filename"), found))
     return _File(path, part, pictures)
 

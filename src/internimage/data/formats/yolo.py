@@ -79,6 +79,8 @@ def read_parts(root: Path, wanted: str | None = None, options: DataOptions | Non
 
 def _read_object(part: Gathering, picture: DrawnPicture, values: Sequence[str], source: _Source) -> None:
     label, *edges = [number(value, "a value") for value in values]
+    if len(edges) < 4:
+        raise BadEntryError(f"{short(' '.join(values))}; expected the class and 4 numbers of a box, or 6 of a polygon")
     if not label.is_integer() or not 0 <= label < len(source.classes):
         raise BadEntryError(
             f"class {values[0]}; expected a whole number from 0 to {len(source.classes) - 1} ({source.file.name})"
