@@ -20,6 +20,8 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from internimage import errors
+    from internimage.data.converting.convert import convert_data
+    from internimage.data.converting.mend import mend_data
     from internimage.factory import convert_checkpoint, create_model, load_model, save_model
     from internimage.images import FitPreprocessing, Preprocessing, read_image
     from internimage.inference.evaluation import evaluate
@@ -47,12 +49,14 @@ _PUBLIC = {
     "TrainingConfig": "internimage.settings.training",
     "Window": "internimage.settings.views",
     "convert_checkpoint": "internimage.factory",
+    "convert_data": "internimage.data.converting.convert",
     "create_model": "internimage.factory",
     "evaluate": "internimage.inference.evaluation",
     "extract_features": "internimage.inference.features",
     "get_recipe": "internimage.recipes",
     "list_models": "internimage.recipes",
     "load_model": "internimage.factory",
+    "mend_data": "internimage.data.converting.mend",
     "read_image": "internimage.images",
     "resume": "internimage.training.run",
     "save_model": "internimage.factory",
@@ -71,6 +75,7 @@ __all__ = [
     "TrainingConfig",
     "Window",
     "convert_checkpoint",
+    "convert_data",
     "create_model",
     "errors",
     "evaluate",
@@ -78,6 +83,7 @@ __all__ = [
     "get_recipe",
     "list_models",
     "load_model",
+    "mend_data",
     "read_image",
     "resume",
     "save_model",

@@ -63,7 +63,8 @@ def read_parts(root: Path, wanted: str | None = None, options: DataOptions | Non
     source = _source(root)
     base = root if root.is_dir() else root.parent
     gathered: dict[str, Gathering] = {}
-    for name, where in source.parts.items():
+    chosen = {name: where for name, where in source.parts.items() if name == wanted} or source.parts
+    for name, where in chosen.items():
         part = gathered[name] = Gathering(f"{root} ({name})" if name != "all" else str(root), "YOLO")
         files = _pictures(where, PictureFinder([], base))
         lines = {file: _lines(text) for file, text in files.items()}

@@ -31,6 +31,7 @@ def write(parts: Mapping[str, ObjectImages], target: Target) -> None:
                     entry["segmentation"] = [[rounded(edge) for edge in polygon] for polygon in one.segmentation]
                 elif one.segmentation is not None:
                     entry["segmentation"] = one.segmentation
+                target.lost["ids of objects: they are counted anew"] += one.identity != entry["id"]
                 annotations.append(entry)
         categories = [{"id": number, "name": name_of} for number, name_of in enumerate(part.classes, 1)]
         file = "instances" if name == "all" else f"instances_{name}"
