@@ -8,50 +8,71 @@ from functools import partial
 from pathlib import Path
 from typing import Annotated, Literal
 
-from tyro.conf import FlagCreatePairsOff, Positional, arg
+from tyro.conf import FlagCreatePairsOff, Positional, arg, subcommand
 
 from internimage.cli.common import print_json, progress
+from internimage.settings.data import Boxes, DataOptions, FormatName, Pictures
 
 _SHEETS = (".png", ".jpg", ".jpeg", ".webp")
+_DATA = (
+    "One folder per class, or train, val, test as folders, .csv, .zip, .tar shards; COCO's .json, or the export of a "
+    "labelling tool; images/ and masks/."
+)
 
 
 @dataclass(frozen=True)
-class Data:
+class Check:
     """Check data before training: corrupt, duplicate and tiny images, empty classes, images in both train and val,
     misplaced objects, masks with unknown numbers.
 
     $ internimage data check photos/ --sheet photos.png
 
-    Nothing is written into the data. The exit status is 1 if something would harm training.
+    $ internimage data check photos/ --fix photos-mended/
+
+    Nothing is written into the data. The exit status is 1 if something would harm training. --fix writes a copy without
+    bad entries, unreadable pictures and exact twins, with upright pictures and sharp masks, and says what it did.
     """
 
-    action: Annotated[Positional[Literal["check"]], arg(metavar="check", help="What to do.")]
-    data: Annotated[
-        Positional[Path],
-        arg(
-            metavar="FOLDER",
-            help="One folder per class, or train, val, test as folders, .csv, .zip, .tar shards or iNaturalist's "
-            ".json; for detection, COCO's .json in annotations/ or beside the images; for segmentation, images/ and "
-            "masks/.",
-        ),
-    ]
+    data: Annotated[Positional[Path], arg(metavar="FOLDER", help=_DATA)]
     sheet: Annotated[Path | None, arg(metavar="FILE", help_behavior_hint="")] = None
     """Write a contact sheet: examples of each class, with boxes and masks drawn."""
     json: FlagCreatePairsOff[bool] = False
     """Print the findings as one JSON object."""
+    fix: Annotated[Path | None, arg(metavar="TARGET", help_behavior_hint="")] = None
+    """Write a mended copy into a new folder, instead of findings."""
+    boxes_as_stored: FlagCreatePairsOff[bool] = False
+    """With --fix: boxes and masks were drawn on the pictures before the turn that EXIF asks for; turn them too."""
+    link: FlagCreatePairsOff[bool] = False
+    """With --fix: link to the pictures instead of copying them."""
 
     def run(self) -> int:
-        from internimage.data.checking import look_over
-        from internimage.data.splits import describe
         from internimage.errors import ConfigError
-        from internimage.inference.evaluation import recognise
-        from internimage.settings.data import DataOptions
-        from internimage.writing import save_picture
 
         if self.sheet is not None and self.sheet.resolve().is_relative_to(self.data.resolve()):
             raise ConfigError(f"{self.sheet} is inside the data; choose another place for the sheet")
         if self.sheet is not None and self.sheet.suffix.lower() not in _SHEETS:
             raise ConfigError(f"{self.sheet} is no picture's name; expected one that ends in {' or '.join(_SHEETS)}")
+        if self.fix is None and (self.boxes_as_stored or self.link):
+            raise ConfigError("--boxes-as-stored and --link belong to --fix TARGET")
+        if self.fix is not None and (self.json or self.sheet):
+            raise ConfigError("--fix writes a copy and no findings; check the copy then: leave out --json and --sheet")
+        return self._findings() if self.fix is None else self._mended(self.fix)
+
+    def _mended(self, target: Path) -> int:
+        from internimage.data.converting.mend import mend_data
+
+        pictures: Literal["copy", "link"] = "link" if self.link else "copy"
+        written = mend_data(self.data, target, boxes_as_stored=self.boxes_as_stored, pictures=pictures)
+        print("\n".join(written.lines))
+        print(f"written: {written.folder}, {written.pictures} pictures", file=sys.stderr)
+        return 0
+
+    def _findings(self) -> int:
+        from internimage.data.checking import look_over
+        from internimage.data.splits import describe
+        from internimage.inference.evaluation import recognise
+        from internimage.writing import save_picture
+
         spec = recognise(self.data)
         parts = spec.read_parts(self.data, None, DataOptions(bad_entries="drop", allow_left_out=True))
 
@@ -75,3 +96,65 @@ class Data:
             print(f"written: {self.sheet}", file=sys.stderr)
         errors = [found.errors or common[name].errors for name, found in findings.items()]
         return int(any(errors) or any(leaks.values()))
+
+
+@dataclass(frozen=True)
+class Convert:
+    """Write data in another format; for checkpoints there is `internimage convert`.
+
+    $ internimage data convert cells/ cells-yolo/ --to yolo
+
+    $ internimage data convert annotations.json mended/ --to coco --boxes corners
+
+    Boxes, polygons, masks and parts are carried over as far as the format knows them; what it does not is counted and
+    said. Pictures are copied. TARGET is a new folder; nothing is written into SOURCE.
+    """
+
+    source: Annotated[Positional[Path], arg(metavar="SOURCE", help=_DATA)]
+    target: Annotated[Positional[Path], arg(metavar="TARGET", help="A folder that is not there yet, or empty.")]
+    to: Annotated[FormatName, arg(metavar="FORMAT")]
+    """Objects: coco, yolo, voc, labelme, via, cvat, labelstudio, supervisely, imagefolder, masks. Masks: masks, coco.
+    Classes: class-folders, csv, imagefolder."""
+    link: FlagCreatePairsOff[bool] = False
+    """Link to the pictures (hard, or symbolic on another disk) instead of copying them."""
+    no_pictures: FlagCreatePairsOff[bool] = False
+    """Write annotations alone."""
+    areas: FlagCreatePairsOff[bool] = False
+    """Masks to coco: each connected area of a class is an object; touching objects become one."""
+    boxes: Boxes = "sizes"
+    """What a JSON like COCO's has as bbox: x, y, width, height (sizes), x1, y1, x2, y2 (corners), the same in shares of
+    the picture (shares, share-corners), or middle and size in shares (yolo)."""
+    crowds: Literal["ignore", "learn"] = "ignore"
+    """Crowds stay crowds, or become single objects (learn)."""
+    bad_entries: Literal["error", "drop"] = "error"
+    """Stop at entries that contradict the format, or leave them out."""
+    allow_left_out: FlagCreatePairsOff[bool] = False
+    """Go on where more than 5 % of the objects or pictures are left out."""
+
+    def run(self) -> int:
+        from internimage.data.converting.convert import convert_data
+        from internimage.errors import ConfigError
+
+        if self.link and self.no_pictures:
+            raise ConfigError("--link and --no-pictures contradict each other; leave one out")
+        pictures: Pictures = "link" if self.link else "none" if self.no_pictures else "copy"
+        reading = DataOptions(self.crowds, self.bad_entries, self.allow_left_out, self.boxes)
+        written = convert_data(self.source, self.target, self.to, pictures=pictures, areas=self.areas, reading=reading)
+        print("\n".join(written.lines))
+        print(f"written: {written.folder}, {written.pictures} pictures", file=sys.stderr)
+        return 0
+
+
+@dataclass(frozen=True)
+class Data:
+    """Check data before training, mend them, write them in another format.
+
+    $ internimage data check photos/
+
+    $ internimage data convert cells/ cells-yolo/ --to yolo
+    """
+
+    action: Annotated[Check, subcommand("check")] | Annotated[Convert, subcommand("convert")]
+
+    def run(self) -> int:
+        return self.action.run()

@@ -31,12 +31,14 @@ class Format:
         module: where its functions are: ``recognise(root)``, ``read_parts(root, wanted, options)`` and, where it can
             be told without reading, ``estimate(root, most)``, how many images there are to train on.
         example: what is expected where.
+        tool: whether it is what another tool writes, so that its name says enough.
     """
 
     name: str
     kind: Kind
     module: str
     example: str
+    tool: bool = False
 
     def recognise(self, root: Path) -> bool:
         """Whether data of this format lie at ``root``."""
@@ -58,14 +60,25 @@ class Format:
         return function
 
 
+_HERE = "internimage.data.formats"
 # The first that recognises a folder reads it: what names boxes and outlines before what is only pictures in folders.
 FORMATS: tuple[Format, ...] = (
-    Format("COCO", "objects", "internimage.data.formats.coco", "annotations/train.json with images/ or train/"),
-    Format("masks", "masks", "internimage.data.formats.masks", "images/ and masks/, or train/images and train/masks"),
+    Format("COCO", "objects", f"{_HERE}.coco", "annotations/train.json with images/ or train/"),
+    Format("YOLO", "objects", f"{_HERE}.yolo", "data.yaml, obj.data or classes.txt with .txt files in labels/", True),
+    Format("Pascal VOC", "objects", f"{_HERE}.voc", "Annotations/*.xml, or .xml files beside the pictures", True),
+    Format("labelme", "objects", f"{_HERE}.labelme", "labelme's .json files beside the pictures", True),
+    Format("VIA", "objects", f"{_HERE}.via", "VIA's project, .json or .csv beside the pictures", True),
+    Format("CVAT", "objects", f"{_HERE}.cvat", "annotations.xml (CVAT for images) with images/", True),
+    Format("Label Studio", "objects", f"{_HERE}.labelstudio", "Label Studio's .json or JSON-MIN", True),
+    Format("Supervisely", "objects", f"{_HERE}.supervisely", "meta.json with DATASET/ann and DATASET/img", True),
+    Format("imagefolder", "objects", f"{_HERE}.imagefolder", "metadata.jsonl with file_name and objects", True),
+    Format("masks", "masks", f"{_HERE}.masks", "images/ and masks/, or train/images and train/masks"),
+    Format("Label Studio", "labels", f"{_HERE}.labelstudio_choices", "Label Studio's .json with choices", True),
+    Format("imagefolder", "labels", f"{_HERE}.imagefolder_labels", "metadata.jsonl with file_name and label", True),
     Format(
         "class folders",
         "labels",
-        "internimage.data.formats.class_folders",
+        f"{_HERE}.class_folders",
         "CLASS/IMAGE.jpg, or train/CLASS/IMAGE.jpg; train.csv, train.zip, train*.tar",
     ),
 )
@@ -94,7 +107,7 @@ def read_kinds(root: Path, wanted: str | None, options: DataOptions, *kinds: Kin
     if found is None:
         raise DataError(unrecognised(root, [one for one in FORMATS if one.kind in kinds]))
     if found.kind not in kinds:
-        expected = "; ".join(one.example for one in FORMATS if one.kind in kinds)
+        expected = _expected([one for one in FORMATS if one.kind in kinds])
         raise DataError(f"{root} is read as {found.name}; expected {expected}")
     return found.kind, found.read_parts(root, wanted, options)
 
@@ -113,10 +126,17 @@ def unrecognised(root: Path, formats: Sequence[Format] = FORMATS) -> str:
     """What is at ``root`` instead of data, and what is expected."""
     if not root.exists():
         return f"{root} does not exist; expected a folder of pictures with labels, or a file of them"
-    expected = "; ".join(f"{one.example} ({one.name})" for one in formats)
+    expected = _expected(formats)
     if root.is_file():
         return f"{root} is in no format that is read; expected {expected}"
     return f"{root} is in no format that is read: it holds {_contents(root)}. Expected {expected}"
+
+
+def _expected(formats: Sequence[Format]) -> str:
+    """Examples, and the names of tools."""
+    examples = [f"{one.example} ({one.name})" for one in formats if not one.tool]
+    tools = dict.fromkeys(one.name for one in formats if one.tool)
+    return "; ".join([*examples, *([f"or an export of {', '.join(tools)}"] if tools else [])])
 
 
 def _contents(root: Path) -> str:

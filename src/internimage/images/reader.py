@@ -35,7 +35,7 @@ _FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "PPM", "AVIF", "JPEG200
 _URL_TIMEOUT = 30  # seconds without an answer
 URL_MAX_BYTES = 100 * 2**20
 
-_UPRIGHT = {
+UPRIGHT = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
     4: Image.Transpose.FLIP_TOP_BOTTOM,
@@ -184,7 +184,7 @@ def _header(path: Path) -> tuple[tuple[int, int], int]:
         raise ImageReadError(f"{path}: {error}") from error.__cause__
     except Exception as error:  # on broken files Pillow raises about any type there is
         raise ImageReadError(f"{path}: cannot be read, {error or type(error).__name__}") from error
-    return ((height, width) if turn in (5, 6, 7, 8) else (width, height)), turn if turn in _UPRIGHT else 1
+    return ((height, width) if turn in (5, 6, 7, 8) else (width, height)), turn if turn in UPRIGHT else 1
 
 
 def exceeds_pixel_limit(width: int, height: int) -> bool:
@@ -328,7 +328,7 @@ def _upright_rgb(image: Image.Image) -> Image.Image:
 
 def _transpose_of(image: Image.Image) -> Image.Transpose | None:
     try:
-        return _UPRIGHT.get(image.getexif().get(ExifTags.Base.Orientation, 1))
+        return UPRIGHT.get(image.getexif().get(ExifTags.Base.Orientation, 1))
     except Exception:  # broken EXIF, any type: the pixels are good
         return None
 

@@ -5,6 +5,23 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+Boxes = Literal["sizes", "corners", "shares", "share-corners", "yolo"]
+FormatName = Literal[
+    "coco",
+    "yolo",
+    "voc",
+    "labelme",
+    "via",
+    "cvat",
+    "labelstudio",
+    "supervisely",
+    "masks",
+    "class-folders",
+    "csv",
+    "imagefolder",
+]
+Pictures = Literal["copy", "link", "none"]
+
 
 @dataclass(frozen=True)
 class DataOptions:
@@ -15,11 +32,15 @@ class DataOptions:
             are neither learnt nor missed, or "learn" them as single objects, for tools that mark every mask so.
         bad_entries: "error" stops and lists the entries that cannot be used, "drop" leaves them out and counts them.
         allow_left_out: go on where more than 5 % of the objects or pictures are left out.
+        boxes: how the boxes of a JSON like COCO's are meant: "sizes" are x, y, width and height in pixels, as COCO has
+            them; "corners" x1, y1, x2, y2; "shares" and "share-corners" the same in shares of the picture; "yolo" the
+            middle, width and height in shares.
     """
 
     crowds: Literal["ignore", "learn"] = "ignore"
     bad_entries: Literal["error", "drop"] = "error"
     allow_left_out: bool = False
+    boxes: Boxes = "sizes"
 
 
 @dataclass(frozen=True)

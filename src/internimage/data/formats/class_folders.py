@@ -10,20 +10,23 @@ from pathlib import Path
 from internimage.data.formats.archives import find_shards, read_shards, read_zip
 from internimage.data.formats.inaturalist import is_inaturalist, read_inaturalist
 from internimage.data.formats.mask_folders import IMAGE_FOLDERS, MASK_FOLDERS
-from internimage.data.formats.parts import PART_NAMES, PartName, part_folders, part_named
+from internimage.data.formats.parts import PART_NAMES, PartName, part_folders, part_mentioned, part_named
 from internimage.data.formats.pictures import is_hidden, is_output, pictures_below, unread_below
-from internimage.data.formats.tables import read_csv
+from internimage.data.formats.tables import has_labels, read_csv
 from internimage.data.left_out import LeftOut, shortened
 from internimage.data.samples import LabelledImage, LabelledImages
 from internimage.errors import DataError
 from internimage.images.reader import IMAGE_SUFFIXES
 from internimage.settings.data import DataOptions
 
+_TABLES = (".csv", ".tsv")
+_WHOLE = ("_classes.csv", "labels.csv", "labels.tsv", "classes.csv")  # tables of a folder's pictures
 EMPTY = "empty"
 """The reason of folders that hold nothing at all: classes that somebody meant to fill."""
 
 _READERS: Mapping[str, Callable[[Path], LabelledImages]] = {
     ".csv": read_csv,
+    ".tsv": read_csv,
     ".zip": read_zip,
     ".json": read_inaturalist,
     ".tar": lambda shard: read_shards(str(shard), [shard]),
@@ -36,14 +39,17 @@ def recognise(root: Path) -> bool:
         return root.suffix.lower() in _READERS and (root.suffix.lower() != ".json" or is_inaturalist(root))
     if not root.is_dir():
         return False
-    return bool(_part_files(root)) or any(_holds_classes(place) for place in (*part_folders(root).values(), root))
+    folders = (*part_folders(root).values(), root)
+    return bool(_part_files(root)) or any(_table(place) or _holds_classes(place) for place in folders)
 
 
 def estimate(root: Path, most: int) -> int:
     """About how many images there are to train on, without looking into all of the files."""
-    tables = [root] if root.is_file() else [root / name for name in ("train.csv", "train_map.txt")]
+    tables = (
+        [root] if root.is_file() else [root / name for name in ("train.csv", "train.tsv", "train_map.txt", *_WHOLE)]
+    )
     for table in tables:
-        if table.suffix in (".csv", ".txt") and table.is_file():
+        if table.suffix in (*_TABLES, ".txt") and table.is_file():
             with table.open("rb") as file:
                 return sum(1 for _ in islice(file, most))
     train = part_folders(root).get("train", root) if root.is_dir() else root
@@ -60,8 +66,8 @@ def read_parts(root: Path, wanted: str | None = None, options: DataOptions | Non
 
     ``root`` is a folder with parts (see :mod:`internimage.data.formats.parts` for their names), each of them
 
-    - a folder, with one folder a class or with WebDataset shards (``*.tar``);
-    - a table, ``train.csv``;
+    - a folder, with one folder a class, with WebDataset shards (``*.tar``) or with a table (``_classes.csv``);
+    - a table, ``train.csv``, ``train.tsv`` or ``train_labels.csv``; see :mod:`internimage.data.formats.tables`;
     - a zip archive, ``train.zip``, with ``train_map.txt`` or with one folder a class in it;
     - iNaturalist's ``train2018.json`` (and ``val2018.json``; its test images have no labels);
     - WebDataset shards, ``train*.tar``.
@@ -80,7 +86,8 @@ def read_parts(root: Path, wanted: str | None = None, options: DataOptions | Non
         part: read for part in PART_NAMES if (read := _part(root, part, folders)) is not None
     }
     if not found:
-        return {"all": _read_folder(root)}
+        table = _table(root)
+        return {"all": read_csv(table) if table is not None else _read_folder(root)}
     beside = _beside(root, folders)
     first = next(iter(found))
     found[first] = replace(found[first], left_out=(*found[first].left_out, *beside))
@@ -140,6 +147,11 @@ def _holds_classes(root: Path) -> bool:
     return any(pictures_below(path, most=1) for path in _class_folders(root)) or bool(_shards(root))
 
 
+def _table(root: Path) -> Path | None:
+    """The table of a folder's pictures."""
+    return next((root / name for name in _WHOLE if (root / name).is_file()), None)
+
+
 def _shards(root: Path) -> list[Path]:
     try:
         return find_shards(root)
@@ -190,8 +202,10 @@ def _part_files(root: Path) -> dict[PartName, list[Path]]:
     """Tables, archives and JSON files by the part that they are called after."""
     found: dict[PartName, list[Path]] = {}
     for path in sorted(root.iterdir()):
-        part = part_named(path.stem)
-        if part is None or not path.is_file() or path.suffix.lower() not in _READERS:
+        if not path.is_file() or path.suffix.lower() not in _READERS:
+            continue
+        part = part_named(path.stem) or (part_mentioned(path.stem) if path.suffix.lower() in _TABLES else None)
+        if part is None or (part == "test" and path.suffix.lower() in _TABLES and not has_labels(path)):
             continue
         if path.suffix.lower() == ".json" and (part == "test" or not is_inaturalist(path)):
             continue
@@ -204,12 +218,14 @@ def _part_files(root: Path) -> dict[PartName, list[Path]]:
 
 def _part(root: Path, part: PartName, folders: Mapping[PartName, Path]) -> LabelledImages | None:
     folder, files = folders.get(part), _part_files(root).get(part, [])
+    if folder is not None and not _holds_classes(folder) and (table := _table(folder)) is not None:
+        return read_csv(table)
     if folder is not None and (_holds_classes(folder) or not files):
         if part == "test" and not _holds_classes(folder):
             return None  # pictures of competitions whose labels are kept back
         return _read_folder(folder)
     shards = [file for file in files if file.suffix.lower() == ".tar"]
-    for suffix in (".csv", ".zip", ".json"):
+    for suffix in (".csv", ".tsv", ".zip", ".json"):
         if chosen := [file for file in files if file.suffix.lower() == suffix]:
             return _READERS[suffix](chosen[0])
     return read_shards(f"{root}/{part}*.tar", shards) if shards else None

@@ -13,9 +13,10 @@ from internimage.data.left_out import BadEntries
 from internimage.data.objects import ObjectAnnotation, ObjectImage, ObjectImages, bounds, decompress
 from internimage.errors import DataError, ImageReadError
 from internimage.images.reader import picture_size
-from internimage.settings.data import DataOptions
+from internimage.settings.data import Boxes, DataOptions
 
 _FAR = 1e5  # pixels; drawing a polygon takes memory for every pixel of its outline
+_SHARES = ("shares", "share-corners", "yolo")
 _MANY = 3  # boxes from which their numbers are judged together
 
 Identity = int | str
@@ -41,9 +42,11 @@ class CocoFile:
         self.content = content
         self.pictures = pictures
         self.bad = BadEntries()
+        self.boxes: Boxes = "sizes"
 
     def read(self, options: DataOptions) -> ObjectImages:
         """Everything that can be used; see :func:`internimage.data.formats.coco.read_coco`."""
+        self.boxes = options.boxes
         annotations = self._list("annotations", empty=True)
         classes = self._categories(annotations)
         label = {_key(identity): number for number, identity in enumerate(classes)}
@@ -74,7 +77,8 @@ class CocoFile:
         found = tuple(
             ObjectImage(file, identity, sizes[key], tuple(objects[key])) for key, (file, identity) in images.items()
         )
-        _judge_boxes(self.path, found)
+        if self.boxes == "sizes":
+            _judge_boxes(self.path, found)
         names = tuple(classes.values())
         return ObjectImages(str(self.path), names, tuple(classes), found, "COCO", left_out, self._notes(names))
 
@@ -157,8 +161,8 @@ class CocoFile:
             return one._replace(box=bounds(one, size))
         if not _numbers(box) or len(box) != 4:
             raise _BadEntryError(f": bbox is {_short(box)}; expected x, y, width and height in pixels")
-        x, y, width, height = map(float, box)
-        return ObjectAnnotation((x, y, x + width, y + height), label, segmentation, bool(crowd), identity)
+        corners = _corners(self.boxes, box, size)
+        return ObjectAnnotation(corners, label, segmentation, bool(crowd), identity)
 
     def _segmentation(self, where: str, given: Any, size: tuple[int, int]) -> Any:
         if isinstance(given, list):
@@ -170,6 +174,8 @@ class CocoFile:
                         "polygons",
                         f"{where}: segmentation has the polygon {_short(one)}; expected x, y, ... of 3 or more points",
                     )
+            if self.boxes in _SHARES and all(0 <= edge <= 1 for polygon in good for edge in polygon):
+                good = [[edge * size[1 - place % 2] for place, edge in enumerate(polygon)] for polygon in good]
             return [array("d", polygon) for polygon in good] or None
         if given is not None and not _fills(given, size):
             raise _BadEntryError(
@@ -192,10 +198,11 @@ def _judge_boxes(path: Path, images: tuple[ObjectImage, ...]) -> None:
     boxes = [(one.box, image.size) for image in images for one in image.objects]
     if len(boxes) < _MANY:
         return
-    if all(min(box) >= 0 and max(box) <= 1 for box, _ in boxes) and all(min(size) > _MANY for _, size in boxes):
+    sizes = [(x1, y1, x2 - x1, y2 - y1) for (x1, y1, x2, y2), _ in boxes]
+    if all(min(size) >= 0 and max(size) <= 1 for size in sizes) and all(min(size) > _MANY for _, size in boxes):
         raise DataError(
             f"{path}: all {len(boxes)} boxes lie between 0 and 1: they look like shares of the picture; expected x, y, "
-            "width and height in pixels (internimage data convert --boxes shares)"
+            f"width and height in pixels (internimage data convert --boxes {_kind_of_shares(sizes)})"
         )
     reach = sum(box[2] > size[1] + 1 or box[3] > size[0] + 1 for box, size in boxes)
     corners = all(
@@ -207,6 +214,23 @@ def _judge_boxes(path: Path, images: tuple[ObjectImage, ...]) -> None:
             "x1, y1, x2, y2: they look like corners; expected x, y, width and height (internimage data convert "
             "--boxes corners)"
         )
+
+
+def _kind_of_shares(sizes: list[tuple[float, float, float, float]]) -> Boxes:
+    """Corner and size where all stay in the picture; else two corners, if the second is beyond the first."""
+    if all(x + width <= 1.001 and y + height <= 1.001 for x, y, width, height in sizes):
+        return "shares"
+    return "share-corners" if all(right > x and down > y for x, y, right, down in sizes) else "yolo"
+
+
+def _corners(boxes: Boxes, values: list[float], size: tuple[int, int]) -> tuple[float, float, float, float]:
+    """x1, y1, x2, y2 in pixels of a box, however it is meant, in a picture of ``size`` (height, width)."""
+    x, y, right, down = map(float, values)
+    if boxes in _SHARES:
+        x, y, right, down = x * size[1], y * size[0], right * size[1], down * size[0]
+    if boxes == "yolo":
+        x, y = x - right / 2, y - down / 2
+    return (x, y, right, down) if boxes in ("corners", "share-corners") else (x, y, x + right, y + down)
 
 
 def _size(entry: dict[str, Any], file: Path | None) -> tuple[int, int]:

@@ -12,6 +12,7 @@ import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from importlib.resources import files
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ from internimage.images import IMAGE_SUFFIXES
 
 Colour = tuple[int, int, int]
 IMAGE_FOLDERS = ("images", "image", "imgs", "img", "img_dir", "jpegimages")
+_FEW = 1_000  # files of a folder that are looked at
 MASK_FOLDERS = ("masks", "mask", "labels", "label", "annotations", "ann_dir", "segmentationclass")
 
 
@@ -65,8 +67,16 @@ def find_layout(root: Path) -> Layout | None:
 
 
 def has_pairs(root: Path) -> bool:
-    """Whether there are folders of pictures and of masks."""
-    return root.is_dir() and (find_layout(root) is not None or any(True for _ in _folders(root)))
+    """Whether there are folders of pictures and of masks; folders of text, as YOLO's and VOC's, are no masks."""
+    if not root.is_dir():
+        return False
+    return find_layout(root) is not None or any(not _is_text(root / masks) for _, _, masks in _folders(root))
+
+
+def _is_text(folder: Path) -> bool:
+    """Whether a folder holds files of labelling tools and no pictures."""
+    found = {path.suffix.lower() for path in islice(folder.rglob("*"), _FEW)}
+    return bool(found & {".txt", ".xml", ".json"}) and not found & set(IMAGE_SUFFIXES)
 
 
 def find_pairs(root: Path, wanted: str | None = None) -> dict[str, list[tuple[Path, Path]]]:

@@ -68,17 +68,33 @@ def seen_classes(root: Path, pairs: Pairs) -> tuple[Classes, tuple[str, ...]]:
         DataError: there are none, they are colours, or they are plainly no classes.
     """
     found = _look(pairs, _SEEN_FIRST)
-    seen = set(found.pixels)
-    if seen in ({0, VOID}, {0, 1}, {0, 1, VOID}):  # black and white
-        ids = grouped([0, 1 if 1 in seen else VOID])
-        coding = Coding(ids, frozenset({VOID} - set(flat_ids(ids))))
-        return Classes((BACKGROUND, FOREGROUND), None, coding), ()
-    numbers = sorted(seen - {VOID})
+    classes = classes_of(found.pixels)
+    if classes.names == (BACKGROUND, FOREGROUND):
+        return classes, ()
+    numbers = flat_ids(classes.coding.ids)
     if not numbers:
         raise DataError(f"{root}: none of the masks has a class, or none can be read (internimage data check)")
     _refuse_no_classes(root, numbers, found)
-    names = tuple(f"class {one}" for one in numbers)
-    return Classes(names, None, Coding(grouped(numbers))), (f"no classes.txt: the masks' numbers {_listed(numbers)}",)
+    return classes, (f"no classes.txt: the masks' numbers {_listed(numbers)}",)
+
+
+def classes_of(numbers: Iterable[int]) -> Classes:
+    """Numbers as classes: black and white are background and foreground, others are called by their number."""
+    seen = set(numbers)
+    if seen in ({0, VOID}, {0, 1}, {0, 1, VOID}):
+        ids = grouped([0, 1 if 1 in seen else VOID])
+        return Classes((BACKGROUND, FOREGROUND), None, Coding(ids, frozenset({VOID} - set(flat_ids(ids)))))
+    known = sorted(seen - {VOID})
+    return Classes(tuple(f"class {one}" for one in known), None, Coding(grouped(known)))
+
+
+def area_numbers(pairs: Pairs) -> list[int]:
+    """The numbers that have areas: pixels whose eight neighbours have it too, which soft edges have not.
+
+    Raises:
+        DataError: a mask is of colours.
+    """
+    return sorted(_look(pairs, _SEEN_FIRST).inner)
 
 
 def is_black_and_white(pairs: Pairs) -> bool:

@@ -19,7 +19,7 @@ _KEYS = {"classes", "ids", "palette", "unknown", "void_index"}
 
 def recognise(root: Path) -> bool:
     """Whether pictures and masks lie at ``root``: folders of both, the masks as pictures."""
-    return root.is_dir() and has_pairs(root)
+    return has_pairs(root)
 
 
 def estimate(root: Path, most: int) -> int:
