@@ -13,8 +13,10 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
-from internimage.errors import ReaderKilledError
+from internimage.errors import InternImageError, ReaderKilledError
 from internimage.training.state import newest_checkpoint
+
+_KILLED = re.compile(r"DataLoader worker \(pid(?:\(s\))? ([\d, ]+)\)(?:.*killed by signal: (.+?)\.)?")
 
 
 class Interruption:
@@ -79,8 +81,8 @@ def told_of_killed_readers(run: Path) -> Iterator[None]:
     """
     try:
         yield
-    except RuntimeError as error:
-        killed = re.match(r"DataLoader worker \(pid(?:\(s\))? ([\d, ]+)\)(?:.*killed by signal: (.+?)\.)?", str(error))
+    except (RuntimeError, InternImageError) as error:
+        killed = next(filter(None, map(_KILLED.match, _chain(error))), None)
         if killed is None:
             raise
         pid, signalled = killed[1], killed[2]
@@ -92,3 +94,10 @@ def told_of_killed_readers(run: Path) -> Iterator[None]:
             f"a process that reads images (pid {pid}) was killed by the system ({signalled or 'no signal is known'}), "
             f"most often because {short}; {again}"
         ) from error
+
+
+def _chain(error: BaseException | None) -> Iterator[str]:
+    """An error and what it came of: where a state was being written, PyTorch's own error is hidden by another."""
+    while error is not None:
+        yield str(error)
+        error = error.__cause__ or error.__context__
