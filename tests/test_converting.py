@@ -101,6 +101,14 @@ def test_what_is_written_is_read_back(to: FormatName, source: Path, tmp_path: Pa
         assert set(part.classes) == {"dog", "cat, old"}
 
 
+def test_a_picture_of_another_part_is_none_of_this(source: Path) -> None:
+    """Both parts have a picture called 1.png; one is gone."""
+    (source / "images" / "val" / "1.png").unlink()
+    Image.new("RGB", (40, 30)).save(source / "images" / "val" / "2.png")
+    with pytest.raises(DataError, match=r"val\.json: 1\.png is in none of"):
+        read(source)
+
+
 def test_cocos_tools_read_it(source: Path, tmp_path: Path) -> None:
     convert_data(source, tmp_path / "out", "coco")
     with contextlib.redirect_stdout(None):

@@ -62,7 +62,13 @@ class Check:
         from internimage.data.converting.mend import mend_data
 
         pictures: Literal["copy", "link"] = "link" if self.link else "copy"
-        written = mend_data(self.data, target, boxes_as_stored=self.boxes_as_stored, pictures=pictures)
+        written = mend_data(
+            self.data,
+            target,
+            boxes_as_stored=self.boxes_as_stored,
+            pictures=pictures,
+            follow=lambda entries: progress(entries, total=len(entries), what="reading"),
+        )
         print("\n".join(written.lines))
         print(f"written: {written.folder}, {written.pictures} pictures", file=sys.stderr)
         return 0

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import tempfile
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
@@ -28,7 +28,7 @@ from internimage.settings.data import DataOptions, Pictures
 _LENIENT = DataOptions(bad_entries="drop", allow_left_out=True)
 _FORMAT: Mapping[Kind, str] = {"objects": "coco", "masks": "masks", "labels": "class-folders"}
 
-Follow = Callable[[Iterable[Any]], Iterable[Any]]
+Follow = Callable[[Sequence[Any]], Iterable[Any]]
 
 
 def mend_data(
@@ -56,7 +56,7 @@ def mend_data(
             upright one's, is turned in any case.
         pictures: "copy" or "link"; those that are turned are always written anew.
         reading: how annotations are read, such as ``DataOptions(boxes="corners")``.
-        follow: wraps the pictures that are looked at, for progress.
+        follow: wraps the entries of each part while they are looked at, such as ``tqdm``.
 
     Raises:
         DataError: the source is in no format that is read, or nothing of it can be used; the target is not free.
@@ -96,7 +96,8 @@ def _mended(
 ) -> Any:
     """A part without what cannot be used, its annotations in the upright frame."""
     with ThreadPoolExecutor() as pool:
-        looks = list(follow(pool.map(lambda entry: fingerprint(entry.file), part.entries)))
+        reading = pool.map(lambda entry: fingerprint(entry.file), part.entries)
+        looks = [look for _, look in zip(follow(part.entries), reading, strict=True)]
     kept, seen = [], set[str]()
     for entry, look in zip(part.entries, looks, strict=True):
         if isinstance(look, ImageReadError):

@@ -12,6 +12,7 @@ from itertools import islice
 from pathlib import Path, PurePosixPath
 from urllib.parse import unquote
 
+from internimage.data.formats.parts import part_named
 from internimage.errors import DataError
 from internimage.images.reader import IMAGE_SUFFIXES
 
@@ -30,7 +31,8 @@ class PictureFinder:
 
     A name is looked for as it stands in ``folders``, in order; then with slashes for backslashes, without the prefix of
     a storage or of another machine, whatever the case of its letters and the form of its accents, with any folders
-    before it left out, anywhere below ``root``.  What is found lies below one of these folders, always.
+    before it left out, anywhere below ``root``.  What lies in a folder of another part than ``folders`` and is not said
+    to lie there is another picture of that name.  What is found lies below one of these folders, always.
 
     Args:
         folders: where pictures are expected.
@@ -45,6 +47,7 @@ class PictureFinder:
         self.root = root
         self.spellings: Counter[str] = Counter()
         self._listed: dict[Path, frozenset[str]] = {}
+        self._parts = set().union(*map(self._parts_of, self.folders))
 
     def find(self, name: str) -> Path | None:
         """The path of a picture; None if there is none, or several fit."""
@@ -71,11 +74,21 @@ class PictureFinder:
                 continue
             wanted = [_plain(step) for step in ending]
             fits = [(_common(wanted, folded), path) for folded, path in candidates]
-            most = max(length for length, _ in fits)
+            fits = [(length, path) for length, path in fits if length > 1 or not self._is_of_other(path)]
+            most = max((length for length, _ in fits), default=0)
             best = [path for length, path in fits if length == most]
             if len(best) == 1:
                 return best[0]
         return None
+
+    def _parts_of(self, path: Path) -> set[str]:
+        """Parts that the folders of a path below the root are called after."""
+        steps = path.relative_to(self.root).parts if path.is_relative_to(self.root) else ()
+        return {part for step in steps if (part := part_named(step))}
+
+    def _is_of_other(self, path: Path) -> bool:
+        parts = self._parts_of(path.parent)
+        return bool(parts and self._parts) and not parts & self._parts
 
     def _is_there(self, path: Path) -> bool:
         """By a list of its folder, since a look for each file takes long on a network."""
