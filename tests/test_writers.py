@@ -27,11 +27,11 @@ from internimage.data.formats.coco import read_coco
 from internimage.data.objects import bitmap, decompress
 from internimage.errors import ConfigError, DataError
 from internimage.images import ImageSource
+from internimage.images.outlines import joined, outlines
 from internimage.inference.writing import name_pictures, write_results
 from internimage.results.coco_writer import CocoWriter, compress
 from internimage.results.detections import Detections
 from internimage.results.file_writers import CropsWriter, LabelmeWriter, MaskWriter, VocWriter, YoloWriter
-from internimage.results.outlines import joined, outlines
 from internimage.results.output import Output, Picture, folder_name
 from internimage.results.segmentation import Segmentation
 from internimage.settings.views import DisplayOptions

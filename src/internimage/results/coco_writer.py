@@ -16,9 +16,9 @@ import numpy as np
 
 from internimage.data.formats.coco_results import Identity, read_numbers
 from internimage.errors import DataError
+from internimage.images.outlines import outlines
 from internimage.labels import COCO_CATEGORY_IDS, load_labels
 from internimage.results.detections import run_lengths
-from internimage.results.outlines import outlines
 from internimage.results.output import Output, Picture, Shape, Shapes
 from internimage.results.pairing import pair
 

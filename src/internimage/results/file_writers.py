@@ -12,8 +12,8 @@ from xml.etree import ElementTree
 import numpy as np
 from PIL import Image
 
+from internimage.images.outlines import joined, outlines
 from internimage.results.classification import Classification
-from internimage.results.outlines import joined, outlines
 from internimage.results.output import Output, Picture, Shape, Shapes, folder_name
 from internimage.results.segmentation import Segmentation
 

@@ -7,16 +7,15 @@ sizes, polygons without a box, other spellings of paths.
 from __future__ import annotations
 
 import json
-import mmap
 import re
 from collections.abc import Iterator
-from contextlib import contextmanager
 from itertools import islice
 from pathlib import Path
 
 from internimage.data.formats.coco_file import CocoFile
 from internimage.data.formats.parts import PART_NAMES, part_folders, part_mentioned, part_named
 from internimage.data.formats.pictures import PictureFinder
+from internimage.data.formats.places import mapped
 from internimage.data.objects import ObjectImages
 from internimage.errors import DataError
 from internimage.settings.data import DataOptions
@@ -150,26 +149,15 @@ def _places(root: Path, file: Path, part: str) -> list[Path]:
 
 def _is_coco(path: Path) -> bool:
     """By a look for the names of its lists and for boxes or outlines, of which files of class labels have none."""
-    with _mapped(path) as content:
+    with mapped(path) as content:
         if any(content.find(name) < 0 for name in _LISTS):
             return False
         return bool(_OBJECTS.search(content) or _EMPTY.search(content))
 
 
 def _count_pictures(path: Path, most: int) -> int:
-    with _mapped(path) as content:
+    with mapped(path) as content:
         return sum(1 for _ in islice(_PICTURES.finditer(content), most))
-
-
-@contextmanager
-def _mapped(path: Path) -> Iterator[mmap.mmap | bytes]:
-    """The bytes of a file, in UTF-8; none of one that cannot be read, which is said when it is."""
-    try:
-        with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
-            wide = content[:2] in (b"\xff\xfe", b"\xfe\xff")
-            yield content[:].decode("utf-16", "replace").encode() if wide else content
-    except (OSError, ValueError):  # an empty file has no map
-        yield b""
 
 
 def _read(

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 
-Ring: TypeAlias = "np.ndarray[Any, Any]"  # (P, 2) int64, x and y of corners of pixels, not closed
+Ring: TypeAlias = "np.ndarray[Any, Any]"  # (P, 2), x and y of corners, of masks int64 corners of pixels, not closed
 
 _STEPS = ((1, 0), (0, 1), (-1, 0), (0, -1))  # right, down, left, up
 
@@ -21,16 +21,21 @@ class Part(NamedTuple):
 
 def outlines(mask: np.ndarray[Any, Any]) -> list[Part]:
     """The parts of a mask (H, W) bool, from top to bottom; pixels that touch at a corner alone are two parts."""
+    rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
+    if not len(rows):
+        return []
+    top, left = int(rows[0]), int(columns[0])  # a small object in a large picture is walked around in its box
     outer: list[Ring] = []
     inner: list[Ring] = []
-    for ring in _rings(mask):
-        (outer if _area(ring) > 0 else inner).append(ring)
+    for ring in _rings(mask[top : rows[-1] + 1, left : columns[-1] + 1]):
+        ring += (left, top)
+        (outer if ring_area(ring) > 0 else inner).append(ring)
     holes: list[list[Ring]] = [[] for _ in outer]
     for hole in inner:
         # a hole is walked around with the mask at the right: below its first edge, which goes right, is the mask
         x, y = hole[0] + 0.5
         around = [number for number, ring in enumerate(outer) if _inside(ring, x, y)]
-        holes[min(around, key=lambda number: _area(outer[number]))].append(hole)
+        holes[min(around, key=lambda number: ring_area(outer[number]))].append(hole)
     return [Part(ring, tuple(own)) for ring, own in zip(outer, holes, strict=True)]
 
 
@@ -77,7 +82,7 @@ def _rings(mask: np.ndarray[Any, Any]) -> list[Ring]:
     return rings
 
 
-def _area(ring: Ring) -> float:
+def ring_area(ring: Ring) -> float:
     """Positive if it is walked clockwise, as it looks on a picture."""
     x, y = ring.T
     return float((x * np.roll(y, -1) - np.roll(x, -1) * y).sum() / 2)
