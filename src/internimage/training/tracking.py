@@ -29,7 +29,8 @@ def check_tracker(tracker: str, folder: Path) -> None:
         TrainingError: the folder's name is not UTF-8, which dashboards want.
     """
     if tracker != "none" and importlib.util.find_spec(tracker) is None:
-        raise MissingExtraError(f"--track {tracker} needs its package: pip install {tracker}; or pass --track none")
+        package = "'internimage[train]'" if tracker == "tensorboard" else tracker  # with all else that training needs
+        raise MissingExtraError(f"--track {tracker} needs its package: pip install {package}; or pass --track none")
     try:
         str(folder).encode()
     except UnicodeEncodeError:
