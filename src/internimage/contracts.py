@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from internimage.data.dataset import EvaluationSample
     from internimage.data.splits import Splits
     from internimage.images import FitPreprocessing, ImageSource, Preprocessing
+    from internimage.images.channels import AnyImage
     from internimage.results.output import Output, Picture
 
 
@@ -40,8 +41,12 @@ class Pipeline(Protocol):
         """How many classes there are."""
 
     @property
-    def prepare(self) -> Callable[[Image], Any]:
-        """A picture (RGB) to what the model sees of it, in another thread or process: it can be pickled."""
+    def read(self) -> Callable[[ImageSource], AnyImage]:
+        """A picture with the channels and the depth that the model sees, in another thread or process."""
+
+    @property
+    def prepare(self) -> Callable[[AnyImage], Any]:
+        """Such a picture to what the model sees of it, in another thread or process: both can be pickled."""
 
     def predict(self, prepared: Sequence[Any], sources: Sequence[ImageSource], known: Sequence[Any]) -> Iterable[Any]:
         """A result for each, on the model's device and in its dtype; not influenced by the others."""

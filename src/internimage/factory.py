@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import dataclasses
 import os
-import warnings
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import nullcontext
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal
 
 import torch
 from torch import nn
 
 from internimage.backbones.config import Operator
 from internimage.checkpoints import convert, files, folder, hub, layouts, loading
+from internimage.checkpoints.building import build_backbone, build_model, class_tensors
 from internimage.checkpoints.loading import ClassTensors
 from internimage.contracts import task_spec
 from internimage.description import ModelDescription, ModelSource
@@ -25,9 +24,6 @@ from internimage.recipes import Recipe, get_recipe
 from internimage.registry import ARCHITECTURES, architecture_of, resolve
 from internimage.settings.plain import from_plain
 
-M = TypeVar("M", bound=nn.Module)
-_BACKBONE_PREFIX = "backbone."
-
 
 def create_model(
     model: str | Any,
@@ -35,6 +31,7 @@ def create_model(
     pretrained: bool = False,
     checkpoint: str | os.PathLike[str] | None = None,
     num_classes: int | None = None,
+    in_channels: int | None = None,
     labels: Literal["imagenet1k"] | None = None,
     features_only: bool = False,
     out_indices: Sequence[int] = (0, 1, 2, 3),
@@ -53,6 +50,9 @@ def create_model(
         num_classes: another number of classes than the recipe's.  A checkpoint with that many is loaded whole; from any
             other, what depends on the classes is left out and starts anew, with a warning.  0 gives a classifier's
             pooled features.
+        in_channels: channels of the images, 3 for RGB.  For others, weights of RGB are made to fit: one channel gets
+            the sum of the first convolution's weights, more channels get them in turn, scaled; the preprocessing goes
+            along.
         labels: "imagenet1k" reduces a 21,841-way classifier to the 1,000 classes of ImageNet-1K, as the original
             evaluation does.
         features_only: the backbone alone; ``model(images)`` is a list of NCHW maps, strides 4, 8, 16, 32.
@@ -82,18 +82,28 @@ def create_model(
     if operator is not None:
         config = dataclasses.replace(config, backbone=dataclasses.replace(config.backbone, operator=operator))
     if features_only:
-        backbone = _build_backbone(recipe.architecture, config, path, place, dtype, out_indices)
-        backbone.description = ModelDescription("internimage", preprocessing=recipe.preprocessing, source=source)
+        backbone = build_backbone(recipe.architecture, config, path, place, dtype, out_indices, in_channels=in_channels)
+        preprocessing = recipe.preprocessing.of_channels(backbone.config.in_channels)
+        backbone.description = ModelDescription("internimage", preprocessing=preprocessing, source=source)
         return backbone
     if num_classes is not None:
         config = dataclasses.replace(config, num_classes=num_classes)
-    built = _build_model(recipe.architecture, config, path, place, dtype, replace_classifier=num_classes is not None)
+    built = build_model(
+        recipe.architecture,
+        config,
+        path,
+        place,
+        dtype,
+        in_channels=in_channels,
+        replace_classifier=num_classes is not None,
+    )
+    preprocessing = recipe.preprocessing.of_channels(built.config.backbone.in_channels)
     names, palette = _own_classes(recipe, built.config.num_classes, path)
     if labels is not None:
         built.keep_classes(imagenet22k_to_1k())
         names = load_labels(labels)
     built.description = ModelDescription(
-        recipe.architecture, preprocessing=recipe.preprocessing, labels=names, palette=palette, source=source
+        recipe.architecture, preprocessing=preprocessing, labels=names, palette=palette, source=source
     )
     return built
 
@@ -136,7 +146,7 @@ def other_classes(name: str, checkpoint: str | os.PathLike[str]) -> int | None:
     """How many classes a file of weights tells apart, if not as many as the named model: None if as many."""
     recipe = get_recipe(name)
     file = files.open_checkpoint(folder.find_model(checkpoint) or Path(checkpoint))
-    found = _class_tensors(recipe.architecture).count(file, loading.names_in(file, recipe.config))
+    found = class_tensors(recipe.architecture).count(file, loading.names_in(file, recipe.config))
     return found if found not in (0, recipe.config.num_classes) else None
 
 
@@ -218,7 +228,7 @@ def convert_checkpoint(
     source = folder.find_model(source) or Path(source).expanduser()
     file = files.open_checkpoint(source, ema=ema)
     description, config = _identify(source, name)
-    found = _class_tensors(description.architecture).count(file, loading.names_in(file, config))
+    found = class_tensors(description.architecture).count(file, loading.names_in(file, config))
     config = dataclasses.replace(config, num_classes=found)
     with torch.device("meta"):
         expected = loading.model_specs(resolve(ARCHITECTURES[description.architecture].model)(config))
@@ -322,75 +332,3 @@ def _known(description: ModelDescription, place: str | Path) -> Any:
             f"{place} holds a {description.architecture!r}; this installation knows {', '.join(ARCHITECTURES)}"
         )
     return ARCHITECTURES[description.architecture]
-
-
-def _class_tensors(architecture: str) -> ClassTensors:
-    return ClassTensors.of(resolve(ARCHITECTURES[architecture].model))
-
-
-def _build_model(
-    architecture: str,
-    config: Any,
-    path: Path | None,
-    device: torch.device,
-    dtype: torch.dtype,
-    *,
-    replace_classifier: bool = False,
-) -> Any:
-    build = resolve(ARCHITECTURES[architecture].model)
-    if path is None:
-        return _fresh(lambda: build(config), device, dtype)
-    file, tensors = files.open_checkpoint(path), ClassTensors.of(build)
-    mapping = loading.names_in(file, config)
-    classes = tensors.count(file, mapping)
-    anew = replace_classifier and classes != config.num_classes
-    with torch.device("meta"):
-        model = build(config)
-    specs = loading.model_specs(model)
-    unused: list[str] = []
-    absent: list[str] = []
-    if anew:
-        unused = [ours for ours in mapping.values() if tensors.useless(ours)]
-        found = {ours: file.specs[theirs].shape for theirs, ours in mapping.items()}
-        absent = [ours for ours in specs if tensors.include(ours) and found.get(ours) != specs[ours].shape]
-    selected = loading.match(file, mapping, specs, unused=unused, absent=absent, classes=tensors)
-    loading.assign(model, file, selected, device, dtype)
-    if anew and config.num_classes:
-        model.reset_classifier(config.num_classes)
-        warnings.warn(
-            f"{path.name} has {classes} classes, the model {config.num_classes}: the classifier starts anew",
-            UserWarning,
-            stacklevel=3,
-        )
-    return model.eval()
-
-
-def _build_backbone(
-    architecture: str,
-    config: Any,
-    path: Path | None,
-    device: torch.device,
-    dtype: torch.dtype,
-    out_indices: Sequence[int],
-) -> Any:
-    """The backbone of a model, from a file of the whole model or of the backbone alone."""
-    build = resolve(ARCHITECTURES[architecture].model).build_backbone
-    if path is None:
-        return _fresh(lambda: build(config, out_indices), device, dtype)
-    file = files.open_checkpoint(path)
-    mapping = loading.names_in(file, config)
-    head = [ours for ours in mapping.values() if not ours.startswith(_BACKBONE_PREFIX)]
-    with torch.device("meta"):
-        model = build(config, out_indices)
-    expected = {_BACKBONE_PREFIX + name: spec for name, spec in loading.model_specs(model).items()}
-    selected = loading.match(file, mapping, expected, unused=head)
-    selected = {theirs: ours.removeprefix(_BACKBONE_PREFIX) for theirs, ours in selected.items()}
-    loading.assign(model, file, selected, device, dtype)
-    return model.eval()
-
-
-def _fresh(build: Callable[[], M], device: torch.device, dtype: torch.dtype) -> M:
-    """A model with initial weights; on the meta device nothing is drawn first, which takes half a minute for H."""
-    with device if device.type == "meta" else nullcontext():
-        model = build()
-    return model.to(device=device, dtype=dtype).eval()

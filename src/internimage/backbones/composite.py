@@ -7,7 +7,7 @@ https://arxiv.org/abs/2107.00420: dense higher-level composition, section 3.2; a
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 import torch.nn.functional as F
@@ -38,7 +38,7 @@ class CompositeConfig:
 
 
 class CompositeBackbone(nn.Module):
-    """An image (N, 3, H, W) to a list of maps, as :class:`InternImage`: those of the last branch.
+    """An image (N, C, H, W) to a list of maps, as :class:`InternImage`: those of the last branch.
 
     The first branch sees the image.  Each other one starts from the first one's stem; to the input of stage i it adds
     the sum of the maps of stages i, i + 1, ... of the branch before, made as wide by 1x1 convolutions and as large by
@@ -118,6 +118,12 @@ class CompositeBackbone(nn.Module):
     def backbones(self) -> dict[str, InternImage]:
         """The branches; see :meth:`internimage.models.model.Model.backbones`."""
         return {f"branches.{number}.": branch for number, branch in enumerate(self._branches())}
+
+    def take_channels(self, channels: int) -> None:
+        """See :meth:`InternImage.take_channels`; the first branch alone has a stem."""
+        self.config = replace(self.config, in_channels=channels)
+        for branch in self._branches():
+            branch.take_channels(channels)
 
     def layer_prefixes(self) -> list[tuple[str, ...]]:
         """As :meth:`InternImage.layer_prefixes`, all branches side by side."""

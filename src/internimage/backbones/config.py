@@ -44,6 +44,7 @@ class InternImageConfig:
             tensor, with the same parameters and results.
         output_bias: whether the deformable layer's last linear layer has a bias.
         mlp_bias: whether that of the MLP has one.
+        in_channels: of the images.
         linear_std: standard deviation with which linear layers start; None for the inverse root of their inputs.
     """
 
@@ -68,6 +69,7 @@ class InternImageConfig:
     output_bias: bool = True
     mlp_bias: bool = True
     linear_std: float | None = 0.02
+    in_channels: int = 3
 
     def __post_init__(self) -> None:
         optional = ("layer_scale", "linear_std", "depthwise_kernel_size")
@@ -75,6 +77,8 @@ class InternImageConfig:
             value = getattr(self, name)
             if not isinstance(value, Real) and not (value is None and name in optional):
                 raise ConfigError(f"{name} is {value!r}; expected a number{' or None' * (name in optional)}")
+        if not isinstance(self.in_channels, int) or self.in_channels < 1:
+            raise ConfigError(f"in_channels is {self.in_channels!r}; expected a number of channels, 1 or more")
         if self.channels < 2 or min(self.groups, default=0) < 1 or min(self.depths, default=0) < 1:
             raise ConfigError(
                 f"channels {self.channels}, depths {self.depths} and groups {self.groups} must all be at least 1, "
@@ -105,8 +109,9 @@ class InternImageConfig:
             raise ConfigError(f"post_norm_blocks {self.post_norm_blocks} are not ascending blocks of the third stage")
 
     def shares_weights_with(self, other: InternImageConfig) -> bool:
-        """Whether weights of one are weights of the other: equal but for how they start and what samples."""
-        own, others = (replace(one, operator=None, random_filters=False, linear_std=None) for one in (self, other))
+        """Whether weights of one are weights of the other: equal but for how they start, what samples and channels."""
+        alike = {"operator": None, "random_filters": False, "linear_std": None, "in_channels": 3}
+        own, others = (replace(one, **alike) for one in (self, other))  # type: ignore[arg-type]
         return own == others
 
     @property

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
+from dataclasses import replace
 from typing import ClassVar
 
 import torch
@@ -65,11 +66,11 @@ class Block(nn.Module):
 
 
 class Stem(nn.Module):
-    """Two 3x3 convolutions of stride 2: image (N, 3, H, W) to (N, ceil(H/4), ceil(W/4), channels)."""
+    """Two 3x3 convolutions of stride 2: image (N, C, H, W) to (N, ceil(H/4), ceil(W/4), channels)."""
 
     def __init__(self, channels: int, config: InternImageConfig) -> None:
         super().__init__()
-        self.conv1 = nn.Conv2d(3, channels // 2, 3, stride=2, padding=1)
+        self.conv1 = nn.Conv2d(config.in_channels, channels // 2, 3, stride=2, padding=1)
         self.norm1 = norm(config.norm_layer, channels // 2)
         self.activation = ACTIVATIONS[config.activation]()
         self.conv2 = nn.Conv2d(channels // 2, channels, 3, stride=2, padding=1)
@@ -78,6 +79,23 @@ class Stem(nn.Module):
     def forward(self, image: Tensor) -> Tensor:
         x = self.norm1(self.conv1(image.contiguous(memory_format=torch.channels_last)).permute(0, 2, 3, 1))
         return self.norm2(convolve(self.conv2, self.activation(x)))
+
+
+def inflated(convolution: nn.Conv2d, channels: int) -> nn.Conv2d:
+    """A convolution for images of other channels: of one, the sum of its weights; of more, its weights in turn.
+
+    Those are scaled by the ratio of the numbers of channels, so that their sum stays about what it was (timm's rule).
+    """
+    weight = convolution.weight.detach()
+    own = weight.shape[1]
+    if channels == 1:
+        repeated = weight.sum(1, keepdim=True)
+    else:
+        repeated = weight[:, torch.arange(channels) % own] * (own / channels)
+    new = nn.Conv2d(channels, weight.shape[0], 3, stride=2, padding=1, device="meta", dtype=weight.dtype)
+    new.weight = nn.Parameter(repeated.contiguous(memory_format=torch.channels_last))
+    new.bias = convolution.bias
+    return new
 
 
 class Downsample(nn.Module):
@@ -136,7 +154,7 @@ def _kept_statistics(norms: Sequence[nn.Module]) -> Iterator[None]:
 
 
 class InternImage(nn.Module):
-    """The backbone: an image (N, 3, H, W) to a list of maps (N, C_i, ceil(H/s_i), ceil(W/s_i)), s_i = 4, 8, 16, 32.
+    """The backbone: an image (N, C, H, W) to a list of maps (N, C_i, ceil(H/s_i), ceil(W/s_i)), s_i = 4, 8, 16, 32.
 
     Args:
         config: the architecture.
@@ -189,10 +207,10 @@ class InternImage(nn.Module):
         return tuple(4 * 2**index for index in self.out_indices)
 
     def forward(self, images: Tensor) -> list[Tensor]:
-        if images.dim() != 4 or images.shape[1] != 3 or not images.is_floating_point():
+        if images.dim() != 4 or images.shape[1] != self.config.in_channels or not images.is_floating_point():
             raise InputSizeError(
-                f"images are {tuple(images.shape)}, {images.dtype}; expected (N, 3, H, W) floating point, normalised "
-                "as the model's preprocessing says (Predictor takes pictures as they are)"
+                f"images are {tuple(images.shape)}, {images.dtype}; expected (N, {self.config.in_channels}, H, W) "
+                "floating point, normalised as the model's preprocessing says (Predictor takes pictures as they are)"
             )
         assert self.stem is not None
         return self.from_stem(self.stem(images))
@@ -211,6 +229,12 @@ class InternImage(nn.Module):
     def backbones(self) -> dict[str, InternImage]:
         """This network, under the empty prefix; see :meth:`internimage.models.model.Model.backbones`."""
         return {"": self}
+
+    def take_channels(self, channels: int) -> None:
+        """Take images of so many channels, with a first convolution made of the one there is; see :func:`inflated`."""
+        if self.stem is not None:
+            self.stem.conv1 = inflated(self.stem.conv1, channels)
+        self.config = replace(self.config, in_channels=channels)
 
     def layer_prefixes(self) -> list[tuple[str, ...]]:
         """Prefixes of the parameters of each block, in order.

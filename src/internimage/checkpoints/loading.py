@@ -18,6 +18,7 @@ from internimage.errors import CheckpointMismatchError
 from internimage.layers.finite import is_finite
 
 _LISTED = 6
+_FIRST = "stem.conv1.weight"
 
 
 @dataclass(frozen=True)
@@ -75,6 +76,12 @@ def names_in(file: TensorFile, config: Any) -> dict[str, str]:
     return to_ours(file.specs, layout_of(file.specs), config)
 
 
+def channels_in(file: TensorFile, mapping: Mapping[str, str]) -> int | None:
+    """Channels of the images that a file's model takes; None where it does not say."""
+    shapes = [file.specs[theirs].shape for theirs, ours in mapping.items() if ours.endswith(_FIRST)]
+    return shapes[0][1] if shapes else None
+
+
 def match(
     file: TensorFile,
     mapping: Mapping[str, str],
@@ -126,6 +133,8 @@ def match(
         if classes and found_classes and not missing and not leftover:
             only_head = all(classes.include(mapping[text.split(" is ")[0]]) for text in reshaped)
             hint = f"the file has {found_classes} classes: pass num_classes={found_classes}" if only_head else hint
+        if len(reshaped) == 1 and mapping[reshaped[0].split(" is ")[0]].endswith(_FIRST):
+            hint = f"pass in_channels={channels_in(file, mapping)}"
         raise CheckpointMismatchError(f"{file.path} does not fit the model: {'; '.join(problems)}; {hint}")
     return selected
 

@@ -14,10 +14,13 @@ if TYPE_CHECKING:
     import torch
 
     from internimage.inference.predictor import Predictor
+    from internimage.settings.depth import Depth
     from internimage.settings.views import TestTimeAugmentation
 
 T = TypeVar("T")
 
+DeepRange = Annotated[tuple[float, float] | None, arg(metavar="LOW HIGH", help_behavior_hint="")]
+DeepPercentiles = Annotated[tuple[float, float] | None, arg(metavar="LOW HIGH", help_behavior_hint="")]
 Images = Annotated[
     Positional[tuple[str, ...]],
     arg(
@@ -49,6 +52,11 @@ class ModelOptions:
     max_objects: Annotated[int | None, arg(metavar="N", help_behavior_hint="(default: the model's, often 100)")] = None
     """Detectors: greatest number of objects that are reported of an image."""
 
+    deep_range: DeepRange = None
+    """Values of pixels of more than 8 bits that become black and white; by default as the model was trained."""
+    deep_percentiles: DeepPercentiles = None
+    """The same as percentiles of each image's values, such as 1 99."""
+
     def torch_dtype(self) -> torch.dtype:
         import torch
 
@@ -67,7 +75,15 @@ class ModelOptions:
             batch_size=self.batch_size,
             augmentation=augmentation,
             max_objects=self.max_objects,
+            depth=depth(self.deep_range, self.deep_percentiles),
         )
+
+
+def depth(given: tuple[float, float] | None, percentiles: tuple[float, float] | None) -> Depth | None:
+    """What ``--deep-range`` and ``--deep-percentiles`` ask for."""
+    from internimage.settings.depth import Depth
+
+    return None if given is None and percentiles is None else Depth(given, percentiles)
 
 
 def augmentation(wanted: bool, sides: tuple[int, ...]) -> TestTimeAugmentation | None:

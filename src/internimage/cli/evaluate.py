@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal
 
 from tyro.conf import FlagCreatePairsOff, arg
 
-from internimage.cli.common import ModelOptions, augmentation, print_json, progress
+from internimage.cli.common import ModelOptions, augmentation, depth, print_json, progress
 from internimage.settings.data import DataOptions
 
 
@@ -78,6 +78,7 @@ class Evaluate:
             batch_size=self.model.batch_size,
             augmentation=augmentation(self.tta, self.tta_sides),
             max_objects=self.model.max_objects,
+            depth=depth(self.model.deep_range, self.model.deep_percentiles),
             reading=None if self.reading == DataOptions() else self.reading,
             on_corrupt=self.on_corrupt,
             progress=follow,

@@ -9,7 +9,7 @@ from typing import Annotated
 
 from tyro.conf import FlagCreatePairsOff, arg
 
-from internimage.cli.common import Images, ModelOptions, progress, report_failures
+from internimage.cli.common import Images, ModelOptions, depth, progress, report_failures
 
 
 @dataclass(frozen=True)
@@ -64,6 +64,7 @@ class Features:
             self.layers,
             average=self.average,
             batch_size=self.model.batch_size,
+            depth=depth(self.model.deep_range, self.model.deep_percentiles),
         )
         for source, features in progress(stream, len(sources), "extracting"):
             if isinstance(features, ImageReadError):

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from tyro.conf import FlagCreatePairsOff, arg
 
+from internimage.cli.common import DeepPercentiles, DeepRange, depth
 from internimage.errors import ConfigError
 from internimage.settings.data import DataOptions
 from internimage.settings.training import TrainingConfig
@@ -44,6 +45,12 @@ class Train:
     """Detectors: greatest number of objects that are reported of an image."""
     val_fraction: float = 0.2
     """Share of each class (for detectors and segmenters, of the images) to validate on if there is no val part."""
+    channels: Annotated[int | None, arg(metavar="N", help_behavior_hint="(default: the model's, RGB)")] = None
+    """Channels of the images: 1 for grey, 4 and more from TIFF or .npy. RGB weights are made to fit."""
+    deep_range: DeepRange = None
+    """Values of pixels of more than 8 bits that become black and white, such as 0 4095 for 12 bits."""
+    deep_percentiles: DeepPercentiles = None
+    """The same as percentiles of each image's values, such as 1 99."""
     on_corrupt: Literal["error", "skip"] = "error"
     """What to do with files that cannot be read; skipped files are counted."""
     output: Annotated[Path | None, arg(metavar="FOLDER", help_behavior_hint="(default: runs/NAME-OF-DATA)")] = None
@@ -109,6 +116,7 @@ class Train:
         assert self.data is not None
         ours = {one.name for one in fields(self)} - {"data"}
         own = {one.name: getattr(self, one.name) for one in fields(RunConfig) if one.name in ours}
+        own["depth"] = depth(self.deep_range, self.deep_percentiles)
         config = RunConfig(data=str(self.data.expanduser().resolve()), **own)
         folder = self.output or default_folder(self.data)
         return start_run(config, folder, ConsoleReporter(), device=self.device)

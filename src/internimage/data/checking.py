@@ -3,23 +3,31 @@
 from __future__ import annotations
 
 import hashlib
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from internimage.data.left_out import UNUSABLE, is_much
 from internimage.data.samples import ImageFile, Part
 from internimage.data.splits import Splits
 from internimage.data.twins import twin_groups
 from internimage.errors import ImageReadError
-from internimage.images import read_image
-from internimage.images.reader import exif_turn
+from internimage.images import FitPreprocessing, Preprocessing, read_image, show_image
+from internimage.images.decoding import Header
+from internimage.images.reader import read_header
 from internimage.settings.data import DataOptions
+from internimage.settings.depth import WHOLE
 
 _HEADERS = 2_000  # of pictures that are looked at before a run
+_PIXELS = 20  # deep ones that are read before a run
 _SHOWN = 10  # findings of a kind
+_QUARTER = 64  # of 256
+_SCALING = "train with --deep-range LOW HIGH or --deep-percentiles"
 
 
 @dataclass
@@ -30,6 +38,8 @@ class PartFindings:
         notes: what was understood differently than written.
         left_out: what training and evaluation do not use, a line for each reason.
         twins: groups of files that show the same picture.
+        dark: deep pictures that stay below a quarter of their range.
+        channels: how many pictures have other channels than grey, RGB or either with alpha, by their number.
         turned: pictures that their EXIF data turn, as they are read; no error, if what is drawn on them was drawn on
             the turned picture.
         much: whether more is left out than training allows unasked.
@@ -40,6 +50,8 @@ class PartFindings:
     left_out: list[str] = field(default_factory=list)
     twins: list[list[str]] = field(default_factory=list)
     turned: list[str] = field(default_factory=list)
+    dark: list[str] = field(default_factory=list)
+    channels: dict[int, int] = field(default_factory=dict)
     much: bool = False
     unusable: list[str] = field(default_factory=list)
 
@@ -54,8 +66,13 @@ class PartFindings:
             "cannot be used": self.unusable,
             "same picture": [", ".join(group) for group in self.twins],
             "turned by EXIF (are its boxes and masks?)": self.turned,
+            f"16 bits, of which a quarter is used ({_SCALING})": self.dark,
         }
-        return [f"  {line}" for line in self.left_out] + kind_lines(kinds)
+        others = [
+            f"  {count} pictures have {number} channels: train with --channels {number}"
+            for number, count in self.channels.items()
+        ]
+        return [f"  {line}" for line in self.left_out] + others + kind_lines(kinds)
 
 
 def look_over(
@@ -73,12 +90,15 @@ def look_over(
     found, leaks = {}, {name: list[tuple[str, str]]() for name in parts if "train" in parts and name != "train"}
     for name, part in parts.items():
         usable = part.usable(options)
+        known = headers(entry.file for entry in part.entries)
         same = [[str(file) for where, file in group if where == name] for group in groups]
         found[name] = PartFindings(
             list(part.notes),
             [str(one) for one in usable.left_out if one.reason != UNUSABLE],
             [group for group in same if len(group) > 1],
-            turned_pictures(entry.file for entry in part.entries),
+            [str(file) for file, header in known.items() if header.turn != 1],
+            [str(file) for file in dark_pictures(file for file, header in known.items() if header.deep)],
+            dict(Counter(header.channels for header in known.values() if header.channels != 3)),
             is_much(usable.left_out),
             [text for one in usable.left_out if one.reason == UNUSABLE for text in one.names],
         )
@@ -89,25 +109,72 @@ def look_over(
     return found, leaks
 
 
-def turned_pictures(files: Iterable[ImageFile]) -> list[str]:
-    """Names of the pictures that their EXIF data turn, by their headers."""
+def headers(files: Iterable[ImageFile]) -> dict[ImageFile, Header]:
+    """The headers of pictures that are files of their own and can be read."""
 
-    def turned(file: ImageFile) -> bool:
+    def look(file: ImageFile) -> Header | None:
         try:
-            return isinstance(file, Path) and exif_turn(file) != 1
+            return read_header(file) if isinstance(file, Path) else None
         except ImageReadError:
-            return False
+            return None
 
     listed = list(files)
     with ThreadPoolExecutor() as pool:
-        return [str(file) for file, found in zip(listed, pool.map(turned, listed), strict=True) if found]
+        return {file: found for file, found in zip(listed, pool.map(look, listed), strict=True) if found is not None}
+
+
+def dark_pictures(files: Iterable[ImageFile]) -> dict[ImageFile, int]:
+    """Of deep pictures those that stay below a quarter of 16 bits, with their brightest high byte."""
+
+    def brightest(file: ImageFile) -> int:
+        try:
+            return int(np.asarray(read_image(file)).max())
+        except ImageReadError:  # such as floating point, whose range has to be said anyway
+            return 255
+
+    listed = list(files)
+    with ThreadPoolExecutor() as pool:
+        looks = zip(listed, pool.map(brightest, listed), strict=True)
+        return {file: found for file, found in looks if found < _QUARTER}
+
+
+def pixel_notes(files: Sequence[ImageFile], preprocessing: Preprocessing | FitPreprocessing) -> list[str]:
+    """Channels that are not read, how deep pixels are, and whether that leaves most of them dark.
+
+    As far as a look at some pictures tells.
+    """
+    known = headers(files[:: -(-len(files) // _HEADERS)])
+    notes = [
+        f"pictures of {number} channels, such as {file}: {preprocessing.channels} are read (--channels {number})"
+        for number, file in {header.channels: file for file, header in known.items()}.items()
+        if number not in (3, preprocessing.channels)
+    ]
+    return notes + _depth_notes([file for file, header in known.items() if header.deep], preprocessing)
+
+
+def _depth_notes(deep: Sequence[ImageFile], preprocessing: Preprocessing | FitPreprocessing) -> list[str]:
+    if not deep:
+        return []
+    if preprocessing.depth != WHOLE:
+        return [f"pictures of more than 8 bits: {preprocessing.depth}"]
+    looked_at = deep[:: -(-len(deep) // _PIXELS)]
+    dark = dark_pictures(looked_at)
+    if 2 * len(dark) <= len(looked_at):
+        return []
+    most = max(dark.values())
+    bits = (most * 256 + 255).bit_length()
+    return [
+        f"{len(dark)} of {len(looked_at)} pictures of 16 bits that were looked at, such as {next(iter(dark))}, use a "
+        f"quarter of their range or less: they become up to {most + 1} grey levels; pass --deep-range 0 "
+        f"{2**bits - 1} ({bits} bits) or --deep-percentiles 1 99"
+    ]
 
 
 def turned_notes(splits: Splits[Any], drawn: str) -> list[str]:
     """How many pictures EXIF turns, as far as a look at some of their headers tells; nothing without any."""
     files = [entry.file for part in (splits.train, splits.val) for entry in part.entries]
     some = files[:: -(-len(files) // _HEADERS)]
-    turned = turned_pictures(some)
+    turned = [str(file) for file, header in headers(some).items() if header.turn != 1]
     if not turned:
         return []
     looked_at = "" if len(some) == len(files) else f" of {len(some)} that were looked at"
@@ -120,7 +187,7 @@ def turned_notes(splits: Splits[Any], drawn: str) -> list[str]:
 def fingerprint(file: ImageFile) -> tuple[str, tuple[int, int]] | ImageReadError:
     """A digest of a picture's pixels, and its (width, height)."""
     try:
-        image = read_image(file)
+        image = show_image(file)
     except ImageReadError as error:
         return error
     return hashlib.sha256(repr(image.size).encode() + image.tobytes()).hexdigest(), image.size

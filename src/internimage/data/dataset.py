@@ -11,16 +11,17 @@ from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, Generic, Literal, TypeVar
+from typing import Any, Generic, Literal, TypeAlias, TypeVar
 
 import torch
-from PIL import Image
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from internimage.data.samples import HasFile, Measured, Part
 from internimage.errors import ImageReadError
 from internimage.images import ImageSource
+from internimage.images.channels import AnyImage
 
+Read: TypeAlias = Callable[[ImageSource], AnyImage]
 OnCorrupt = Literal["error", "skip"]
 Entry = TypeVar("Entry", bound=HasFile)
 Result = TypeVar("Result", covariant=True)
@@ -45,11 +46,15 @@ class PictureDataset(Dataset[Result], Generic[Entry, Result]):
         seed: of the random numbers that :meth:`prepare` draws from PyTorch's global generator.
         on_corrupt: "error" raises the reader's :class:`ImageReadError`; "skip" takes the next readable sample
             instead and names the unreadable file in the sample.
+        read: a picture as :meth:`prepare` takes it, RGB by default.
     """
 
-    def __init__(self, name: str, entries: Sequence[Entry], seed: int, on_corrupt: OnCorrupt) -> None:
+    def __init__(
+        self, name: str, entries: Sequence[Entry], seed: int, on_corrupt: OnCorrupt, read: Read = ImageSource.read
+    ) -> None:
         self.name = name
         self.entries = entries
+        self.read = read
         self.seed = seed
         self.on_corrupt = on_corrupt
 
@@ -62,7 +67,7 @@ class PictureDataset(Dataset[Result], Generic[Entry, Result]):
             entry = self.entries[(key.index + step) % len(self.entries)]
             source = ImageSource(str(entry.file), entry.file)
             try:
-                picture = source.read()
+                picture = self.read(source)
                 with _seeded(mix_seed(self.seed, key.epoch, key.index)):
                     return self.prepare(entry, source, picture, tuple(unreadable))
             except ImageReadError as error:
@@ -99,10 +104,10 @@ class PictureDataset(Dataset[Result], Generic[Entry, Result]):
             ImageReadError: the picture, or what belongs to it, cannot be read.
         """
         source = ImageSource(str(entry.file), entry.file)
-        return self.prepare(entry, source, source.read(), ())
+        return self.prepare(entry, source, self.read(source), ())
 
-    def prepare(self, entry: Entry, source: ImageSource, picture: Image.Image, unreadable: tuple[str, ...]) -> Result:
-        """The sample of a picture (RGB) that stands in for the ``unreadable`` ones before it."""
+    def prepare(self, entry: Entry, source: ImageSource, picture: AnyImage, unreadable: tuple[str, ...]) -> Result:
+        """The sample of a picture that stands in for the ``unreadable`` ones before it."""
         raise NotImplementedError
 
 
@@ -128,17 +133,23 @@ class EvaluationDataset(PictureDataset[Any, EvaluationSample]):
 
     Args:
         data: a part of a data set.
-        prepare: a picture (RGB) to what the model's pipeline takes.
-        on_corrupt: see :class:`PictureDataset`.
+        prepare: a picture to what the model's pipeline takes.
+        on_corrupt, read: see :class:`PictureDataset`.
     """
 
-    def __init__(self, data: Part, prepare: Callable[[Image.Image], Any], on_corrupt: OnCorrupt = "error") -> None:
-        super().__init__(data.name, data.entries, 0, on_corrupt)
+    def __init__(
+        self,
+        data: Part,
+        prepare: Callable[[AnyImage], Any],
+        on_corrupt: OnCorrupt = "error",
+        read: Read = ImageSource.read,
+    ) -> None:
+        super().__init__(data.name, data.entries, 0, on_corrupt, read)
         self.data = data
         self.picture = prepare
 
     def prepare(
-        self, entry: Any, source: ImageSource, picture: Image.Image, unreadable: tuple[str, ...]
+        self, entry: Any, source: ImageSource, picture: AnyImage, unreadable: tuple[str, ...]
     ) -> EvaluationSample:
         return EvaluationSample(entry, source, self.picture(picture), self.data.measured(entry, picture.size))
 

@@ -75,7 +75,7 @@ def prediction_sheet(results: list[tuple[str, Classification]]) -> Image.Image:
     for truth, result in results:
         colour = GOOD if result.label == truth else BAD
         captions = [(f"is: {truth}", INK), (f"says: {result.label} {result.score:.0%}", colour)]
-        pictures.append((result.source.read(), captions))
+        pictures.append((result.source.show(), captions))
     right = sum(result.label == truth for truth, result in results)
     measured = get_recipe(MODEL).measured
     assert measured is not None

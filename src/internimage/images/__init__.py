@@ -14,6 +14,7 @@ if TYPE_CHECKING:
         ImageSource,
         list_images,
         read_image,
+        show_image,
     )
     from internimage.images.scaling import FitPreprocessing
     from internimage.images.transforms import Preprocessing
@@ -28,6 +29,7 @@ __all__ = [
     "Preprocessing",
     "list_images",
     "read_image",
+    "show_image",
 ]
 
 _FILES = {"ArchiveMember": "members", "FitPreprocessing": "scaling", "Preprocessing": "transforms"}

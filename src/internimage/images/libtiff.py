@@ -1,10 +1,11 @@
-"""Keeping libtiff, which Pillow reads TIFF files with, from writing to the terminal."""
+"""Keeping libtiff and what Pillow reads TIFF files with from writing to the terminal."""
 
 from __future__ import annotations
 
 import contextlib
 import ctypes
 import functools
+import logging
 
 from PIL import Image
 
@@ -16,6 +17,7 @@ def silence_libtiff() -> None:
     It writes straight to the process's stderr, from any thread.  Nothing has to be redirected: this takes its two
     writers away, in the copy that Pillow uses.  Where that one's functions are hidden, it goes on as it is.
     """
+    logging.getLogger("PIL.TiffImagePlugin").addHandler(logging.NullHandler())  # without any it prints
     with contextlib.suppress(OSError, AttributeError, TypeError):
         library = ctypes.CDLL(Image.core.__file__)  # finds the functions of the libraries that it is linked with
         for name in ("TIFFSetWarningHandler", "TIFFSetErrorHandler"):

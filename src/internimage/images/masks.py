@@ -9,7 +9,7 @@ import numpy as np
 from PIL import Image
 
 from internimage.errors import ImageReadError
-from internimage.images.reader import exceeds_pixel_limit, identify
+from internimage.images.decoding import exceeds_pixel_limit, identify
 
 UNKNOWN = -1
 """In a label map: a pixel that teaches nothing and is not measured."""

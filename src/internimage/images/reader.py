@@ -9,14 +9,16 @@ import urllib.request
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO, TypeAlias
+from typing import TYPE_CHECKING, Any, BinaryIO, Literal, TypeAlias, overload
 
 import numpy as np
-from PIL import ExifTags, Image
+from PIL import Image
 
 from internimage.errors import ImageReadError
-from internimage.images.libtiff import silence_libtiff
+from internimage.images.channels import AnyImage, from_tensor, from_values
+from internimage.images.decoding import LOOKING, Header, decode, decode_header, decode_small, refuse_size, upright
 from internimage.images.members import ArchiveMember
+from internimage.settings.depth import WHOLE, Depth
 
 if TYPE_CHECKING:
     import torch
@@ -26,47 +28,40 @@ ImageInputs: TypeAlias = "ImageInput | ImageSource | Sequence[ImageInputs]"
 
 IMAGE_SUFFIXES = (
     *(".avif", ".bmp", ".gif", ".jfif", ".jp2", ".jpe", ".jpeg", ".jpg", ".mpo"),
-    *(".pbm", ".pgm", ".png", ".pnm", ".ppm", ".tif", ".tiff", ".webp"),
+    *(".npy", ".pbm", ".pgm", ".png", ".pnm", ".ppm", ".tif", ".tiff", ".webp"),
 )
-# A list of our own, because some of Pillow's other readers have no signature to recognise a file by, and the
-# one for EPS runs Ghostscript.
-_FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "PPM", "AVIF", "JPEG2000")
-
 _URL_TIMEOUT = 30  # seconds without an answer
 URL_MAX_BYTES = 100 * 2**20
 
-UPRIGHT = {
-    2: Image.Transpose.FLIP_LEFT_RIGHT,
-    3: Image.Transpose.ROTATE_180,
-    4: Image.Transpose.FLIP_TOP_BOTTOM,
-    5: Image.Transpose.TRANSPOSE,
-    6: Image.Transpose.ROTATE_270,
-    7: Image.Transpose.TRANSVERSE,
-    8: Image.Transpose.ROTATE_90,
-}
-# Modes with a stop on the way to RGB: Pillow cannot convert La and warns about palettes with alpha.
-_VIA = {"La": "LA", "P": "RGBA"}
 
-
-def read_image(source: ImageInput) -> Image.Image:
-    """Read one picture as mode ``"RGB"``, 8 bits a channel, upright.
+@overload
+def read_image(source: ImageInput, channels: Literal[1, 3] = 3, depth: Depth = ...) -> Image.Image: ...
+@overload
+def read_image(source: ImageInput, channels: int, depth: Depth = ...) -> AnyImage: ...
+def read_image(source: ImageInput, channels: int = 3, depth: Depth = WHOLE) -> AnyImage:
+    """Read one picture, upright, 8 bits a channel: mode ``"RGB"``, of one channel ``"L"``.
 
     Args:
         source: One of
 
             - a path, or an ``http(s)`` URL as a string (at most 100 MB, 30 s without an answer);
             - an :class:`ArchiveMember`, a file inside a tar or zip archive;
-            - the bytes of an image file: JPEG, PNG, WebP, GIF, BMP, TIFF, PBM/PGM/PPM, AVIF or JPEG 2000;
+            - the bytes of an image file: JPEG, PNG, WebP, GIF, BMP, TIFF, PBM/PGM/PPM, AVIF, JPEG 2000 or NumPy's
+              .npy;
             - a PIL image of any mode but ``"F"``, which is left as it is;
-            - a uint8 array (H, W), (H, W, 1), (H, W, 3) or (H, W, 4) in **RGB** order (OpenCV's BGR arrays
-              need ``array[..., ::-1]``);
+            - an array (H, W), (H, W, 1), (H, W, 3) or (H, W, 4) in **RGB** order (OpenCV's BGR arrays need
+              ``array[..., ::-1]``), for C ``channels`` (H, W, C) or (C, H, W); uint8, or deep as a file's pixels;
             - a tensor (H, W), (1, H, W) or (3, H, W) in RGB order, uint8 or floating point in [0, 1].
+        channels: 3 makes RGB of everything, 1 grey; of any other number the picture must have just so many: a TIFF
+            (``internimage[formats]``; a page for each channel, too), an array, PNG's RGBA for 4.  It is then a
+            :class:`internimage.images.channels.Bands`.
+        depth: how pixels of more than 8 bits become 8 bits.
 
     The orientation that EXIF gives is applied, from files and from PIL images; broken EXIF is ignored.  Of an
     animated file the first frame is read.  Alpha is dropped and transparent pixels keep the colour that the
     file stores, as torchvision's ``ImageFolder`` and OpenCV do, so that numbers agree with published
-    evaluations.  16-bit pixels lose their low byte (Pillow's own conversion would clip them to white); mode
-    ``"I"`` counts as 16 bits.  Colour profiles are not applied.
+    evaluations.  16-bit pixels lose their low byte unless ``depth`` says otherwise (Pillow's own conversion would
+    clip them to white); mode ``"I"`` counts as 16 bits.  Colour profiles are not applied.
 
     Returns:
         A new image that shares neither pixels nor an open file with ``source`` and carries no metadata.
@@ -81,7 +76,16 @@ def read_image(source: ImageInput) -> Image.Image:
         name = str(source)
     else:
         name = f"image from {type(source).__module__.partition('.')[0]} {type(source).__name__}"
-    return ImageSource(name, source).read()
+    return ImageSource(name, source).read(channels, depth)
+
+
+def show_image(source: str | Path | ArchiveMember) -> Image.Image:
+    """A picture as RGB for people to look at: the first three of many channels, deep ones made bright.
+
+    Raises:
+        ImageReadError: see :func:`read_image`.
+    """
+    return ImageSource(str(source), source).show()
 
 
 @dataclass(frozen=True, eq=False)
@@ -96,11 +100,24 @@ class ImageSource:
     name: str
     value: ImageInput
 
-    def read(self) -> Image.Image:
+    @overload
+    def read(self, channels: Literal[1, 3] = 3, depth: Depth = ...) -> Image.Image: ...
+    @overload
+    def read(self, channels: int, depth: Depth = ...) -> AnyImage: ...
+    def read(self, channels: int = 3, depth: Depth = WHOLE) -> AnyImage:
         """Read the picture; see :func:`read_image`."""
+        return self._read(channels, depth)
+
+    def show(self) -> Image.Image:
+        """Read the picture for people to look at; see :func:`show_image`."""
+        shown = self._read(None, LOOKING)
+        assert isinstance(shown, Image.Image)
+        return shown
+
+    def _read(self, channels: int | None, depth: Depth) -> AnyImage:
         name = f"image from URL {self.name}" if _is_url(self.value) else self.name
         try:
-            return _read(self.value)
+            return _read(self.value, channels, depth)
         except ImageReadError as error:
             raise ImageReadError(f"{name}: {error}") from error.__cause__
         except Image.DecompressionBombError as error:
@@ -141,7 +158,7 @@ def picture_size(path: Path) -> tuple[int, int]:
     Raises:
         ImageReadError: it is no picture, or is not there.
     """
-    return _header(path)[0]
+    return read_header(path).size
 
 
 def exif_turn(path: Path) -> int:
@@ -150,7 +167,7 @@ def exif_turn(path: Path) -> int:
     Raises:
         ImageReadError: it is no picture, or is not there.
     """
-    return _header(path)[1]
+    return read_header(path).turn
 
 
 def thumbnail(source: Path | ArchiveMember, side: int) -> Image.Image:
@@ -161,36 +178,26 @@ def thumbnail(source: Path | ArchiveMember, side: int) -> Image.Image:
     """
     try:
         with _open(source) as file:
-            image = identify(file)
-            if image.format in ("JPEG", "MPO") and not exceeds_pixel_limit(*image.size):
-                image.draft("RGB", (2 * side, 2 * side))
-            return _upright_rgb(image).resize((side, side), Image.Resampling.BOX)
+            return decode_small(file, side)
     except ImageReadError as error:
         raise ImageReadError(f"{source}: {error}") from error.__cause__
     except Exception as error:  # on broken files Pillow raises about any type there is
         raise ImageReadError(f"{source}: cannot be read, {error or type(error).__name__}") from error
 
 
-def _header(path: Path) -> tuple[tuple[int, int], int]:
+def read_header(path: Path | ArchiveMember) -> Header:
+    """The header of a picture.
+
+    Raises:
+        ImageReadError: it is no picture, or is not there.
+    """
     try:
         with _open(path) as file:
-            image = identify(file)
-            width, height = image.size
-            try:
-                turn = image.getexif().get(ExifTags.Base.Orientation, 1)
-            except Exception:  # broken EXIF, any type: the pixels are good
-                turn = 1
+            return decode_header(file)
     except ImageReadError as error:
         raise ImageReadError(f"{path}: {error}") from error.__cause__
     except Exception as error:  # on broken files Pillow raises about any type there is
         raise ImageReadError(f"{path}: cannot be read, {error or type(error).__name__}") from error
-    return ((height, width) if turn in (5, 6, 7, 8) else (width, height)), turn if turn in UPRIGHT else 1
-
-
-def exceeds_pixel_limit(width: int, height: int) -> bool:
-    """Whether a picture of this size is more than Pillow takes without a warning."""
-    limit = Image.MAX_IMAGE_PIXELS
-    return limit is not None and width * height > limit
 
 
 def _expand(source: ImageInputs) -> Iterator[ImageInput | ImageSource]:
@@ -235,20 +242,25 @@ def _is_url(source: object) -> bool:
     return isinstance(source, str) and source.lower().startswith(("http://", "https://"))
 
 
-def _read(source: ImageInput) -> Image.Image:
+def _read(source: ImageInput, channels: int | None, depth: Depth) -> AnyImage:
     """``read_image`` with errors that do not yet say the name."""
     if isinstance(source, Image.Image):
-        return _upright_rgb(source)
+        return upright(source, channels, depth)
     if isinstance(source, np.ndarray):
-        return _upright_rgb(_from_array(source))
+        return _within_limit(from_values(source, channels, depth))
     if isinstance(source, str | Path | ArchiveMember | bytes):
         with _open(source) as file:
-            return _upright_rgb(identify(file))
+            return decode(file, channels, depth)
     import torch
 
     if isinstance(source, torch.Tensor):
-        return _upright_rgb(_from_tensor(source))
+        return _within_limit(from_tensor(source, channels, depth))
     raise ImageReadError(f"expected a path, URL, bytes, PIL image, array or tensor, got {type(source).__name__}")
+
+
+def _within_limit(picture: AnyImage) -> AnyImage:
+    refuse_size(*picture.size)
+    return picture
 
 
 def _open(source: str | Path | ArchiveMember | bytes) -> BinaryIO:
@@ -283,87 +295,3 @@ def _download(url: str) -> bytes:
     if len(data) > URL_MAX_BYTES:
         raise ImageReadError(f"too large, more than {URL_MAX_BYTES // 2**20} MB")
     return data
-
-
-def identify(file: BinaryIO) -> Image.Image:
-    """Read the header, as ``Image.open`` does.
-
-    ``Image.open`` checks the size as well, but answers with a warning that only a change to process-wide
-    filters could silence, hides the size in its error, and hides why a file is broken.
-    """
-    prefix = file.read(16)
-    if not prefix:
-        raise ImageReadError("empty, 0 bytes")
-    Image.init()
-    for name in _FORMATS:
-        factory, accept = Image.OPEN.get(name, (None, None))
-        if factory and accept and accept(prefix) is True:
-            file.seek(0)
-            if name == "TIFF":
-                silence_libtiff()
-            return factory(file, "")
-    raise ImageReadError(f"not an image in a known format ({', '.join(_FORMATS)})")
-
-
-def _upright_rgb(image: Image.Image) -> Image.Image:
-    width, height = image.size
-    if exceeds_pixel_limit(width, height):
-        raise ImageReadError(f"too large, {width}x{height} pixels where Pillow's limit is {Image.MAX_IMAGE_PIXELS}")
-    if not width * height:
-        raise ImageReadError(f"no pixels, its size is {width}x{height}")
-    image.load()
-    transpose = _transpose_of(image)
-    if image.mode.startswith("I"):
-        image = _high_byte(image)
-    elif image.mode == "F":
-        raise ImageReadError("floating-point pixels of unknown range, expected 8 or 16 bits")
-    elif image.mode in _VIA:
-        image = image.convert(_VIA[image.mode])
-    image = image.convert("RGB")  # copies where the mode is RGB already
-    if transpose is not None:
-        image = image.transpose(transpose)
-    image.info = {}  # an EXIF orientation left here would be applied again by the next reader
-    return image
-
-
-def _transpose_of(image: Image.Image) -> Image.Transpose | None:
-    try:
-        return UPRIGHT.get(image.getexif().get(ExifTags.Base.Orientation, 1))
-    except Exception:  # broken EXIF, any type: the pixels are good
-        return None
-
-
-def _high_byte(image: Image.Image) -> Image.Image:
-    values = np.asarray(image)
-    low, high = values.min(), values.max()
-    if low < 0 or high > 0xFFFF:
-        raise ImageReadError(f"pixel values from {low} to {high}, expected 8 or 16 bits")
-    return Image.fromarray((values >> 8).astype(np.uint8))
-
-
-def _from_array(array: np.ndarray[Any, Any]) -> Image.Image:
-    shaped = array.ndim == 2 or (array.ndim == 3 and array.shape[2] in (1, 3, 4))
-    if not shaped or not array.size or array.dtype != np.uint8:
-        raise ImageReadError(
-            "expected a uint8 array of shape (H, W), (H, W, 1), (H, W, 3) or (H, W, 4), "
-            f"got {array.dtype} {array.shape}"
-        )
-    return Image.fromarray(array[:, :, 0] if array.shape[2:] == (1,) else array)
-
-
-def _from_tensor(tensor: torch.Tensor) -> Image.Image:
-    import torch
-
-    shaped = tensor.ndim == 2 or (tensor.ndim == 3 and tensor.shape[0] in (1, 3))
-    if not shaped or not tensor.numel() or not (tensor.dtype == torch.uint8 or tensor.is_floating_point()):
-        raise ImageReadError(
-            "expected a uint8 or floating-point tensor of shape (H, W), (1, H, W) or (3, H, W), "
-            f"got {tensor.dtype} {tuple(tensor.shape)}"
-        )
-    tensor = tensor.detach().cpu()
-    if tensor.is_floating_point():
-        low, high = tensor.min().item(), tensor.max().item()
-        if not (low >= 0 and high <= 1):  # also true of NaN
-            raise ImageReadError(f"expected floating-point values in [0, 1], got {low:.4g} to {high:.4g}")
-        tensor = tensor.float().mul(255).round().to(torch.uint8)
-    return _from_array(tensor.reshape(-1, *tensor.shape[-2:]).permute(1, 2, 0).numpy())

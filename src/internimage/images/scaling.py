@@ -6,11 +6,15 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from internimage.errors import ConfigError, ImageReadError
+from internimage.images.transforms import check_statistics, statistics_of
+from internimage.settings.depth import WHOLE, Depth
 
 if TYPE_CHECKING:  # recipes name preprocessings, and are listed without numpy, Pillow or torch
     import numpy as np
     import torch
-    from PIL import Image
+
+    from internimage.images.channels import AnyImage
+    from internimage.images.reader import ImageSource
 
 _UNIT = 2048  # OpenCV's weights of 8-bit pixels are whole numbers of 1 / 2048
 
@@ -23,22 +27,26 @@ class FitPreprocessing:
 
     Attributes:
         short, long: the shorter side becomes ``short`` pixels, unless the longer one would exceed ``long``.
-        mean: subtracted from the RGB channels in [0, 255]; ImageNet's by default.
+        mean: subtracted from the channels in [0, 255]; ImageNet's RGB by default.  As many channels as it has values
+            are read of each picture.
         std: the channels are divided by it afterwards; ImageNet's by default.
         multiple: after the first scaling, both sides grow to the next multiple of this, by a second one.
+        depth: how deep pixels are read.
     """
 
     short: int = 800
     long: int = 1333
-    mean: tuple[float, float, float] = (123.675, 116.28, 103.53)
-    std: tuple[float, float, float] = (58.395, 57.12, 57.375)
+    mean: tuple[float, ...] = (123.675, 116.28, 103.53)
+    std: tuple[float, ...] = (58.395, 57.12, 57.375)
     multiple: int = 1
+    depth: Depth = WHOLE
 
     def __post_init__(self) -> None:
         if not 1 <= self.short <= self.long:
             raise ConfigError(f"short and long are {self.short} and {self.long}; expected 1 <= short <= long")
         if self.multiple < 1:
             raise ConfigError(f"multiple is {self.multiple}; expected 1 or more")
+        check_statistics(self.mean, self.std)
 
     @property
     def side(self) -> int:
@@ -50,19 +58,32 @@ class FitPreprocessing:
         """Size of the result, for people."""
         return f"{self.short}x{self.long}"
 
-    def __call__(self, image: Image.Image) -> torch.Tensor:
-        """Preprocess one picture of mode "RGB": float32 (3, H, W)."""
+    @property
+    def channels(self) -> int:
+        """Channels of a picture as the model sees it."""
+        return len(self.mean)
+
+    def of_channels(self, channels: int) -> FitPreprocessing:
+        """The same for pictures of so many channels; see :func:`internimage.images.transforms.statistics_of`."""
+        return replace(self, mean=statistics_of(self.mean, channels), std=statistics_of(self.std, channels))
+
+    def read(self, source: ImageSource) -> AnyImage:
+        """The picture as ``__call__`` takes it."""
+        return source.read(self.channels, self.depth)
+
+    def __call__(self, image: AnyImage) -> torch.Tensor:
+        """Preprocess one picture of mode "RGB", or of C channels: float32 (C, H, W)."""
         import numpy as np
         import torch
 
-        from internimage.images.reader import exceeds_pixel_limit
+        from internimage.images.channels import check_mode, pixels_of
+        from internimage.images.decoding import exceeds_pixel_limit
 
-        if image.mode != "RGB" or 0 in image.size:
-            raise ImageReadError(f"expected an RGB image, got mode {image.mode}, size {image.size}")
+        check_mode(image, self.channels)
         height, width = self.size((image.height, image.width))
         if exceeds_pixel_limit(width, height):
             raise ImageReadError(f"{image.width}x{image.height} pixels scaled to {width}x{height} are too many")
-        scaled = scale_bilinear(np.asarray(image), height, width)
+        scaled = scale_bilinear(pixels_of(image), height, width)
         higher, wider = (-(-side // self.multiple) * self.multiple for side in (height, width))
         if (higher, wider) != (height, width):
             scaled = scale_bilinear(scaled, higher, wider)

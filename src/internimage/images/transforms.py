@@ -6,10 +6,13 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal
 
 from internimage.errors import ConfigError, ImageReadError
+from internimage.settings.depth import WHOLE, Depth
 
 if TYPE_CHECKING:  # recipes name preprocessings, and are listed without numpy, Pillow or torch
     import torch
-    from PIL import Image
+
+    from internimage.images.channels import AnyImage
+    from internimage.images.reader import ImageSource
 
 _FILTERS = ("bicubic", "bilinear")
 
@@ -29,23 +32,25 @@ class Preprocessing:
         crop: Side of the square cut from the centre, in pixels, padded with black where the picture is
             smaller; ``None`` keeps the whole picture.
         interpolation: Filter of the resizing, antialiased.
-        mean: Subtracted from the RGB channels in [0, 1]; ImageNet's by default.
+        mean: Subtracted from the channels in [0, 1]; ImageNet's RGB by default.  As many channels as it has values are
+            read of each picture.
         std: The channels are divided by it afterwards; ImageNet's by default.
+        depth: How deep pixels are read.
     """
 
     resize: int
     crop: int | None = None
     interpolation: Literal["bicubic", "bilinear"] = "bicubic"
-    mean: tuple[float, float, float] = (0.485, 0.456, 0.406)
-    std: tuple[float, float, float] = (0.229, 0.224, 0.225)
+    mean: tuple[float, ...] = (0.485, 0.456, 0.406)
+    std: tuple[float, ...] = (0.229, 0.224, 0.225)
+    depth: Depth = WHOLE
 
     def __post_init__(self) -> None:
         if self.resize < 1 or (self.crop is not None and self.crop < 1):
             raise ConfigError(f"resize and crop must be at least 1 pixel, got {self.resize} and {self.crop}")
         if self.interpolation not in _FILTERS:
             raise ConfigError(f"interpolation must be one of {', '.join(_FILTERS)}, got {self.interpolation}")
-        if len(self.mean) != 3 or len(self.std) != 3 or not all(value > 0 for value in self.std):
-            raise ConfigError(f"mean and std need 3 values, std above 0, got {self.mean} and {self.std}")
+        check_statistics(self.mean, self.std)
 
     @property
     def side(self) -> int:
@@ -57,18 +62,31 @@ class Preprocessing:
         """Size of the result, for people."""
         return str(self.side)
 
+    @property
+    def channels(self) -> int:
+        """Channels of a picture as the model sees it."""
+        return len(self.mean)
+
+    def of_channels(self, channels: int) -> Preprocessing:
+        """The same for pictures of so many channels; see :func:`statistics_of`."""
+        return replace(self, mean=statistics_of(self.mean, channels), std=statistics_of(self.std, channels))
+
+    def read(self, source: ImageSource) -> AnyImage:
+        """The picture as ``__call__`` takes it."""
+        return source.read(self.channels, self.depth)
+
     def resized(self, size: int) -> Preprocessing:
         """The same for squares of ``size`` pixels."""
         return replace(self, resize=size, crop=size)
 
-    def __call__(self, image: Image.Image) -> torch.Tensor:
+    def __call__(self, image: AnyImage) -> torch.Tensor:
         """Preprocess one picture.
 
         Args:
-            image: Mode ``"RGB"``, as :func:`internimage.images.read_image` returns it.
+            image: Mode ``"RGB"``, or of C channels, as :func:`internimage.images.read_image` returns it.
 
         Returns:
-            float32 tensor (3, H, W); H = W = ``crop`` unless that is ``None``.
+            float32 tensor (C, H, W); H = W = ``crop`` unless that is ``None``.
 
         Raises:
             ImageReadError: Another mode, no pixels, or without ``crop`` a resized picture over the limit.
@@ -76,18 +94,19 @@ class Preprocessing:
         import numpy as np
         import torch
 
-        if image.mode != "RGB" or 0 in image.size:
-            raise ImageReadError(f"expected an RGB image, got mode {image.mode}, size {image.size}")
+        from internimage.images.channels import check_mode, pixels_of
+
+        check_mode(image, self.channels)
         # A copy, because torch wants memory that it may write to.
-        pixels = torch.from_numpy(np.array(self._resize_and_crop(image)))
+        pixels = torch.from_numpy(np.array(pixels_of(self._resize_and_crop(image))))
         tensor = pixels.permute(2, 0, 1).contiguous().to(torch.float32).div(255)
-        mean, std = (torch.tensor(v, dtype=torch.float32).view(3, 1, 1) for v in (self.mean, self.std))
+        mean, std = (torch.tensor(v, dtype=torch.float32).view(-1, 1, 1) for v in (self.mean, self.std))
         return tensor.sub_(mean).div_(std)
 
-    def _resize_and_crop(self, image: Image.Image) -> Image.Image:
+    def _resize_and_crop(self, image: AnyImage) -> AnyImage:
         from PIL import Image
 
-        from internimage.images.reader import exceeds_pixel_limit
+        from internimage.images.decoding import exceeds_pixel_limit
 
         filter_ = Image.Resampling[self.interpolation.upper()]
         shorter = min(image.size)
@@ -113,6 +132,22 @@ class Preprocessing:
             image = image.resize((width, height), filter_)
         # PIL fills what lies outside with black.
         return image.crop((left, top, left + self.crop, top + self.crop))
+
+
+def check_statistics(mean: tuple[float, ...], std: tuple[float, ...]) -> None:
+    """Raise :class:`ConfigError` unless there are as many means as deviations, which are positive."""
+    if not mean or len(mean) != len(std) or not all(value > 0 for value in std):
+        raise ConfigError(f"mean and std need a value for each channel, std above 0, got {mean} and {std}")
+
+
+def statistics_of(values: tuple[float, ...], channels: int) -> tuple[float, ...]:
+    """Means or deviations for another number of channels: of one the mean of all, of more the mean for the new ones."""
+    if channels < 1:
+        raise ConfigError(f"{channels} channels; expected 1 or more")
+    if channels == len(values):
+        return values
+    middle = [sum(values) / len(values)] * channels
+    return (*values, *middle)[:channels] if channels > 1 else tuple(middle)
 
 
 def _margin(length: int, crop: int) -> int:

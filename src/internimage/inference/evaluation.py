@@ -22,6 +22,7 @@ from internimage.errors import ConfigError, DataError, ImageReadError
 from internimage.inference.predictor import Predictor
 from internimage.registry import TASKS
 from internimage.settings.data import DataOptions
+from internimage.settings.depth import Depth
 from internimage.settings.views import ReportOptions, TestTimeAugmentation
 
 if TYPE_CHECKING:
@@ -44,13 +45,14 @@ def evaluate(
     on_corrupt: OnCorrupt = "error",
     reading: DataOptions | None = None,
     max_objects: int | None = None,
+    depth: Depth | None = None,
     progress: Callable[[Sequence[Any]], Iterable[Any]] = iter,
 ) -> Report:
     """Evaluate a model, or results of any tool, on labelled images, as ``internimage evaluate`` does.
 
     Args:
         data: folder, table or archive of the model's task.
-        model, checkpoint, labels, device, dtype, batch_size, augmentation, max_objects: see
+        model, checkpoint, labels, device, dtype, batch_size, augmentation, max_objects, depth: see
             :class:`internimage.Predictor`.
         predictions: instead of a model: COCO's result file (bbox, segmentation or both), a folder of masks, or a table
             with the columns path, label and maybe score.
@@ -85,6 +87,7 @@ def evaluate(
         batch_size=batch_size,
         augmentation=augmentation,
         max_objects=max_objects,
+        depth=depth,
     )
     refuse_other_data(predictor.spec, root)
     usual = reading or DataOptions()
@@ -136,7 +139,7 @@ def evaluate_part(
     """:func:`evaluate`, of images that were found already."""
     report = predictor.spec.report(predictor.pipeline, data, options)
     report.left_out = [str(one) for one in data.left_out]
-    dataset = EvaluationDataset(data, predictor.pipeline.prepare)
+    dataset = EvaluationDataset(data, predictor.pipeline.prepare, read=predictor.pipeline.read)
     loaded = ReadAhead(data.entries, dataset.load, predictor.batch_size)
     following = iter(progress(data.entries))
     measured = 0

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,7 @@ from internimage.images.reader import ImageInputs
 from internimage.inference.blame import finite
 from internimage.inference.twin import evaluating_twin
 from internimage.models.model import Model
+from internimage.settings.depth import Depth
 from internimage.writing import save_picture, written_aside
 
 
@@ -41,6 +43,7 @@ def extract_features(
     *,
     average: bool = False,
     batch_size: int = 8,
+    depth: Depth | None = None,
 ) -> Iterator[tuple[ImageSource, dict[str, np.ndarray[Any, Any]] | ImageReadError]]:
     """Yield (source, features) for each image, or the error of an image that cannot be read.
 
@@ -52,6 +55,7 @@ def extract_features(
             output of one block.  A composite backbone gives those of its last branch.
         average: average maps over space, to (C,).
         batch_size: images per forward pass; those of different sizes, as detectors and segmenters see them, run apart.
+        depth: how pixels of more than 8 bits are read; None as the model was trained.
 
     Raises:
         ConfigError: a layer that the model does not have, or not a whole model.
@@ -69,10 +73,11 @@ def extract_features(
         raise ConfigError(
             f"no layer is called {', '.join(unknown) or '(none given)'}; expected {known} or stageI.blockJ"
         )
-    prepare = model.description.preprocessing
+    own = model.description.preprocessing
+    prepare = own if depth is None else replace(own, depth=depth)
 
     def load(source: ImageSource) -> Tensor:
-        return prepare(source.read())
+        return prepare(prepare.read(source))
 
     return _stream(evaluating_twin(model), ReadAhead(list_images(images), load, batch_size), layers, average)
 
@@ -137,7 +142,7 @@ class FeatureSheet:
         """Draw the maps of one image, while there is room."""
         if len(self._rows) < self._most:
             maps = (principal_components(features[layer]) for layer in self.layers)
-            photo, (height, width) = source.read(), features[self.layers[0]].shape[1:]
+            photo, (height, width) = source.show(), features[self.layers[0]].shape[1:]
             scale = min(photo.width / width, photo.height / height)
             seen = ImageOps.fit(photo, (round(width * scale), round(height * scale)))  # the part that the network saw
             self._rows.append([seen, *maps])

@@ -20,6 +20,7 @@ from internimage.inference.blame import check_weights
 from internimage.inference.twin import evaluating_twin
 from internimage.machine import answer_in_forked_children, choose_device, choose_dtype
 from internimage.registry import ARCHITECTURES, architecture_of
+from internimage.settings.depth import Depth
 from internimage.settings.views import PredictionOptions, TestTimeAugmentation, Window
 
 
@@ -64,6 +65,7 @@ class Predictor:
         window: sliding windows of a segmenter; "model" does what it was trained for, None predicts the whole image.
         keep_scores: keep the probabilities of all classes in a segmenter's results, which may take gigabytes.
         max_objects: greatest number of objects that a detector reports of an image; None for the model's own.
+        depth: how pixels of more than 8 bits are read; None as the model was trained.
 
     A process that has made one sets PyTorch to one thread in processes that it forks, where OpenMP would wait for ever.
 
@@ -96,8 +98,9 @@ class Predictor:
         window: Window | Literal["model"] | None = "model",
         keep_scores: bool = False,
         max_objects: int | None = None,
+        depth: Depth | None = None,
     ) -> None:
-        options = PredictionOptions(augmentation, window, keep_scores, max_objects)
+        options = PredictionOptions(augmentation, window, keep_scores, max_objects, depth)
         if isinstance(model, nn.Module):
             if checkpoint is not None or labels is not None:
                 raise ConfigError("checkpoint and labels belong to a model given by name")
@@ -158,7 +161,7 @@ class Predictor:
         self, images: list[ImageSource], known: Sequence[Any]
     ) -> Iterator[tuple[ImageSource, Any | ImageReadError]]:
         def load(pair: tuple[ImageSource, Any]) -> Any:
-            return self.pipeline.prepare(pair[0].read())
+            return self.pipeline.prepare(self.pipeline.read(pair[0]))
 
         for loaded in ReadAhead(list(zip(images, known, strict=True)), load, self.batch_size):
             good = [(*pair, prepared) for pair, prepared in loaded if not isinstance(prepared, ImageReadError)]

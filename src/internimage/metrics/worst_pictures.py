@@ -17,7 +17,7 @@ from internimage.drawing.charts import contact_sheet
 from internimage.drawing.objects import class_colour
 from internimage.drawing.regions import draw_regions
 from internimage.errors import ImageReadError
-from internimage.images import read_image
+from internimage.images import show_image
 from internimage.images.masks import UNKNOWN
 
 MOST = 8
@@ -74,7 +74,7 @@ class WorstPictures:
         for negative, file, size, *packed in sorted(self._kept, reverse=True):
             truth, found = (np.frombuffer(zlib.decompress(one), np.int16).reshape(size) for one in packed)
             try:
-                picture = read_image(Path(file))
+                picture = show_image(Path(file))
             except ImageReadError:  # results of others may be measured where there are no pictures
                 continue
             wrong = float((truth != found)[truth != UNKNOWN].mean())

@@ -101,6 +101,23 @@ class Model(nn.Module):
         limited.config = replace(config, detections=replace(config.detections, keep=objects))
         return limited
 
+    def take_channels(self, channels: int) -> None:
+        """Take images of so many channels from now on, with the same weights as far as there are any.
+
+        The description's preprocessing goes along.
+
+        Raises:
+            ConfigError: not a number of channels.
+        """
+        config = self.config
+        if channels == config.backbone.in_channels:
+            return
+        self.config = replace(config, backbone=replace(config.backbone, in_channels=channels))
+        self.backbone.take_channels(channels)
+        if self.description is not None and self.description.preprocessing is not None:
+            preprocessing = self.description.preprocessing.of_channels(channels)
+            self.description = replace(self.description, preprocessing=preprocessing)
+
     def backbones(self) -> Mapping[str, InternImage]:
         """The networks that layer decay counts the blocks of, by the prefix of their parameters' names."""
         return {f"backbone.{prefix}": network for prefix, network in self.backbone.backbones().items()}

@@ -65,7 +65,7 @@ class Classification:
     def draw(self, k: int = 5) -> Image.Image:
         """The picture with the ``k`` most probable classes as bars below it."""
         bars = [(scored.label, scored.score) for scored in self.top(k)]
-        return with_bars(self.source.read(), PurePath(self.source.name).name, bars)
+        return with_bars(self.source.show(), PurePath(self.source.name).name, bars)
 
     def __repr__(self) -> str:
         best = ", ".join(f"{scored.label} {scored.score:.1%}" for scored in self.top(3))

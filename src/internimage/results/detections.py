@@ -107,7 +107,7 @@ class Detections:
             )
             for i in reversed(range(len(shown)))
         )
-        return draw_objects(self.source.read(), objects)
+        return draw_objects(self.source.show(), objects)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data for JSON: boxes as x1, y1, x2, y2, masks as COCO's run lengths."""

@@ -134,7 +134,7 @@ class CropsWriter(FileWriter):
         shapes = self.shapes(result)
         if not shapes:
             return
-        image = result.source.read()
+        image = result.source.show()
         for number, shape in enumerate(shapes, 1):
             label = folder_name(self.output.classes[shape.label])
             cropped(image, shape.box).save(self.output.place(f"{label}/{picture.stem}.{number}.jpg"), quality=95)
@@ -170,7 +170,7 @@ class SortedWriter:
         if isinstance(file, str | Path) and Path(file).is_file():
             shutil.copyfile(file, self.output.place(f"{label}/{picture.name}"))
         else:
-            result.source.read().save(self.output.place(f"{label}/{picture.stem}.png"))
+            result.source.show().save(self.output.place(f"{label}/{picture.stem}.png"))
 
     def close(self) -> list[Path]:
         return [self.output.folder]

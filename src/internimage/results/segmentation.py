@@ -103,7 +103,7 @@ class Segmentation:
         table = np.zeros((max(len(self.names), int(self.label_map.max()) + 1), 3), np.uint8)
         for one in regions:
             table[one.index] = self.colour(one.index)
-        return draw_regions(self.source.read(), self.label_map, table, lines if legend else (), opacity)
+        return draw_regions(self.source.show(), self.label_map, table, lines if legend else (), opacity)
 
     def to_png(self) -> Image.Image:
         """The class numbers as a picture with a palette, which other tools read as numbers and people see in colour.

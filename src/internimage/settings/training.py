@@ -7,6 +7,7 @@ from typing import Any, Literal
 
 from internimage.errors import ConfigError
 from internimage.settings.data import DataOptions
+from internimage.settings.depth import Depth
 
 FEW, MANY = 5_000, 100_000
 """Images up to and from which defaults are those for small and large data."""
@@ -147,6 +148,8 @@ class RunConfig:
         max_objects: greatest number of objects of an image that a detector reports; None for the model's own.
         split_rule: how it is chosen, see :class:`internimage.settings.data.SplitOptions`.
         reading: how annotations are read.
+        channels: of the images as the model sees them; None for the model's own, RGB as a rule.
+        depth: how pixels of more than 8 bits are read; None for the model's own, the whole range of 16 bits as a rule.
         on_corrupt: "error" or "skip".
         augmentation: settings of the model's task; None for its defaults.
         training: settings.
@@ -161,6 +164,8 @@ class RunConfig:
     val_fraction: float = 0.2
     max_objects: int | None = None
     split_rule: int = 2
+    channels: int | None = None
+    depth: Depth | None = None
     on_corrupt: Literal["error", "skip"] = "error"
     reading: DataOptions = field(default_factory=DataOptions)
     augmentation: Any = None
@@ -169,6 +174,8 @@ class RunConfig:
     def __post_init__(self) -> None:
         if self.size is not None and self.size < 1:
             raise ConfigError(f"size is {self.size}; expected pixels")
+        if self.channels is not None and self.channels < 1:
+            raise ConfigError(f"channels is {self.channels}; expected 1 or more")
 
 
 def too_high(config: TrainingConfig, usual: TrainingConfig, processes: int) -> str | None:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from internimage.errors import ConfigError
+from internimage.settings.depth import Depth
 
 
 @dataclass(frozen=True)
@@ -67,12 +68,14 @@ class PredictionOptions:
             the whole image.
         keep_scores: for segmenters: keep the probabilities of all classes in the results, which may take gigabytes.
         max_objects: for detectors: greatest number of objects of an image; None for the model's own.
+        depth: how deep pixels are read; None as the model was trained.
     """
 
     augmentation: TestTimeAugmentation | None = None
     window: Window | Literal["model"] | None = "model"
     keep_scores: bool = False
     max_objects: int | None = None
+    depth: Depth | None = None
 
     def __post_init__(self) -> None:
         if not isinstance(self.window, Window | None) and self.window != "model":

@@ -18,9 +18,9 @@ def padded(side: int) -> int:
 
 
 def pad_together(images: Sequence[torch.Tensor]) -> torch.Tensor:
-    """Images (3, H_i, W_i) as one batch (N, 3, H, W), zeros at the right and bottom, sides multiples of 32."""
+    """Images (C, H_i, W_i) as one batch (N, C, H, W), zeros at the right and bottom, sides multiples of 32."""
     height, width = (padded(max(image.shape[side] for image in images)) for side in (1, 2))
-    batch = images[0].new_zeros(len(images), 3, height, width)
+    batch = images[0].new_zeros(len(images), images[0].shape[0], height, width)
     for place, image in zip(batch, images, strict=True):
         place[:, : image.shape[1], : image.shape[2]] = image
     return batch

@@ -31,7 +31,7 @@ def initial_model(config: RunConfig, recipe: Recipe, classes: tuple[str, ...]) -
         raise ConfigError("a configuration of your own has no released weights; name weights to start from")
     folder = folder_of(recipe.name if config.init == "pretrained" else config.init)
     if config.init == "scratch":
-        model = _create(recipe, num_classes=len(classes))
+        model = _create(recipe, num_classes=len(classes), in_channels=config.channels)
     elif folder is not None:
         model = _from_folder(folder, recipe, classes)
     else:
@@ -40,10 +40,22 @@ def initial_model(config: RunConfig, recipe: Recipe, classes: tuple[str, ...]) -
     preprocessing = recipe.preprocessing
     if folder is not None and model.description.preprocessing is not None:
         preprocessing = model.description.preprocessing
+    preprocessing = preprocessing.of_channels(model.config.backbone.in_channels)
+    model.description = dataclasses.replace(model.description, labels=classes, preprocessing=preprocessing)
+    see_as_asked(model, config)
+    return model
+
+
+def see_as_asked(model: Any, config: RunConfig) -> None:
+    """Give a model the size, the channels and the depth of pictures that the run asks for."""
+    own = model.config.backbone.in_channels
+    model.take_channels(config.channels or own)
+    preprocessing = model.description.preprocessing
     if config.size is not None:
         preprocessing = preprocessing.resized(config.size)
-    model.description = dataclasses.replace(model.description, labels=classes, preprocessing=preprocessing)
-    return model
+    if config.depth is not None:
+        preprocessing = dataclasses.replace(preprocessing, depth=config.depth)
+    model.description = dataclasses.replace(model.description, preprocessing=preprocessing)
 
 
 def known_classes(config: RunConfig, recipe: Recipe) -> tuple[str, ...] | None:

@@ -20,6 +20,7 @@ from internimage.factory import recipe_of
 from internimage.machine import trains_on_cpu
 from internimage.recipes import Recipe
 from internimage.settings.data import DataOptions, SplitOptions
+from internimage.settings.depth import Depth
 from internimage.settings.plain import from_plain
 from internimage.settings.training import RunConfig, TrainingConfig
 from internimage.training.console import ConsoleReporter
@@ -112,6 +113,8 @@ def train(
     linear_probe: bool = False,
     max_objects: int | None = None,
     val_fraction: float = 0.2,
+    channels: int | None = None,
+    depth: Depth | None = None,
     on_corrupt: Literal["error", "skip"] = "error",
     reading: DataOptions | None = None,
     training: TrainingConfig | None = None,
@@ -134,6 +137,8 @@ def train(
         linear_probe: train only the classifier.
         max_objects: greatest number of objects that a detector reports of an image; None for the model's own.
         val_fraction: share of the images to validate on if there is no validation part.
+        channels: of the images, such as 4 for RGB and infrared or 1 for grey; None for the model's own.
+        depth: how pixels of more than 8 bits are read, such as ``Depth(range=(0, 4095))`` for 12 bits.
         on_corrupt: "error" or "skip" for files that cannot be read.
         reading: how annotations are read, such as ``DataOptions(crowds="learn")``.
         training: all settings; None for what suits model and data.
@@ -165,6 +170,8 @@ def train(
         linear_probe=linear_probe,
         max_objects=max_objects,
         val_fraction=val_fraction,
+        channels=channels,
+        depth=depth,
         on_corrupt=on_corrupt,
         reading=reading or DataOptions(),
         augmentation=varied if augmentation is None else augmentation,
@@ -343,7 +350,8 @@ def _prepare(
     splits = read_splits(config, spec, recipe, chosen)
     prepared = spec.prepare(config, recipe, splits)
     task, model = prepared.task, prepared.model
-    val = EvaluationDataset(prepared.val, task.pipeline(model).prepare, config.on_corrupt)
+    pipeline = task.pipeline(model)
+    val = EvaluationDataset(prepared.val, pipeline.prepare, config.on_corrupt, pipeline.read)
     leave_out_unreadable(val)
     trainer = Trainer(task, model, prepared.train, val, config.training, folder, reporter, device=device)
     return Started(config, folder, trainer, prepared, resumed, spec.model_noun)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from internimage.checkpoints.hub import PackagedModel
+from internimage.data.checking import pixel_notes
 from internimage.data.splits import describe, left_out_lines
 from internimage.factory import recipe_of
 from internimage.recipes import get_recipe, list_models
@@ -31,6 +32,9 @@ def tell(started: Started, usual: TrainingConfig | None) -> None:
     sizes = f"{len(splits.train)} training, {len(splits.val)} validation images"
     reporter.note(f"{len(splits.train.classes)} classes; {sizes}; {length}")
     for note in started.prepared.notes:
+        reporter.note(note)
+    description: Any = trainer.model.description
+    for note in pixel_notes([entry.file for entry in splits.train.entries], description.preprocessing):
         reporter.note(note)
     for note in _about_the_model(started):
         reporter.note(note)

@@ -50,6 +50,7 @@ class CountingPipeline:
         self.labels: tuple[str, ...] | None = model.description.labels
         self.classes: int = model.config.num_classes
         self.prepare = model.description.preprocessing
+        self.read = self.prepare.read
 
     @torch.inference_mode()
     def predict(self, prepared: Sequence[Tensor], sources: Sequence[ImageSource], known: Sequence[Any]) -> list[Count]:

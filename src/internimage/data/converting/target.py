@@ -14,6 +14,7 @@ from internimage.data.objects import ObjectImage, ObjectImages
 from internimage.data.samples import ImageFile
 from internimage.errors import DataError, FileWriteError, ImageReadError
 from internimage.images import read_image
+from internimage.images.reader import read_header
 from internimage.settings.data import Pictures
 from internimage.writing import json_text
 
@@ -72,7 +73,7 @@ class Target:
         if self.pictures == "none":
             return
         try:
-            if file in self.upright:
+            if file in self.upright and not _beyond_8_bits(file):
                 picture = read_image(file)
                 if there.suffix.lower() in _JPEG:
                     picture.save(there, "JPEG", quality=95, subsampling=0)
@@ -155,3 +156,9 @@ def count_lost_masks(target: Target, parts: Mapping[str, ObjectImages]) -> None:
 def rounded(value: float) -> float:
     """Four digits are enough for a pixel, and keep files short."""
     return round(value, 4)
+
+
+def _beyond_8_bits(file: ImageFile) -> bool:
+    """Whether a picture would lose channels or bits by being stored anew; it stays as it is, and is read upright."""
+    header = read_header(file)
+    return header.deep or header.channels != 3

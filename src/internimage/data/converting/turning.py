@@ -11,7 +11,7 @@ from PIL import Image
 
 from internimage.data.formats.shapes import Box, run_lengths
 from internimage.data.objects import ObjectAnnotation, ObjectImage, bitmap
-from internimage.images.reader import UPRIGHT
+from internimage.images.decoding import UPRIGHT
 
 SIDEWAYS = (5, 6, 7, 8)
 

@@ -34,7 +34,7 @@ from internimage.data.formats.shapes import (
 )
 from internimage.data.objects import ObjectImages
 from internimage.errors import DataError
-from internimage.images.reader import exceeds_pixel_limit
+from internimage.images.decoding import exceeds_pixel_limit
 from internimage.settings.data import DataOptions
 
 _OTHERS = {"polyline": "polylines", "points": "points", "cuboid": "cuboids", "skeleton": "skeletons"}

@@ -20,7 +20,8 @@ from internimage.data.formats.shapes import BadEntryError, Box, Segmentation, ou
 from internimage.data.left_out import BadEntries, LeftOut, Unit
 from internimage.data.objects import ObjectAnnotation, ObjectImage, ObjectImages, bounds
 from internimage.errors import DataError, ImageReadError
-from internimage.images.reader import exceeds_pixel_limit, picture_size
+from internimage.images.decoding import exceeds_pixel_limit
+from internimage.images.reader import picture_size
 from internimage.settings.data import DataOptions
 
 

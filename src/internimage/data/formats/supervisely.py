@@ -39,7 +39,7 @@ from internimage.data.formats.shapes import (
 )
 from internimage.data.objects import ObjectImages
 from internimage.errors import DataError
-from internimage.images.reader import exceeds_pixel_limit, identify
+from internimage.images.decoding import exceeds_pixel_limit, identify
 from internimage.settings.data import DataOptions
 
 _OTHERS = ("point", "line", "graph", "cuboid", "cuboid_2d")

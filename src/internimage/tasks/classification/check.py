@@ -14,7 +14,7 @@ from internimage.data.samples import LabelledImage, LabelledImages
 from internimage.drawing.canvas import INK
 from internimage.drawing.charts import contact_sheet
 from internimage.errors import ImageReadError
-from internimage.images import read_image
+from internimage.images import show_image
 
 _SMALL_SIDE = 32
 
@@ -105,7 +105,7 @@ def examples(data: LabelledImages, per_class: int) -> list[tuple[Image.Image, st
     for sample in data.samples:
         if found[sample.label] < per_class:
             try:
-                pictures.append((read_image(sample.file), data.classes[sample.label]))
+                pictures.append((show_image(sample.file), data.classes[sample.label]))
             except ImageReadError:
                 continue
             found[sample.label] += 1

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from PIL import Image
 from torch import Tensor
 
-from internimage.data.dataset import OnCorrupt, PictureDataset
+from internimage.data.dataset import OnCorrupt, PictureDataset, Read
 from internimage.data.samples import LabelledImage, LabelledImages, TimeAndPlace
 from internimage.images import ImageSource
+from internimage.images.channels import AnyImage
 
 
 @dataclass(frozen=True)
@@ -18,7 +18,7 @@ class Sample:
     """One labelled image, ready for a batch.
 
     Attributes:
-        image: (3, H, W) float32, normalised.
+        image: (C, H, W) float32, normalised.
         label: class number.
         source: the file.
         unreadable: files that could not be read and that this sample stands in for.
@@ -37,22 +37,23 @@ class ClassificationDataset(PictureDataset[LabelledImage, Sample]):
 
     Args:
         data: the files.
-        transform: a picture (RGB) to a tensor (3, H, W).
-        seed, on_corrupt: see :class:`PictureDataset`.
+        transform: a picture to a tensor (C, H, W).
+        seed, on_corrupt, read: see :class:`PictureDataset`.
     """
 
     def __init__(
         self,
         data: LabelledImages,
-        transform: Callable[[Image.Image], Tensor],
+        transform: Callable[[AnyImage], Tensor],
         seed: int = 0,
         on_corrupt: OnCorrupt = "error",
+        read: Read = ImageSource.read,
     ) -> None:
-        super().__init__(data.name, data.samples, seed, on_corrupt)
+        super().__init__(data.name, data.samples, seed, on_corrupt, read)
         self.data = data
         self.transform = transform
 
     def prepare(
-        self, entry: LabelledImage, source: ImageSource, picture: Image.Image, unreadable: tuple[str, ...]
+        self, entry: LabelledImage, source: ImageSource, picture: AnyImage, unreadable: tuple[str, ...]
     ) -> Sample:
         return Sample(self.transform(picture), entry.label, source, unreadable, entry.taken)

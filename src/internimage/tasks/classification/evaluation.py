@@ -15,7 +15,7 @@ import numpy as np
 from internimage.data.samples import ImageFile, LabelledImages
 from internimage.drawing.canvas import BAD, INK
 from internimage.drawing.charts import confusion_matrix, contact_sheet
-from internimage.images import read_image
+from internimage.images import show_image
 from internimage.metrics.accuracy import Accuracy
 from internimage.metrics.classes import match_classes, percent
 from internimage.results.classification import Classification
@@ -144,7 +144,7 @@ class ClassificationReport:
         if not mistakes:
             return [metrics, confusion]
         pictures = [
-            (read_image(file), [(f"is {truth}", INK), (f"said {said} {score:.0%}", BAD)])
+            (show_image(file), [(f"is {truth}", INK), (f"said {said} {score:.0%}", BAD)])
             for score, file, truth, said in mistakes
         ]
         save_picture(contact_sheet(pictures, title="Most confident mistakes"), worst)

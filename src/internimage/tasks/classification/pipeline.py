@@ -12,6 +12,7 @@ from internimage.data.samples import TimeAndPlace
 from internimage.errors import ConfigError
 from internimage.images import ImageSource, Preprocessing
 from internimage.inference.blame import finite
+from internimage.inference.views import preparation
 from internimage.models.classifier import ImageClassifier
 from internimage.results.classification import Classification
 from internimage.settings.views import PredictionOptions
@@ -30,12 +31,10 @@ class ClassificationPipeline:
             raise ConfigError("a greatest number of objects is for detectors; leave it out")
         if not model.config.num_classes:
             raise ConfigError("a classifier without classes predicts nothing; internimage features gives its features")
-        if model.description is None or model.description.preprocessing is None:
-            raise ConfigError("the model does not say how its images are prepared; give a name or a model folder")
-        assert isinstance(model.description.preprocessing, Preprocessing)
+        self.prepare = preparation(model, options, Preprocessing)
+        self.read = self.prepare.read
         self.model = model
-        self.prepare = model.description.preprocessing
-        self.labels = model.description.labels
+        self.labels = model.description.labels if model.description else None
         self.classes: int = model.config.num_classes
 
     def predict(

@@ -21,7 +21,7 @@ from internimage.settings.training import RunConfig
 from internimage.tasks.classification.augmentation import batch_mixing, training_transform
 from internimage.tasks.classification.dataset import ClassificationDataset
 from internimage.tasks.classification.task import ClassificationTask
-from internimage.training.initial import check_architecture, initial_model
+from internimage.training.initial import check_architecture, initial_model, see_as_asked
 
 _ONE_PIXEL = 32  # images up to this size end in a map of one pixel
 
@@ -58,7 +58,7 @@ def prepare(config: RunConfig, recipe: Recipe, splits: Splits[LabelledImages]) -
         metadata=model.config.metadata_channels is not None,
     )
     transform = training_transform(augmentation, preprocessing)
-    train = ClassificationDataset(splits.train, transform, seed, config.on_corrupt)
+    train = ClassificationDataset(splits.train, transform, seed, config.on_corrupt, preprocessing.read)
     return Prepared(task, model, train, splits.val, splits)
 
 
@@ -93,9 +93,7 @@ def initial_classifier(config: RunConfig, recipe: Recipe, classes: tuple[str, ..
         return initial_model(config, recipe, classes)
     check_architecture(get_recipe(config.init).config, recipe, config.init)
     model: Any = create_model(config.init, pretrained=True, labels="imagenet1k")
-    model.description = dataclasses.replace(
-        model.description,
-        labels=classes,
-        preprocessing=recipe.preprocessing.resized(config.size) if config.size else recipe.preprocessing,
-    )
+    preprocessing = recipe.preprocessing.of_channels(model.config.backbone.in_channels)
+    model.description = dataclasses.replace(model.description, labels=classes, preprocessing=preprocessing)
+    see_as_asked(model, config)
     return model

@@ -6,17 +6,17 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-from internimage.data.transforms import vary_colours
+from internimage.data.transforms import pixel_tensor, vary_colours
 from internimage.images.scaling import FitPreprocessing
 from internimage.settings.detection import DetectionAugmentation
 
 if TYPE_CHECKING:
     import torch
-    from PIL import Image
 
+    from internimage.images.channels import AnyImage
     from internimage.structures.detection import DetectionTarget
 
-    ObjectTransform: TypeAlias = Callable[[Image.Image, DetectionTarget], tuple[torch.Tensor, DetectionTarget]]
+    ObjectTransform: TypeAlias = Callable[[AnyImage, DetectionTarget], tuple[torch.Tensor, DetectionTarget]]
 
 # The released policy of a random crop, for pictures whose shorter side ends at 800 pixels at most.
 _CROP_SHORT_SIDES = (400, 500, 600)
@@ -27,7 +27,7 @@ _CROP_FOR = 800
 def object_transform(augmentation: DetectionAugmentation, preprocessing: FitPreprocessing) -> ObjectTransform:
     """A transform for training: flip, scale, crop, normalise, with random numbers from PyTorch's global generator.
 
-    It takes a picture (RGB) and its objects in pixels of the picture, and gives a normalised image (3, H, W) float32
+    It takes a picture and its objects in pixels of the picture, and gives a normalised image (C, H, W) float32
     and the objects in it; those that a crop cuts off or that end smaller than a pixel are left out.
     """
     return _TrainingTransform(augmentation, preprocessing)
@@ -38,7 +38,7 @@ class _TrainingTransform:  # no function in a function: where processes are not 
     augmentation: DetectionAugmentation
     preprocessing: FitPreprocessing
 
-    def __call__(self, picture: Image.Image, truth: DetectionTarget) -> tuple[torch.Tensor, DetectionTarget]:
+    def __call__(self, picture: AnyImage, truth: DetectionTarget) -> tuple[torch.Tensor, DetectionTarget]:
         import torch
         from torchvision import tv_tensors
         from torchvision.transforms import v2
@@ -49,7 +49,7 @@ class _TrainingTransform:  # no function in a function: where processes are not 
         augmentation = self.augmentation
         size = (picture.height, picture.width)
         parts: list[Any] = [
-            tv_tensors.Image(functional.pil_to_tensor(picture)),
+            tv_tensors.Image(pixel_tensor(picture)),
             tv_tensors.BoundingBoxes(truth.boxes, format="XYXY", canvas_size=size),
         ]
         if truth.masks is not None:

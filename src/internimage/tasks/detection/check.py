@@ -18,7 +18,7 @@ from internimage.drawing.canvas import INK, MUTED, Colour, fit
 from internimage.drawing.charts import contact_sheet
 from internimage.drawing.objects import Object, class_colour, draw_objects
 from internimage.errors import ImageReadError
-from internimage.images import read_image
+from internimage.images import show_image
 from internimage.metrics.average_precision import COUNTED
 
 _OUTSIDE = 1.0  # pixels; annotators and rounding go this far beyond the edge
@@ -161,7 +161,7 @@ def object_sheet(data: ObjectImages, count: int = 24) -> Image.Image:
 
 def _read(image: ObjectImage) -> Image.Image | ImageReadError | None:
     try:
-        return read_image(image.file)
+        return show_image(image.file)
     except ImageReadError as error:
         return error if image.file.exists() else None
 

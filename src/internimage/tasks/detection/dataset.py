@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
-from PIL import Image
 from torch import Tensor
 
-from internimage.data.dataset import OnCorrupt, PictureDataset
+from internimage.data.dataset import OnCorrupt, PictureDataset, Read
 from internimage.data.objects import ObjectImage, ObjectImages, bitmap, wrong_size
 from internimage.errors import ImageReadError
 from internimage.images import ImageSource
+from internimage.images.channels import AnyImage
 from internimage.images.scaling import FitPreprocessing
 from internimage.structures.detection import DetectionTarget
 
@@ -26,7 +26,7 @@ class DetectionSample:
     """One image with its objects, ready for a batch.
 
     Attributes:
-        image: (3, H, W) float32, normalised.
+        image: (C, H, W) float32, normalised.
         truth: objects to learn from, in pixels of ``image``.
         original: (height, width) of the picture.
         source: the file.
@@ -45,10 +45,10 @@ class DetectionDataset(PictureDataset[ObjectImage, DetectionSample]):
 
     Args:
         data: the files.
-        transform: a picture (RGB) and its objects to a tensor (3, H, W) and the objects in it.
+        transform: a picture and its objects to a tensor (C, H, W) and the objects in it.
         masks: whether ``transform`` gets masks.
-        seed, on_corrupt: see :class:`PictureDataset`.  A picture of another size than the annotations say counts as
-            unreadable.
+        seed, on_corrupt, read: see :class:`PictureDataset`.  A picture of another size than the annotations say counts
+            as unreadable.
     """
 
     def __init__(
@@ -59,14 +59,15 @@ class DetectionDataset(PictureDataset[ObjectImage, DetectionSample]):
         masks: bool = False,
         seed: int = 0,
         on_corrupt: OnCorrupt = "error",
+        read: Read = ImageSource.read,
     ) -> None:
-        super().__init__(data.name, data.images, seed, on_corrupt)
+        super().__init__(data.name, data.images, seed, on_corrupt, read)
         self.data = data
         self.transform = transform
         self.masks = masks
 
     def prepare(
-        self, entry: ObjectImage, source: ImageSource, picture: Image.Image, unreadable: tuple[str, ...]
+        self, entry: ObjectImage, source: ImageSource, picture: AnyImage, unreadable: tuple[str, ...]
     ) -> DetectionSample:
         if wrong := wrong_size(entry, picture.size):
             raise ImageReadError(f"{source.name}: {wrong}")

@@ -13,7 +13,7 @@ import torch
 from internimage.errors import ConfigError
 from internimage.images import FitPreprocessing, ImageSource
 from internimage.inference.blame import finite
-from internimage.inference.views import MakeViews, Views
+from internimage.inference.views import MakeViews, Views, preparation
 from internimage.layers.boxes import nms
 from internimage.results.detections import Detections
 from internimage.settings.views import PredictionOptions
@@ -33,16 +33,15 @@ class DetectionPipeline:
     def __init__(self, model: Any, options: PredictionOptions = PredictionOptions()) -> None:  # noqa: B008
         if options.keep_scores or options.window != "model":
             raise ConfigError("window and keep_scores are for segmenters; leave them out")
-        if model.description is None or model.description.preprocessing is None:
-            raise ConfigError("the model does not say how its images are prepared; give a name or a model folder")
-        assert isinstance(model.description.preprocessing, FitPreprocessing)
+        preprocessing = preparation(model, options, FitPreprocessing)
         self.model = model if options.max_objects is None else model.keeping(options.max_objects)
         self.max_objects: int = self.model.config.detections.keep
         self.labels: tuple[str, ...] | None = model.description.labels
         self.classes: int = model.config.num_classes
         self.has_masks: bool = model.has_masks
         self.flip = options.augmentation is not None and options.augmentation.flip
-        self.prepare = MakeViews(model.description.preprocessing, options.augmentation)
+        self.read = preprocessing.read
+        self.prepare = MakeViews(preprocessing, options.augmentation)
 
     def predict(
         self, prepared: Sequence[Views], sources: Sequence[ImageSource], known: Sequence[Any]

@@ -55,6 +55,7 @@ def prepare(config: RunConfig, recipe: Recipe, splits: Splits[ObjectImages]) -> 
         masks=model.has_masks,
         seed=seed,
         on_corrupt=config.on_corrupt,
+        read=preprocessing.read,
     )
     task = DetectionTask(splits.val, masks=model.has_masks and splits.val.has_masks)
     return Prepared(

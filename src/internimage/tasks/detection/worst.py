@@ -11,7 +11,7 @@ from internimage.drawing.canvas import INK, MUTED, Colour, fit
 from internimage.drawing.charts import contact_sheet
 from internimage.drawing.objects import Object, draw_objects
 from internimage.errors import ImageReadError
-from internimage.images import read_image
+from internimage.images import show_image
 from internimage.metrics.mistakes import Matched, Mistakes
 
 MOST = 12
@@ -49,7 +49,7 @@ def worst_sheet(mistakes: Mistakes, classes: tuple[str, ...]) -> Image.Image | N
 
 def _small(one: Matched) -> tuple[Image.Image, float]:
     """The picture at the size of the sheet's cell: drawn large, lines and names would vanish; and its scale."""
-    picture = read_image(one.image.file)
+    picture = show_image(one.image.file)
     small = fit(picture, _CELL, _CELL)
     return small, small.width / picture.width
 

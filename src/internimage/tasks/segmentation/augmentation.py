@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from internimage.data.transforms import vary_colours
+from internimage.data.transforms import pixel_tensor, vary_colours
 from internimage.images.masks import UNKNOWN
 from internimage.images.scaling import FitPreprocessing
 from internimage.settings.segmentation import SegmentationAugmentation
@@ -13,14 +13,15 @@ from internimage.settings.segmentation import SegmentationAugmentation
 if TYPE_CHECKING:
     import numpy as np
     import torch
-    from PIL import Image
+
+    from internimage.images.channels import AnyImage
 
 _TRIES = 10  # crops that are tried until no class fills too much of one
 
 
 @dataclass(frozen=True)
 class TrainingTransform:
-    """A picture (RGB) and its label map (H, W) to a normalised image (3, h, w) float32 and its label map (h, w) int64.
+    """A picture and its label map (H, W) to a normalised image (C, h, w) float32 and its label map (h, w) int64.
 
     Scaled, cropped, flipped and padded to the crop's size, with random numbers from PyTorch's global generator; padding
     is unknown.
@@ -29,7 +30,7 @@ class TrainingTransform:
     augmentation: SegmentationAugmentation
     preprocessing: FitPreprocessing
 
-    def __call__(self, picture: Image.Image, truth: np.ndarray[Any, Any]) -> tuple[torch.Tensor, torch.Tensor]:
+    def __call__(self, picture: AnyImage, truth: np.ndarray[Any, Any]) -> tuple[torch.Tensor, torch.Tensor]:
         import torch
         from torchvision import tv_tensors
         from torchvision.transforms import InterpolationMode
@@ -39,7 +40,7 @@ class TrainingTransform:
         factor = float(torch.empty(()).uniform_(*augmentation.scale))
         short, long = (max(1, int(side * factor)) for side in (augmentation.short, augmentation.long))
         size = FitPreprocessing(short, long).size((picture.height, picture.width))
-        image = functional.resize(functional.pil_to_tensor(picture), list(size), antialias=False)
+        image = functional.resize(pixel_tensor(picture), list(size), antialias=False)
         labels = torch.from_numpy(truth)[None]
         labels = functional.resize_image(labels, list(size), InterpolationMode.NEAREST_EXACT)
         top, left, height, width = self._place(labels[0])

@@ -17,7 +17,7 @@ from internimage.drawing.charts import contact_sheet
 from internimage.drawing.objects import class_colour
 from internimage.drawing.regions import draw_regions
 from internimage.errors import ImageReadError
-from internimage.images import read_image
+from internimage.images import show_image
 from internimage.images.masks import UNKNOWN
 
 _CELL = 360  # pixels of a picture on the sheet
@@ -128,7 +128,7 @@ def mask_sheet(data: SegmentedImages, count: int = 12) -> Image.Image:
 
 def _read(image: SegmentedImage) -> Image.Image | ImageReadError:
     try:
-        return read_image(image.file)
+        return show_image(image.file)
     except ImageReadError as error:
         return error
 

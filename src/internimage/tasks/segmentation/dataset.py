@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from PIL import Image
 from torch import Tensor
 
-from internimage.data.dataset import OnCorrupt, PictureDataset
+from internimage.data.dataset import OnCorrupt, PictureDataset, Read
 from internimage.data.masks import SegmentedImage, SegmentedImages, wrong_mask_size
 from internimage.errors import ImageReadError
 from internimage.images import ImageSource
+from internimage.images.channels import AnyImage
 from internimage.tasks.segmentation.augmentation import TrainingTransform
 
 
@@ -19,7 +19,7 @@ class SegmentationSample:
     """One image with its label map, ready for a batch.
 
     Attributes:
-        image: (3, H, W) float32, normalised.
+        image: (C, H, W) float32, normalised.
         truth: (H, W) int64 class numbers of the image, -1 where unknown.
         source: the file.
         unreadable: files that could not be read and that this sample stands in for.
@@ -37,8 +37,8 @@ class SegmentationDataset(PictureDataset[SegmentedImage, SegmentationSample]):
     Args:
         data: the files.
         transform: for training.
-        seed, on_corrupt: see :class:`PictureDataset`.  A mask that is missing, of another size than the picture or with
-            numbers that stand for no class counts as unreadable.
+        seed, on_corrupt, read: see :class:`PictureDataset`.  A mask that is missing, of another size than the picture
+            or with numbers that stand for no class counts as unreadable.
     """
 
     def __init__(
@@ -47,13 +47,14 @@ class SegmentationDataset(PictureDataset[SegmentedImage, SegmentationSample]):
         transform: TrainingTransform,
         seed: int = 0,
         on_corrupt: OnCorrupt = "error",
+        read: Read = ImageSource.read,
     ) -> None:
-        super().__init__(data.name, data.images, seed, on_corrupt)
+        super().__init__(data.name, data.images, seed, on_corrupt, read)
         self.data = data
         self.transform = transform
 
     def prepare(
-        self, entry: SegmentedImage, source: ImageSource, picture: Image.Image, unreadable: tuple[str, ...]
+        self, entry: SegmentedImage, source: ImageSource, picture: AnyImage, unreadable: tuple[str, ...]
     ) -> SegmentationSample:
         truth = self.data.truth(entry)
         if wrong := wrong_mask_size(entry, picture.size, (truth.shape[0], truth.shape[1])):

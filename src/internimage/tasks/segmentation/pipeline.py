@@ -7,7 +7,7 @@ from typing import Any
 
 from internimage.errors import ConfigError
 from internimage.images import FitPreprocessing, ImageSource
-from internimage.inference.views import MakeViews, Views
+from internimage.inference.views import MakeViews, Views, preparation
 from internimage.results.segmentation import Segmentation
 from internimage.settings.views import PredictionOptions, Window
 from internimage.tasks.segmentation.views import View, decode, predict_views
@@ -29,11 +29,9 @@ class SegmentationPipeline:
         *,
         in_step: bool = False,
     ) -> None:
-        if model.description is None or model.description.preprocessing is None:
-            raise ConfigError("the model does not say how its images are prepared; give a name or a model folder")
+        preprocessing = preparation(model, options, FitPreprocessing)
         if options.max_objects is not None:
             raise ConfigError("a greatest number of objects is for detectors; leave it out")
-        assert isinstance(model.description.preprocessing, FitPreprocessing)
         self.model = model
         self.labels: tuple[str, ...] | None = model.description.labels
         self.palette = model.description.palette
@@ -42,7 +40,8 @@ class SegmentationPipeline:
         self.keep_scores = options.keep_scores
         self.flip = options.augmentation is not None and options.augmentation.flip
         self.in_step = in_step
-        self.prepare = MakeViews(model.description.preprocessing, options.augmentation)
+        self.read = preprocessing.read
+        self.prepare = MakeViews(preprocessing, options.augmentation)
 
     def predict(
         self, prepared: Sequence[Views], sources: Sequence[ImageSource], known: Sequence[Any]

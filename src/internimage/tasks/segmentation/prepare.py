@@ -48,7 +48,7 @@ def prepare(config: RunConfig, recipe: Recipe, splits: Splits[SegmentedImages]) 
     preprocessing = model.description.preprocessing
     assert isinstance(preprocessing, FitPreprocessing)
     transform = TrainingTransform(augmentation, preprocessing)
-    train = SegmentationDataset(splits.train, transform, seed, config.on_corrupt)
+    train = SegmentationDataset(splits.train, transform, seed, config.on_corrupt, preprocessing.read)
     return Prepared(
         SegmentationTask(splits.val), model, train, splits.val, splits, tuple(turned_notes(splits, "masks"))
     )
