@@ -19,6 +19,7 @@ from internimage.contracts import task_spec
 from internimage.data.splits import Splits, left_out_lines
 from internimage.errors import DataError
 from internimage.factory import recipe_of
+from internimage.images import ImageSource
 from internimage.inference.evaluation import recognise
 from internimage.settings.data import DataOptions
 from internimage.settings.training import RunConfig
@@ -325,3 +326,19 @@ def test_names_that_are_no_classes(cases: Path, tmp_path: Path) -> None:
     (tmp_path / "data" / "forgotten").rmdir()
     with pytest.raises(DataError, match="has one class, patient 3: there is nothing to tell apart"):
         ii.train(tmp_path / "data", output=tmp_path / "run", device="cpu")
+
+
+@pytest.mark.parametrize("case", [("twelve-bit", None)], indirect=True)
+def test_dark_pictures_are_said(case: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    assert run(["data", "check", case]) == 0
+    assert capfd.readouterr().out.count("16 bits, of which a quarter is used") == 6
+    options = ["--epochs", "1", "--batch-size", "4", "--size", "64", "--track", "none", "--workers", "0"]
+    assert run(["train", "--data", case, "--output", tmp_path / "dark", *options]) == 0
+    said = capfd.readouterr().out
+    assert "use a quarter of their range or less: they become up to 9 grey levels" in said
+    assert "pass --deep-range 0 4095 (12 bits)" in said
+    assert run(["train", "--data", case, "--output", tmp_path / "bright", *options, "--deep-range", "0", "4095"]) == 0
+    assert "pictures of more than 8 bits: 0 to 4095 become 0 to 255" in capfd.readouterr().out
+    picture = next(case.rglob("*.png"))
+    seen = ii.load_model(tmp_path / "bright").description.preprocessing.read(ImageSource("", picture))
+    assert len(np.unique(np.asarray(seen))) > 40
