@@ -42,6 +42,8 @@ def read_soft(root: Path, aside: Path) -> tuple[dict[str, SegmentedImages], list
             images.append(SegmentedImage(picture, _kept(sharp, aside)))
         called = f"{root} ({name})" if name != "all" else str(root)
         parts[name] = SegmentedImages(called, classes.names, classes.palette, classes.coding, tuple(images))
+    if not changed:
+        return None  # something else is wrong with them
     listed = ", ".join(map(str, numbers))
     return parts, [f"mended: {changed} pixels along soft edges have the nearest of {listed}, which have areas"]
 
