@@ -124,7 +124,7 @@ def refuse_counted_from_one(root: Path, names: Sequence[str], pairs: Pairs) -> N
     firsts = [1] if len(names) in numbers else [0, 1]
     ids = " or ".join(f'"ids": [{first}, ..., {first + last}]' for first in firsts)
     raise DataError(
-        f"{root / 'classes.txt'} names {len(names)} classes from number 0 on; no mask has 0, they have {_listed(seen)}: "
+        f"{root / 'classes.txt'} names {len(names)} classes from number 0 on; masks have no 0 but {_listed(seen)}: "
         f"{'; '.join(map(reading, firsts))}. Say so in a classes.json instead: "
         f'{{"classes": ["{names[0]}", ..., "{names[last]}"], {ids}}}'
     )
