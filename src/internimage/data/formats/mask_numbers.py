@@ -58,7 +58,7 @@ class _Numbers:
         self.shown_in.update(values.tolist())
         unknown = [value for value in values.tolist() if value not in self.inner]
         if unknown:
-            self.inner |= set(np.unique(_inner(numbers)).tolist())
+            self.inner |= set(np.unique(inner(numbers)).tolist())
 
 
 def seen_classes(root: Path, pairs: Pairs) -> tuple[Classes, tuple[str, ...]]:
@@ -98,8 +98,12 @@ def area_numbers(pairs: Pairs) -> list[int]:
 
 
 def is_black_and_white(pairs: Pairs) -> bool:
-    """Whether masks are of 0 and 255, by a look at some: numbers of two named classes are 0 and 1 otherwise."""
-    return set(_look(pairs, _LOOKED_AT).pixels) == {0, VOID}
+    """Whether masks are of 0 and 255, by a look at some: numbers of two named classes are 0 and 1 otherwise.
+
+    Numbers between them, of smooth edges, are none that areas have.
+    """
+    seen = _look(pairs, _LOOKED_AT)
+    return {0, VOID} in (set(seen.pixels), seen.inner)
 
 
 def refuse_counted_from_one(root: Path, names: Sequence[str], pairs: Pairs) -> None:
@@ -181,8 +185,8 @@ def _look(pairs: Pairs, most: int, until: int | None = None) -> _Numbers:
     return seen
 
 
-def _inner(numbers: NDArray[np.int32]) -> NDArray[np.int32]:
-    """Numbers of pixels whose neighbours all have the same."""
+def inner(numbers: NDArray[np.int32]) -> NDArray[np.int32]:
+    """Numbers (N,) of the pixels of a mask (H, W) whose eight neighbours all have the same."""
     if min(numbers.shape) < 3:
         return numbers
     middle = numbers[1:-1, 1:-1]
@@ -191,8 +195,8 @@ def _inner(numbers: NDArray[np.int32]) -> NDArray[np.int32]:
     for down in range(3):
         for across in range(3):
             same &= numbers[down : down + height, across : across + width] == middle
-    inner: NDArray[np.int32] = middle[same]
-    return inner
+    found: NDArray[np.int32] = middle[same]
+    return found
 
 
 def _listed(numbers: Sequence[int]) -> str:
