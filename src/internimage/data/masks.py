@@ -69,7 +69,8 @@ class Coding:
             strange = np.unique(pixels[decoded == _STRANGE]).tolist()
             unknown = f", or {listed(sorted(self.unknown))} for unknown" if self.unknown else ""
             raise ImageReadError(
-                f"{name}: the numbers {listed(strange)} stand for no class; expected {listed(flat_ids(self.ids))}{unknown}"
+                f"{name}: the numbers {listed(strange)} stand for no class; expected {listed(flat_ids(self.ids))}"
+                + unknown
             )
         return decoded
 
