@@ -1,28 +1,37 @@
 # ruff: noqa: E501  # a case is a line
 """Data as people have them: the inputs of public reports, and others of their kinds, by what should come of them."""
 
+import contextlib
+import io
 import json
 import shutil
 import unicodedata
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from helpers.commands import run
 from PIL import Image
+from pycocotools.coco import COCO
+from pycocotools.cocoeval import COCOeval
 
 import internimage as ii
 from internimage.contracts import task_spec
+from internimage.data.formats.coco import read_coco
 from internimage.data.splits import Splits, left_out_lines
 from internimage.errors import DataError
 from internimage.factory import recipe_of
 from internimage.images import ImageSource
 from internimage.inference.evaluation import recognise
+from internimage.metrics.average_precision import AveragePrecision
+from internimage.results.detections import Detections
 from internimage.settings.data import DataOptions
 from internimage.settings.training import RunConfig
+from internimage.training.initial import initial_model
 from internimage.training.run import read_splits
 
 DETECTOR, SEGMENTER = "mask_rcnn_internimage_atto_fpn", "upernet_internimage_atto"
@@ -259,6 +268,33 @@ def test_pixels(name: str, classes: tuple[str, ...], pixels: list[int] | None, c
         assert 0.05 < share < 0.07
 
 
+def test_perfect_answers_beyond_a_hundred(cases: Path) -> None:
+    """COCO counts 100 of 180 objects a picture; at the model's own limit all of them, as pycocotools does."""
+    file = cases / "dense/annotations/val.json"
+    truth, answers = read_coco(file, cases / "dense/val"), []
+    usual, metric = (AveragePrecision(truth, masks=False, limit=limit) for limit in (100, 300))
+    for image in truth.images:
+        boxes = np.array([one.box for one in image.objects], np.float32)
+        scores, labels = np.linspace(1, 0.5, 180, dtype=np.float32), np.zeros(180, np.int64)
+        source = ImageSource(str(image.file), image.file)
+        for one in (usual, metric):
+            one.add(Detections(boxes, scores, labels, truth.classes, image.size, source), image.identity)
+        for (x1, y1, x2, y2), score in zip(boxes.tolist(), scores.tolist(), strict=True):
+            box = [x1, y1, x2 - x1, y2 - y1]
+            answers.append({"image_id": image.identity, "category_id": 1, "bbox": box, "score": score})
+    found = metric.compute()
+    assert [found["box_ap"], found["box_ap_at_300"]] == pytest.approx([0.554, 1], abs=5e-4)
+    assert "box_ap_at_300" not in usual.compute()
+    for limit, ours in ((100, found["box_ap"]), (300, found["box_ap_at_300"])):
+        with contextlib.redirect_stdout(io.StringIO()):
+            known = COCO(str(file))
+            evaluation = COCOeval(known, known.loadRes(answers), "bbox")
+            evaluation.params.maxDets = [1, 10, limit]
+            evaluation.evaluate()
+            evaluation.accumulate()
+        assert ours == pytest.approx(evaluation.eval["precision"][..., 0, -1].mean(), abs=1e-12)
+
+
 @pytest.mark.parametrize("case", [("runs-inside-the-data", None)], indirect=True)
 def test_a_run_below_its_data_is_none_of_it(case: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(case)
@@ -342,3 +378,42 @@ def test_dark_pictures_are_said(case: Path, tmp_path: Path, capfd: pytest.Captur
     picture = next(case.rglob("*.png"))
     seen = ii.load_model(tmp_path / "bright").description.preprocessing.read(ImageSource("", picture))
     assert len(np.unique(np.asarray(seen))) > 40
+
+
+def named_data(root: Path, names: Sequence[str]) -> Path:
+    """Two pictures that show an object of each class."""
+    for number in range(2):
+        Image.new("RGB", (96, 64), (90 * number, 50, 50)).save(root / f"{number}.png")
+    images = [{"id": number, "file_name": f"{number}.png", "width": 96, "height": 64} for number in range(2)]
+    categories = [{"id": number, "name": name} for number, name in enumerate(names, 1)]
+    objects = [
+        {"id": 100 * image + number, "image_id": image, "category_id": number, "bbox": [number % 80, 5, 12, 40]}
+        for image in range(2)
+        for number in range(1, len(names) + 1)
+    ]
+    (root / "all.json").write_text(json.dumps({"images": images, "annotations": objects, "categories": categories}))
+    return root / "all.json"
+
+
+@pytest.mark.parametrize("count", [3, 80])  # of eighty the recipe knows other names, COCO's
+def test_names_in_a_checkpoint(count: int, tmp_path: Path, small_recipes: None) -> None:
+    own = tuple(f"part {number}" for number in range(count))
+    model = ii.create_model("small_coco", num_classes=count)
+    official = ii.convert_checkpoint(
+        ii.save_model(model, tmp_path / "own", labels=own), tmp_path / "own.pth", "official"
+    )
+    content = torch.load(official, weights_only=True)
+    assert content["meta"]["CLASSES"] == own
+    newer = tmp_path / "newer.pth"  # as mmdetection 3 writes it
+    torch.save({**content, "meta": {"dataset_meta": {"classes": list(own), "palette": [(9, 9, 9)] * count}}}, newer)
+    for file in (official, newer):
+        assert ii.Predictor("small_coco", checkpoint=file).labels == own
+        back = ii.convert_checkpoint(file, tmp_path / f"{file.stem} ours", "ours", name="small_coco")
+        assert ii.load_model(back).description.labels == ii.Predictor(back).labels == own
+        data = named_data(tmp_path, own[::-1])
+        config = RunConfig(str(data), "small_coco", init=str(file))
+        classes = read_splits(config, task_spec("detection"), recipe_of("small_coco")).train.classes
+        assert classes == own
+        started = initial_model(config, recipe_of("small_coco"), classes)
+        assert started.description.labels == own
+        assert all(torch.equal(one, started.state_dict()[name]) for name, one in model.state_dict().items())

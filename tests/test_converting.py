@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from helpers import labelling_tools as tools
 from helpers.commands import run
-from PIL import Image
+from PIL import Image, ImageFilter
 from pycocotools import mask as coco_mask
 from pycocotools.coco import COCO
 
@@ -307,6 +307,33 @@ def test_mended_masks(tmp_path: Path) -> None:
         expected = truth if image.file.stem != "3" else np.rot90(truth, -1)
         assert (part.truth(image) == expected).all()
         assert Image.open(image.file).size == expected.shape[::-1]
+
+
+def test_mended_masks_of_named_classes(tmp_path: Path) -> None:
+    """Smooth edges between 0 and 255 are of two names; areas of a number of no class are unknown, no neighbours'."""
+    smooth = Image.new("L", (40, 30))
+    smooth.paste(255, (8, 5, 30, 20))
+    smooth = smooth.filter(ImageFilter.GaussianBlur(0.6))
+    strange = np.zeros((30, 40), np.uint8)
+    strange[:10], strange[10:20, :20], strange[25, 5:9] = 1, 9, 7
+    for name, mask, names in (("smooth", np.asarray(smooth), "bg\ncell\n"), ("strange", strange, "a\nb\nc\nd\n")):
+        root = tmp_path / name
+        tools.picture(root / "images" / "a.png")
+        (root / "masks").mkdir()
+        Image.fromarray(mask).save(root / "masks" / "a.png")
+        (root / "classes.txt").write_text(names)
+        written = mend_data(root, tmp_path / f"{name} mended")
+        (part,) = read(written.folder).values()
+        truth = part.truth(part.images[0])
+        if name == "smooth":
+            assert set(np.unique(mask)) > {0, 255}
+            np.testing.assert_array_equal(truth, mask >= 128)
+            continue
+        expected = strange.astype(int)
+        expected[strange == 7] = 3  # no pixel of it has neighbours of its kind all around
+        expected[strange == 9] = -1
+        np.testing.assert_array_equal(truth, expected)
+        assert "mended: 1 masks had areas of numbers that stand for no class: they are unknown" in written.lines
 
 
 def test_mended_classes(tmp_path: Path) -> None:

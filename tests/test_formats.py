@@ -203,10 +203,42 @@ def all_lines(lines: str) -> Callable[[Path], Any]:
     return lambda root: [(root / f"labels/train/{name}.txt").write_text(lines) for name in "ab"]
 
 
+UPRIGHT = [(4, 6), (20, 6), (20, 18), (4, 18)]
+TURNED = [(10, 5), (22, 14), (16, 22), (4, 13)]  # sides of 15 and 10 pixels, a right angle
+SHEARED = [(10, 5), (30, 5), (24, 20), (4, 20)]
+
+
+def quads(*shapes: list[tuple[int, int]], closed: bool = False) -> str:
+    """YOLO's lines of corners in pixels."""
+    corners = [[*shape, *shape[: int(closed)]] for shape in shapes]
+    return "".join(
+        "0 " + " ".join(f"{x / tools.WIDTH:.6f} {y / tools.HEIGHT:.6f}" for x, y in one) + "\n" for one in corners
+    )
+
+
+@pytest.mark.parametrize(
+    ("lines", "masks"),
+    [
+        (quads(UPRIGHT), False),  # outlines of boxes
+        (quads(SHEARED), True),
+        (quads(UPRIGHT, TURNED, *[SHEARED] * 9), True),  # one by chance
+        (quads(TURNED, closed=True), True),
+    ],
+)
+def test_four_corners_of_yolo_are_outlines_unless_turned(lines: str, masks: bool, tmp_path: Path) -> None:
+    part = read(built("yolo", tmp_path, all_lines(lines)), DataOptions())["train"]
+    assert part.has_masks == masks
+    for line, one in zip(lines.splitlines(), part.images[0].objects, strict=True):
+        edges = np.array(line.split()[1:], float).reshape(-1, 2) * (tools.WIDTH, tools.HEIGHT)
+        assert one.box == pytest.approx((*edges.min(0), *edges.max(0)))
+        assert one.segmentation is not None
+
+
 @pytest.mark.parametrize(
     ("name", "change", "message"),
     [
-        ("yolo", all_lines("0 0.1 0.1 0.2 0.1 0.2 0.2 0.1 0.2\n"), r"corners of turned boxes have \(YOLO-OBB\)"),
+        ("yolo", all_lines(quads(TURNED)), r"every object has 4 corners, and 2 of 2 are turned rectangles \(YOLO-OBB\)"),
+        ("yolo", all_lines(quads(TURNED, UPRIGHT, UPRIGHT, UPRIGHT)), r"2 of 8 are turned rectangles"),
         ("yolo", all_lines("0 0.5 0.5 0.2 0.2 0.4 0.4 2 0.5 0.5 1\n1 0.5 0.5 0.2 0.2 0.1 0.4 0 0.5 0.7 2\n"), r"a box and key points \(YOLO-pose\)"),
         ("yolo", added("data.yaml", "kpt_shape: [17, 3]\n"), r"data\.yaml has kpt_shape: key points \(YOLO-pose\)"),
         ("yolo", added("data.yaml", "x: !!python/object/apply:os.getcwd []\n"), r"data\.yaml is not readable YAML"),

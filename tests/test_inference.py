@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -204,6 +205,19 @@ def test_a_folder_with_a_bad_image_is_finished_and_exits_with_one(
         assert stored["pooled"].shape == (3, 384)
         assert stored["stage2"].shape == (3, 64, 28, 28)
         assert [Path(name).name for name in stored["images"]] == ["a.png", "b.png", "a.png"]
+
+
+def test_files_of_a_folder_that_are_not_read_are_said(
+    folder: Path, photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "new").mkdir()
+    shutil.copy(photos / "a.png", tmp_path / "new")
+    for name in ("1.HEIC", "2.heic", "3.txt"):
+        (tmp_path / "new" / name).touch()
+    said = f"internimage: {tmp_path}/new: 3 files are not read: 2 .heic, 1 .txt; convert .heic to JPEG"
+    for command in (["predict"], ["features", "--output", tmp_path / "f.npz"]):
+        assert run([*command, tmp_path / "new", photos / "a.png", "--model", folder]) == 0
+        assert capsys.readouterr().err.count(said) == 1
 
 
 def test_features_command_writes_safetensors(folder: Path, photos: Path, tmp_path: Path) -> None:

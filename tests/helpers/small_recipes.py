@@ -20,10 +20,14 @@ CLASSIFICATION = (
     small("small_plain", ClassifierConfig(detectors.SMALL, 1000), "internimage_atto"),  # with the detectors' backbone
 )
 
-# classes are COCO's first
-DETECTION = tuple(
-    small(name, config, like, labels=None, preprocessing=FitPreprocessing(96, 160))
-    for name, (config, like) in detectors.CONFIGS.items()
+# classes are COCO's first; of one there are all
+COCO = dataclasses.replace(detectors.SMALL_MASK, num_classes=80)
+DETECTION = (
+    *(
+        small(name, config, like, labels=None, preprocessing=FitPreprocessing(96, 160))
+        for name, (config, like) in detectors.CONFIGS.items()
+    ),
+    small("small_coco", COCO, detectors.CONFIGS["small_mask"][1], preprocessing=FitPreprocessing(96, 160)),
 )
 
 SEGMENTATION = tuple(

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
@@ -13,6 +14,7 @@ from tyro.conf import Positional, arg
 if TYPE_CHECKING:
     import torch
 
+    from internimage.images import ImageSource
     from internimage.inference.predictor import Predictor
     from internimage.settings.depth import Depth
     from internimage.settings.views import TestTimeAugmentation
@@ -84,6 +86,16 @@ def depth(given: tuple[float, float] | None, percentiles: tuple[float, float] | 
     from internimage.settings.depth import Depth
 
     return None if given is None and percentiles is None else Depth(given, percentiles)
+
+
+def list_given(images: Sequence[str]) -> list[ImageSource]:
+    """The pictures that are meant; what a folder holds beside them is said on stderr."""
+    from internimage.images import left_out_of, list_images
+
+    for folder in dict.fromkeys(one for one in images if os.path.isdir(one)):  # noqa: PTH112  no name is too long
+        if (unread := left_out_of(folder)).files:
+            print(f"internimage: {unread}", file=sys.stderr)
+    return list_images(list(images))
 
 
 def augmentation(wanted: bool, sides: tuple[int, ...]) -> TestTimeAugmentation | None:

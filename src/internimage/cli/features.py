@@ -9,7 +9,7 @@ from typing import Annotated
 
 from tyro.conf import FlagCreatePairsOff, arg
 
-from internimage.cli.common import Images, ModelOptions, depth, progress, report_failures
+from internimage.cli.common import Images, ModelOptions, depth, list_given, progress, report_failures
 
 
 @dataclass(frozen=True)
@@ -40,7 +40,6 @@ class Features:
 
     def run(self) -> int:
         from internimage.errors import ConfigError, ImageReadError
-        from internimage.images import list_images
         from internimage.inference.features import FeatureFile, FeatureSheet, extract_features
         from internimage.inference.predictor import load_for_inference
         from internimage.writing import check_picture_name
@@ -53,7 +52,7 @@ class Features:
         if self.sheet:
             check_picture_name(self.sheet)
         sheet = FeatureSheet(self.layers) if self.sheet else None
-        sources = list_images(list(self.images))
+        sources = list_given(self.images)
         model = load_for_inference(
             self.model.name, self.model.checkpoint, self.model.labels, self.model.device, self.model.torch_dtype()
         )

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from tyro.conf import FlagCreatePairsOff, arg
 
-from internimage.cli.common import Images, ModelOptions, augmentation, progress, report_failures
+from internimage.cli.common import Images, ModelOptions, augmentation, list_given, progress, report_failures
 
 if TYPE_CHECKING:
     from internimage.contracts import Writer
@@ -67,12 +67,11 @@ class Predict:
 
     def run(self) -> int:
         from internimage.errors import ImageReadError
-        from internimage.images import list_images
         from internimage.inference.writing import free_name
         from internimage.writing import save_picture
 
         self._refuse_contradictions()
-        sources = list_images(list(self.images))
+        sources = list_given(self.images)
         predictor = self.model.predictor(augmentation(self.tta, self.tta_sides))
         if self.save:
             self.save.mkdir(parents=True, exist_ok=True)

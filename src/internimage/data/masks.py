@@ -67,9 +67,10 @@ class Coding:
         decoded[pixels < 0] = _STRANGE
         if (decoded == _STRANGE).any():
             strange = np.unique(pixels[decoded == _STRANGE]).tolist()
+            unknown = f", or {listed(sorted(self.unknown))} for unknown" if self.unknown else ""
             raise ImageReadError(
-                f"{name}: the numbers {listed(strange)} stand for no class; expected {listed(flat_ids(self.ids))}, or "
-                f"{listed(sorted(self.unknown))} for unknown"
+                f"{name}: the numbers {listed(strange)} stand for no class; expected {listed(flat_ids(self.ids))}"
+                + unknown
             )
         return decoded
 

@@ -10,6 +10,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any, Literal
 
+from internimage.data.formats.beside import with_neighbours
 from internimage.data.formats.pictures import is_hidden, pictures_below
 from internimage.data.left_out import shortened
 from internimage.data.samples import Part
@@ -45,9 +46,10 @@ class Format:
         return bool(self._function("recognise")(root))
 
     def read_parts(self, root: Path, wanted: str | None, options: DataOptions) -> Mapping[str, Any]:
-        """The parts of a data set by name, or the wanted one alone."""
+        """The parts of a data set by name, or the wanted one alone; of all, what lies beside them is counted too."""
         parts: Mapping[str, Part] = self._function("read_parts")(root, wanted, options)
-        return parts
+        counted = self.module.endswith(".class_folders") or list(parts) == [wanted]
+        return parts if counted else with_neighbours(root, parts)
 
     def estimate(self, root: Path, most: int = _MANY) -> int:
         """How many images there are to train on, about."""

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     )
     from internimage.images.scaling import FitPreprocessing
     from internimage.images.transforms import Preprocessing
+    from internimage.images.unread import Unread, left_out_of
 
 __all__ = [
     "IMAGE_SUFFIXES",
@@ -27,12 +28,20 @@ __all__ = [
     "ImageInputs",
     "ImageSource",
     "Preprocessing",
+    "Unread",
+    "left_out_of",
     "list_images",
     "read_image",
     "show_image",
 ]
 
-_FILES = {"ArchiveMember": "members", "FitPreprocessing": "scaling", "Preprocessing": "transforms"}
+_FILES = {
+    "ArchiveMember": "members",
+    "FitPreprocessing": "scaling",
+    "Preprocessing": "transforms",
+    "Unread": "unread",
+    "left_out_of": "unread",
+}
 
 
 def __getattr__(name: str) -> Any:

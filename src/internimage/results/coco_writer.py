@@ -16,7 +16,7 @@ import numpy as np
 
 from internimage.data.formats.coco_results import Identity, read_numbers
 from internimage.errors import DataError
-from internimage.images.outlines import outlines
+from internimage.images.outlines import outlines, simplified
 from internimage.labels import COCO_CATEGORY_IDS, load_labels
 from internimage.results.detections import run_lengths
 from internimage.results.output import Output, Picture, Shape, Shapes
@@ -99,7 +99,7 @@ class CocoWriter:
             annotation["area"] = int(shape.mask.sum())
             parts = outlines(shape.mask)
             if parts and not any(part.holes for part in parts):
-                annotation["segmentation"] = [part.outline.reshape(-1).tolist() for part in parts]
+                annotation["segmentation"] = [simplified(part.outline).reshape(-1).tolist() for part in parts]
         return annotation
 
     def _append(self, kind: int, file: Any, entry: dict[str, Any]) -> None:

@@ -13,11 +13,11 @@ from PIL import Image
 
 from internimage.data.converting.turning import SIDEWAYS, turned_pixels
 from internimage.data.formats.mask_folders import find_pairs
-from internimage.data.formats.mask_numbers import area_numbers, classes_of
+from internimage.data.formats.mask_numbers import area_numbers, classes_of, inner
 from internimage.data.masks import VOID, Coding, SegmentedImage, SegmentedImages, flat_ids
 from internimage.data.samples import ImageFile
 from internimage.errors import DataError, ImageReadError
-from internimage.images.masks import grey_numbers, read_mask
+from internimage.images.masks import UNKNOWN, grey_numbers, read_mask
 
 
 def read_soft(root: Path, aside: Path) -> tuple[dict[str, SegmentedImages], list[str]] | None:
@@ -42,6 +42,8 @@ def read_soft(root: Path, aside: Path) -> tuple[dict[str, SegmentedImages], list
             images.append(SegmentedImage(picture, _kept(sharp, aside)))
         called = f"{root} ({name})" if name != "all" else str(root)
         parts[name] = SegmentedImages(called, classes.names, classes.palette, classes.coding, tuple(images))
+    if not changed:
+        return None  # something else is wrong with them
     listed = ", ".join(map(str, numbers))
     return parts, [f"mended: {changed} pixels along soft edges have the nearest of {listed}, which have areas"]
 
@@ -94,7 +96,7 @@ def snapped(pixels: NDArray[np.int32], numbers: Sequence[int]) -> NDArray[np.int
 
 
 def _truth(part: SegmentedImages, entry: SegmentedImage, done: Counter[str]) -> NDArray[np.int32] | None:
-    """Class numbers of a picture; of a mask with numbers of no class the nearest that are of one."""
+    """Class numbers of a picture; of a mask with numbers of no class, areas are unknown and edges have the nearest."""
     try:
         return part.truth(entry)
     except ImageReadError:
@@ -102,8 +104,13 @@ def _truth(part: SegmentedImages, entry: SegmentedImage, done: Counter[str]) -> 
         known = [*flat_ids(part.coding.ids), *part.coding.unknown]
         if numbers is None:
             return None
-        done["masks had numbers that stand for no class: they have the nearest that do"] += 1
-        return part.coding.decode(snapped(numbers, known), str(entry.mask))
+        strange = np.isin(numbers, list(set(inner(numbers).tolist()) - set(known)))
+        truth = part.coding.decode(snapped(numbers, known), str(entry.mask))
+        done["masks had areas of numbers that stand for no class: they are unknown"] += bool(strange.any())
+        done["masks had edges of numbers that stand for no class: they have the nearest that do"] += bool(
+            (~np.isin(numbers, known) & ~strange).any()
+        )
+        return np.where(strange, UNKNOWN, truth)
 
 
 def _unknown(coding: Coding) -> int:

@@ -8,6 +8,7 @@ from itertools import islice
 from pathlib import Path
 
 from internimage.data.formats.archives import find_shards, read_shards, read_zip
+from internimage.data.formats.beside import unread
 from internimage.data.formats.inaturalist import is_inaturalist, read_inaturalist
 from internimage.data.formats.mask_folders import IMAGE_FOLDERS, MASK_FOLDERS
 from internimage.data.formats.parts import PART_NAMES, PartName, part_folders, part_mentioned, part_named
@@ -123,19 +124,9 @@ def read_image_folder(root: Path) -> LabelledImages:
         LeftOut("pictures outside class folders", "pictures", tuple(loose), len(loose), total),
         LeftOut(EMPTY, "folders", tuple(empty), len(empty)),
         LeftOut("they hold no pictures", "folders", tuple(others), len(others)),
-        unread(root, total),
+        unread(root, unread_below(root), total),
     )
     return LabelledImages(str(root), classes, samples, left_out=tuple(one for one in left_out if one.count))
-
-
-def unread(root: Path, total: int) -> LeftOut:
-    """Files of formats that are not read."""
-    found = unread_below(root)
-    suffixes = sorted({path.suffix.lower() for path in found})
-    reason = f"{', '.join(suffixes)} is not read" if len(suffixes) == 1 else f"{', '.join(suffixes)} are not read"
-    advice = "convert them to JPEG or PNG"
-    names = tuple(str(path.relative_to(root)) for path in found)
-    return LeftOut(reason, "pictures", names, len(found), total + len(found), advice)
 
 
 def _class_folders(root: Path) -> Iterator[Path]:

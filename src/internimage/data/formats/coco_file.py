@@ -12,7 +12,7 @@ from internimage.data.formats.pictures import PictureFinder, check_name
 from internimage.data.left_out import BadEntries
 from internimage.data.objects import ObjectAnnotation, ObjectImage, ObjectImages, bounds, decompress
 from internimage.errors import DataError, ImageReadError
-from internimage.images.reader import picture_size
+from internimage.images.reader import exceeds_pixel_limit, picture_size
 from internimage.settings.data import Boxes, DataOptions
 
 _FAR = 1e5  # pixels; drawing a polygon takes memory for every pixel of its outline
@@ -248,6 +248,8 @@ def _size(entry: dict[str, Any], file: Path | None) -> tuple[int, int]:
         raise _BadEntryError(f" is {_short(entry)}; expected height and width in whole pixels")
     if min(height, width) < 1:
         raise _BadEntryError(f" is {width} wide and {height} high; expected 1 or more pixels")
+    if exceeds_pixel_limit(width, height):  # a mask takes memory for each of them
+        raise _BadEntryError(f" is {width} wide and {height} high: more pixels than are read")
     return int(height), int(width)
 
 

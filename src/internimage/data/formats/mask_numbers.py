@@ -58,7 +58,7 @@ class _Numbers:
         self.shown_in.update(values.tolist())
         unknown = [value for value in values.tolist() if value not in self.inner]
         if unknown:
-            self.inner |= set(np.unique(_inner(numbers)).tolist())
+            self.inner |= set(np.unique(inner(numbers)).tolist())
 
 
 def seen_classes(root: Path, pairs: Pairs) -> tuple[Classes, tuple[str, ...]]:
@@ -98,8 +98,40 @@ def area_numbers(pairs: Pairs) -> list[int]:
 
 
 def is_black_and_white(pairs: Pairs) -> bool:
-    """Whether masks are of 0 and 255, by a look at some: numbers of two named classes are 0 and 1 otherwise."""
-    return set(_look(pairs, _LOOKED_AT).pixels) == {0, VOID}
+    """Whether masks are of 0 and 255, by a look at some: numbers of two named classes are 0 and 1 otherwise.
+
+    Numbers between them, of smooth edges, are none that areas have.
+    """
+    seen = _look(pairs, _LOOKED_AT)
+    return {0, VOID} in (set(seen.pixels), seen.inner)
+
+
+def refuse_counted_from_one(root: Path, names: Sequence[str], pairs: Pairs) -> None:
+    """Refuse names in a list without numbers where masks never have the 0 of the first name, but numbers from 1 on.
+
+    They may be counted from 1, which shifts all names by one; or the first class is nowhere.  The masks are read only
+    until one has a 0.
+
+    Raises:
+        DataError: nobody knows which.
+    """
+    numbers = set(_look(pairs, _SEEN_FIRST, until=0).pixels) - {VOID}
+    if not numbers or 0 in numbers or max(numbers) > len(names):
+        return
+    seen, last = sorted(numbers), len(names) - 1
+
+    def reading(first: int) -> str:
+        meant = shortened([f"{number} is {names[number - first]}" for number in seen])
+        lacking = shortened([name for number, name in enumerate(names, first) if number not in numbers], 3)
+        return f"counted from {first}, {', '.join(meant)}" + (f" (not seen: {', '.join(lacking)})" if lacking else "")
+
+    firsts = [1] if len(names) in numbers else [0, 1]
+    ids = " or ".join(f'"ids": [{first}, ..., {first + last}]' for first in firsts)
+    raise DataError(
+        f"{root / 'classes.txt'} names {len(names)} classes from number 0 on; masks have no 0 but {_listed(seen)}: "
+        f"{'; '.join(map(reading, firsts))}. Say so in a classes.json instead: "
+        f'{{"classes": ["{names[0]}", ..., "{names[last]}"], {ids}}}'
+    )
 
 
 def grouped(ids: Iterable[Any]) -> tuple[tuple[int, ...], ...]:
@@ -133,8 +165,8 @@ def _refuse_no_classes(root: Path, numbers: list[int], found: _Numbers) -> None:
         )
 
 
-def _look(pairs: Pairs, most: int) -> _Numbers:
-    """At all masks; of more than ``most``, only at some."""
+def _look(pairs: Pairs, most: int, until: int | None = None) -> _Numbers:
+    """At all masks; of more than ``most``, only at some; or until one has a number."""
     masks = sorted(mask for found in pairs.values() for _, mask in found)
     seen = _Numbers()
     for mask in masks[:: -(-len(masks) // most)]:
@@ -143,14 +175,18 @@ def _look(pairs: Pairs, most: int) -> _Numbers:
         except ImageReadError:
             continue  # training says which files cannot be read
         numbers = grey_numbers(pixels) if pixels.ndim == 3 else pixels
+        if numbers is None and until is not None:
+            continue  # reading it says so
         if numbers is None:
             raise DataError(f"{mask} is a mask of colours; a classes.json with classes and palette has to name them")
         seen.add(numbers)
+        if until in seen.pixels:
+            break
     return seen
 
 
-def _inner(numbers: NDArray[np.int32]) -> NDArray[np.int32]:
-    """Numbers of pixels whose neighbours all have the same."""
+def inner(numbers: NDArray[np.int32]) -> NDArray[np.int32]:
+    """Numbers (N,) of the pixels of a mask (H, W) whose eight neighbours all have the same."""
     if min(numbers.shape) < 3:
         return numbers
     middle = numbers[1:-1, 1:-1]
@@ -159,8 +195,8 @@ def _inner(numbers: NDArray[np.int32]) -> NDArray[np.int32]:
     for down in range(3):
         for across in range(3):
             same &= numbers[down : down + height, across : across + width] == middle
-    inner: NDArray[np.int32] = middle[same]
-    return inner
+    found: NDArray[np.int32] = middle[same]
+    return found
 
 
 def _listed(numbers: Sequence[int]) -> str:

@@ -8,12 +8,19 @@ from pathlib import Path
 from typing import Any
 
 from internimage.data.formats.mask_folders import find_layout, find_pairs, has_pairs
-from internimage.data.formats.mask_numbers import Classes, grouped, is_black_and_white, seen_classes
+from internimage.data.formats.mask_numbers import (
+    Classes,
+    grouped,
+    is_black_and_white,
+    refuse_counted_from_one,
+    seen_classes,
+)
 from internimage.data.masks import VOID, Coding, SegmentedImage, SegmentedImages, flat_ids, listed
 from internimage.errors import DataError
 from internimage.labels import load_labels, load_palette
 from internimage.settings.data import DataOptions
 
+_NAMING = ("classes.json", "categories.json", "classes.txt")
 _KEYS = {"classes", "ids", "palette", "unknown", "void_index"}
 
 
@@ -36,8 +43,8 @@ def read_parts(root: Path, wanted: str | None = None, options: DataOptions | Non
     the masks have are the classes.
 
     Raises:
-        DataError: nothing of the kind is there, no picture has a mask, the classes' file contradicts itself, or without
-            such a file the numbers are no classes: at edges only, or too many.
+        DataError: nothing of the kind is there, no picture has a mask, the classes' file contradicts itself, without
+            such a file the numbers are no classes (at edges only, or too many), or ``classes.txt`` may count from 1.
     """
     if not root.is_dir():
         raise DataError(f"{root} does not exist; expected a folder with pictures and masks")
@@ -51,6 +58,8 @@ def read_parts(root: Path, wanted: str | None = None, options: DataOptions | Non
         classes, notes = seen_classes(root, everything)
     elif classes.coding == Coding(((0,), (1,)), frozenset({VOID})) and is_black_and_white(everything):
         classes = replace(classes, coding=Coding(((0,), (VOID,)), frozenset()))
+    elif _is_bare_list(root):
+        refuse_counted_from_one(root, classes.names, everything)
     pairs = {part: found for part, found in everything.items() if part == wanted} or everything
     return {
         part: SegmentedImages(
@@ -148,7 +157,7 @@ def _classes(path: Path, names: Any, ids: Any, palette: Any, unknown: list[Any])
 
 def _named_classes(root: Path) -> Classes | None:
     """From a file at ``root``, or from what is known of a data set; None if nobody says."""
-    for name in ("classes.json", "categories.json", "classes.txt"):
+    for name in _NAMING:
         if (root / name).is_file():
             return read_classes(root / name)
     layout = find_layout(root)
@@ -161,6 +170,11 @@ def _named_classes(root: Path) -> Classes | None:
     if layout.ids:  # the others are of classes that are not evaluated
         unknown |= set(range(-1, max(flat_ids(ids)) + 2)) - set(flat_ids(ids))
     return Classes(names, palette, Coding(ids, frozenset(unknown)))
+
+
+def _is_bare_list(root: Path) -> bool:
+    """Whether classes are named by a text, which has no numbers."""
+    return next((root / name for name in _NAMING if (root / name).is_file()), root).suffix == ".txt"
 
 
 def _are_numbers(value: Any) -> bool:

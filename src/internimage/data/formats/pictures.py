@@ -15,14 +15,11 @@ from urllib.parse import unquote
 from internimage.data.formats.parts import part_named
 from internimage.errors import DataError
 from internimage.images.reader import IMAGE_SUFFIXES
+from internimage.images.unread import UNREAD_PICTURES
 
 _STORAGE = re.compile(r"^[a-z][a-z0-9+.-]+://[^/]*/", re.IGNORECASE)  # s3://bucket/, http://host:port/
 _LOCAL_FILES = re.compile(r"^/?data/local-files/\?d=")
 _DRIVE = re.compile(r"^[A-Za-z]:/*")
-_UNREAD = (
-    *(".heic", ".heif", ".hif", ".dng", ".cr2", ".cr3", ".nef", ".arw", ".orf", ".raf", ".rw2", ".raw", ".psd", ".xcf"),
-    *(".svg", ".jxl", ".tga", ".exr", ".hdr", ".dcm", ".czi", ".svs", ".ndpi"),
-)
 _UPLOAD = re.compile(r"^[0-9a-f]{8}-")  # what Label Studio puts before the name of an uploaded file
 
 
@@ -120,9 +117,9 @@ def pictures_below(folder: Path, *, deep: bool = True, most: int | None = None) 
     return list(islice(_below(folder, IMAGE_SUFFIXES, deep), most))
 
 
-def unread_below(folder: Path) -> list[Path]:
+def unread_below(folder: Path, *, deep: bool = True) -> list[Path]:
     """Files below a folder that are pictures of formats that are not read."""
-    return list(_below(folder, _UNREAD, deep=True))
+    return list(_below(folder, UNREAD_PICTURES, deep))
 
 
 def _below(folder: Path, suffixes: Sequence[str], deep: bool) -> Iterator[Path]:

@@ -17,6 +17,7 @@ from internimage.data.formats.parts import part_folders, part_named
 from internimage.data.formats.pictures import PictureFinder, pictures_below
 from internimage.data.formats.places import PICTURE_FOLDERS, files_in, holds, places
 from internimage.data.formats.shapes import BadEntryError, number, polygon, short
+from internimage.data.formats.yolo_turned import refuse_turned_boxes
 from internimage.data.objects import ObjectImages
 from internimage.errors import DataError
 from internimage.settings.data import DataOptions
@@ -68,8 +69,13 @@ def read_parts(root: Path, wanted: str | None = None, options: DataOptions | Non
         part = gathered[name] = Gathering(f"{root} ({name})" if name != "all" else str(root), "YOLO")
         files = _pictures(where, PictureFinder([], base))
         lines = {file: _lines(text) for file, text in files.items()}
-        _refuse_other_tasks(part.name, [values for found in lines.values() for _, values in found])
-        for file, size in zip(files, file_sizes(files), strict=True):
+        sizes = file_sizes(files)
+        _refuse_key_points(part.name, [values for found in lines.values() for _, values in found])
+        refuse_turned_boxes(
+            part.name,
+            [(values, size) for file, size in zip(files, sizes, strict=True) for _, values in lines[file]],
+        )
+        for file, size in zip(files, sizes, strict=True):
             with part.entry("pictures", str(file)):
                 picture = part.add_picture(file, size)
                 for place, values in lines[file]:
@@ -103,14 +109,9 @@ def _read_object(part: Gathering, picture: DrawnPicture, values: Sequence[str], 
         )
 
 
-def _refuse_other_tasks(name: str, lines: Sequence[Sequence[str]]) -> None:
-    """Corners of turned boxes are nine numbers on every line, boxes with key points more than five on every line."""
+def _refuse_key_points(name: str, lines: Sequence[Sequence[str]]) -> None:
+    """Boxes with key points are more than five numbers on every line."""
     lengths = {len(values) for values in lines}
-    if lengths == {9}:
-        raise DataError(
-            f"{name}: every line has a class and 8 numbers, as corners of turned boxes have (YOLO-OBB), which are not "
-            "read; export upright boxes or polygons"
-        )
     if len(lengths) == 1 and (length := lengths.pop()) > 5 and _has_key_points(lines, length):
         raise DataError(
             f"{name}: every line has {length} numbers, a box and key points (YOLO-pose), which are not read; export "
