@@ -16,6 +16,7 @@ from internimage.images.outlines import joined, outlines, simplified
 from internimage.results.classification import Classification
 from internimage.results.output import Output, Picture, Shape, Shapes, folder_name
 from internimage.results.segmentation import Segmentation
+from internimage.writing import json_text
 
 _PADDING = 0.1  # of a crop, on each side, in shares of the box
 
@@ -141,7 +142,7 @@ class CropsWriter(FileWriter):
 
 
 class MaskWriter:
-    """``masks/NAME.png``, whose pixels are numbers of classes, and ``classes.txt`` with their names, the first of 0."""
+    """``masks/NAME.png``, whose pixels are numbers of classes, and ``classes.json`` with their names, the first of 0."""
 
     notes: tuple[str, ...] = ()
 
@@ -152,9 +153,9 @@ class MaskWriter:
         result.to_png().save(self.output.place(f"masks/{picture.stem}.png"))
 
     def close(self) -> list[Path]:
-        text = "".join(f"{name}\n" for name in self.output.classes)
-        self.output.place("classes.txt").write_text(text, encoding="utf-8")
-        return [self.output.folder / "masks", self.output.folder / "classes.txt"]
+        names = self.output.place("classes.json")  # not a .txt, whose first name may be that of 0 or of 1
+        names.write_text(json_text({"classes": list(self.output.classes)}) + "\n", encoding="utf-8")
+        return [self.output.folder / "masks", names]
 
 
 class SortedWriter:

@@ -12,7 +12,8 @@ from internimage.data.formats.pictures import PictureFinder, check_name
 from internimage.data.left_out import BadEntries
 from internimage.data.objects import ObjectAnnotation, ObjectImage, ObjectImages, bounds, decompress
 from internimage.errors import DataError, ImageReadError
-from internimage.images.reader import exceeds_pixel_limit, picture_size
+from internimage.images.decoding import exceeds_pixel_limit
+from internimage.images.reader import picture_size
 from internimage.settings.data import Boxes, DataOptions
 
 _FAR = 1e5  # pixels; drawing a polygon takes memory for every pixel of its outline
