@@ -142,7 +142,7 @@ class CropsWriter(FileWriter):
 
 
 class MaskWriter:
-    """``masks/NAME.png``, whose pixels are numbers of classes, and ``classes.json`` with their names, the first of 0."""
+    """``masks/NAME.png``, whose pixels are numbers of classes, and ``classes.json`` with their names, of 0, 1, ..."""
 
     notes: tuple[str, ...] = ()
 
