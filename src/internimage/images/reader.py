@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import glob
 import io
 import urllib.error
 import urllib.request
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, TypeAlias
@@ -15,19 +14,24 @@ import numpy as np
 from PIL import ExifTags, Image
 
 from internimage.errors import ImageReadError
+from internimage.images.lazy import BinaryFile, Frame, LazyPicture, read_whole
 from internimage.images.libtiff import silence_libtiff
 from internimage.images.members import ArchiveMember
 
 if TYPE_CHECKING:
     import torch
 
-ImageInput: TypeAlias = "str | Path | ArchiveMember | bytes | Image.Image | np.ndarray[Any, Any] | torch.Tensor"
-ImageInputs: TypeAlias = "ImageInput | ImageSource | Sequence[ImageInputs]"
+Encoded: TypeAlias = "bytes | bytearray | memoryview | BinaryFile"
+ImageInput: TypeAlias = (
+    "str | Path | ArchiveMember | Encoded | LazyPicture | Image.Image | np.ndarray[Any, Any] | torch.Tensor"
+)
+ImageInputs: TypeAlias = "ImageInput | ImageSource | Iterable[ImageInputs]"
 
 IMAGE_SUFFIXES = (
     *(".avif", ".bmp", ".gif", ".jfif", ".jp2", ".jpe", ".jpeg", ".jpg", ".mpo"),
     *(".pbm", ".pgm", ".png", ".pnm", ".ppm", ".tif", ".tiff", ".webp"),
 )
+VIDEO_SUFFIXES = (".avi", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".webm")
 # A list of our own, because some of Pillow's other readers have no signature to recognise a file by, and the
 # one for EPS runs Ghostscript.
 _FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "PPM", "AVIF", "JPEG2000")
@@ -56,14 +60,17 @@ def read_image(source: ImageInput) -> Image.Image:
 
             - a path, or an ``http(s)`` URL as a string (at most 100 MB, 30 s without an answer);
             - an :class:`ArchiveMember`, a file inside a tar or zip archive;
-            - the bytes of an image file: JPEG, PNG, WebP, GIF, BMP, TIFF, PBM/PGM/PPM, AVIF or JPEG 2000;
+            - the bytes of an image file: JPEG, PNG, WebP, GIF, BMP, TIFF, PBM/PGM/PPM, AVIF or JPEG 2000, as
+              ``bytes``, ``bytearray``, ``memoryview``, or a binary file object, which is read from its current
+              position to its end (at most 1 GB) and stays open;
             - a PIL image of any mode but ``"F"``, which is left as it is;
             - a uint8 array (H, W), (H, W, 1), (H, W, 3) or (H, W, 4) in **RGB** order (OpenCV's BGR arrays
               need ``array[..., ::-1]``);
             - a tensor (H, W), (1, H, W) or (3, H, W) in RGB order, uint8 or floating point in [0, 1].
 
     The orientation that EXIF gives is applied, from files and from PIL images; broken EXIF is ignored.  Of an
-    animated file the first frame is read.  Alpha is dropped and transparent pixels keep the colour that the
+    animated file or one of several pages the first is read (:func:`internimage.images.read_pages` gives the others).
+    Alpha is dropped and transparent pixels keep the colour that the
     file stores, as torchvision's ``ImageFolder`` and OpenCV do, so that numbers agree with published
     evaluations.  16-bit pixels lose their low byte (Pillow's own conversion would clip them to white); mode
     ``"I"`` counts as 16 bits.  Colour profiles are not applied.
@@ -75,10 +82,10 @@ def read_image(source: ImageInput) -> Image.Image:
         ImageReadError: The source is missing, broken, truncated, of a wrong type or shape, or has more pixels
             than ``PIL.Image.MAX_IMAGE_PIXELS`` (checked before decoding).  The message starts with its name.
     """
-    if isinstance(source, bytes):
-        name = "image from bytes"
-    elif isinstance(source, str | Path | ArchiveMember):
+    if isinstance(source, str | Path | ArchiveMember):
         name = str(source)
+    elif isinstance(source, bytes | bytearray | memoryview):
+        name = f"image from {type(source).__name__}"
     else:
         name = f"image from {type(source).__module__.partition('.')[0]} {type(source).__name__}"
     return ImageSource(name, source).read()
@@ -89,16 +96,19 @@ class ImageSource:
     """A picture that has not been read yet.
 
     Attributes:
-        name: The path or URL, or ``"image 3"`` for the third of several pictures in memory.
+        name: The path or URL, or ``"image 3"`` for the third of several pictures in memory; of a frame or page, that
+            of its file and its number: ``"clip.mp4#000012"``.
         value: What :func:`read_image` accepts.
+        frame: Which frame or page of which file it is; ``None`` for a picture of its own.
     """
 
     name: str
     value: ImageInput
+    frame: Frame | None = None
 
     def read(self) -> Image.Image:
         """Read the picture; see :func:`read_image`."""
-        name = f"image from URL {self.name}" if _is_url(self.value) else self.name
+        name = f"image from URL {self.name}" if is_url(self.value) else self.name
         try:
             return _read(self.value)
         except ImageReadError as error:
@@ -108,31 +118,6 @@ class ImageSource:
         except Exception as error:  # on broken files Pillow raises about any type there is
             reason = (error.strerror if isinstance(error, OSError) else None) or str(error) or type(error).__name__
             raise ImageReadError(f"{name}: cannot be read, {reason}") from error
-
-
-def list_images(source: ImageInputs) -> list[ImageSource]:
-    """List the pictures that ``source`` stands for, without reading them.
-
-    Args:
-        source: What :func:`read_image` accepts, or
-
-            - a folder: the files below it with one of ``IMAGE_SUFFIXES`` in any case, not hidden, sorted;
-            - a glob pattern as a string, ``**`` included: the files that match, of any suffix, sorted;
-            - an :class:`ImageSource`, which stays as it is;
-            - a batch: a tensor (N, C, H, W) or an array (N, H, W, C) is N pictures;
-            - a list or tuple of any of these, in order.
-
-    A missing file is listed: reading it is what fails, so that a long run can report it and go on.
-
-    Raises:
-        ImageReadError: A folder holds no pictures, or nothing matches a pattern.
-    """
-    return [
-        value
-        if isinstance(value, ImageSource)
-        else ImageSource(str(value) if isinstance(value, str | Path | ArchiveMember) else f"image {number}", value)
-        for number, value in enumerate(_expand(source), start=1)
-    ]
 
 
 def picture_size(path: Path) -> tuple[int, int]:
@@ -160,7 +145,7 @@ def thumbnail(source: Path | ArchiveMember, side: int) -> Image.Image:
         ImageReadError: see :func:`read_image`.
     """
     try:
-        with _open(source) as file:
+        with open_picture(source) as file:
             image = identify(file)
             if image.format in ("JPEG", "MPO") and not exceeds_pixel_limit(*image.size):
                 image.draft("RGB", (2 * side, 2 * side))
@@ -173,7 +158,7 @@ def thumbnail(source: Path | ArchiveMember, side: int) -> Image.Image:
 
 def _header(path: Path) -> tuple[tuple[int, int], int]:
     try:
-        with _open(path) as file:
+        with open_picture(path) as file:
             image = identify(file)
             width, height = image.size
             try:
@@ -193,45 +178,16 @@ def exceeds_pixel_limit(width: int, height: int) -> bool:
     return limit is not None and width * height > limit
 
 
-def _expand(source: ImageInputs) -> Iterator[ImageInput | ImageSource]:
-    if isinstance(source, list | tuple):
-        for item in source:
-            yield from _expand(item)
-    elif isinstance(source, str | Path) and not _is_url(source):
-        yield from _expand_path(source)
-    elif getattr(source, "ndim", 0) == 4:
-        yield from source  # type: ignore[misc]  # mypy does not see that only arrays and tensors get here
-    else:
-        yield source  # type: ignore[misc]
+def refuse_too_large(width: int, height: int) -> None:
+    """Raise :class:`ImageReadError`, without a name, for a picture of more pixels than are read."""
+    if exceeds_pixel_limit(width, height):
+        raise ImageReadError(
+            f"too large, {width}x{height} pixels where Pillow's limit is {Image.MAX_IMAGE_PIXELS}; if you trust it, "
+            f"--max-pixels {width * height}, or in Python PIL.Image.MAX_IMAGE_PIXELS = {width * height}"
+        )
 
 
-def _expand_path(source: str | Path) -> Sequence[str | Path]:
-    if not str(source):
-        raise ImageReadError("an empty name; expected a file, a folder or a pattern")
-    path = Path(source)
-    try:
-        if path.is_dir():
-            images = sorted(p for p in path.rglob("*") if _is_listed(p, path))
-            if not images:
-                raise ImageReadError(f"{source}: no images in this folder ({' '.join(IMAGE_SUFFIXES)})")
-            return images
-        if isinstance(source, str) and any(c in source for c in "*?[") and not path.exists():
-            found = glob.glob(source, recursive=True)  # noqa: PTH207  Path.glob takes no absolute patterns
-            matches = sorted(p for p in map(Path, found) if not p.is_dir())
-            if not matches:
-                raise ImageReadError(f"{source}: no file matches this pattern")
-            return matches
-    except OSError:  # a name that no file can have: reading it says what is wrong
-        pass
-    return [source]
-
-
-def _is_listed(path: Path, folder: Path) -> bool:
-    hidden = any(part.startswith(".") for part in path.relative_to(folder).parts)
-    return not hidden and path.suffix.lower() in IMAGE_SUFFIXES and not path.is_dir()
-
-
-def _is_url(source: object) -> bool:
+def is_url(source: object) -> bool:
     return isinstance(source, str) and source.lower().startswith(("http://", "https://"))
 
 
@@ -241,26 +197,39 @@ def _read(source: ImageInput) -> Image.Image:
         return _upright_rgb(source)
     if isinstance(source, np.ndarray):
         return _upright_rgb(_from_array(source))
-    if isinstance(source, str | Path | ArchiveMember | bytes):
-        with _open(source) as file:
+    if isinstance(source, LazyPicture):
+        return _upright_rgb(source.load())
+    if isinstance(source, str | Path | ArchiveMember | bytes | bytearray | memoryview | BinaryFile):
+        with open_picture(source) as file:
             return _upright_rgb(identify(file))
     import torch
 
     if isinstance(source, torch.Tensor):
         return _upright_rgb(_from_tensor(source))
-    raise ImageReadError(f"expected a path, URL, bytes, PIL image, array or tensor, got {type(source).__name__}")
+    kind = type(source).__name__
+    raise ImageReadError(f"expected a path, URL, bytes, file object, PIL image, array or tensor, got {kind}")
 
 
-def _open(source: str | Path | ArchiveMember | bytes) -> BinaryIO:
-    if isinstance(source, bytes):
+def open_picture(source: str | Path | ArchiveMember | Encoded) -> BinaryIO:
+    """The bytes of a picture as a file at its beginning; errors do not yet say the name."""
+    if isinstance(source, bytes | bytearray | memoryview):
         return io.BytesIO(source)
     if isinstance(source, ArchiveMember):
         return io.BytesIO(source.read_bytes())
-    if isinstance(source, str) and _is_url(source):
+    if isinstance(source, BinaryFile):
+        return io.BytesIO(read_whole(source))
+    if isinstance(source, str) and is_url(source):
         return io.BytesIO(_download(source))
     path = Path(source)
+    if path.suffix.lower() in VIDEO_SUFFIXES:
+        raise ImageReadError("a video, expected an image file; internimage.images.read_video gives its frames")
+    return open_file(path, "an image file")
+
+
+def open_file(path: Path, expected: str) -> BinaryIO:
+    """A file that is there; errors do not yet say the name."""
     if path.is_dir():
-        raise ImageReadError("this is a folder, expected an image file")
+        raise ImageReadError(f"this is a folder, expected {expected}")
     if not path.exists():
         raise ImageReadError("no such file")
     if not path.is_file():  # opening a pipe would wait for ever
@@ -307,8 +276,7 @@ def identify(file: BinaryIO) -> Image.Image:
 
 def _upright_rgb(image: Image.Image) -> Image.Image:
     width, height = image.size
-    if exceeds_pixel_limit(width, height):
-        raise ImageReadError(f"too large, {width}x{height} pixels where Pillow's limit is {Image.MAX_IMAGE_PIXELS}")
+    refuse_too_large(width, height)
     if not width * height:
         raise ImageReadError(f"no pixels, its size is {width}x{height}")
     image.load()
