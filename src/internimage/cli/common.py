@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, is_dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
 
@@ -82,9 +82,18 @@ MaxPixels = Annotated[
 ]
 
 
+def max_pixels(command: Any) -> int | None:
+    """What ``--max-pixels`` says, wherever in a command it stands; None for one that has no such option."""
+    return next((given for part in (command, *vars(command).values()) if (given := _own(part)) is not None), None)
+
+
+def _own(part: object) -> int | None:
+    return vars(part).get("max_pixels") if is_dataclass(part) else None
+
+
 @contextmanager
 def pixel_limit(most: int | None) -> Iterator[None]:
-    """Within it, and in processes that are forked, pictures have at most so many pixels; None changes nothing."""
+    """Within it pictures have at most so many pixels; None changes nothing."""
     from internimage.errors import ConfigError
 
     if most is None:

@@ -6,6 +6,7 @@ import contextlib
 import os
 import struct
 from collections.abc import Iterator
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -100,17 +101,18 @@ class VideoFrame(LazyPicture):
 
 
 def _frames(file: ImageSource, every: int) -> Iterator[ImageSource]:
-    number, started, time = 0, None, 0.0
+    number, first, time = 0, None, Fraction()
     try:
         with _opened(file) as (container, stream):
             rate = stream.average_rate
             for frame in _decoded(container, stream):
-                if started is None:
-                    started = frame.time or 0.0
-                # without a time of its own, a frame follows the one before
-                time = float(number / rate if rate else 0) if frame.time is None else frame.time - started
+                if frame.pts is None:  # as if it followed the one before
+                    time = number / rate if rate else Fraction()
+                else:
+                    first = frame.pts if first is None else first
+                    time = (frame.pts - first) * (frame.time_base or stream.time_base)
                 if number % every == 0:
-                    place = Frame(file, number, time, rate and rate / every)
+                    place = Frame(file, number, float(time), rate and rate / every)
                     yield ImageSource(_name(file, number), VideoFrame(frame), place)
                 number += 1
             _refuse_early_end(container, stream, number, time)
@@ -136,12 +138,12 @@ def _opened(source: ImageSource) -> Iterator[tuple[Any, Any]]:
             container = stack.enter_context(
                 av.open(file, options={"format_whitelist": _FORMATS}, io_open=_refuse_others, metadata_errors="replace")
             )
-        except (av.FFmpegError, OSError, ValueError) as error:
-            if isinstance(error, ImageReadError):
-                raise
-            raise ImageReadError(f"cannot be read as a video, {_reason(error)}") from error
+        except av.FFmpegError as error:
+            raise ImageReadError(f"no video that can be read ({' '.join(VIDEO_SUFFIXES)}), {error.strerror}") from error
+        except OSError as error:
+            raise ImageReadError(f"cannot be read, {error.strerror or error}") from error
         if not container.streams.video:
-            raise ImageReadError("there is no video in this file")
+            raise ImageReadError("there is no video in this file, or it ends early")
         stream = container.streams.video[0]
         stream.thread_type = "AUTO"
         refuse_too_large(stream.width, stream.height)
@@ -149,31 +151,35 @@ def _opened(source: ImageSource) -> Iterator[tuple[Any, Any]]:
 
 
 def _decoded(container: Any, stream: Any) -> Iterator[Any]:
+    """Frames up to the first fault, which is raised when those before it are given."""
     av = library()
+    fault: ImageReadError | None = None
     try:
         for packet in container.demux(stream):
             if packet.is_corrupt:
-                # what was decoded before comes first
-                yield from stream.decode(None)
-                raise ImageReadError("the video is damaged or ends early here")
+                fault = ImageReadError("the video is damaged here, or ends early")
+                break
             for frame in packet.decode():
                 if frame.is_corrupt:
                     raise ImageReadError("the video is damaged here")
                 yield frame
-    except (av.FFmpegError, OSError, ValueError) as error:
-        if isinstance(error, ImageReadError):
-            raise
-        raise ImageReadError(f"the video cannot be decoded from here on, {_reason(error)}") from error
+    except av.FFmpegError as error:
+        fault = ImageReadError(f"the video is damaged here, {error.strerror}")
+        fault.__cause__ = error
+    if fault is not None:
+        with contextlib.suppress(av.FFmpegError):
+            yield from stream.decode(None)  # the decoder's threads still have some
+        raise fault
 
 
-def _refuse_early_end(container: Any, stream: Any, frames: int, time: float) -> None:
+def _refuse_early_end(container: Any, stream: Any, frames: int, time: Fraction) -> None:
     """Of files whose end is missing most decoders say nothing."""
     if not frames:
         raise ImageReadError("there are no frames in this video")
     if "mov" in container.format.name:  # its demultiplexer does, and edit lists leave frames out on purpose
         return
     seconds, rate = _seconds(stream), stream.average_rate
-    last = time + float(1 / rate if rate else 0)
+    last = float(time + (1 / rate if rate else 0))
     if frames < _ENDS_EARLY * stream.frames or (seconds is not None and last < _ENDS_EARLY * seconds):
         whole = f"{stream.frames} frames" if stream.frames else f"{seconds:.1f} seconds"
         raise ImageReadError(f"the video ends early, after {frames} frames and {last:.1f} seconds of {whole}")
@@ -200,7 +206,3 @@ def _turn(frame: Any) -> Image.Transpose | None:
 
 def _refuse_others(url: str, flags: int, options: Any) -> Any:
     raise PermissionError("a video may not refer to other files")
-
-
-def _reason(error: Exception) -> str:
-    return (error.strerror if isinstance(error, OSError) else None) or str(error) or type(error).__name__

@@ -147,6 +147,6 @@ def drawn_video(target: Path, size: tuple[int, int], rate: Fraction | None) -> I
         raise MissingExtraError(f"this PyAV has no {_CODEC}; that of pip install 'internimage[video]' has")
     # through a file of Python's, whose errors are the system's
     with written_aside(target) as aside, aside.open("wb") as file, av.open(file, "w", format="mp4") as container:
-        video = DrawnVideo(container, size, rate or _USUAL_RATE)
+        video = DrawnVideo(container, size, (rate or _USUAL_RATE).limit_denominator(_TICKS))
         yield video
         video.finish()
