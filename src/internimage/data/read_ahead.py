@@ -80,6 +80,8 @@ class _Taking(Generic[Item, Loaded]):
         more = True
         while more:
             self.room.acquire()
+            if self.over.is_set():
+                return
             started: list[tuple[Item, Future[Loaded | ImageReadError]]] = []
             try:
                 for item in islice(self.items, self.batch_size):
