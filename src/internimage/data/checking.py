@@ -14,7 +14,8 @@ from internimage.data.samples import ImageFile, Part
 from internimage.data.splits import Splits
 from internimage.data.twins import twin_groups
 from internimage.errors import ImageReadError
-from internimage.images import read_image
+from internimage.images import ImageSource, read_image
+from internimage.images.pages import first_pages_note, has_several_pages
 from internimage.images.reader import exif_turn
 from internimage.settings.data import DataOptions
 
@@ -32,6 +33,7 @@ class PartFindings:
         twins: groups of files that show the same picture.
         turned: pictures that their EXIF data turn, as they are read; no error, if what is drawn on them was drawn on
             the turned picture.
+        paged: files of several pages, of which the first is read.
         much: whether more is left out than training allows unasked.
         unusable: entries that cannot be used at all.
     """
@@ -40,6 +42,7 @@ class PartFindings:
     left_out: list[str] = field(default_factory=list)
     twins: list[list[str]] = field(default_factory=list)
     turned: list[str] = field(default_factory=list)
+    paged: list[str] = field(default_factory=list)
     much: bool = False
     unusable: list[str] = field(default_factory=list)
 
@@ -54,6 +57,7 @@ class PartFindings:
             "cannot be used": self.unusable,
             "same picture": [", ".join(group) for group in self.twins],
             "turned by EXIF (are its boxes and masks?)": self.turned,
+            "has several pages, the first is read": self.paged,
         }
         return [f"  {line}" for line in self.left_out] + kind_lines(kinds)
 
@@ -79,6 +83,7 @@ def look_over(
             [str(one) for one in usable.left_out if one.reason != UNUSABLE],
             [group for group in same if len(group) > 1],
             turned_pictures(entry.file for entry in part.entries),
+            paged_pictures(entry.file for entry in part.entries),
             is_much(usable.left_out),
             [text for one in usable.left_out if one.reason == UNUSABLE for text in one.names],
         )
@@ -98,19 +103,38 @@ def turned_pictures(files: Iterable[ImageFile]) -> list[str]:
         except ImageReadError:
             return False
 
+    return _names_of(turned, files)
+
+
+def paged_pictures(files: Iterable[ImageFile]) -> list[str]:
+    """Names of the files that have several pages, by their headers."""
+    return _names_of(lambda file: isinstance(file, Path) and has_several_pages(ImageSource(str(file), file)), files)
+
+
+def pages_notes(splits: Splits[Any]) -> list[str]:
+    """Which files have several pages, as far as a look at some of their headers tells; nothing without any."""
+    paged = paged_pictures(_some_files(splits))
+    return [first_pages_note(paged)] if paged else []
+
+
+def _names_of(wanted: Callable[[ImageFile], bool], files: Iterable[ImageFile]) -> list[str]:
     listed = list(files)
     with ThreadPoolExecutor() as pool:
-        return [str(file) for file, found in zip(listed, pool.map(turned, listed), strict=True) if found]
+        return [str(file) for file, found in zip(listed, pool.map(wanted, listed), strict=True) if found]
+
+
+def _some_files(splits: Splits[Any]) -> list[ImageFile]:
+    files = [entry.file for part in (splits.train, splits.val) for entry in part.entries]
+    return files[:: -(-len(files) // _HEADERS)]
 
 
 def turned_notes(splits: Splits[Any], drawn: str) -> list[str]:
     """How many pictures EXIF turns, as far as a look at some of their headers tells; nothing without any."""
-    files = [entry.file for part in (splits.train, splits.val) for entry in part.entries]
-    some = files[:: -(-len(files) // _HEADERS)]
+    some = _some_files(splits)
     turned = turned_pictures(some)
     if not turned:
         return []
-    looked_at = "" if len(some) == len(files) else f" of {len(some)} that were looked at"
+    looked_at = "" if len(some) == len(splits.train) + len(splits.val) else f" of {len(some)} that were looked at"
     return [
         f"{len(turned)}{looked_at} pictures are turned by EXIF, such as {turned[0]}: they are read upright, and their "
         f"{drawn} have to be drawn so (internimage data check lists them)"

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 
 from internimage.contracts import Prepared
+from internimage.data.checking import pages_notes
 from internimage.data.formats.class_folders import EMPTY
 from internimage.data.samples import LabelledImages
 from internimage.data.splits import Splits
@@ -59,7 +60,7 @@ def prepare(config: RunConfig, recipe: Recipe, splits: Splits[LabelledImages]) -
     )
     transform = training_transform(augmentation, preprocessing)
     train = ClassificationDataset(splits.train, transform, seed, config.on_corrupt)
-    return Prepared(task, model, train, splits.val, splits)
+    return Prepared(task, model, train, splits.val, splits, tuple(pages_notes(splits)))
 
 
 def _look_over(splits: Splits[LabelledImages], empty_too: bool) -> None:

@@ -8,7 +8,7 @@ from dataclasses import replace
 import torch
 
 from internimage.contracts import Prepared
-from internimage.data.checking import turned_notes
+from internimage.data.checking import pages_notes, turned_notes
 from internimage.data.objects import ObjectImages
 from internimage.data.splits import Splits
 from internimage.errors import ConfigError, DataError
@@ -67,6 +67,7 @@ def prepare(config: RunConfig, recipe: Recipe, splits: Splits[ObjectImages]) -> 
             _what_is_learnt(model.has_masks, splits, without),
             *_crowded(model.config.detections.keep, splits),
             *turned_notes(splits, "boxes and masks"),
+            *pages_notes(splits),
         ),
     )
 

@@ -7,7 +7,7 @@ from dataclasses import replace
 import torch
 
 from internimage.contracts import Prepared
-from internimage.data.checking import turned_notes
+from internimage.data.checking import pages_notes, turned_notes
 from internimage.data.dataset import OnCorrupt
 from internimage.data.masks import SegmentedImages
 from internimage.data.splits import Splits
@@ -50,7 +50,12 @@ def prepare(config: RunConfig, recipe: Recipe, splits: Splits[SegmentedImages]) 
     transform = TrainingTransform(augmentation, preprocessing)
     train = SegmentationDataset(splits.train, transform, seed, config.on_corrupt)
     return Prepared(
-        SegmentationTask(splits.val), model, train, splits.val, splits, tuple(turned_notes(splits, "masks"))
+        SegmentationTask(splits.val),
+        model,
+        train,
+        splits.val,
+        splits,
+        (*turned_notes(splits, "masks"), *pages_notes(splits)),
     )
 
 
