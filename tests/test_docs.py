@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from helpers.clips import clip
 from helpers.documented import Hub
 from helpers.old_data import paint
 from PIL import Image
@@ -47,6 +48,7 @@ def test_python_runs_from_top_to_bottom(page: Path, tmp_path: Path, monkeypatch:
         added = replace(entry, recipes=(*entry.recipes, f"helpers.documented:{task.upper()}"))
         monkeypatch.setitem(registry.TASKS, task, added)
     Image.effect_noise((120, 80), 90).convert("RGB").save(tmp_path / "street.jpg")
+    clip(tmp_path / "clip.mp4")
     (tmp_path / "hub").mkdir()
     monkeypatch.setattr("internimage.checkpoints.hub.download", Hub(tmp_path / "hub").download)
     monkeypatch.chdir(tmp_path)

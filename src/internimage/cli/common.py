@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from contextlib import contextmanager
+from dataclasses import dataclass, is_dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
 
@@ -98,6 +99,113 @@ def list_given(images: Sequence[str]) -> list[ImageSource]:
     return list_images(list(images))
 
 
+MaxPixels = Annotated[
+    int | None,
+    arg(
+        metavar="N",
+        help="Read pictures of up to N pixels, where Pillow refuses more of those that may be made to fill the memory.",
+        help_behavior_hint="(default: 89478485)",
+    ),
+]
+
+
+def max_pixels(command: Any) -> int | None:
+    """What ``--max-pixels`` says, wherever in a command it stands; None for one that has no such option."""
+    return next((given for part in (command, *vars(command).values()) if (given := _own(part)) is not None), None)
+
+
+def _own(part: object) -> int | None:
+    return vars(part).get("max_pixels") if is_dataclass(part) else None
+
+
+@contextmanager
+def pixel_limit(most: int | None) -> Iterator[None]:
+    """Within it pictures have at most so many pixels; None changes nothing."""
+    from internimage.errors import ConfigError
+
+    if most is None:
+        yield
+        return
+    if most < 1:
+        raise ConfigError(f"--max-pixels is {most}; expected 1 or more")
+    from PIL import Image
+
+    before = Image.MAX_IMAGE_PIXELS
+    Image.MAX_IMAGE_PIXELS = most
+    try:
+        yield
+    finally:
+        Image.MAX_IMAGE_PIXELS = before
+
+
+@dataclass(frozen=True)
+class FrameOptions:
+    """Videos, files of several pages, and large pictures."""
+
+    every: Annotated[int, arg(metavar="N")] = 1
+    """Of videos, and with --pages all of files of several pages, read each Nth frame or page alone."""
+    pages: Literal["first", "all"] = "first"
+    """Of a TIFF with several pages and of an animated GIF, PNG or WebP, read the first page or all."""
+    max_pixels: MaxPixels = None
+
+    def check(self, sources: Sequence[ImageSource]) -> None:
+        """Raise :class:`ConfigError` for what does not fit the files."""
+        from internimage.errors import ConfigError
+        from internimage.images.inputs.video import is_video
+
+        if self.every < 1:
+            raise ConfigError(f"--every is {self.every}; expected 1 or more")
+        if self.every > 1 and self.pages == "first" and not any(map(is_video, sources)):
+            raise ConfigError("--every belongs to videos, and to files of several pages with --pages all")
+
+
+class Reading:
+    """The pictures of a command as they are read, with progress, and what is said of them in the end.
+
+    Attributes:
+        count: pictures, frames and pages so far.
+        failures: names of those that cannot be read.
+    """
+
+    def __init__(self, sources: Sequence[ImageSource], options: FrameOptions) -> None:
+        options.check(sources)
+        self.sources, self.options = sources, options
+        self.count = 0
+        self.failures: list[str] = []
+        self._several: list[str] = []
+
+    def pictures(self) -> Iterator[ImageSource]:
+        """Pictures, frames and pages in order."""
+        from internimage.images.inputs.listing import unfold
+
+        return unfold(self.sources, self.options.every, self.options.pages)
+
+    def good(self, results: Iterable[tuple[ImageSource, Any]], what: str) -> Iterator[tuple[ImageSource, Any]]:
+        """Results behind a progress bar; what cannot be read is told on stderr and counted."""
+        from internimage.errors import ImageReadError
+        from internimage.images.inputs.listing import count_unfolded
+        from internimage.images.inputs.pages import has_several_pages
+
+        total = count_unfolded(self.sources, self.options.every, self.options.pages)
+        for source, result in progress(results, total, what):
+            self.count += 1
+            if isinstance(result, ImageReadError):
+                self.failures.append(source.name)
+                print(f"internimage: {result}", file=sys.stderr)
+                continue
+            if self.options.pages == "first" and source.frame is None and has_several_pages(source):
+                self._several.append(source.name)
+            yield source, result
+
+    def report(self) -> int:
+        """Tell on stderr what was left out; the exit status."""
+        from internimage.images.inputs.pages import first_pages_note
+
+        if self._several:
+            print(f"internimage: {first_pages_note(self._several)} (--pages all reads all)", file=sys.stderr)
+        return report_failures(self.failures, self.count)
+
+
 def augmentation(wanted: bool, sides: tuple[int, ...]) -> TestTimeAugmentation | None:
     """What ``--tta`` and ``--tta-sides`` ask for."""
     from internimage.errors import ConfigError
@@ -108,9 +216,12 @@ def augmentation(wanted: bool, sides: tuple[int, ...]) -> TestTimeAugmentation |
     return TestTimeAugmentation(sides) if wanted else None
 
 
-def progress(items: Iterable[T], total: int, what: str) -> Iterator[T]:
-    """Pass ``items`` on behind a progress bar on stderr, if a person is watching and there is more than one."""
-    if total < 2 or not sys.stderr.isatty():
+def progress(items: Iterable[T], total: int | None, what: str) -> Iterator[T]:
+    """Pass ``items`` on behind a progress bar on stderr, if a person is watching and there is more than one.
+
+    Where nobody knows the total, the bar counts.
+    """
+    if (total is not None and total < 2) or not sys.stderr.isatty():
         yield from items
         return
     from rich.console import Console

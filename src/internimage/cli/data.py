@@ -10,7 +10,7 @@ from typing import Annotated, Literal
 
 from tyro.conf import FlagCreatePairsOff, Positional, arg, subcommand
 
-from internimage.cli.common import print_json, progress
+from internimage.cli.common import MaxPixels, print_json, progress
 from internimage.settings.data import Boxes, DataOptions, FormatName, Pictures
 
 _SHEETS = (".png", ".jpg", ".jpeg", ".webp")
@@ -44,6 +44,7 @@ class Check:
     """With --fix: boxes and masks were drawn on the pictures before the turn that EXIF asks for; turn them too."""
     link: FlagCreatePairsOff[bool] = False
     """With --fix: link to the pictures instead of copying them."""
+    max_pixels: MaxPixels = None
 
     def run(self) -> int:
         from internimage.errors import ConfigError
@@ -136,6 +137,7 @@ class Convert:
     """Stop at entries that contradict the format, or leave them out."""
     allow_left_out: FlagCreatePairsOff[bool] = False
     """Go on where more than 5 % of the objects or pictures are left out."""
+    max_pixels: MaxPixels = None
 
     def run(self) -> int:
         from internimage.data.converting.convert import convert_data

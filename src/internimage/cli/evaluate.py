@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal
 
 from tyro.conf import FlagCreatePairsOff, arg
 
-from internimage.cli.common import ModelOptions, augmentation, depth, print_json, progress
+from internimage.cli.common import MaxPixels, ModelOptions, augmentation, depth, print_json, progress
 from internimage.settings.data import DataOptions
 
 
@@ -47,6 +47,7 @@ class Evaluate:
     tta_sides: Annotated[tuple[int, ...], arg(metavar="PIXELS...", help_behavior_hint="(default: the model's)")] = ()
     """Shorter sides of the image for --tta, such as 600 800 1000."""
     model: ModelOptions = field(default_factory=ModelOptions)
+    max_pixels: MaxPixels = None
     reading: DataOptions = field(default_factory=DataOptions)
     on_corrupt: Literal["error", "skip"] = "error"
     """What to do with files that cannot be read; skipped files are counted."""

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import sys
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated
 
 from tyro.conf import FlagCreatePairsOff, arg
 
-from internimage.cli.common import Images, ModelOptions, depth, list_given, progress, report_failures
+from internimage.cli.common import FrameOptions, Images, ModelOptions, Reading, depth, list_given
 
 
 @dataclass(frozen=True)
@@ -28,6 +27,7 @@ class Features:
 
     images: Images
     model: ModelOptions = field(default_factory=ModelOptions)
+    frames: FrameOptions = field(default_factory=FrameOptions)
     layers: tuple[str, ...] = ("pooled",)
     """Layers to write."""
     average: FlagCreatePairsOff[bool] = False
@@ -39,7 +39,7 @@ class Features:
     """Also draw the feature maps of the first dozen images: three principal components as colours."""
 
     def run(self) -> int:
-        from internimage.errors import ConfigError, ImageReadError
+        from internimage.errors import ConfigError
         from internimage.inference.features import FeatureFile, FeatureSheet, extract_features
         from internimage.inference.predictor import load_for_inference
         from internimage.writing import check_picture_name
@@ -52,31 +52,26 @@ class Features:
         if self.sheet:
             check_picture_name(self.sheet)
         sheet = FeatureSheet(self.layers) if self.sheet else None
-        sources = list_given(self.images)
+        reading = Reading(list_given(self.images), self.frames)
         model = load_for_inference(
             self.model.name, self.model.checkpoint, self.model.labels, self.model.device, self.model.torch_dtype()
         )
-        failures: list[str] = []
         stream = extract_features(
             model,
-            sources,
+            reading.pictures(),
             self.layers,
             average=self.average,
             batch_size=self.model.batch_size,
             depth=depth(self.model.deep_range, self.model.deep_percentiles),
         )
-        for source, features in progress(stream, len(sources), "extracting"):
-            if isinstance(features, ImageReadError):
-                failures.append(source.name)
-                print(f"internimage: {features}", file=sys.stderr)
-            else:
-                file.add(source.name, features)
-                if sheet:
-                    sheet.add(source, features)
-        if len(failures) < len(sources):
+        for source, features in reading.good(stream, "extracting"):
+            file.add(source.name, features)
+            if sheet:
+                sheet.add(source, features)
+        if len(reading.failures) < reading.count:
             shapes = file.write()
             print(f"{self.output}: " + ", ".join(f"{name} {shape}" for name, shape in shapes.items()))
             if sheet and self.sheet:
                 sheet.save(self.sheet)
                 print(f"maps: {self.sheet.resolve()}")
-        return report_failures(failures, len(sources))
+        return reading.report()

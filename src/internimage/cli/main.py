@@ -17,6 +17,7 @@ import tyro
 from tyro.conf import OmitArgPrefixes, OmitSubcommandPrefixes, subcommand
 
 from internimage.cli.benchmark import Benchmark
+from internimage.cli.common import max_pixels, pixel_limit
 from internimage.cli.convert import Convert
 from internimage.cli.data import Data
 from internimage.cli.demo import Demo
@@ -123,7 +124,9 @@ def main(arguments: list[str] | None = None) -> None:
                 print(f"internimage {version('internimage')}")
                 status = 0
             else:
-                status = parse(given).run()
+                command = parse(given)
+                with pixel_limit(max_pixels(command)):
+                    status = command.run()
             sys.stdout.flush()
     except InternImageError as error:
         print(f"internimage: {error}", file=sys.stderr)

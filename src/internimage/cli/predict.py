@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 from tyro.conf import FlagCreatePairsOff, arg
 
-from internimage.cli.common import Images, ModelOptions, augmentation, list_given, progress, report_failures
+from internimage.cli.common import FrameOptions, Images, ModelOptions, Reading, augmentation, list_given
 
 if TYPE_CHECKING:
     from internimage.contracts import Writer
@@ -22,13 +23,15 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Predict:
-    """Classify images, detect objects or segment images, depending on the model.
+    """Classify images, detect objects or segment images and videos, depending on the model.
 
     $ internimage predict photo.jpg
 
     $ internimage predict street.jpg --model mask_rcnn_internimage_t_fpn_3x_coco --save out/
 
     $ internimage predict street.jpg --model upernet_internimage_t_512_160k_ade20k --save out/
+
+    $ internimage predict clip.mp4 --model mask_rcnn_internimage_t_fpn_3x_coco --every 2 --save out/
 
     $ internimage predict photos/ --model internimage_b_1k_224 --csv > photos.csv
 
@@ -41,6 +44,7 @@ class Predict:
 
     images: Images
     model: ModelOptions = field(default_factory=ModelOptions)
+    frames: FrameOptions = field(default_factory=FrameOptions)
     topk: int = 5
     """Classifiers: number of classes to print per image."""
     score_threshold: Annotated[float | None, arg(metavar="SCORE", help_behavior_hint="(default: 0.3)")] = None
@@ -63,40 +67,32 @@ class Predict:
     annotations: Annotated[Path | None, arg(metavar="FILE", help_behavior_hint="")] = None
     """With --format coco: take the ids of images and categories from this file of COCO's annotations."""
     save: Annotated[Path | None, arg(metavar="FOLDER", help_behavior_hint="")] = None
-    """Folder for the annotated images; for segmenters also NAME.classes.png, class numbers with a palette."""
+    """Folder for the annotated images, NAME.predicted.png, and for a video NAME.predicted.mp4, without sound; for
+    segmenters also NAME.classes.png, class numbers with a palette (of videos --format masks)."""
 
     def run(self) -> int:
-        from internimage.errors import ImageReadError
-        from internimage.inference.writing import free_name
-        from internimage.writing import save_picture
+        from internimage.inference.drawings import Drawings
 
         self._refuse_contradictions()
-        sources = list_given(self.images)
+        reading = Reading(list_given(self.images), self.frames)
         predictor = self.model.predictor(augmentation(self.tta, self.tta_sides))
-        if self.save:
-            self.save.mkdir(parents=True, exist_ok=True)
-        writer, pictures = self._writer(predictor, sources)
+        writer, name_of = self._writer(predictor, reading.sources)
         for note in writer.notes:
             print(f"internimage: {note}", file=sys.stderr)
-        failures: list[str] = []
-        names: set[str] = set()
-        followed = progress(predictor.stream(sources), len(sources), "predicting")
-        for picture, (source, result) in zip(pictures, followed, strict=True):
-            if isinstance(result, ImageReadError):
-                failures.append(source.name)
-                print(f"internimage: {result}", file=sys.stderr)
-                continue
-            writer.add(picture, result)
-            if self.save:
-                stem = free_name(Path(source.name).stem, names)
-                for end, drawn in predictor.spec.pictures(result, self._shown()).items():
-                    save_picture(drawn, self.save / f"{stem}{end}")
-        if len(failures) < len(sources):
+        with ExitStack() as stack:
+            drawings = stack.enter_context(Drawings(self.save, predictor.spec, self._shown())) if self.save else None
+            for source, result in reading.good(predictor.stream(reading.pictures()), "predicting"):
+                writer.add(name_of(source), result)
+                if drawings:
+                    drawings.add(source, result)
+        if len(reading.failures) < reading.count:
             for path in writer.close():
                 print(f"written: {path}", file=sys.stderr)
-            if self.save:
+            if drawings:
+                for note in drawings.notes:
+                    print(f"written: {note}", file=sys.stderr)
                 print(f"annotated pictures: {self.save}", file=sys.stderr)
-        return report_failures(failures, len(sources))
+        return reading.report()
 
     def _shown(self) -> DisplayOptions:
         from internimage.settings.views import DisplayOptions
@@ -115,22 +111,24 @@ class Predict:
             raise ConfigError("--annotations gives the ids of --format coco; leave it out")
         self._shown()
         if not self.images:
-            raise ConfigError("no image given; name files, folders, URLs or quoted patterns")
+            raise ConfigError("no image given; name files, videos, folders, URLs or quoted patterns")
         for option, folder in (("--save", self.save), ("--output", self.output)):
             there = folder is not None and folder.exists()
             if folder and there and any(Path(image).is_dir() and folder.samefile(image) for image in self.images):
                 raise ConfigError(f"{option} {folder} is the folder of the images; choose another for the results")
 
-    def _writer(self, predictor: Predictor, sources: Sequence[ImageSource]) -> tuple[Writer, Sequence[Picture]]:
-        """What writes or prints the results, and the pictures as it takes them."""
-        from internimage.inference.writing import LinesWriter, open_writer
+    def _writer(
+        self, predictor: Predictor, sources: Sequence[ImageSource]
+    ) -> tuple[Writer, Callable[[ImageSource], Picture]]:
+        """What writes or prints the results, and the names under which it takes them."""
+        from internimage.inference.writing import LinesWriter, Names, open_writer
         from internimage.results.output import Picture
 
         if self.format is None or self.output is None:
             kind: Literal["csv", "json", "text"] = "csv" if self.csv else "json" if self.json else "text"
             printer = LinesWriter(predictor.spec, self._shown(), kind, sys.stdout)
-            return printer, [Picture(source.name, source.name) for source in sources]
-        return open_writer(
+            return printer, lambda source: Picture(source.name, source.name)
+        writer, pictures = open_writer(
             predictor,
             sources,
             self.format,
@@ -139,3 +137,4 @@ class Predict:
             score_threshold=self.score_threshold,
             annotations=self.annotations,
         )
+        return writer, Names(sources, pictures).of

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from tyro.conf import FlagCreatePairsOff, arg
 
-from internimage.cli.common import DeepPercentiles, DeepRange, depth
+from internimage.cli.common import DeepPercentiles, DeepRange, MaxPixels, depth
 from internimage.errors import ConfigError
 from internimage.settings.data import DataOptions
 from internimage.settings.training import TrainingConfig
@@ -57,9 +57,10 @@ class Train:
     """Folder of the run."""
     resume: Annotated[Path | None, arg(metavar="RUN", help_behavior_hint="")] = None
     """Continue the run in this folder, with its own settings; only --device and --workers may be others, --data says
-    where its data lie now, --epochs makes it longer."""
+    where its data lie now, --epochs makes it longer, --max-pixels is to be given again."""
     device: str = "auto"
     """auto (a GPU if there is one) or cpu."""
+    max_pixels: MaxPixels = None
     reading: DataOptions = field(default_factory=DataOptions)
     training: TrainingConfig = field(default_factory=TrainingConfig)
 
@@ -97,11 +98,13 @@ class Train:
         from internimage.training.run import read_run, resume_run
 
         before, now = read_run(folder).training, self.training
-        others = replace(self, resume=None, data=None, device="auto", model=None, training=TrainingConfig())
+        others = replace(
+            self, resume=None, data=None, device="auto", model=None, max_pixels=None, training=TrainingConfig()
+        )
         if others != type(self)() or now != replace(before, workers=now.workers, epochs=now.epochs):
             raise ConfigError(
                 "--resume continues a run with its own settings; leave out all others but --data (where it lies now), "
-                "--epochs (more of them), --device and --workers"
+                "--epochs (more of them), --device, --workers and --max-pixels"
             )
         epochs = None if now.epochs == before.epochs else now.epochs
         return resume_run(

@@ -17,8 +17,9 @@ from internimage.data.samples import ImageFile, Part
 from internimage.data.splits import Splits
 from internimage.data.twins import twin_groups
 from internimage.errors import ImageReadError
-from internimage.images import FitPreprocessing, Preprocessing, read_image, show_image
+from internimage.images import FitPreprocessing, ImageSource, Preprocessing, read_image, show_image
 from internimage.images.decoding import Header
+from internimage.images.inputs.pages import first_pages_note, has_several_pages
 from internimage.images.reader import read_header
 from internimage.settings.data import DataOptions
 from internimage.settings.depth import WHOLE
@@ -42,6 +43,7 @@ class PartFindings:
         channels: how many pictures have other channels than grey, RGB or either with alpha, by their number.
         turned: pictures that their EXIF data turn, as they are read; no error, if what is drawn on them was drawn on
             the turned picture.
+        paged: files of several pages, of which the first is read.
         much: whether more is left out than training allows unasked.
         unusable: entries that cannot be used at all.
     """
@@ -52,6 +54,7 @@ class PartFindings:
     turned: list[str] = field(default_factory=list)
     dark: list[str] = field(default_factory=list)
     channels: dict[int, int] = field(default_factory=dict)
+    paged: list[str] = field(default_factory=list)
     much: bool = False
     unusable: list[str] = field(default_factory=list)
 
@@ -67,6 +70,7 @@ class PartFindings:
             "same picture": [", ".join(group) for group in self.twins],
             "turned by EXIF (are its boxes and masks?)": self.turned,
             f"16 bits, of which a quarter is used ({_SCALING})": self.dark,
+            "has several pages, the first is read": self.paged,
         }
         others = [
             f"  {count} pictures have {number} channels: train with --channels {number}"
@@ -99,6 +103,7 @@ def look_over(
             [str(file) for file, header in known.items() if header.turn != 1],
             [str(file) for file in dark_pictures(file for file, header in known.items() if header.deep)],
             dict(Counter(header.channels for header in known.values() if header.channels != 3)),
+            paged_pictures(entry.file for entry in part.entries),
             is_much(usable.left_out),
             [text for one in usable.left_out if one.reason == UNUSABLE for text in one.names],
         )
@@ -138,17 +143,28 @@ def dark_pictures(files: Iterable[ImageFile]) -> dict[ImageFile, int]:
         return {file: found for file, found in looks if found < _QUARTER}
 
 
-def pixel_notes(files: Sequence[ImageFile], preprocessing: Preprocessing | FitPreprocessing) -> list[str]:
-    """Channels that are not read, how deep pixels are, and whether that leaves most of them dark.
+def paged_pictures(files: Iterable[ImageFile]) -> list[str]:
+    """Names of the files that have several pages, by their headers."""
+    listed = [ImageSource(str(file), file) for file in files if isinstance(file, Path)]
+    with ThreadPoolExecutor() as pool:
+        looks = zip(listed, pool.map(has_several_pages, listed), strict=True)
+        return [file.name for file, found in looks if found]
+
+
+def pixel_notes(splits: Splits[Any], preprocessing: Preprocessing | FitPreprocessing) -> list[str]:
+    """Pages and channels that are not read, how deep pixels are, and whether that leaves most of them dark.
 
     As far as a look at some pictures tells.
     """
-    known = headers(files[:: -(-len(files) // _HEADERS)])
+    some = _some_files(splits)
+    known = headers(some)
+    paged = paged_pictures(some) if preprocessing.channels in (1, 3) else []  # of others a page may be a channel
     notes = [
         f"pictures of {number} channels, such as {file}: {preprocessing.channels} are read (--channels {number})"
         for number, file in {header.channels: file for file, header in known.items()}.items()
         if number not in (3, preprocessing.channels)
     ]
+    notes += [first_pages_note(paged)] if paged else []
     return notes + _depth_notes([file for file, header in known.items() if header.deep], preprocessing)
 
 
@@ -170,14 +186,18 @@ def _depth_notes(deep: Sequence[ImageFile], preprocessing: Preprocessing | FitPr
     ]
 
 
+def _some_files(splits: Splits[Any]) -> list[ImageFile]:
+    files = [entry.file for part in (splits.train, splits.val) for entry in part.entries]
+    return files[:: -(-len(files) // _HEADERS)]
+
+
 def turned_notes(splits: Splits[Any], drawn: str) -> list[str]:
     """How many pictures EXIF turns, as far as a look at some of their headers tells; nothing without any."""
-    files = [entry.file for part in (splits.train, splits.val) for entry in part.entries]
-    some = files[:: -(-len(files) // _HEADERS)]
+    some = _some_files(splits)
     turned = [str(file) for file, header in headers(some).items() if header.turn != 1]
     if not turned:
         return []
-    looked_at = "" if len(some) == len(files) else f" of {len(some)} that were looked at"
+    looked_at = "" if len(some) == len(splits.train) + len(splits.val) else f" of {len(some)} that were looked at"
     return [
         f"{len(turned)}{looked_at} pictures are turned by EXIF, such as {turned[0]}: they are read upright, and their "
         f"{drawn} have to be drawn so (internimage data check lists them)"

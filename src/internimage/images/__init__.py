@@ -6,24 +6,28 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from internimage.images.inputs.listing import list_images
+    from internimage.images.inputs.pages import read_pages
+    from internimage.images.inputs.unread import Unread, left_out_of
+    from internimage.images.inputs.video import read_video
+    from internimage.images.lazy import Frame
     from internimage.images.members import ArchiveMember
     from internimage.images.reader import (
         IMAGE_SUFFIXES,
         ImageInput,
         ImageInputs,
         ImageSource,
-        list_images,
         read_image,
         show_image,
     )
     from internimage.images.scaling import FitPreprocessing
     from internimage.images.transforms import Preprocessing
-    from internimage.images.unread import Unread, left_out_of
 
 __all__ = [
     "IMAGE_SUFFIXES",
     "ArchiveMember",
     "FitPreprocessing",
+    "Frame",
     "ImageInput",
     "ImageInputs",
     "ImageSource",
@@ -32,15 +36,21 @@ __all__ = [
     "left_out_of",
     "list_images",
     "read_image",
+    "read_pages",
+    "read_video",
     "show_image",
 ]
 
 _FILES = {
     "ArchiveMember": "members",
     "FitPreprocessing": "scaling",
+    "Frame": "lazy",
     "Preprocessing": "transforms",
-    "Unread": "unread",
-    "left_out_of": "unread",
+    "Unread": "inputs.unread",
+    "left_out_of": "inputs.unread",
+    "list_images": "inputs.listing",
+    "read_pages": "inputs.pages",
+    "read_video": "inputs.video",
 }
 
 

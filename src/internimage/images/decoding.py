@@ -175,11 +175,19 @@ def upright(image: Image.Image, channels: int | None, depth: Depth, low: Image.I
 
 
 def refuse_size(width: int, height: int) -> None:
-    """Raise :class:`ImageReadError` for pictures that are too large, or empty."""
-    if exceeds_pixel_limit(width, height):
-        raise ImageReadError(f"too large, {width}x{height} pixels where Pillow's limit is {Image.MAX_IMAGE_PIXELS}")
+    """Raise :class:`ImageReadError`, without a name, for pictures that are too large, or empty."""
+    refuse_too_large(width, height)
     if not width * height:
         raise ImageReadError(f"no pixels, its size is {width}x{height}")
+
+
+def refuse_too_large(width: int, height: int) -> None:
+    """Raise :class:`ImageReadError`, without a name, for a picture of more pixels than are read."""
+    if exceeds_pixel_limit(width, height):
+        raise ImageReadError(
+            f"too large, {width}x{height} pixels where Pillow's limit is {Image.MAX_IMAGE_PIXELS}; if you trust it, "
+            f"--max-pixels {width * height}, or in Python PIL.Image.MAX_IMAGE_PIXELS = {width * height}"
+        )
 
 
 def _transpose_of(image: Image.Image) -> Image.Transpose | None:

@@ -9,7 +9,7 @@ import numpy as np
 from PIL import Image
 
 from internimage.errors import ImageReadError
-from internimage.images.decoding import exceeds_pixel_limit, identify
+from internimage.images.decoding import identify, refuse_too_large
 
 UNKNOWN = -1
 """In a label map: a pixel that teaches nothing and is not measured."""
@@ -30,8 +30,7 @@ def read_mask(path: Path) -> np.ndarray[Any, Any]:
     try:
         with path.open("rb") as file:
             image = identify(file)
-            if exceeds_pixel_limit(*image.size):
-                raise ImageReadError(f"too large, {image.width}x{image.height} pixels")
+            refuse_too_large(*image.size)
             if image.format in ("JPEG", "MPO"):
                 raise ImageReadError("a JPEG, which blurs the numbers of classes; masks are stored as PNG")
             image.load()

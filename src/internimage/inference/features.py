@@ -21,6 +21,7 @@ from internimage.drawing.charts import contact_sheet
 from internimage.drawing.features import principal_components
 from internimage.errors import ConfigError, ImageReadError
 from internimage.images import ImageSource, list_images
+from internimage.images.inputs.listing import comes_one_by_one, iterate_images
 from internimage.images.reader import ImageInputs
 from internimage.inference.blame import finite
 from internimage.inference.twin import evaluating_twin
@@ -49,7 +50,7 @@ def extract_features(
 
     Args:
         model: a classifier, detector or segmenter made by :func:`internimage.create_model`; it keeps its mode.
-        images: anything that :func:`internimage.images.list_images` takes.
+        images: anything that :func:`internimage.images.list_images` takes; an iterator is taken as the work goes on.
         layers: "pooled" (F,), the vector that a classifier sees, of other models the mean over the last map; "logits"
             (K,), of classifiers; "stage1" to "stage4" (C, H, W), the backbone's maps; "stage3.block5" (C, H, W), the
             output of one block.  A composite backbone gives those of its last branch.
@@ -75,11 +76,12 @@ def extract_features(
         )
     own = model.description.preprocessing
     prepare = own if depth is None else replace(own, depth=depth)
+    sources = iterate_images(images) if comes_one_by_one(images) else list_images(images)
 
     def load(source: ImageSource) -> Tensor:
         return prepare(prepare.read(source))
 
-    return _stream(evaluating_twin(model), ReadAhead(list_images(images), load, batch_size), layers, average)
+    return _stream(evaluating_twin(model), ReadAhead(sources, load, batch_size), layers, average)
 
 
 def _stream(

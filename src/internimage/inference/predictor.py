@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from typing import Any, Literal, overload
 
 import torch
@@ -15,6 +16,8 @@ from internimage.data.read_ahead import ReadAhead
 from internimage.errors import ConfigError, ImageReadError
 from internimage.factory import create_model, load_model, other_classes
 from internimage.images import ImageInput, ImageSource, list_images
+from internimage.images.inputs.listing import comes_one_by_one, iterate_images
+from internimage.images.lazy import BinaryFile
 from internimage.images.reader import ImageInputs
 from internimage.inference.blame import check_weights
 from internimage.inference.twin import evaluating_twin
@@ -125,8 +128,8 @@ class Predictor:
         """Predict one image or many.
 
         Args:
-            images: anything that :func:`internimage.images.list_images` takes: a path, URL, bytes, PIL image, RGB array
-                or tensor; or a folder, a glob pattern, a batch, or a list of these.
+            images: anything that :func:`internimage.images.list_images` takes: a path, URL, bytes, file object, PIL
+                image, RGB array or tensor; or a folder, a glob pattern, a batch, or a list or an iterator of these.
 
         Returns:
             One result for a single image, a list for all else.
@@ -135,35 +138,44 @@ class Predictor:
             ImageReadError: an image cannot be read.  :meth:`stream` goes on instead.
             NonFiniteError: the network's output is NaN or infinite; the message names the layer.
         """
-        sources = list_images(images)
+        sources = images if comes_one_by_one(images) else list_images(images)
         results = []
-        for _, result in self.stream(sources):
+        for source, result in self.stream(sources):
             if isinstance(result, ImageReadError):
                 raise result
             results.append(result)
-        single = len(sources) == 1 and sources[0].value is images
-        return results[0] if single else results
+            single = source.value is images or isinstance(images, ImageSource | BinaryFile)
+        return results[0] if len(results) == 1 and single else results
 
     def stream(
-        self, images: ImageInputs, taken: Sequence[Any] | None = None
+        self, images: ImageInputs, taken: Iterable[Any] | None = None
     ) -> Iterator[tuple[ImageSource, Any | ImageReadError]]:
         """Yield (source, result) in order while the work goes on; an image that cannot be read yields its error.
 
-        ``taken`` says of each image when and where it was taken (:class:`internimage.data.samples.TimeAndPlace`), for
-        models that read it (``metadata_channels``).
-        """
-        listed = list_images(images)
-        if taken is not None and len(taken) != len(listed):
-            raise ConfigError(f"time and place of {len(taken)} photos for {len(listed)} images; expected one each")
-        return self._stream(listed, taken or [None] * len(listed))
+        Args:
+            images: as for a call.  An iterator, such as a generator of a camera's frames, may be endless and is taken
+                as the work goes on, in a thread of its own: beside the batch that is worked on, at most one more.
+                Results come when their batch is done, soonest with ``batch_size=1``.  An error that the iterator
+                raises comes as it is, after the results of what it gave before.
+            taken: of each image when and where it was taken (:class:`internimage.data.samples.TimeAndPlace`), for
+                models that read it (``metadata_channels``).
 
-    def _stream(
-        self, images: list[ImageSource], known: Sequence[Any]
-    ) -> Iterator[tuple[ImageSource, Any | ImageReadError]]:
+        Raises:
+            ConfigError: ``taken`` is not of as many images as there are; of iterators, when the first of them ends.
+        """
+        sources: Iterable[ImageSource] = iterate_images(images)
+        if not comes_one_by_one(images):
+            sources = listed = list(sources)
+            taken = None if taken is None else list(taken)
+            if taken is not None and len(taken) != len(listed):
+                raise ConfigError(f"time and place of {len(taken)} photos for {len(listed)} images; expected one each")
+        return self._stream(_with_each(sources, taken))
+
+    def _stream(self, pairs: Iterable[tuple[ImageSource, Any]]) -> Iterator[tuple[ImageSource, Any | ImageReadError]]:
         def load(pair: tuple[ImageSource, Any]) -> Any:
             return self.pipeline.prepare(self.pipeline.read(pair[0]))
 
-        for loaded in ReadAhead(list(zip(images, known, strict=True)), load, self.batch_size):
+        for loaded in ReadAhead(pairs, load, self.batch_size):
             good = [(*pair, prepared) for pair, prepared in loaded if not isinstance(prepared, ImageReadError)]
             results: Iterator[Any] = iter(())
             if good:
@@ -171,6 +183,20 @@ class Predictor:
                 results = iter(self.pipeline.predict(prepared, sources, told))
             for (source, _), outcome in loaded:
                 yield source, outcome if isinstance(outcome, ImageReadError) else next(results)
+
+
+def _with_each(sources: Iterable[ImageSource], taken: Iterable[Any] | None) -> Iterator[tuple[ImageSource, Any]]:
+    if taken is None:
+        yield from zip(sources, itertools.repeat(None), strict=False)
+        return
+    told = iter(taken)
+    for number, source in enumerate(sources):
+        one = list(itertools.islice(told, 1))
+        if not one:
+            raise ConfigError(f"time and place of {number} photos for more images; expected one each")
+        yield source, one[0]
+    if list(itertools.islice(told, 1)):
+        raise ConfigError("time and place of more photos than there are images; expected one each")
 
 
 def _task_of(model: nn.Module) -> TaskSpec:

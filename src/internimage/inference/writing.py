@@ -13,6 +13,7 @@ from typing import Any, Literal, TextIO
 from internimage.contracts import TaskSpec, Writer
 from internimage.errors import ConfigError, ImageReadError
 from internimage.images import ImageSource, list_images
+from internimage.images.inputs.listing import unfold
 from internimage.images.reader import ImageInputs
 from internimage.inference.predictor import Predictor
 from internimage.results.output import Output, Picture
@@ -44,7 +45,7 @@ class LinesWriter:
         if self.kind == "csv":
             self._rows.writerows((picture.name, *row) for row in self.spec.rows(result, self.shown))
         elif self.kind == "json":
-            content = {**self.spec.to_dict(result, self.shown), "image": picture.name}
+            content = {**self.spec.to_dict(result, self.shown), "image": picture.name, **_frame(result.source)}
             print(json_text(content, encoding=self.stream.encoding or "utf-8"), file=self.stream)
         else:
             print(self.spec.text(result, self.shown), file=self.stream)
@@ -84,12 +85,15 @@ def write_results(
     topk: int = 5,
     score_threshold: float | None = None,
     annotations: str | os.PathLike[str] | None = None,
+    every: int = 1,
+    pages: Literal["first", "all"] = "first",
 ) -> tuple[list[Path], list[ImageReadError]]:
     """Predict pictures and write the results into a folder, as ``internimage predict --format`` does.
 
     Args:
         predictor: the model.
-        images: anything that :func:`internimage.images.list_images` takes.
+        images: anything that :func:`internimage.images.list_images` takes; videos stand for their frames.
+        every, pages: see :func:`internimage.images.inputs.listing.unfold`.
         format, folder, topk, score_threshold, annotations: see :func:`open_writer`.
 
     Returns:
@@ -99,11 +103,12 @@ def write_results(
     writer, pictures = open_writer(
         predictor, sources, format, folder, topk=topk, score_threshold=score_threshold, annotations=annotations
     )
-    for picture, (_, result) in zip(pictures, predictor.stream(sources), strict=True):
+    names = Names(sources, pictures)
+    for source, result in predictor.stream(unfold(sources, every, pages)):
         if isinstance(result, ImageReadError):
             failures.append(result)
         else:
-            writer.add(picture, result)
+            writer.add(names.of(source), result)
     return writer.close(), failures
 
 
@@ -121,7 +126,7 @@ def open_writer(
 
     Args:
         predictor: the model.
-        sources: the pictures.
+        sources: the pictures; videos and files of several pages as such, whose frames are named by :class:`Names`.
         format: detectors: "coco", "yolo", "voc", "labelme", "crops"; segmenters: "masks", "coco", "labelme";
             classifiers: "sorted"; all: "csv", "json".
         folder: for the results; is made if it is not there.
@@ -154,6 +159,34 @@ def open_writer(
     return TableWriter(spec, output, "csv" if format == "csv" else "json"), pictures
 
 
+class Names:
+    """The names of pictures, by :func:`name_pictures`, and of the frames and pages of the files among them."""
+
+    def __init__(self, sources: Sequence[ImageSource], pictures: Sequence[Picture]) -> None:
+        self._files = dict(zip(sources, pictures, strict=True))
+
+    def of(self, source: ImageSource) -> Picture:
+        """The name of a picture, frame or page."""
+        if source.frame is None or source in self._files:
+            return self._files[source]
+        file, ending = self._files[source.frame.file], frame_ending(source)
+        return Picture(file.name + ending, file.stem + ending)
+
+
+def frame_ending(source: ImageSource) -> str:
+    """What the name of a frame or page ends in, such as ``#000012``; nothing for other pictures."""
+    return "" if source.frame is None else f"#{source.frame.number:06d}"
+
+
+def _frame(source: ImageSource) -> dict[str, Any]:
+    """What is known of a frame or page, for JSON."""
+    if source.frame is None:
+        return {}
+    if source.frame.time is None:
+        return {"page": source.frame.number}
+    return {"frame": source.frame.number, "time": round(source.frame.time, 6)}
+
+
 def name_pictures(sources: Sequence[ImageSource]) -> tuple[Picture, ...]:
     """Names below the folder that all files have in common; of URLs and pictures in memory, the last part."""
     files = [
@@ -164,9 +197,12 @@ def name_pictures(sources: Sequence[ImageSource]) -> tuple[Picture, ...]:
     base = os.path.commonpath(parents) if parents else ""
     taken: set[str] = set()
     pictures = []
-    for source, file in zip(sources, files, strict=True):
-        name = Path(source.name).name if file is None else file.relative_to(base).as_posix()
-        pictures.append(Picture(name, free_name(name.removesuffix(PurePosixPath(name).suffix), taken)))
+    for source, place in zip(sources, files, strict=True):
+        name = Path(source.name).name if place is None else place.relative_to(base).as_posix()
+        ending = frame_ending(source)
+        file_name = name.removesuffix(ending)
+        stem = file_name.removesuffix(PurePosixPath(file_name).suffix)
+        pictures.append(Picture(name, free_name(stem + ending, taken)))
     return tuple(pictures)
 
 

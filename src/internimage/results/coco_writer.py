@@ -58,7 +58,9 @@ class CocoWriter:
 
     def add(self, picture: Picture, result: Any) -> None:
         """Write the objects of one picture."""
-        identity, (height, width) = self.image_ids[picture.stem], result.size
+        # frames of videos are not known before
+        identity = self.image_ids.setdefault(picture.stem, len(self.image_ids) + 1)
+        height, width = result.size
         self._images.append({"id": identity, "file_name": picture.name, "height": height, "width": width})
         for shape in self.shapes(result, self.output.least):
             category = self.categories.get(self.output.classes[shape.label])

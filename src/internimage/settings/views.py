@@ -113,10 +113,12 @@ class DisplayOptions:
     Attributes:
         topk: number of classes per image.
         score_threshold: minimum score of an object.
+        legend: whether names of classes stand beside a segmented picture, which makes it wider.
     """
 
     topk: int = 5
     score_threshold: float = 0.3
+    legend: bool = True
 
     def __post_init__(self) -> None:
         if self.topk < 1:

@@ -7,11 +7,14 @@ import re
 import signal
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from types import FrameType
 from typing import Any
+
+from PIL import Image
 
 from internimage.errors import InternImageError, ReaderKilledError
 from internimage.training.state import newest_checkpoint
@@ -51,6 +54,18 @@ class Interruption:
         finally:
             for number in caught:
                 signal.signal(number, previous[number])
+
+
+def reading_process() -> Callable[[int], None]:
+    """What a process that reads images does first, however it is started: it leaves signals to the main process, and
+    reads pictures as large as that one does.
+    """
+    return partial(_begin_reading, Image.MAX_IMAGE_PIXELS)
+
+
+def _begin_reading(most_pixels: int | None, worker: int) -> None:
+    Image.MAX_IMAGE_PIXELS = most_pixels
+    leave_signals_to_the_main_process(worker)
 
 
 def leave_signals_to_the_main_process(worker: int) -> None:

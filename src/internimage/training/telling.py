@@ -34,7 +34,7 @@ def tell(started: Started, usual: TrainingConfig | None) -> None:
     for note in started.prepared.notes:
         reporter.note(note)
     description: Any = trainer.model.description
-    for note in pixel_notes([entry.file for entry in splits.train.entries], description.preprocessing):
+    for note in pixel_notes(splits, description.preprocessing):
         reporter.note(note)
     for note in _about_the_model(started):
         reporter.note(note)

@@ -28,7 +28,7 @@ from internimage.training.distributed import distribute, gathered_weights, make_
 from internimage.training.ema import MovingAverage
 from internimage.training.evaluation import evaluate, out_of_patience
 from internimage.training.groups import parameter_groups, parameter_rules
-from internimage.training.interruption import Interruption, leave_signals_to_the_main_process, told_of_killed_readers
+from internimage.training.interruption import Interruption, reading_process, told_of_killed_readers
 from internimage.training.reporting import Clock, Moment, Reporter
 from internimage.training.schedule import make_schedule
 from internimage.training.state import Processes, Progress, load_state, newest_checkpoint, save_state
@@ -196,7 +196,7 @@ class Trainer:
             collate_fn=collate,
             persistent_workers=self.config.workers > 0,
             pin_memory=self.accelerator.device.type == "cuda",
-            worker_init_fn=leave_signals_to_the_main_process,
+            worker_init_fn=reading_process(),
         )
 
     def _train_epoch(self, epoch: Iterator[Any]) -> None:

@@ -11,7 +11,7 @@ from typing import Any
 from internimage.data.formats.pictures import pictures_below, unread_below
 from internimage.data.left_out import LeftOut
 from internimage.data.samples import Part
-from internimage.images.unread import conversion
+from internimage.images.inputs.unread import conversion
 
 
 def unread(root: Path, files: Sequence[Path], total: int) -> LeftOut:

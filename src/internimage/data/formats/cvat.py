@@ -113,7 +113,7 @@ def _drawn(element: Element, picture: DrawnPicture) -> tuple[Box | None, Segment
         width, height = whole(element.get("width"), "width", 1), whole(element.get("height"), "height", 1)
         left, top = (whole(element.get(key), key, -int(1e5)) for key in ("left", "top"))
         if exceeds_pixel_limit(width, height):
-            raise BadEntryError(f"a mask of {width}x{height} pixels, more than are read")
+            raise BadEntryError(f"a mask of {width}x{height} pixels, more than are read (--max-pixels N)")
         patch = _patch(element.get("rle") or "", height, width)
         return None, run_lengths(pasted(patch, left, top, picture.size))
     raise BadEntryError(f"an element {short(element.tag)}; expected box, polygon, ellipse, mask, polyline or points")

@@ -98,7 +98,7 @@ class Gathering:
         """
         height, width = size or file_size(file)
         if exceeds_pixel_limit(width, height):
-            raise BadEntryError(f"the picture has {width}x{height} pixels, more than are read")
+            raise BadEntryError(f"the picture has {width}x{height} pixels, more than are read (--max-pixels N)")
         drawn = DrawnPicture(file, (height, width))
         self._pictures.append(drawn)
         return drawn

@@ -14,8 +14,8 @@ from urllib.parse import unquote
 
 from internimage.data.formats.parts import part_named
 from internimage.errors import DataError
+from internimage.images.inputs.unread import UNREAD_PICTURES
 from internimage.images.reader import IMAGE_SUFFIXES
-from internimage.images.unread import UNREAD_PICTURES
 
 _STORAGE = re.compile(r"^[a-z][a-z0-9+.-]+://[^/]*/", re.IGNORECASE)  # s3://bucket/, http://host:port/
 _LOCAL_FILES = re.compile(r"^/?data/local-files/\?d=")

@@ -154,7 +154,7 @@ def _bitmap(text: Any) -> NDArray[np.bool_]:
         content = decompressor.decompress(base64.b64decode(text), 2**28)
         image = identify(io.BytesIO(content))
         if exceeds_pixel_limit(*image.size):
-            raise BadEntryError(f"bitmap has {image.width}x{image.height} pixels, too many")
+            raise BadEntryError(f"bitmap has {image.width}x{image.height} pixels, too many (--max-pixels N)")
         image.load()
         if "transparency" in image.info or image.mode in ("RGBA", "LA", "PA"):
             found: NDArray[np.bool_] = np.asarray(image.convert("RGBA"))[..., 3] > 0

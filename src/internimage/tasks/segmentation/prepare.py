@@ -50,7 +50,12 @@ def prepare(config: RunConfig, recipe: Recipe, splits: Splits[SegmentedImages]) 
     transform = TrainingTransform(augmentation, preprocessing)
     train = SegmentationDataset(splits.train, transform, seed, config.on_corrupt, preprocessing.read)
     return Prepared(
-        SegmentationTask(splits.val), model, train, splits.val, splits, tuple(turned_notes(splits, "masks"))
+        SegmentationTask(splits.val),
+        model,
+        train,
+        splits.val,
+        splits,
+        tuple(turned_notes(splits, "masks")),
     )
 
 

@@ -120,7 +120,7 @@ def _to_dict(result: Segmentation, options: DisplayOptions) -> dict[str, Any]:
 
 
 def _pictures(result: Segmentation, options: DisplayOptions) -> Mapping[str, Image]:
-    return {".predicted.png": result.draw(), ".classes.png": result.to_png()}
+    return {".predicted.png": result.draw(legend=options.legend), ".classes.png": result.to_png()}
 
 
 SPEC = TaskSpec(

@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from internimage.images.reader import IMAGE_SUFFIXES
+from internimage.images.reader import IMAGE_SUFFIXES, VIDEO_SUFFIXES
 
 UNREAD_PICTURES = (
     *(".heic", ".heif", ".hif", ".dng", ".cr2", ".cr3", ".nef", ".arw", ".orf", ".raf", ".rw2", ".raw", ".psd", ".xcf"),
@@ -44,7 +44,8 @@ class Unread:
         files = "file is" if len(self.files) == 1 else "files are"
         text = f"{self.folder}: {len(self.files)} {files} not read: {', '.join([*kinds[:_SHOWN], *more])}"
         pictures = [suffix for suffix in counts if suffix in UNREAD_PICTURES]
-        return f"{text}; {conversion(pictures)}" if pictures else text
+        text += f"; {conversion(pictures)}" if pictures else ""
+        return text + "; videos are read where they are named" * any(suffix in VIDEO_SUFFIXES for suffix in counts)
 
 
 def left_out_of(folder: str | os.PathLike[str]) -> Unread:

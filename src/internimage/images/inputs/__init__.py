@@ -1,0 +1,1 @@
+"""Which pictures are meant: folders, patterns, iterators, frames of videos, pages of files; what is left out."""
