@@ -34,10 +34,10 @@ from internimage.settings.classification import ClassificationAugmentation
 from internimage.settings.training import TrainingConfig
 from internimage.tasks.classification.dataset import ClassificationDataset
 from internimage.training import state as states
-from internimage.training.ema import MovingAverage
-from internimage.training.groups import parameter_groups, parameter_rules
+from internimage.training.optimiser.ema import MovingAverage
+from internimage.training.optimiser.groups import parameter_groups, parameter_rules
+from internimage.training.optimiser.schedule import warmup_cosine
 from internimage.training.run import resume_run
-from internimage.training.schedule import warmup_cosine
 from internimage.training.state import newest_checkpoint
 from internimage.training.trainer import Trainer
 

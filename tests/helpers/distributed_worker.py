@@ -21,7 +21,8 @@ from internimage.errors import InternImageError
 from internimage.images import ImageSource
 from internimage.models.model import Model
 from internimage.settings.training import TrainingConfig
-from internimage.training.distributed import leave_processes
+from internimage.training.distributed import leave_processes, started_processes
+from internimage.training.division import going_on
 from internimage.training.state import newest_checkpoint
 from internimage.training.trainer import Trainer
 
@@ -29,6 +30,7 @@ CONFIG = TrainingConfig(
     epochs=2, workers=0, lr=0.005, warmup_epochs=0.5, drop_path=0, clip_norm=0.5, ema_decay=0.9, track="none"
 )
 TRAIN, VAL = 22, 5
+ONE, TWO = replace(CONFIG, batch_size=8), replace(CONFIG, batch_size=2, accumulate=2)  # of a run's first processes
 
 
 class Toy(Model):
@@ -137,7 +139,19 @@ def save(model: nn.Module, folder: Path, weights: Mapping[str, Tensor]) -> None:
 def trainer(config: TrainingConfig, folder: Path, task: Task | None = None, norm: str = "layer") -> Trainer:
     torch.manual_seed(0)
     data, val = Data(TRAIN), Data(VAL, measured=True)
-    return Trainer(task or Task(), Toy(norm), data, val, config, folder, Silent(), device="cpu", save=save)
+    change = going_on(folder, TRAIN, config, started_processes())
+    config = change.settings(config) if change else config
+    return Trainer(
+        task or Task(), Toy(norm), data, val, config, folder, Silent(), device="cpu", change=change, save=save
+    )
+
+
+def cut_within_an_epoch(config: TrainingConfig, folder: Path, batches: int) -> None:
+    """A run that saves after each update and ends without a word in its second epoch, after so many batches of it."""
+    cut = trainer(replace(config, checkpoint_minutes=1e-9), folder)
+    cut.task = Task(cut.batches + batches + 1)
+    with contextlib.suppress(KeyError):
+        cut.fit()
 
 
 def report(run: Trainer) -> dict[str, Any]:
@@ -167,7 +181,7 @@ def main(folder: Path, strategies: list[str]) -> None:
             whole.fit()
             results[name] = report(whole)
         # the second epoch is cut after its first batch, twice; then the run goes on to the end
-        for stop in (len(whole.loader) + 2, 1):
+        for stop in (whole.batches + 2, 1):
             cut = trainer(config, folder / f"{name} cut", Task(stop))
             with contextlib.suppress(KeyError):
                 cut.fit(resume=newest_checkpoint(cut.folder) is not None)
@@ -183,6 +197,10 @@ def main(folder: Path, strategies: list[str]) -> None:
         batch = trainer(replace(CONFIG, batch_size=4), folder / "norm", norm="batch")
         batch.fit()
         results["norm"] = report(batch)
+        cut_within_an_epoch(TWO, folder / "two, then one", batches=3)
+        moved = trainer(ONE, folder / "one, then two")
+        moved.fit(resume=True)
+        results["one, then two"] = report(moved)
     results["disk"] = [trouble(folder / strategy, strategy) for strategy in strategies[:2]]
     if int(os.environ.get("RANK", "0")) == 0:
         (folder / "results.json").write_text(json.dumps(results))

@@ -56,6 +56,11 @@ class Distribution(Protocol):
     def load(self, state: dict[str, Any]) -> None: ...
 
 
+def started_processes() -> int:
+    """How many processes the launcher started; 1 without one."""
+    return int(os.environ.get("WORLD_SIZE", "1"))
+
+
 def make_accelerator(config: TrainingConfig, folder: Path, *, device: str = "auto") -> Accelerator:
     """Join the processes that torchrun or ``accelerate launch`` started, and see that none was left alone.
 
@@ -75,7 +80,7 @@ def make_accelerator(config: TrainingConfig, folder: Path, *, device: str = "aut
     cpu = trains_on_cpu(device)
     if config.precision == "fp16" and cpu:
         raise ConfigError("precision fp16 needs a GPU; use bf16 or no")
-    started = int(os.environ.get("WORLD_SIZE", "1"))
+    started = started_processes()
     # Accelerate keeps precision and device of a process's first run, and a second one may want others
     AcceleratorState._reset_state(reset_partial_state=started == 1)
     GradientState._reset_state()

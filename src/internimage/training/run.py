@@ -23,6 +23,8 @@ from internimage.settings.data import DataOptions, SplitOptions
 from internimage.settings.plain import from_plain
 from internimage.settings.training import RunConfig, TrainingConfig
 from internimage.training.console import ConsoleReporter
+from internimage.training.distributed import started_processes
+from internimage.training.division import going_on
 from internimage.training.initial import known_classes, leave_out_unreadable
 from internimage.training.reporting import Reporter
 from internimage.training.state import RunLock, newest_checkpoint
@@ -341,11 +343,13 @@ def _prepare(
     if config.augmentation is None:
         config = replace(config, augmentation=spec.augmentation())
     splits = read_splits(config, spec, recipe, chosen)
-    prepared = spec.prepare(config, recipe, splits)
+    change = going_on(folder, len(splits.train), config.training, started_processes()) if resumed else None
+    training = change.settings(config.training) if change else config.training
+    prepared = spec.prepare(replace(config, training=training), recipe, splits)
     task, model = prepared.task, prepared.model
     val = EvaluationDataset(prepared.val, task.pipeline(model).prepare, config.on_corrupt)
     leave_out_unreadable(val)
-    trainer = Trainer(task, model, prepared.train, val, config.training, folder, reporter, device=device)
+    trainer = Trainer(task, model, prepared.train, val, training, folder, reporter, device=device, change=change)
     return Started(config, folder, trainer, prepared, resumed, spec.model_noun)
 
 

@@ -38,6 +38,8 @@ def tell(started: Started, usual: TrainingConfig | None) -> None:
     warning = too_high(config, usual, processes) if usual is not None else None
     if warning:
         reporter.warn(f"{warning}; training may diverge")
+    if trainer.change and trainer.change.told:
+        reporter.note(trainer.change.told)
     reporter.note(f"run: {started.folder}")
 
 
