@@ -22,7 +22,7 @@ from internimage.inference.evaluation import measure
 from internimage.settings.training import TrainingConfig
 from internimage.training.distributed import deepspeed_config, leave_processes, make_accelerator, synchronise_batch_norm
 from internimage.training.division import Change, divide, divide_anew, going_on
-from internimage.training.state import Division, Processes, load_state
+from internimage.training.state import Division, Processes, load_state, saved_by
 
 pytestmark = [
     pytest.mark.usefixtures("one_thread"),
@@ -153,7 +153,9 @@ def test_a_run_goes_on_with_another_number_of_processes(results: dict[str, Any],
 
     Sums are made in another order: weights differ by less than a thousandth of the learning rate's 0.005.
     """
-    assert [path.name for path in (folder / "two, then one" / "checkpoints").iterdir()][-1:] == ["update-000000004"]
+    saved = saved_by(folder / "two, then one")
+    assert saved is not None
+    assert (saved.folder.name, saved.world) == ("update-000000004", 2)
     moved = trainer(TWO, folder / "two, then one")
     moved.fit(resume=True)
     assert (moved.division.batch_size, moved.division.accumulate, moved.division.batches) == (2, 4, 10)
@@ -174,7 +176,7 @@ def test_a_run_goes_on_with_another_number_of_processes(results: dict[str, Any],
     [
         (100, (2, 8, 1), 1, (8, 2, 12)),
         (100, (1, 8, 1), 2, (4, 1, 12)),
-        (100, (1, 8, 3), 2, (4, 3, 12)),
+        (100, (1, 8, 3), 2, (6, 2, 8)),
         (22, (2, 2, 2), 1, (2, 4, 10)),
         (5, (2, 4, 1), 3, (2, 1, 1)),  # six places for five images
         (100, (8, 2, 1), 4, (2, 2, 12)),
@@ -210,9 +212,7 @@ def test_what_does_not_divide_is_refused_with_the_numbers_that_do(results: dict[
         "resumed with 1 process instead of 2: 4 batches of 2 are accumulated, an update takes 8 images as before"
     )
     assert results["fsdp 2"]["history"]
-    with pytest.raises(
-        TrainingError, match=r"saved by 2 processes with strategy fsdp.*; resume with 2, or start a new"
-    ):
+    with pytest.raises(TrainingError, match=r"saved by 2 processes with strategy fsdp.*; resume with 2, or"):
         going_on(folder / "fsdp 2", 22, replace(TWO, strategy="fsdp"), 4)
 
 

@@ -218,15 +218,18 @@ def test_a_run_moves_and_is_made_longer(tmp_path: Path) -> None:
         ii.resume(folder, device="cpu", reporter=Silent())
 
 
-def test_the_time_left_knows_of_evaluations_and_forgets_the_first_batches() -> None:
+def test_the_time_left_knows_of_evaluations_and_forgets_what_was() -> None:
     clock = Clock(10)
     assert clock.left(5, 1) is None
     clock.trained(2, 60)
     assert clock.left(5, 1) == pytest.approx(5 * 30 + 0.4 * 10 * 30)
-    clock.trained(4, 8)
+    clock.trained(4, 8)  # the first batches count no longer
     assert clock.left(5, 1) == pytest.approx(5 * 2 + 0.4 * 10 * 2)
     clock.measured(50)
-    assert clock.left(5, 2) == pytest.approx(5 * 2 + 2 * 50)
+    clock.measured(30)
+    assert clock.left(5, 2) == pytest.approx(5 * 2 + 2 * 40)
+    clock.trained(10, 60)  # a minute later the batches before count half
+    assert clock.left(1, 0) == pytest.approx((4 + 60) / (2 + 10))
 
 
 def test_a_run_without_progress_ends_early(tmp_path: Path) -> None:

@@ -119,7 +119,7 @@ def _divided(folder: Path, saved: Saved, world: int) -> str:
     weights = f" from its weights with --init {best}" if best.exists() else ""
     return (
         f"{saved.folder} was saved by {_processes(saved.world)} with strategy {saved.strategy}, of which each has its "
-        f"part, and only strategy ddp goes on with another number; resume with {saved.world}, or start a new run{weights}"
+        f"part, and only ddp goes on with another number; resume with {saved.world}, or start a new run{weights}"
     )
 
 

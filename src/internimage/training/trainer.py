@@ -303,7 +303,6 @@ class Trainer:
             return
         started = time.monotonic()
         metrics = self.evaluate()
-        self.clock.measured(time.monotonic() - started)
         row: dict[str, Any] = {
             "epoch": state.epoch + 1,
             "loss": state.loss_sum / state.loss_count if state.loss_count else math.nan,
@@ -327,6 +326,7 @@ class Trainer:
         if self.accelerator.is_main_process:
             self.reporter.epoch(row, improved, self.task.headline)
         self._save()
+        self.clock.measured(time.monotonic() - started)
         if state.epoch < self.epochs:
             self._stop_if_asked()
 
