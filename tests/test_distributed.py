@@ -20,8 +20,9 @@ from internimage.data.dataset import EpochSampler, SampleKey
 from internimage.errors import ConfigError, TrainingError
 from internimage.inference.evaluation import measure
 from internimage.settings.training import TrainingConfig
-from internimage.training.distributed import deepspeed_config, leave_processes, make_accelerator, synchronise_batch_norm
+from internimage.training.distributed import deepspeed_config, synchronise_batch_norm
 from internimage.training.division import Change, divide, divide_anew, going_on
+from internimage.training.processes import leave_processes, make_accelerator
 from internimage.training.state import Division, Processes, load_state, saved_by
 
 pytestmark = [

@@ -21,8 +21,8 @@ from internimage.errors import InternImageError
 from internimage.images import ImageSource
 from internimage.models.model import Model
 from internimage.settings.training import TrainingConfig
-from internimage.training.distributed import leave_processes, started_processes
 from internimage.training.division import going_on
+from internimage.training.processes import leave_processes, started_processes
 from internimage.training.state import newest_checkpoint
 from internimage.training.trainer import Trainer
 

@@ -57,7 +57,7 @@ class Train:
     training: TrainingConfig = field(default_factory=TrainingConfig)
 
     def run(self) -> int:
-        from internimage.training.distributed import leave_processes
+        from internimage.training.processes import leave_processes
 
         status = self._train()
         leave_processes()

@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
+
+T = TypeVar("T")
 
 _EVALUATED = 0.4  # what an evaluation costs of a training on the same images: no backward pass, larger pictures
 _HALVED = 60.0  # seconds after which what was counts half
 
 
 class Reporter(Protocol):
-    """Where a run tells what it does; called on the main process alone."""
+    """Where a run tells what it does; called on the main process alone.
+
+    ``follow`` passes on the ``total`` items that are looked at before training begins, and shows the progress.
+    """
 
     def note(self, text: str) -> None: ...
     def warn(self, text: str) -> None: ...
+    def follow(self, items: Iterable[T], total: int, what: str) -> Iterable[T]: ...
     def batch(self, now: Moment) -> None: ...
     def epoch(self, row: dict[str, Any], improved: bool, shown: Sequence[str]) -> None: ...
     def close(self) -> None: ...

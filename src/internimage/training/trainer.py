@@ -24,14 +24,15 @@ from internimage.inference.blame import explain_losses
 from internimage.machine import check_compiler, describe_machine, peak_memory
 from internimage.models.model import Model
 from internimage.settings.training import TrainingConfig
-from internimage.training.distributed import distribute, gathered_weights, make_accelerator, share_buffers
+from internimage.training.distributed import distribute, gathered_weights, share_buffers
 from internimage.training.division import Change, divide
 from internimage.training.evaluation import evaluate, out_of_patience
-from internimage.training.interruption import Interruption, told_of_killed_readers
+from internimage.training.interruption import Interruption, told_of_killed_readers, told_of_lost_processes
 from internimage.training.loaders import make_loaders
 from internimage.training.optimiser.ema import MovingAverage
 from internimage.training.optimiser.groups import parameter_groups, parameter_rules
 from internimage.training.optimiser.schedule import make_schedule
+from internimage.training.processes import make_accelerator
 from internimage.training.reporting import Clock, Moment, Reporter
 from internimage.training.state import Processes, Progress, load_state, newest_checkpoint, save_state
 from internimage.training.tracking import check_tracker, start_tracking, write_history
@@ -124,7 +125,8 @@ class Trainer:
             self._restore()
         start_tracking(self.accelerator, self.config.track, self.folder)
         try:
-            with self.interruption.caught(), told_of_killed_readers(self.folder):
+            lost = told_of_lost_processes(self.folder)
+            with self.interruption.caught(), lost, told_of_killed_readers(self.folder):
                 while self.progress.epoch < self.epochs and not self._is_enough():
                     with closing(batches(self.loader)) as epoch:
                         self._train_epoch(epoch)
