@@ -22,6 +22,7 @@ from internimage.inference.evaluation import measure
 from internimage.settings.training import TrainingConfig
 from internimage.training.distributed import deepspeed_config, synchronise_batch_norm
 from internimage.training.division import Change, divide, divide_anew, going_on
+from internimage.training.interruption import told_of_lost_processes
 from internimage.training.processes import leave_processes, make_accelerator
 from internimage.training.state import Division, Processes, load_state, saved_by
 
@@ -241,6 +242,25 @@ def test_leaving_waits_for_the_threads_that_exchange() -> None:
     leave_processes()
     assert threads() == 0
     assert not dist.is_initialized()
+
+
+def test_processes_end_together_and_share_what_the_main_one_found(results: dict[str, Any]) -> None:
+    said = "another process stopped: 3.png is torn"
+    assert results["unreadable"] == [f"TrainingError: {said}", "ImageReadError: 3.png is torn"]
+    assert results["main"] == "0"
+
+
+@pytest.mark.parametrize(
+    ("text", "lost"), [("pair.cc:561] Connection closed by peer [127.0.0.1]:9", True), ("x", False)]
+)
+def test_the_end_of_another_process_is_told(text: str, lost: bool, tmp_path: Path) -> None:
+    with (
+        pytest.raises(
+            TrainingError if lost else RuntimeError, match="another process of the run ended" if lost else "x"
+        ),
+        told_of_lost_processes(tmp_path),
+    ):
+        raise RuntimeError(text)
 
 
 def test_a_full_disk_of_one_process_stops_all_and_keeps_the_last_state(results: dict[str, Any]) -> None:

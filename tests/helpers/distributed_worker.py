@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from accelerate.utils import gather_object
 from torch import Tensor, nn
 
 from helpers.training import Silent
@@ -17,12 +18,12 @@ from internimage.backbones.config import InternImageConfig
 from internimage.backbones.internimage import InternImage
 from internimage.data.dataset import EvaluationSample, SampleKey
 from internimage.data.samples import Measured
-from internimage.errors import InternImageError
+from internimage.errors import ImageReadError, InternImageError
 from internimage.images import ImageSource
 from internimage.models.model import Model
 from internimage.settings.training import TrainingConfig
 from internimage.training.division import going_on
-from internimage.training.processes import leave_processes, started_processes
+from internimage.training.processes import from_main, leave_processes, started_processes
 from internimage.training.state import newest_checkpoint
 from internimage.training.trainer import Trainer
 
@@ -201,9 +202,34 @@ def main(folder: Path, strategies: list[str]) -> None:
         moved = trainer(ONE, folder / "one, then two")
         moved.fit(resume=True)
         results["one, then two"] = report(moved)
+        results["unreadable"] = unreadable(folder / "unreadable")
+        results["main"] = from_main(moved.accelerator, lambda: os.environ["RANK"])
     results["disk"] = [trouble(folder / strategy, strategy) for strategy in strategies[:2]]
     if int(os.environ.get("RANK", "0")) == 0:
         (folder / "results.json").write_text(json.dumps(results))
+
+
+class Torn(Data):
+    """One of its images, which the second process reads, cannot be read."""
+
+    def __getitem__(self, key: SampleKey) -> Any:
+        if key.index == 3:
+            raise ImageReadError("3.png is torn")
+        return super().__getitem__(key)
+
+
+def unreadable(folder: Path) -> list[str]:
+    """What each process says to an image that one of them cannot read in evaluation."""
+    run = trainer(replace(CONFIG, batch_size=4), folder)
+    run.val_loader = torch.utils.data.DataLoader(
+        Torn(VAL, measured=True), sampler=run.val_loader.sampler, collate_fn=list
+    )
+    said = "nothing"
+    try:
+        run.evaluate()
+    except InternImageError as error:
+        said = f"{type(error).__name__}: {error}"
+    return gather_object([said])
 
 
 def trouble(folder: Path, strategy: str) -> str:

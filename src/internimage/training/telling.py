@@ -6,9 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from internimage.checkpoints.hub import PackagedModel
 from internimage.data.splits import describe, left_out_lines
-from internimage.factory import recipe_of
+from internimage.factory import packaged_models, recipe_of
 from internimage.recipes import get_recipe, list_models
 from internimage.settings.training import FEW, RunConfig, TrainingConfig, too_high
 
@@ -79,7 +78,7 @@ def _weights(config: RunConfig) -> str:
 def _better_start(task: str) -> str:
     """Weights that few pictures are better trained from: packaged ones, without a network, and released ones."""
     recipes = [get_recipe(name) for name in list_models() if get_recipe(name).task == task]
-    packaged = [recipe.name for recipe in recipes if isinstance(recipe.weights, PackagedModel)]
+    packaged = packaged_models(task)
     released = [recipe.name for recipe in recipes if recipe.weights and recipe.name not in packaged]
     near = f"--model {packaged[0]} --init pretrained (in this package)" if packaged else ""
     far = f"--model {released[0]} --init pretrained (downloaded once)" if released else ""
