@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from internimage.results.classification import Classification
     from internimage.results.detections import Detections
     from internimage.results.segmentation import Segmentation
+    from internimage.settings.data import DataOptions
     from internimage.settings.training import TrainingConfig
     from internimage.settings.views import TestTimeAugmentation, Window
     from internimage.training.run import Run, resume, train
@@ -39,6 +40,7 @@ __version__ = "0.1.0"
 
 _PUBLIC = {
     "Classification": "internimage.results.classification",
+    "DataOptions": "internimage.settings.data",
     "Detections": "internimage.results.detections",
     "FitPreprocessing": "internimage.images",
     "Predictor": "internimage.inference.predictor",
@@ -65,6 +67,7 @@ _PUBLIC = {
 
 __all__ = [
     "Classification",
+    "DataOptions",
     "Detections",
     "FitPreprocessing",
     "Predictor",

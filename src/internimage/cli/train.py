@@ -50,7 +50,7 @@ class Train:
     """Folder of the run."""
     resume: Annotated[Path | None, arg(metavar="RUN", help_behavior_hint="")] = None
     """Continue the run in this folder, with its own settings; only --device and --workers may be others, --data says
-    where its data lie now, --epochs makes it longer."""
+    where its data lie now, --epochs makes it longer. With strategy ddp the number of processes may be another."""
     device: str = "auto"
     """auto (a GPU if there is one) or cpu."""
     reading: DataOptions = field(default_factory=DataOptions)
