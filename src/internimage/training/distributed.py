@@ -27,6 +27,9 @@ if TYPE_CHECKING:
 
     from internimage.settings.training import TrainingConfig
 
+WHOLE = ("ddp", "deepspeed-zero1")
+"""Strategies with the whole model on each process."""
+
 MakeOptimizer = Callable[[Model], torch.optim.Optimizer]
 
 

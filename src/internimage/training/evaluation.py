@@ -18,9 +18,20 @@ from internimage.training.processes import end_together
 
 
 def evaluate(
-    task: Task, model: nn.Module, loader: DataLoader[list[EvaluationSample]], accelerator: Any, *, in_step: bool = False
+    task: Task,
+    model: nn.Module,
+    loader: DataLoader[list[EvaluationSample]],
+    accelerator: Any,
+    *,
+    in_step: bool = False,
+    divided: bool = False,
 ) -> dict[str, float]:
     """Numbers of a model over the batches of this process, merged over all processes.
+
+    Args:
+        task, model, loader, accelerator: of the run.
+        in_step: see :meth:`internimage.contracts.Task.pipeline`.
+        divided: whether each process has a part of the model, so that they wait for each other in forward passes.
 
     Raises:
         InternImageError: an image cannot be read; where another process found that, :class:`TrainingError` tells of it.
@@ -38,15 +49,15 @@ def evaluate(
         with closing(batches(loader)) as samples:
             measure(pipeline, samples, report)
     except InternImageError as error:
-        if not several or in_step:  # processes that share a model wait for each other's images already
+        if not several or divided:  # the others wait in a forward pass, where nobody can tell them
             raise
         failure = error
     if several:
-        end_together(failure)
         # a sharded model waits in each forward pass, so processes with fewer batches take part in the others' too
-        for _ in range(most - len(loader)):
+        for _ in range(most - len(loader) if divided else 0):
             sample: Any = loader.dataset[SampleKey(0, 0)]
             list(predict_samples(pipeline, [sample]))
+        end_together(failure)
         report.merge(gather_object([report.state()]))
     return report.compute()
 

@@ -11,6 +11,7 @@ from torch.utils.data import DataLoader, Dataset
 from internimage.contracts import Task
 from internimage.data.dataset import EpochSampler, EvaluationSample
 from internimage.settings.training import TrainingConfig
+from internimage.training.distributed import WHOLE
 from internimage.training.interruption import leave_signals_to_the_main_process
 from internimage.training.state import Division
 
@@ -46,7 +47,7 @@ def make_loaders(
     world, share = division.world, division.batches * division.batch_size
     sampler = EpochSampler(length, config.seed, shuffle=True, rank=rank, world=world, share=share)
     val_sampler = EpochSampler(val_length, config.seed, shuffle=False, rank=rank, world=world)
-    alone = task.ragged and config.strategy not in ("ddp", "deepspeed-zero1")
+    alone = task.ragged and config.strategy not in WHOLE
 
     def loader(data: Dataset[Any], order: EpochSampler, size: int, collate: Callable[[list[Any]], Any]) -> Any:
         return DataLoader(

@@ -24,7 +24,7 @@ from internimage.inference.blame import explain_losses
 from internimage.machine import check_compiler, describe_machine, peak_memory
 from internimage.models.model import Model
 from internimage.settings.training import TrainingConfig
-from internimage.training.distributed import distribute, gathered_weights, share_buffers
+from internimage.training.distributed import WHOLE, distribute, gathered_weights, share_buffers
 from internimage.training.division import Change, divide
 from internimage.training.evaluation import evaluate, out_of_patience
 from internimage.training.interruption import Interruption, told_of_killed_readers, told_of_lost_processes
@@ -143,7 +143,10 @@ class Trainer:
         """Metrics of the moving average, if there is one, over the validation data, every image counted once."""
         with self._averaged():
             share_buffers(self.model)
-            return evaluate(self.task, self.model, self.val_loader, self.accelerator, in_step=self.in_step)
+            divided = self.config.strategy not in WHOLE
+            return evaluate(
+                self.task, self.model, self.val_loader, self.accelerator, in_step=self.in_step, divided=divided
+            )
 
     def summary(self) -> dict[str, Any]:
         """The run in a few numbers, as plain data for JSON."""
