@@ -21,7 +21,7 @@ from internimage.description import ModelDescription, ModelSource
 from internimage.errors import CheckpointMismatchError, ConfigError, DownloadError, UnknownModelError
 from internimage.labels import imagenet22k_to_1k, load_labels, load_palette
 from internimage.machine import choose_device, choose_dtype
-from internimage.recipes import Recipe, get_recipe, list_models
+from internimage.recipes import Recipe, get_recipe, packaged_models
 from internimage.registry import ARCHITECTURES, architecture_of, resolve
 from internimage.settings.plain import from_plain
 
@@ -269,17 +269,8 @@ def _weights(recipe: Recipe, pretrained: bool, checkpoint: str | os.PathLike[str
     try:
         return hub.locate(recipe.weights)
     except DownloadError as error:
-        here = packaged_models(recipe.task)
-        if not here:
-            raise
-        noun = task_spec(recipe.task).model_noun
-        raise DownloadError(f"{error}. Each a {noun} in this package, without a network: {', '.join(here)}") from error
-
-
-def packaged_models(task: str) -> list[str]:
-    """Names of the models of a task whose weights are part of this package."""
-    recipes = (get_recipe(name) for name in list_models())
-    return [one.name for one in recipes if one.task == task and isinstance(one.weights, hub.PackagedModel)]
+        here, noun = ", ".join(packaged_models(recipe.task)), task_spec(recipe.task).model_noun
+        raise DownloadError(f"{error}. Each a {noun} in this package: {here}" if here else str(error)) from error
 
 
 def _own_classes(

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from internimage.data.splits import describe, left_out_lines
-from internimage.factory import packaged_models, recipe_of
-from internimage.recipes import get_recipe, list_models
+from internimage.factory import recipe_of
+from internimage.recipes import get_recipe, list_models, packaged_models
 from internimage.settings.training import FEW, RunConfig, TrainingConfig, too_high
 
 if TYPE_CHECKING:
