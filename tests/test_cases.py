@@ -31,8 +31,8 @@ from internimage.metrics.average_precision import AveragePrecision
 from internimage.results.detections import Detections
 from internimage.settings.data import DataOptions
 from internimage.settings.training import RunConfig
-from internimage.training.initial import initial_model
-from internimage.training.run import read_splits
+from internimage.training.beginning import read_splits
+from internimage.training.initial import initial_model, known_classes
 
 DETECTOR, SEGMENTER = "mask_rcnn_internimage_atto_fpn", "upernet_internimage_atto"
 Change = Callable[[Path], Any]
@@ -62,7 +62,7 @@ def split(root: Path, model: str | None = None, **options: Any) -> Splits[Any]:
     """What a training would read."""
     recipe = recipe_of(model or recognise(root).default_model)
     config = RunConfig(data=str(root), model=recipe.name, reading=DataOptions(**options))
-    return read_splits(config, task_spec(recipe.task), recipe)
+    return read_splits(config, task_spec(recipe.task), known_classes(config, recipe))
 
 
 def rewritten(file: str, change: Callable[[Any], Any]) -> Change:
@@ -159,7 +159,7 @@ def test_what_is_understood(case: Path, counts: dict[str, int], said: str) -> No
 def test_a_class_in_one_picture_stays_in_training(cases: Path) -> None:
     for seed in range(5):
         config = RunConfig(str(cases / "rare-class-set-aside"), DETECTOR, training=ii.TrainingConfig(seed=seed))
-        train = read_splits(config, task_spec("detection"), recipe_of(DETECTOR)).train
+        train = read_splits(config, task_spec("detection"), None).train
         assert train.counts()[train.classes.index("ring")] > 0
 
 
@@ -412,8 +412,9 @@ def test_names_in_a_checkpoint(count: int, tmp_path: Path, small_recipes: None) 
         assert ii.load_model(back).description.labels == ii.Predictor(back).labels == own
         data = named_data(tmp_path, own[::-1])
         config = RunConfig(str(data), "small_coco", init=str(file))
-        classes = read_splits(config, task_spec("detection"), recipe_of("small_coco")).train.classes
+        recipe = recipe_of("small_coco")
+        classes = read_splits(config, task_spec("detection"), known_classes(config, recipe)).train.classes
         assert classes == own
-        started = initial_model(config, recipe_of("small_coco"), classes)
+        started = initial_model(config, recipe, classes)
         assert started.description.labels == own
         assert all(torch.equal(one, started.state_dict()[name]) for name, one in model.state_dict().items())

@@ -536,6 +536,15 @@ def test_download(hub: tuple[dict[str, object], bytes, list[str]]) -> None:
         assert f"fetch {url} where there is a network and pass the file as checkpoint=" in line
 
 
+def test_without_a_network_the_packaged_models_are_offered(monkeypatch: pytest.MonkeyPatch) -> None:
+    def unreachable(weights: Any) -> Path:
+        raise DownloadError(f"{weights.file} is not there")
+
+    monkeypatch.setattr("internimage.checkpoints.hub.download", unreachable)
+    with pytest.raises(DownloadError, match=r"3x_coco.pth is not there\. .*faster_rcnn_.*, mask_rcnn_.*nuclei_320$"):
+        create_model("mask_rcnn_internimage_t_fpn_3x_coco", pretrained=True)
+
+
 def test_a_lost_connection_is_a_download_error(monkeypatch: pytest.MonkeyPatch) -> None:
     """The hub's client lets errors of its own HTTP library through."""
 

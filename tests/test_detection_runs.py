@@ -25,9 +25,9 @@ from internimage.recipes import get_recipe, get_training_recipe, list_models
 from internimage.settings.detection import DetectionAugmentation
 from internimage.settings.training import RunConfig, TrainingConfig
 from internimage.tasks.detection.defaults import default_settings
-from internimage.training.groups import parameter_rules
+from internimage.training.optimiser.groups import parameter_rules
+from internimage.training.optimiser.schedule import warmup_cosine, warmup_drops
 from internimage.training.run import resume_run, start_run
-from internimage.training.schedule import warmup_cosine, warmup_drops
 from internimage.training.trainer import Trainer
 
 pytestmark = pytest.mark.usefixtures("one_thread", "small_recipes")

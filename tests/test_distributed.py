@@ -12,16 +12,19 @@ from typing import Any
 import pytest
 import torch
 import torch.distributed as dist
-from helpers.distributed_worker import CONFIG, VAL, Data, Task, Toy, trainer
+from helpers.distributed_worker import CONFIG, ONE, TWO, VAL, Data, Task, Toy, cut_within_an_epoch, trainer
 from torch import nn
 
 from internimage import create_model
-from internimage.data.dataset import SampleKey
+from internimage.data.dataset import EpochSampler, SampleKey
 from internimage.errors import ConfigError, TrainingError
 from internimage.inference.evaluation import measure
 from internimage.settings.training import TrainingConfig
-from internimage.training.distributed import deepspeed_config, leave_processes, make_accelerator, synchronise_batch_norm
-from internimage.training.state import Processes, load_state
+from internimage.training.distributed import deepspeed_config, synchronise_batch_norm
+from internimage.training.division import Change, divide, divide_anew, going_on
+from internimage.training.interruption import told_of_lost_processes
+from internimage.training.processes import leave_processes, make_accelerator
+from internimage.training.state import Division, Processes, load_state, saved_by
 
 pytestmark = [
     pytest.mark.usefixtures("one_thread"),
@@ -49,6 +52,7 @@ def results(request: pytest.FixtureRequest, folder: Path) -> dict[str, Any]:
         for item in request.session.items
         if isinstance(item, pytest.Function) and "results" in item.fixturenames and hasattr(item, "callspec")
     }
+    cut_within_an_epoch(ONE, folder / "one, then two", batches=1)
     launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
     launcher += ["-m", "helpers.distributed_worker"]
     done = subprocess.run(
@@ -146,6 +150,74 @@ def test_resuming_two_processes_changes_nothing(results: dict[str, Any], strateg
     assert results[f"{strategy} resumed"]["history"] == results[f"{strategy} 2"]["history"]
 
 
+def test_a_run_goes_on_with_another_number_of_processes(results: dict[str, Any], alone: Any, folder: Path) -> None:
+    """From within an epoch, whose last update is shorter in one of the runs: as if it had stayed where it began.
+
+    Sums are made in another order: weights differ by less than a thousandth of the learning rate's 0.005.
+    """
+    saved = saved_by(folder / "two, then one")
+    assert saved is not None
+    assert (saved.folder.name, saved.world) == ("update-000000004", 2)
+    moved = trainer(TWO, folder / "two, then one")
+    moved.fit(resume=True)
+    assert (moved.division.batch_size, moved.division.accumulate, moved.division.batches) == (2, 4, 10)
+    for there, stayed, history, expected in (
+        ("two, then one", "ddp 2", moved.progress.history, results["ddp 2"]["history"]),
+        ("one, then two", "alone 1", results["one, then two"]["history"], alone[1]),
+    ):
+        weights = [torch.load(folder / name / "final" / "weights.pt") for name in (there, stayed)]
+        for name, tensor in weights[0].items():
+            torch.testing.assert_close(tensor, weights[1][name], rtol=0, atol=5e-6)
+        for row, other in zip(history, expected, strict=True):
+            assert row["loss"] == pytest.approx(other["loss"], rel=1e-5)
+            assert row["lr"] == other["lr"]
+
+
+@pytest.mark.parametrize(
+    ("length", "before", "world", "now"),
+    [
+        (100, (2, 8, 1), 1, (8, 2, 12)),
+        (100, (1, 8, 1), 2, (4, 1, 12)),
+        (100, (1, 8, 3), 2, (6, 2, 8)),
+        (22, (2, 2, 2), 1, (2, 4, 10)),
+        (5, (2, 4, 1), 3, (2, 1, 1)),  # six places for five images
+        (100, (8, 2, 1), 4, (2, 2, 12)),
+    ],
+)
+def test_updates_take_the_same_images_however_they_are_divided(
+    length: int, before: tuple[int, int, int], world: int, now: tuple[int, int, int]
+) -> None:
+    config = replace(CONFIG, batch_size=before[1], accumulate=before[2])
+
+    def updates(division: Division) -> list[list[int]]:
+        share, size = division.batches * division.batch_size, division.batch_size * division.accumulate
+        orders = [
+            [key.index for key in EpochSampler(length, 3, shuffle=True, rank=rank, world=division.world, share=share)]
+            for rank in range(division.world)
+        ]
+        return [sorted(i for one in orders for i in one[at : at + size]) for at in range(0, share, size)]
+
+    old = divide(length, config, before[0])
+    new = divide_anew(old, world, before[1])
+    assert (new.batch_size, new.accumulate, new.batches) == now
+    assert updates(new) == updates(old)
+    assert divide_anew(new, before[0], before[1]) == old
+    assert new.lr == config.peak_lr(before[0])
+    assert Change(old, new).settings(config).peak_lr(world) == new.lr
+
+
+def test_what_does_not_divide_is_refused_with_the_numbers_that_do(results: dict[str, Any], folder: Path) -> None:
+    two = divide(22, TWO, 2)
+    with pytest.raises(TrainingError, match=r"takes 8 images an update and 20 an epoch.*divide both: 1, 2, 4$"):
+        divide_anew(two, 3, 2)
+    assert Change(two, divide_anew(two, 1, 2)).told == (
+        "resumed with 1 process instead of 2: 4 batches of 2 are accumulated, an update takes 8 images as before"
+    )
+    assert results["fsdp 2"]["history"]
+    with pytest.raises(TrainingError, match=r"saved by 2 processes with strategy fsdp.*; resume with 2, or"):
+        going_on(folder / "fsdp 2", 22, replace(TWO, strategy="fsdp"), 4)
+
+
 @each_strategy
 def test_what_is_kept_is_whole_and_is_what_was_evaluated(results: dict[str, Any], folder: Path, strategy: str) -> None:
     for name, norm in [(f"{strategy} 2", "layer"), ("norm", "batch")][: 1 + (strategy == "ddp")]:
@@ -170,6 +242,25 @@ def test_leaving_waits_for_the_threads_that_exchange() -> None:
     leave_processes()
     assert threads() == 0
     assert not dist.is_initialized()
+
+
+def test_processes_end_together_and_share_what_the_main_one_found(results: dict[str, Any]) -> None:
+    said = "another process stopped: 3.png is torn"
+    assert results["unreadable"] == [f"TrainingError: {said}", "ImageReadError: 3.png is torn"]
+    assert results["main"] == "0"
+
+
+@pytest.mark.parametrize(
+    ("text", "lost"), [("pair.cc:561] Connection closed by peer [127.0.0.1]:9", True), ("x", False)]
+)
+def test_the_end_of_another_process_is_told(text: str, lost: bool, tmp_path: Path) -> None:
+    with (
+        pytest.raises(
+            TrainingError if lost else RuntimeError, match="another process of the run ended" if lost else "x"
+        ),
+        told_of_lost_processes(tmp_path),
+    ):
+        raise RuntimeError(text)
 
 
 def test_a_full_disk_of_one_process_stops_all_and_keeps_the_last_state(results: dict[str, Any]) -> None:

@@ -23,8 +23,8 @@ from internimage.models.classifier import ClassifierConfig
 from internimage.ops import dcnv4
 from internimage.recipes import get_training_recipe
 from internimage.settings.training import RunConfig
-from internimage.training.groups import parameter_rules
 from internimage.training.initial import initial_model
+from internimage.training.optimiser.groups import parameter_rules
 
 MINIS: dict[str, Any] = json.loads((GOLDENS / "flash.json").read_text())
 SMALL = InternImageConfig(

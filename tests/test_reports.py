@@ -1,6 +1,7 @@
 """``evaluate``, ``data check``, ``demo`` and their pictures, against counts made by hand."""
 
 import json
+import math
 import sys
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ from internimage.demo import DETECTORS, covered_share, found_classes, predict_ce
 from internimage.drawing.canvas import BAD, GOOD, INK, PAPER, font
 from internimage.drawing.charts import confusion_matrix, contact_sheet
 from internimage.recipes import get_recipe
+from internimage.writing import json_text
 
 COLOURS = {"blue": (0, 0, 255), "green": (0, 255, 0), "red": (255, 0, 0)}
 
@@ -49,6 +51,19 @@ def data(tmp_path: Path) -> Path:
     for label in ("red", "green"):
         (tmp_path / "data" / "train" / label).mkdir()
     return tmp_path / "data"
+
+
+def test_json_has_no_numbers_that_are_not_finite(always_red: Path, data: Path, tmp_path: Path) -> None:
+    """A class that is never said has no precision."""
+
+    def refuse(word: str) -> None:
+        raise AssertionError(word)
+
+    ii.evaluate(data, always_red, part="test").save(tmp_path)
+    rows = json.loads((tmp_path / "metrics.json").read_text(), parse_constant=refuse)["per_class"]
+    assert rows["blue"]["precision"] is None
+    text = json_text({"a": [math.nan, (-math.inf, 1.5)], "b": np.float64("nan"), "c": "NaN"})
+    assert text == '{"a": [null, [null, 1.5]], "b": null, "c": "NaN"}'
 
 
 def test_evaluate(always_red: Path, data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -193,6 +193,20 @@ def test_the_console_says_what_is_going_on(capsys: pytest.CaptureFixture[str], m
     assert lines[-1] == "epoch   1  loss 1.500  top1 50.0%  skipped 2  best"
 
 
+def test_setting_images_aside_is_followed(tmp_path: Path) -> None:
+    seen = []
+
+    class Counting(Silent):
+        def follow(self, items: Any, total: int, what: str) -> Any:  # type: ignore[override]
+            looked_at = list(items)
+            seen.append((what, len(looked_at), total))
+            return looked_at
+
+    data = paint(tmp_path / "data", COLOURS)
+    ii.train(data, output=tmp_path / "run", size=32, training=replace(SMALL, epochs=1), reporter=Counting())
+    assert seen == [("pictures that are there twice", 12, 12), ("what the pictures show", 12, 12)]
+
+
 def test_a_run_moves_and_is_made_longer(tmp_path: Path) -> None:
     """The same images are set aside wherever the data lie; other images are not the same run."""
     data, folder, there = paint(tmp_path / "data", COLOURS), tmp_path / "run", tmp_path / "elsewhere" / "photos"
@@ -218,15 +232,18 @@ def test_a_run_moves_and_is_made_longer(tmp_path: Path) -> None:
         ii.resume(folder, device="cpu", reporter=Silent())
 
 
-def test_the_time_left_knows_of_evaluations_and_forgets_the_first_batches() -> None:
+def test_the_time_left_knows_of_evaluations_and_forgets_what_was() -> None:
     clock = Clock(10)
     assert clock.left(5, 1) is None
     clock.trained(2, 60)
     assert clock.left(5, 1) == pytest.approx(5 * 30 + 0.4 * 10 * 30)
-    clock.trained(4, 8)
+    clock.trained(4, 8)  # the first batches count no longer
     assert clock.left(5, 1) == pytest.approx(5 * 2 + 0.4 * 10 * 2)
     clock.measured(50)
-    assert clock.left(5, 2) == pytest.approx(5 * 2 + 2 * 50)
+    clock.measured(30)
+    assert clock.left(5, 2) == pytest.approx(5 * 2 + 2 * 40)
+    clock.trained(10, 60)  # a minute later the batches before count half
+    assert clock.left(1, 0) == pytest.approx((4 + 60) / (2 + 10))
 
 
 def test_a_run_without_progress_ends_early(tmp_path: Path) -> None:

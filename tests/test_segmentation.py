@@ -28,7 +28,7 @@ from internimage.registry import ARCHITECTURES, architecture_of, resolve
 from internimage.results.segmentation import Segmentation
 from internimage.settings.views import Window
 from internimage.tasks.segmentation.views import View, decode, predict_views
-from internimage.training.groups import parameter_rules
+from internimage.training.optimiser.groups import parameter_rules
 
 DATA = dict(np.load(GOLDENS / "segmentation.npz", allow_pickle=False))
 INFO = json.loads(str(DATA["meta_json"]))

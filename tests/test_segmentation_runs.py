@@ -29,9 +29,9 @@ from internimage.settings.segmentation import SegmentationAugmentation
 from internimage.settings.training import RunConfig, TrainingConfig
 from internimage.tasks.segmentation.defaults import default_settings
 from internimage.tasks.segmentation.views import predict_views
+from internimage.training.optimiser.schedule import warmup_power
 from internimage.training.reporting import Moment
 from internimage.training.run import resume_run, start_run
-from internimage.training.schedule import warmup_power
 from internimage.training.trainer import Trainer
 
 SMALL = TrainingConfig(track="none", epochs=2, batch_size=2, workers=0, warmup_epochs=0.5, drop_path=0.1, ema_decay=0.5)

@@ -7,6 +7,7 @@ import json
 import math
 import multiprocessing
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -34,10 +35,10 @@ from internimage.settings.classification import ClassificationAugmentation
 from internimage.settings.training import TrainingConfig
 from internimage.tasks.classification.dataset import ClassificationDataset
 from internimage.training import state as states
-from internimage.training.ema import MovingAverage
-from internimage.training.groups import parameter_groups, parameter_rules
+from internimage.training.optimiser.ema import MovingAverage
+from internimage.training.optimiser.groups import parameter_groups, parameter_rules
+from internimage.training.optimiser.schedule import warmup_cosine
 from internimage.training.run import resume_run
-from internimage.training.schedule import warmup_cosine
 from internimage.training.state import newest_checkpoint
 from internimage.training.trainer import Trainer
 
@@ -403,6 +404,18 @@ def test_fine_tuning_to_other_classes_keeps_the_backbone(tmp_path: Path) -> None
     assert now["classifier.weight"].shape[0] == 3
     trainer.fit()
     assert ii.Predictor(tmp_path / "second" / "best").labels == ("a", "b", "c")
+
+
+def test_a_run_goes_on_without_the_weights_that_it_started_from(tmp_path: Path) -> None:
+    """Model and weights are one folder, which is gone; classes, their order and the size of pictures stay."""
+    data, first, folder = paint(tmp_path / "data", COLOURS), tmp_path / "first", tmp_path / "run"
+    prepare(data, first, training=replace(SMALL, epochs=1)).fit()
+    prepare(data, folder, init=str(first / "final"), training=replace(SMALL, epochs=1)).fit()
+    kept = (folder / "final" / "model.json").read_text()
+    shutil.rmtree(first)
+    run = ii.resume(folder, device="cpu", epochs=2, reporter=Silent())
+    assert [row["epoch"] for row in run.history] == [1, 2]
+    assert (run.final / "model.json").read_text() == kept
 
 
 @pytest.mark.parametrize(

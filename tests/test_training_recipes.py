@@ -20,8 +20,8 @@ from internimage.labels import imagenet1k_wnids, imagenet22k_to_1k
 from internimage.recipes import TrainingRecipe, get_training_recipe, list_models
 from internimage.settings.training import RunConfig, TrainingConfig
 from internimage.tasks.classification.prepare import initial_classifier
+from internimage.training.optimiser.schedule import warmup_cosine
 from internimage.training.run import start_run
-from internimage.training.schedule import warmup_cosine
 from internimage.training.telling import learning_rate
 
 pytestmark = pytest.mark.usefixtures("one_thread", "small_recipes")

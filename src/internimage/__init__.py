@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from internimage.results.classification import Classification
     from internimage.results.detections import Detections
     from internimage.results.segmentation import Segmentation
+    from internimage.settings.data import DataOptions
     from internimage.settings.depth import Depth
     from internimage.settings.training import TrainingConfig
     from internimage.settings.views import TestTimeAugmentation, Window
@@ -40,6 +41,7 @@ __version__ = "0.1.0"
 
 _PUBLIC = {
     "Classification": "internimage.results.classification",
+    "DataOptions": "internimage.settings.data",
     "Depth": "internimage.settings.depth",
     "Detections": "internimage.results.detections",
     "FitPreprocessing": "internimage.images",
@@ -67,6 +69,7 @@ _PUBLIC = {
 
 __all__ = [
     "Classification",
+    "DataOptions",
     "Depth",
     "Detections",
     "FitPreprocessing",

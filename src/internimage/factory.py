@@ -20,7 +20,7 @@ from internimage.description import ModelDescription, ModelSource
 from internimage.errors import CheckpointMismatchError, ConfigError, DownloadError, UnknownModelError
 from internimage.labels import imagenet22k_to_1k, load_labels, load_palette
 from internimage.machine import choose_device, choose_dtype
-from internimage.recipes import Recipe, get_recipe
+from internimage.recipes import Recipe, get_recipe, packaged_models
 from internimage.registry import ARCHITECTURES, architecture_of, resolve
 from internimage.settings.plain import from_plain
 
@@ -276,7 +276,11 @@ def _weights(recipe: Recipe, pretrained: bool, checkpoint: str | os.PathLike[str
     if recipe.weights is None:
         name = recipe.name or f"a {recipe.architecture} of your own"
         raise DownloadError(f"no weights were published for {name}; start from a checkpoint or from scratch")
-    return hub.locate(recipe.weights)
+    try:
+        return hub.locate(recipe.weights)
+    except DownloadError as error:
+        here, noun = ", ".join(packaged_models(recipe.task)), task_spec(recipe.task).model_noun
+        raise DownloadError(f"{error}. Each a {noun} in this package: {here}" if here else str(error)) from error
 
 
 def _own_classes(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import math
 import os
 import shutil
 from collections.abc import Iterator
@@ -75,14 +76,27 @@ def save_picture(picture: Image.Image, target: Path) -> None:
 def json_text(content: Any, *, encoding: str = "utf-8", indent: int | None = None) -> str:
     """JSON with characters as they are, or as escapes if ``encoding`` does not have them all.
 
-    UTF-8 has all but the stand-ins for bytes of file names that are not UTF-8.
+    UTF-8 has all but the stand-ins for bytes of file names that are not UTF-8.  Numbers that are not finite, which JSON
+    does not know, are null.
     """
-    text = json.dumps(content, indent=indent, ensure_ascii=False)
+    try:
+        text = json.dumps(content, indent=indent, ensure_ascii=False, allow_nan=False)
+    except ValueError:
+        content = _without_nan(content)
+        text = json.dumps(content, indent=indent, ensure_ascii=False)
     try:
         text.encode(encoding)
     except UnicodeEncodeError:
         text = json.dumps(content, indent=indent)
     return text
+
+
+def _without_nan(content: Any) -> Any:
+    if isinstance(content, dict):
+        return {name: _without_nan(value) for name, value in content.items()}
+    if isinstance(content, list | tuple):
+        return [_without_nan(value) for value in content]
+    return None if isinstance(content, float) and not math.isfinite(content) else content
 
 
 def _reason(error: BaseException, folder: Path) -> str:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from accelerate.utils import gather_object
 from torch import Tensor, nn
 
 from helpers.training import Silent
@@ -17,11 +18,12 @@ from internimage.backbones.config import InternImageConfig
 from internimage.backbones.internimage import InternImage
 from internimage.data.dataset import EvaluationSample, SampleKey
 from internimage.data.samples import Measured
-from internimage.errors import InternImageError
+from internimage.errors import ImageReadError, InternImageError
 from internimage.images import ImageSource
 from internimage.models.model import Model
 from internimage.settings.training import TrainingConfig
-from internimage.training.distributed import leave_processes
+from internimage.training.division import going_on
+from internimage.training.processes import from_main, leave_processes, started_processes
 from internimage.training.state import newest_checkpoint
 from internimage.training.trainer import Trainer
 
@@ -29,6 +31,7 @@ CONFIG = TrainingConfig(
     epochs=2, workers=0, lr=0.005, warmup_epochs=0.5, drop_path=0, clip_norm=0.5, ema_decay=0.9, track="none"
 )
 TRAIN, VAL = 22, 5
+ONE, TWO = replace(CONFIG, batch_size=8), replace(CONFIG, batch_size=2, accumulate=2)  # of a run's first processes
 
 
 class Toy(Model):
@@ -137,7 +140,19 @@ def save(model: nn.Module, folder: Path, weights: Mapping[str, Tensor]) -> None:
 def trainer(config: TrainingConfig, folder: Path, task: Task | None = None, norm: str = "layer") -> Trainer:
     torch.manual_seed(0)
     data, val = Data(TRAIN), Data(VAL, measured=True)
-    return Trainer(task or Task(), Toy(norm), data, val, config, folder, Silent(), device="cpu", save=save)
+    change = going_on(folder, TRAIN, config, started_processes())
+    config = change.settings(config) if change else config
+    return Trainer(
+        task or Task(), Toy(norm), data, val, config, folder, Silent(), device="cpu", change=change, save=save
+    )
+
+
+def cut_within_an_epoch(config: TrainingConfig, folder: Path, batches: int) -> None:
+    """A run that saves after each update and ends without a word in its second epoch, after so many batches of it."""
+    cut = trainer(replace(config, checkpoint_minutes=1e-9), folder)
+    cut.task = Task(cut.batches + batches + 1)
+    with contextlib.suppress(KeyError):
+        cut.fit()
 
 
 def report(run: Trainer) -> dict[str, Any]:
@@ -167,7 +182,7 @@ def main(folder: Path, strategies: list[str]) -> None:
             whole.fit()
             results[name] = report(whole)
         # the second epoch is cut after its first batch, twice; then the run goes on to the end
-        for stop in (len(whole.loader) + 2, 1):
+        for stop in (whole.batches + 2, 1):
             cut = trainer(config, folder / f"{name} cut", Task(stop))
             with contextlib.suppress(KeyError):
                 cut.fit(resume=newest_checkpoint(cut.folder) is not None)
@@ -183,9 +198,38 @@ def main(folder: Path, strategies: list[str]) -> None:
         batch = trainer(replace(CONFIG, batch_size=4), folder / "norm", norm="batch")
         batch.fit()
         results["norm"] = report(batch)
+        cut_within_an_epoch(TWO, folder / "two, then one", batches=3)
+        moved = trainer(ONE, folder / "one, then two")
+        moved.fit(resume=True)
+        results["one, then two"] = report(moved)
+        results["unreadable"] = unreadable(folder / "unreadable")
+        results["main"] = from_main(moved.accelerator, lambda: os.environ["RANK"])
     results["disk"] = [trouble(folder / strategy, strategy) for strategy in strategies[:2]]
     if int(os.environ.get("RANK", "0")) == 0:
         (folder / "results.json").write_text(json.dumps(results))
+
+
+class Torn(Data):
+    """One of its images, which the second process reads, cannot be read."""
+
+    def __getitem__(self, key: SampleKey) -> Any:
+        if key.index == 3:
+            raise ImageReadError("3.png is torn")
+        return super().__getitem__(key)
+
+
+def unreadable(folder: Path) -> list[str]:
+    """What each process says to an image that one of them cannot read in evaluation."""
+    run = trainer(replace(CONFIG, batch_size=4), folder)
+    run.val_loader = torch.utils.data.DataLoader(
+        Torn(VAL, measured=True), sampler=run.val_loader.sampler, collate_fn=list
+    )
+    said = "nothing"
+    try:
+        run.evaluate()
+    except InternImageError as error:
+        said = f"{type(error).__name__}: {error}"
+    return gather_object([said])
 
 
 def trouble(folder: Path, strategy: str) -> str:

@@ -14,7 +14,8 @@ from torch.distributed.fsdp import FSDPModule
 from helpers import detectors, segmenters
 from internimage.factory import create_model
 from internimage.settings.training import TrainingConfig
-from internimage.training.distributed import distribute, leave_processes, make_accelerator
+from internimage.training.distributed import distribute
+from internimage.training.processes import leave_processes, make_accelerator
 
 CONFIG = TrainingConfig(strategy="fsdp", clip_norm=0.0)
 

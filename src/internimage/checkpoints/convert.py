@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -15,7 +14,7 @@ from internimage.checkpoints.layouts import Layout, from_ours, names_of
 from internimage.description import ModelDescription
 from internimage.errors import CheckpointWriteError, ConfigError
 from internimage.models.classifier import ClassifierConfig
-from internimage.writing import written_aside
+from internimage.writing import json_text, written_aside
 
 # The repository whose modelling code transformers is to fetch; it is the same in all published ones.
 _HF_CODE = "OpenGVLab/internimage_t_1k_224"
@@ -66,7 +65,7 @@ def write_layout(
 
 
 def _write_json(path: Path, content: dict[str, Any]) -> None:
-    path.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+    path.write_text(json_text(content, indent=2) + "\n", encoding="utf-8")
 
 
 def _hf_config(config: ClassifierConfig, description: ModelDescription) -> dict[str, Any]:

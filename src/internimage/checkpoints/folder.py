@@ -27,12 +27,17 @@ BEST_FOLDER = "best"  # in the folder of a run
 def write_folder(folder: str | os.PathLike[str], tensors: Mapping[str, Tensor], description: ModelDescription) -> Path:
     """Write both files, each aside first and then renamed, so that a failure leaves nothing half-written."""
     folder = Path(folder).expanduser()
-    content = {"schema_version": SCHEMA_VERSION, **dataclasses.asdict(description)}
     with written_aside(folder / WEIGHTS_FILE, CheckpointWriteError) as weights:
         write_safetensors(weights, tensors)
-        with written_aside(folder / DESCRIPTION_FILE, CheckpointWriteError) as json_file:
-            json_file.write_text(json_text(content, indent=2) + "\n", encoding="utf-8")
+        write_description(folder / DESCRIPTION_FILE, description)
     return folder
+
+
+def write_description(path: Path, description: ModelDescription) -> None:
+    """Write what is in ``model.json``, under any name."""
+    content = {"schema_version": SCHEMA_VERSION, **dataclasses.asdict(description)}
+    with written_aside(path, CheckpointWriteError) as aside:
+        aside.write_text(json_text(content, indent=2) + "\n", encoding="utf-8")
 
 
 def read_description(folder: str | Path) -> ModelDescription:
@@ -40,6 +45,11 @@ def read_description(folder: str | Path) -> ModelDescription:
     path = Path(folder).expanduser() / DESCRIPTION_FILE
     if not path.parent.exists():
         raise CheckpointReadError(f"there is no folder {path.parent}; expected a model's or a run's folder")
+    return description_in(path)
+
+
+def description_in(path: Path) -> ModelDescription:
+    """What :func:`write_description` wrote; see :func:`read_description` for what it raises."""
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -290,10 +289,10 @@ def _write(
     footer: str,
 ) -> None:
     from internimage.drawing.bars import bar_chart
-    from internimage.writing import save_picture, write_text
+    from internimage.writing import json_text, save_picture, write_text
 
     numbers, picture = folder / f"{name}.json", folder / f"{name}.png"
-    write_text(numbers, json.dumps(content, indent=2) + "\n")
+    write_text(numbers, json_text(content, indent=2) + "\n")
     save_picture(bar_chart(bars, title=title, footer=footer), picture)
     for path in (numbers, picture):
         print(path)

@@ -57,7 +57,8 @@ class Train:
     """Folder of the run."""
     resume: Annotated[Path | None, arg(metavar="RUN", help_behavior_hint="")] = None
     """Continue the run in this folder, with its own settings; only --device and --workers may be others, --data says
-    where its data lie now, --epochs makes it longer, --max-pixels is to be given again."""
+    where its data lie now, --epochs makes it longer, --max-pixels is to be given again. With strategy ddp the number of
+    processes may be another."""
     device: str = "auto"
     """auto (a GPU if there is one) or cpu."""
     max_pixels: MaxPixels = None
@@ -65,7 +66,7 @@ class Train:
     training: TrainingConfig = field(default_factory=TrainingConfig)
 
     def run(self) -> int:
-        from internimage.training.distributed import leave_processes
+        from internimage.training.processes import leave_processes
 
         status = self._train()
         leave_processes()

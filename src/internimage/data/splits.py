@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import random
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -19,11 +19,18 @@ from internimage.settings.data import DataOptions, SplitOptions
 
 AnyPart = TypeVar("AnyPart", bound=Part)
 T = TypeVar("T")
+Follow = Callable[[Iterable[Any], int, str], Iterable[Any]]
+"""Passes on what is looked at, so many, and shows the progress under a name."""
 
 SET_ASIDE = "set aside"
 """In what identifies splits: the names of the images that were set aside."""
 
 _NOTHING = -1  # stands for the class of images that show none
+
+
+def unseen(items: Iterable[T], total: int, what: str) -> Iterable[T]:
+    """Passes ``items`` on, and shows nothing."""
+    return items
 
 
 @dataclass(frozen=True)
@@ -60,6 +67,7 @@ def make_splits(
     split: SplitOptions | None = None,
     options: DataOptions | None = None,
     known: tuple[str, ...] | None = None,
+    follow: Follow = unseen,
 ) -> Splits[AnyPart]:
     """Training, validation and test images with one list of classes.
 
@@ -73,6 +81,7 @@ def make_splits(
         split: how images are set aside.
         options: how annotations are read.
         known: classes of the model to start from.
+        follow: shows the progress of setting images aside.
 
     Raises:
         DataError: there are no training images, too few, or a part shows classes that the training images have not.
@@ -86,7 +95,7 @@ def make_splits(
     notes: tuple[str, ...] = ()
     set_aside = val is None
     if val is None:
-        train, val, notes = divide(train, root, split)
+        train, val, notes = divide(train, root, split, follow)
     classes = known if known is not None and set(known) == set(train.classes) else None
     if split.rule == 1:
         classes = train.classes
@@ -104,7 +113,9 @@ def make_splits(
     return Splits(named[0], named[1], named[2], set_aside, notes)
 
 
-def divide(part: AnyPart, root: Path, split: SplitOptions) -> tuple[AnyPart, AnyPart, tuple[str, ...]]:
+def divide(
+    part: AnyPart, root: Path, split: SplitOptions, follow: Follow = unseen
+) -> tuple[AnyPart, AnyPart, tuple[str, ...]]:
     """Images to train on, those set aside, and what a person should know of it.
 
     Of each class, rare ones first, a share is set aside, at least one image of those with two; no class is lost to
@@ -124,11 +135,12 @@ def divide(part: AnyPart, root: Path, split: SplitOptions) -> tuple[AnyPart, Any
     elif split.rule == 1:
         kept, taken = divide_by_first_rule(part, split.fraction, split.seed)
     else:
-        groups = twin_groups([entry.file for entry in part.entries])
+        files = [entry.file for entry in part.entries]
+        groups = twin_groups(files, lambda looked_at: follow(looked_at, len(files), "pictures that are there twice"))
         twins = sum(len(group) for group in groups if len(group) > 1)
         if twins:
             notes = (f"{twins} of {len(part)} pictures are there more than once; each picture is on one side only",)
-        taken = sorted(_choose(part, groups, split))
+        taken = sorted(_choose(part, groups, split, follow))
     if split.rule != 1 or split.chosen is not None:
         kept = sorted(set(range(len(part))) - set(taken))
     if not taken or not kept:
@@ -148,10 +160,11 @@ def relative_name(file: ImageFile, root: Path) -> str:
     return path.relative_to(base).as_posix() if path.is_relative_to(base) else str(file)
 
 
-def _choose(part: Part, groups: Sequence[Sequence[int]], split: SplitOptions) -> set[int]:
+def _choose(part: Part, groups: Sequence[Sequence[int]], split: SplitOptions, follow: Follow) -> set[int]:
     """Numbers of the images that are set aside."""
     with ThreadPoolExecutor() as pool:
-        labels = list(pool.map(lambda entry: part.labels_of(entry) or frozenset((_NOTHING,)), part.entries))
+        found = pool.map(lambda entry: part.labels_of(entry) or frozenset((_NOTHING,)), part.entries)
+        labels = list(follow(found, len(part), "what the pictures show"))
     shown = [frozenset().union(*(labels[number] for number in group)) for group in groups]
     images = Counter(label for one in labels for label in one)
     left = Counter(label for one in shown for label in one)  # groups in training that show a class

@@ -21,7 +21,7 @@ from internimage.errors import ConfigError
 
 @dataclass(frozen=True)
 class ReleasedOptimizer:
-    """In which ways the released optimiser treated an architecture, see :mod:`internimage.training.published`.
+    """In which ways the released optimiser treated an architecture, see ``training/optimiser/published.py``.
 
     Attributes:
         by_layer: it counts the stem and the heads as layers of their own, and slows sampling offsets alone.

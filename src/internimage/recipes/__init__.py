@@ -7,6 +7,7 @@ import fnmatch
 from functools import cache
 from pathlib import Path
 
+from internimage.checkpoints.hub import PackagedModel
 from internimage.errors import UnknownModelError
 from internimage.recipes.recipe import MeasuredScore, PublishedScore, Recipe, TrainingRecipe
 from internimage.registry import TASKS, TaskEntry, resolve
@@ -19,6 +20,7 @@ __all__ = [
     "get_recipe",
     "get_training_recipe",
     "list_models",
+    "packaged_models",
 ]
 
 
@@ -35,6 +37,11 @@ def _recipes() -> dict[str, Recipe]:
 def list_models(pattern: str = "*") -> list[str]:
     """Names of the models that match a shell pattern such as ``"*_1k_*"``, task by task."""
     return [name for name in _recipes() if fnmatch.fnmatchcase(name, pattern)]
+
+
+def packaged_models(task: str) -> list[str]:
+    """Names of the models of a task whose weights are part of this package."""
+    return [one.name for one in _recipes().values() if one.task == task and isinstance(one.weights, PackagedModel)]
 
 
 def get_recipe(name: str) -> Recipe:

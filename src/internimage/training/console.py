@@ -5,12 +5,14 @@ from __future__ import annotations
 import math
 import sys
 import time
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterable, Iterator, Sequence
+from typing import TYPE_CHECKING, Any, TypeVar
 
 if TYPE_CHECKING:
     from internimage.training.reporting import Moment
 
+T = TypeVar("T")
+_SILENT = 2  # seconds that something may take without a word to those who are watching
 _LINE_EVERY = 60  # seconds between lines within an epoch where nobody is watching
 
 
@@ -27,6 +29,18 @@ class ConsoleReporter:
 
     def warn(self, text: str) -> None:
         print(f"internimage: {text}", file=sys.stderr)
+
+    def follow(self, items: Iterable[T], total: int, what: str) -> Iterator[T]:
+        started = time.monotonic()
+        for done, item in enumerate(items, 1):
+            yield item
+            now = time.monotonic()
+            if self.live and now - started > _SILENT:
+                self._show(what, done, total, f"{done}/{total}")
+            elif not self.live and now - self._told > _LINE_EVERY:
+                print(f"{what}: {done}/{total}", flush=True)
+                self._told = now
+        self.close()
 
     def batch(self, now: Moment) -> None:
         digits = 0 if now.images_per_second >= 10 else 1 if now.images_per_second >= 1 else 2

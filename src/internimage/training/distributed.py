@@ -1,18 +1,15 @@
 """How weights, gradients and optimiser state are spread over processes: copied, sharded, or left to DeepSpeed.
 
-Accelerate starts the processes, chooses the device and runs mixed precision.  Sharding is PyTorch's
+Accelerate joins the processes (:mod:`internimage.training.processes`) and runs mixed precision.  Sharding is PyTorch's
 ``fully_shard`` and ZeRO is DeepSpeed's own engine, both called directly: asked for either on a CPU, Accelerate trains
 copies without a word, and code that runs on GPUs alone is code that nobody tests.
 """
 
 from __future__ import annotations
 
-import gc
 import os
-import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 import torch
@@ -23,13 +20,15 @@ from torch.distributed.tensor import DTensor
 
 from internimage.backbones.parts import BatchNorm, SyncBatchNorm
 from internimage.errors import ConfigError, MissingExtraError
-from internimage.machine import trains_on_cpu
 from internimage.models.model import Model
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
 
     from internimage.settings.training import TrainingConfig
+
+WHOLE = ("ddp", "deepspeed-zero1")
+"""Strategies with the whole model on each process."""
 
 MakeOptimizer = Callable[[Model], torch.optim.Optimizer]
 
@@ -54,59 +53,6 @@ class Distribution(Protocol):
         """What this process needs to go on: tensors and plain values.  Empty if another process has it all."""
 
     def load(self, state: dict[str, Any]) -> None: ...
-
-
-def make_accelerator(config: TrainingConfig, folder: Path, *, device: str = "auto") -> Accelerator:
-    """Join the processes that torchrun or ``accelerate launch`` started, and see that none was left alone.
-
-    Raises:
-        ConfigError: the strategy that was asked for would not be the one in effect.
-    """
-    try:
-        from accelerate import Accelerator, DistributedType
-        from accelerate.state import AcceleratorState, GradientState
-    except ImportError as error:
-        raise MissingExtraError("training needs Accelerate: pip install 'internimage[train]'") from error
-    for variable, what in (("ACCELERATE_USE_FSDP", "FSDP"), ("ACCELERATE_USE_DEEPSPEED", "DeepSpeed")):
-        if os.environ.get(variable, "false").lower() == "true":
-            raise ConfigError(f"Accelerate's configuration turns on {what}; turn it off there and pass --strategy here")
-    if config.precision == "fp16" and config.strategy != "ddp":
-        raise ConfigError(f"precision fp16 works with strategy ddp; use bf16 with {config.strategy}")
-    cpu = trains_on_cpu(device)
-    if config.precision == "fp16" and cpu:
-        raise ConfigError("precision fp16 needs a GPU; use bf16 or no")
-    started = int(os.environ.get("WORLD_SIZE", "1"))
-    # Accelerate keeps precision and device of a process's first run, and a second one may want others
-    AcceleratorState._reset_state(reset_partial_state=started == 1)
-    GradientState._reset_state()
-    # without a GPU Accelerate joins the processes only if told that it is to stay on the CPU
-    accelerator = Accelerator(
-        mixed_precision=config.precision,
-        cpu=cpu,
-        log_with=None if config.track == "none" else config.track,
-        project_dir=folder,
-    )
-    if accelerator.num_processes != started:
-        raise ConfigError(f"{started} processes were started but {accelerator.num_processes} found each other")
-    copies = (DistributedType.NO, DistributedType.MULTI_CPU, DistributedType.MULTI_GPU, DistributedType.MULTI_XPU)
-    if accelerator.distributed_type not in copies:
-        raise ConfigError(f"Accelerate's configuration chose {accelerator.distributed_type}; pass --strategy here")
-    if config.strategy == "fsdp" and accelerator.num_processes == 1:
-        raise ConfigError("strategy fsdp has nothing to shard in one process; start several with torchrun")
-    return accelerator
-
-
-def leave_processes() -> None:
-    """Leave the processes that :func:`make_accelerator` joined; to be called last, when no trainer is in use any more.
-
-    A process that just ends may abort instead: a thread of Gloo that still holds a tensor of the last exchange finds no
-    interpreter to hand it back to (PyTorch issue 190489), and the launcher then stops the other processes and reports
-    a failure.  Not for the end by an error: leaving would wait for exchanges that others may never join.
-    """
-    if dist.is_initialized():
-        gc.collect()  # trainers are circular, and the group waits for its threads only when nothing refers to it
-        dist.destroy_process_group()
-        time.sleep(0.1)  # PyTorch's caches keep the group of a sharded model: all its threads can get is the time
 
 
 def distribute(

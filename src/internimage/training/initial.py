@@ -17,6 +17,9 @@ from internimage.recipes import Recipe, get_recipe, list_models
 from internimage.registry import ARCHITECTURES, architecture_of, resolve
 from internimage.settings.training import RunConfig
 
+SAVED_STATE = "the saved state"
+"""As the initial weights of a run that goes on: those of its state are put into the model later."""
+
 
 def initial_model(config: RunConfig, recipe: Recipe, classes: tuple[str, ...]) -> Any:
     """A model for these classes, with the weights to start from and prepared for the run's size.
@@ -30,7 +33,7 @@ def initial_model(config: RunConfig, recipe: Recipe, classes: tuple[str, ...]) -
     if config.init == "pretrained" and not recipe.name:
         raise ConfigError("a configuration of your own has no released weights; name weights to start from")
     folder = folder_of(recipe.name if config.init == "pretrained" else config.init)
-    if config.init == "scratch":
+    if config.init in ("scratch", SAVED_STATE):
         model = _create(recipe, num_classes=len(classes), in_channels=config.channels)
     elif folder is not None:
         model = _from_folder(folder, recipe, classes)

@@ -16,10 +16,12 @@ from typing import Any
 
 from PIL import Image
 
-from internimage.errors import InternImageError, ReaderKilledError
+from internimage.errors import InternImageError, ReaderKilledError, TrainingError
 from internimage.training.state import newest_checkpoint
 
 _KILLED = re.compile(r"DataLoader worker \(pid(?:\(s\))? ([\d, ]+)\)(?:.*killed by signal: (.+?)\.)?")
+
+_LOST = re.compile(r"[Cc]onnection (?:was )?(?:closed|reset) by (?:remote )?peer|remote process exited|Broken pipe")
 
 
 class Interruption:
@@ -109,6 +111,23 @@ def told_of_killed_readers(run: Path) -> Iterator[None]:
             f"a process that reads images (pid {pid}) was killed by the system ({signalled or 'no signal is known'}), "
             f"most often because {short}; {again}"
         ) from error
+
+
+@contextmanager
+def told_of_lost_processes(run: Path) -> Iterator[None]:
+    """Within it the end of another process of the run is an error that says so, instead of one of the network.
+
+    Raises:
+        TrainingError: another process ended.
+    """
+    try:
+        yield
+    except RuntimeError as error:
+        if not _LOST.search(str(error)):
+            raise
+        saved = newest_checkpoint(run)
+        again = f"; the last saved state is intact: go on with --resume {run}" if saved is not None else ""
+        raise TrainingError(f"another process of the run ended, and has said why if it could{again}") from error
 
 
 def _chain(error: BaseException | None) -> Iterator[str]:

@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
+
+T = TypeVar("T")
 
 _EVALUATED = 0.4  # what an evaluation costs of a training on the same images: no backward pass, larger pictures
+_HALVED = 60.0  # seconds after which what was counts half
 
 
 class Reporter(Protocol):
-    """Where a run tells what it does; called on the main process alone."""
+    """Where a run tells what it does; called on the main process alone.
+
+    ``follow`` passes on the ``total`` items that are looked at before training begins, and shows the progress.
+    """
 
     def note(self, text: str) -> None: ...
     def warn(self, text: str) -> None: ...
+    def follow(self, items: Iterable[T], total: int, what: str) -> Iterable[T]: ...
     def batch(self, now: Moment) -> None: ...
     def epoch(self, row: dict[str, Any], improved: bool, shown: Sequence[str]) -> None: ...
     def close(self) -> None: ...
@@ -49,8 +56,9 @@ class Moment:
 class Clock:
     """How long a run will go on, from how long its parts took.
 
-    The first batches wait for reading and compiling, so they count only until later ones are known.  Before the first
-    evaluation, one is taken to cost a share of what training on as many images does.
+    The first batches wait for reading and compiling, so they count only until later ones are known.  Machines become
+    faster and slower while a run goes on, so what was is forgotten: by half in a minute, and with each evaluation.
+    Before the first evaluation, one is taken to cost a share of what training on as many images does.
 
     Args:
         evaluated: images of an evaluation, as a number of training batches.
@@ -59,26 +67,26 @@ class Clock:
     def __init__(self, evaluated: float) -> None:
         self._evaluated = evaluated
         self._first: float | None = None
-        self._batches, self._seconds = 0, 0.0
-        self._evaluations: list[float] = []
+        self._batches, self._seconds = 0.0, 0.0
+        self._evaluation: float | None = None
 
     def trained(self, batches: int, seconds: float) -> None:
         """Batches that took so long together."""
         if self._first is None:
             self._first = seconds / batches
         else:
-            self._batches += batches
-            self._seconds += seconds
+            kept = 0.5 ** (seconds / _HALVED)
+            self._batches = kept * self._batches + batches
+            self._seconds = kept * self._seconds + seconds
 
     def measured(self, seconds: float) -> None:
-        """An evaluation that took so long."""
-        self._evaluations.append(seconds)
+        """An evaluation that took so long, with all that is written after it."""
+        self._evaluation = seconds if self._evaluation is None else (self._evaluation + seconds) / 2
 
     def left(self, batches: int, evaluations: int) -> float | None:
         """Seconds for so many batches and evaluations."""
         batch = self._seconds / self._batches if self._batches else self._first
         if batch is None:
             return None
-        guess = _EVALUATED * self._evaluated * batch
-        evaluation = sum(self._evaluations) / len(self._evaluations) if self._evaluations else guess
+        evaluation = self._evaluation or _EVALUATED * self._evaluated * batch
         return batches * batch + evaluations * evaluation

@@ -2,39 +2,45 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Literal
 
 from internimage.checkpoints.folder import BEST_FOLDER
-from internimage.contracts import Prepared, TaskSpec, task_spec
+from internimage.contracts import Prepared, task_spec
 from internimage.data.dataset import EvaluationDataset
-from internimage.data.left_out import refuse_much
-from internimage.data.splits import SET_ASIDE, Splits, changes, identity, make_splits
-from internimage.errors import ConfigError, TrainingError
-from internimage.factory import recipe_of
+from internimage.data.splits import SET_ASIDE, changes
+from internimage.errors import TrainingError
 from internimage.machine import trains_on_cpu
-from internimage.recipes import Recipe
-from internimage.settings.data import DataOptions, SplitOptions
+from internimage.settings.data import DataOptions
 from internimage.settings.depth import Depth
-from internimage.settings.plain import from_plain
 from internimage.settings.training import RunConfig, TrainingConfig
+from internimage.training.beginning import (
+    RUN_FILE,
+    begun_with,
+    known_data,
+    read_run,
+    read_splits,
+    run_recipe,
+    splits_of_all,
+    write_beginning,
+    write_run,
+)
 from internimage.training.console import ConsoleReporter
-from internimage.training.initial import known_classes, leave_out_unreadable
+from internimage.training.division import going_on
+from internimage.training.initial import SAVED_STATE, known_classes, leave_out_unreadable
+from internimage.training.interruption import told_of_lost_processes
+from internimage.training.processes import make_accelerator, started_processes
 from internimage.training.reporting import Reporter
 from internimage.training.state import RunLock, newest_checkpoint
 from internimage.training.telling import tell
 from internimage.training.tracking import SUMMARY_FILE
 from internimage.training.trainer import LAST_FOLDER, Trainer
 from internimage.training.usual import choose, usual_settings
-from internimage.writing import json_text, write_text
-
-RUN_FILE = "run.json"
-_DATA_FILE = "data.json"
 
 
 @dataclass(frozen=True)
@@ -235,9 +241,8 @@ def start_run(config: RunConfig, folder: Path, reporter: Reporter, *, device: st
 
     def begin() -> None:
         _refuse_run(folder)  # another one may have begun and ended meanwhile
-        write_text(folder / RUN_FILE, json.dumps(dataclasses.asdict(started.config), indent=2) + "\n")
-        content = identity(started.prepared.splits, Path(started.config.data))
-        write_text(folder / _DATA_FILE, json_text(content, indent=2) + "\n")
+        write_run(folder, started.config)
+        write_beginning(folder, started.prepared, Path(started.config.data))
 
     return _locked(started, begin)
 
@@ -263,7 +268,8 @@ def _locked(started: Started, begin: Callable[[], object]) -> Started:
         begin()
 
     try:
-        started.trainer.on_main(lock)
+        with told_of_lost_processes(started.folder):
+            started.trainer.on_main(lock)
     except TrainingError:
         for one in locks:
             one.release()
@@ -293,9 +299,8 @@ def resume_run(
         config = replace(config, training=replace(config.training, epochs=epochs))
     if data is not None:
         config = replace(config, data=str(data.expanduser().resolve()))
-    file = folder / _DATA_FILE
-    known = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
-    started = _prepare(config, folder, reporter, device, resumed=True, chosen=known.get(SET_ASIDE))
+    known = known_data(folder)
+    started = _prepare(config, folder, reporter, device, resumed=True, known=known)
     changed = changes(known, started.prepared.splits, Path(config.data), moved=config.data != before.data)
     if changed:
         raise TrainingError(
@@ -305,7 +310,7 @@ def resume_run(
 
     def begin() -> None:
         if config != before:
-            write_text(folder / RUN_FILE, json.dumps(dataclasses.asdict(started.config), indent=2) + "\n")
+            write_run(folder, started.config)
 
     return _locked(started, begin)
 
@@ -315,24 +320,6 @@ def _from_best(folder: Path) -> str:
     return f" with --init {folder / BEST_FOLDER}" if (folder / BEST_FOLDER).exists() else ""
 
 
-def read_run(folder: Path) -> RunConfig:
-    """What the run in ``folder`` was asked to do.
-
-    Raises:
-        TrainingError: it is no run, or its file is damaged.
-    """
-    path = folder / RUN_FILE
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-        config = from_plain(RunConfig, {"split_rule": 1, **content} if isinstance(content, dict) else content)
-        kind = task_spec(recipe_of(config.model).task).augmentation
-        return replace(config, augmentation=from_plain(kind, config.augmentation))
-    except FileNotFoundError:
-        raise TrainingError(f"{folder} holds no {RUN_FILE}; it is not the folder of a run") from None
-    except (ValueError, ConfigError) as error:
-        raise TrainingError(f"{path} is damaged: {error}") from error
-
-
 def _prepare(
     config: RunConfig,
     folder: Path,
@@ -340,34 +327,35 @@ def _prepare(
     device: str,
     *,
     resumed: bool,
-    chosen: Sequence[str] | None = None,
+    known: Mapping[str, Any] = MappingProxyType({}),
 ) -> Started:
     trains_on_cpu(device)  # a mistyped one ends the run before the data are read
-    recipe = recipe_of(config.model)
+    began = begun_with(folder) if resumed else None
+    recipe = run_recipe(folder, config)
     spec = task_spec(recipe.task)
     if config.augmentation is None:
         config = replace(config, augmentation=spec.augmentation())
-    splits = read_splits(config, spec, recipe, chosen)
-    prepared = spec.prepare(config, recipe, splits)
+    asked = config
+    if resumed:  # how much is left out was looked at when it began, maybe by an older rule
+        asked = replace(config, reading=replace(config.reading, allow_left_out=True))
+    processes, chosen = started_processes(), known.get(SET_ASIDE)
+    classes = tuple(known["classes"]) if began and "classes" in known else known_classes(config, recipe)
+    if processes == 1 or chosen is not None:
+        splits = read_splits(asked, spec, classes, chosen, reporter.follow)
+    else:
+        accelerator = make_accelerator(config.training, folder, device=device)
+        splits = splits_of_all(asked, spec, classes, accelerator, reporter)
+    change = going_on(folder, len(splits.train), config.training, processes) if resumed else None
+    training = change.settings(config.training) if change else config.training
+    effective = replace(asked, training=training)
+    if began:  # the state has the weights; those that the run started from may be gone
+        effective = replace(effective, init=SAVED_STATE, size=None)
+    prepared = spec.prepare(effective, recipe, splits)
     task, model = prepared.task, prepared.model
+    if began:
+        model.description = began
     pipeline = task.pipeline(model)
     val = EvaluationDataset(prepared.val, pipeline.prepare, config.on_corrupt, pipeline.read)
     leave_out_unreadable(val)
-    trainer = Trainer(task, model, prepared.train, val, config.training, folder, reporter, device=device)
+    trainer = Trainer(task, model, prepared.train, val, training, folder, reporter, device=device, change=change)
     return Started(config, folder, trainer, prepared, resumed, spec.model_noun)
-
-
-def read_splits(config: RunConfig, spec: TaskSpec, recipe: Recipe, chosen: Sequence[str] | None = None) -> Splits[Any]:
-    """The parts of a run's data, with one list of classes; ``chosen`` are the images that were set aside before.
-
-    Raises:
-        DataError: they cannot be read, or more is left out of them than was asked for.
-    """
-    root = Path(config.data)
-    parts = spec.read_parts(root, None, config.reading)
-    names = None if chosen is None else tuple(chosen)
-    split = SplitOptions(config.val_fraction, config.training.seed, config.split_rule, names)
-    splits = make_splits(parts, root, split, config.reading, known_classes(config, recipe))
-    for part in (splits.train, splits.val):
-        refuse_much(part.name, part.left_out, config.reading.allow_left_out)
-    return splits

@@ -59,6 +59,48 @@ class Progress:
 
 
 @dataclass(frozen=True)
+class Division:
+    """How the images of an epoch are divided.
+
+    Attributes:
+        world: processes.
+        batch_size: images of a batch on each of them.
+        accumulate: batches of an update on each.
+        batches: of an epoch on each.
+        lr: peak learning rate.
+    """
+
+    world: int
+    batch_size: int
+    accumulate: int
+    batches: int
+    lr: float
+
+    @property
+    def images_a_batch(self) -> int:
+        """Of all processes together."""
+        return self.batch_size * self.world
+
+    @property
+    def images_an_update(self) -> int:
+        return self.images_a_batch * self.accumulate
+
+    @property
+    def images_an_epoch(self) -> int:
+        return self.images_a_batch * self.batches
+
+
+@dataclass(frozen=True)
+class Saved:
+    """By whom a state was saved: so many processes with such a strategy; ``division`` is None in older states."""
+
+    folder: Path
+    world: int
+    strategy: str
+    division: Division | None
+
+
+@dataclass(frozen=True)
 class Processes:
     """Which of how many processes this is; ``agree`` says whether all of them give True, and waits for all."""
 
@@ -73,7 +115,9 @@ def newest_checkpoint(run: Path) -> Path | None:
     return max((path for path in (run / _FOLDER).glob("update-*") if path.is_dir()), default=None)
 
 
-def save_state(run: Path, progress: Progress, parts: dict[str, Any], processes: Processes, keep: int) -> None:
+def save_state(
+    run: Path, progress: Progress, parts: dict[str, Any], processes: Processes, division: Division, keep: int
+) -> None:
     """Write ``RUN/checkpoints/update-N``, aside first and then renamed; drop all but the newest ``keep``.
 
     Every process calls this; one with empty ``parts`` writes nothing.
@@ -88,7 +132,8 @@ def save_state(run: Path, progress: Progress, parts: dict[str, Any], processes: 
     try:
         aside.mkdir(parents=True, exist_ok=True)
         if parts:
-            about = {"schema": _SCHEMA, "world": processes.world, "strategy": processes.strategy}
+            about: dict[str, Any] = {"schema": _SCHEMA, "world": processes.world, "strategy": processes.strategy}
+            about["division"] = asdict(division)
             with written_aside(aside / _file(processes.rank)) as path, path.open("wb") as file:
                 torch.save({**about, "progress": asdict(progress), "parts": parts}, file)
                 file.flush()
@@ -108,6 +153,21 @@ def save_state(run: Path, progress: Progress, parts: dict[str, Any], processes: 
             shutil.rmtree(old, ignore_errors=True)
 
 
+def saved_by(run: Path) -> Saved | None:
+    """By whom the newest state of a run was saved; None if there is none.
+
+    Raises:
+        TrainingError: it is damaged, or another version wrote it.
+    """
+    folder = newest_checkpoint(run)
+    if folder is None:
+        return None
+    content = _read(folder / _file(0), folder)
+    division = content.get("division")
+    known = None if division is None else from_plain(Division, division)
+    return Saved(folder, content["world"], content["strategy"], known)
+
+
 def load_state(run: Path, processes: Processes) -> tuple[Progress, dict[str, Any]]:
     """Progress and parts as given to :func:`save_state` by this process, or by the main one if it saved for all.
 
@@ -118,20 +178,23 @@ def load_state(run: Path, processes: Processes) -> tuple[Progress, dict[str, Any
     if folder is None:
         raise TrainingError(f"{run} holds no {_FOLDER}; nothing was saved there to resume from")
     path = folder / _file(processes.rank)
-    if not path.exists():
-        path = folder / _file(0)
-    try:
-        content = load_weights_only(path)
-    except CheckpointReadError as error:
-        raise TrainingError(f"{error}; delete {folder} to go on from the state before it") from error
-    if not isinstance(content, dict) or content.get("schema") != _SCHEMA:
-        raise TrainingError(f"{path} was written by another version of internimage; resume with that one")
+    content = _read(path if path.exists() else folder / _file(0), folder)
     if (content["world"], content["strategy"]) != (processes.world, processes.strategy):
         raise TrainingError(
             f"{folder} was saved by {content['world']} processes with strategy {content['strategy']}, this is "
             f"{processes.world} with {processes.strategy}; resume with as many, or start anew"
         )
     return from_plain(Progress, content["progress"]), content["parts"]
+
+
+def _read(path: Path, folder: Path) -> dict[str, Any]:
+    try:
+        content = load_weights_only(path)
+    except CheckpointReadError as error:
+        raise TrainingError(f"{error}; delete {folder} to go on from the state before it") from error
+    if not isinstance(content, dict) or content.get("schema") != _SCHEMA:
+        raise TrainingError(f"{path} was written by another version of internimage; resume with that one")
+    return content
 
 
 def _file(rank: int) -> str:

@@ -6,11 +6,10 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from internimage.checkpoints.hub import PackagedModel
 from internimage.data.checking import pixel_notes
 from internimage.data.splits import describe, left_out_lines
 from internimage.factory import recipe_of
-from internimage.recipes import get_recipe, list_models
+from internimage.recipes import get_recipe, list_models, packaged_models
 from internimage.settings.training import FEW, RunConfig, TrainingConfig, too_high
 
 if TYPE_CHECKING:
@@ -42,6 +41,8 @@ def tell(started: Started, usual: TrainingConfig | None) -> None:
     warning = too_high(config, usual, processes) if usual is not None else None
     if warning:
         reporter.warn(f"{warning}; training may diverge")
+    if trainer.change and trainer.change.told:
+        reporter.note(trainer.change.told)
     reporter.note(f"run: {started.folder}")
 
 
@@ -81,7 +82,7 @@ def _weights(config: RunConfig) -> str:
 def _better_start(task: str) -> str:
     """Weights that few pictures are better trained from: packaged ones, without a network, and released ones."""
     recipes = [get_recipe(name) for name in list_models() if get_recipe(name).task == task]
-    packaged = [recipe.name for recipe in recipes if isinstance(recipe.weights, PackagedModel)]
+    packaged = packaged_models(task)
     released = [recipe.name for recipe in recipes if recipe.weights and recipe.name not in packaged]
     near = f"--model {packaged[0]} --init pretrained (in this package)" if packaged else ""
     far = f"--model {released[0]} --init pretrained (downloaded once)" if released else ""

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import csv
 import importlib.util
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from internimage.drawing.curves import curve_charts
 from internimage.errors import MissingExtraError, TrainingError
-from internimage.writing import save_picture, write_text, written_aside
+from internimage.writing import json_text, save_picture, write_text, written_aside
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
@@ -60,7 +59,7 @@ def write_history(folder: Path, history: Sequence[dict[str, Any]], summary: dict
         writer = csv.DictWriter(file, fieldnames=list(history[0]))
         writer.writeheader()
         writer.writerows(history)
-    write_text(folder / SUMMARY_FILE, json.dumps(summary, indent=2) + "\n")
+    write_text(folder / SUMMARY_FILE, json_text(summary, indent=2) + "\n")
     large = [name for name in ("loss", best) if name in history[0]]
     names = [*large, *(name for name in history[0] if name not in ("epoch", *large))]
     series = [(name, [row[name] for row in history]) for name in names if len({row[name] for row in history}) > 1]

@@ -13,24 +13,27 @@ from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import Dataset
 
 from internimage.checkpoints.folder import BEST_FOLDER
 from internimage.contracts import Task
-from internimage.data.dataset import EpochSampler, EvaluationSample, batches, end_workers, mix_seed
+from internimage.data.dataset import EvaluationSample, batches, end_workers, mix_seed
 from internimage.errors import InternImageError, InterruptedRunError, TrainingError
 from internimage.factory import save_model
 from internimage.inference.blame import explain_losses
 from internimage.machine import check_compiler, describe_machine, peak_memory
 from internimage.models.model import Model
 from internimage.settings.training import TrainingConfig
-from internimage.training.distributed import distribute, gathered_weights, make_accelerator, share_buffers
-from internimage.training.ema import MovingAverage
+from internimage.training.distributed import WHOLE, distribute, gathered_weights, share_buffers
+from internimage.training.division import Change, divide
 from internimage.training.evaluation import evaluate, out_of_patience
-from internimage.training.groups import parameter_groups, parameter_rules
-from internimage.training.interruption import Interruption, reading_process, told_of_killed_readers
+from internimage.training.interruption import Interruption, told_of_killed_readers, told_of_lost_processes
+from internimage.training.loaders import make_loaders
+from internimage.training.optimiser.ema import MovingAverage
+from internimage.training.optimiser.groups import parameter_groups, parameter_rules
+from internimage.training.optimiser.schedule import make_schedule
+from internimage.training.processes import make_accelerator
 from internimage.training.reporting import Clock, Moment, Reporter
-from internimage.training.schedule import make_schedule
 from internimage.training.state import Processes, Progress, load_state, newest_checkpoint, save_state
 from internimage.training.tracking import check_tracker, start_tracking, write_history
 
@@ -52,6 +55,7 @@ class Trainer:
             people look at, see :mod:`internimage.training.tracking`.
         reporter: is told of batches and epochs.
         device: "auto" for a GPU if there is one, or "cpu".
+        change: of a run that goes on, maybe with another number of processes; ``config`` is then what is in effect now.
         save: writes the model that is kept into a folder, given its weights; replace it for a module that is not one
             of ours.
     """
@@ -67,6 +71,7 @@ class Trainer:
         reporter: Reporter,
         *,
         device: str = "auto",
+        change: Change | None = None,
         save: Callable[[nn.Module, Path, Mapping[str, Tensor]], object] = save_model,
     ) -> None:
         self.task = task
@@ -80,20 +85,15 @@ class Trainer:
             check_compiler(self.accelerator.device)
         rank, world = self.accelerator.process_index, self.accelerator.num_processes
         self.processes = Processes(rank, world, config.strategy, self._all)
-        length, val_length = len(train_data), len(val_data)  # type: ignore[arg-type]
-        whole = length >= config.batch_size * world  # otherwise some images are seen twice, so that each has a batch
-        share = length // world if whole else -(-length // world)
-        self.sampler = EpochSampler(length, config.seed, shuffle=True, rank=rank, world=world, share=share)
-        val_sampler = EpochSampler(val_length, config.seed, shuffle=False, rank=rank, world=world)
-        self.loader = self._loader(train_data, self.sampler, config.batch_size, task.collate, drop_last=whole)
-        # processes that share a sharded model have to make as many forward passes
-        alone = task.ragged and config.strategy not in ("ddp", "deepspeed-zero1")
-        self.in_step = alone and world > 1
-        self.val_loader = self._loader(val_data, val_sampler, 1 if alone else config.batch_size, list, drop_last=False)
-        self.batches = len(self.loader)
+        self.change = change
+        self.division = change.now if change else divide(len(train_data), config, world)  # type: ignore[arg-type]
+        pinned = self.accelerator.device.type == "cuda"
+        loaders = make_loaders(task, train_data, val_data, config, self.division, rank=rank, pin_memory=pinned)
+        self.sampler, self.loader, self.val_loader = loaders.sampler, loaders.train, loaders.val
+        self.in_step, self.batches = loaders.in_step, self.division.batches
         model.set_drop_path_rate(config.drop_path)
         model.set_gradient_checkpointing(config.gradient_checkpointing)
-        self.lr = config.peak_lr(world)
+        self.lr = self.division.lr
         self.model = model
         self.parameters = sum(parameter.numel() for parameter in model.parameters())
         self.images_per_second = 0.0
@@ -110,7 +110,7 @@ class Trainer:
         self.progress = Progress()
         self.interruption = Interruption()
         self._saved_at = self._counted_at = time.monotonic()
-        self.clock = Clock(val_length / config.batch_size / world)
+        self.clock = Clock(len(val_data) / config.batch_size / world)  # type: ignore[arg-type]
 
     def fit(self, *, resume: bool = False) -> dict[str, Any]:
         """Train to the end and return the last row of the history.
@@ -125,7 +125,8 @@ class Trainer:
             self._restore()
         start_tracking(self.accelerator, self.config.track, self.folder)
         try:
-            with self.interruption.caught(), told_of_killed_readers(self.folder):
+            lost = told_of_lost_processes(self.folder)
+            with self.interruption.caught(), lost, told_of_killed_readers(self.folder):
                 while self.progress.epoch < self.epochs and not self._is_enough():
                     with closing(batches(self.loader)) as epoch:
                         self._train_epoch(epoch)
@@ -142,7 +143,10 @@ class Trainer:
         """Metrics of the moving average, if there is one, over the validation data, every image counted once."""
         with self._averaged():
             share_buffers(self.model)
-            return evaluate(self.task, self.model, self.val_loader, self.accelerator, in_step=self.in_step)
+            divided = self.config.strategy not in WHOLE
+            return evaluate(
+                self.task, self.model, self.val_loader, self.accelerator, in_step=self.in_step, divided=divided
+            )
 
     def summary(self) -> dict[str, Any]:
         """The run in a few numbers, as plain data for JSON."""
@@ -178,31 +182,10 @@ class Trainer:
         )
         return torch.optim.AdamW(parameter_groups(model, rules, self.lr))  # type: ignore[arg-type]
 
-    def _loader(
-        self,
-        data: Dataset[Any],
-        sampler: EpochSampler,
-        batch_size: int,
-        collate: Callable[[list[Any]], Any],
-        *,
-        drop_last: bool,
-    ) -> DataLoader[Any]:
-        return DataLoader(
-            data,
-            batch_size=batch_size,
-            sampler=sampler,
-            drop_last=drop_last,
-            num_workers=self.config.workers,
-            collate_fn=collate,
-            persistent_workers=self.config.workers > 0,
-            pin_memory=self.accelerator.device.type == "cuda",
-            worker_init_fn=reading_process(),
-        )
-
     def _train_epoch(self, epoch: Iterator[Any]) -> None:
         state, config = self.progress, self.config
         self.sampler.epoch = state.epoch
-        self.sampler.skip = state.batch * config.batch_size
+        self.sampler.skip = state.batch * self.division.batch_size
         self.module.train()
         # float32 losses add up in float64 without rounding, so it does not matter where an interruption divides the sum
         device = self.accelerator.device
@@ -295,7 +278,7 @@ class Trainer:
         state.loss_count += int(finite)
         seconds, self._counted_at = now - self._counted_at, now
         self.clock.trained(batches, seconds)
-        self.images_per_second = batches * self.config.batch_size * self.accelerator.num_processes / seconds
+        self.images_per_second = batches * self.division.images_a_batch / seconds
         if self.accelerator.is_main_process:
             moment = Moment(
                 state.epoch,
@@ -325,7 +308,6 @@ class Trainer:
             return
         started = time.monotonic()
         metrics = self.evaluate()
-        self.clock.measured(time.monotonic() - started)
         row: dict[str, Any] = {
             "epoch": state.epoch + 1,
             "loss": state.loss_sum / state.loss_count if state.loss_count else math.nan,
@@ -349,6 +331,7 @@ class Trainer:
         if self.accelerator.is_main_process:
             self.reporter.epoch(row, improved, self.task.headline)
         self._save()
+        self.clock.measured(time.monotonic() - started)
         if state.epoch < self.epochs:
             self._stop_if_asked()
 
@@ -377,13 +360,16 @@ class Trainer:
         parts = self.distribution.state()
         if parts and self.average:
             parts |= {"average": self.average.tensors, "average_updates": self.average.updates}
-        save_state(self.folder, self.progress, parts, self.processes, self.config.keep_checkpoints)
+        save_state(self.folder, self.progress, parts, self.processes, self.division, self.config.keep_checkpoints)
         self._saved_at = time.monotonic()
 
     def _restore(self) -> None:
         if newest_checkpoint(self.folder) is None:
             return  # killed before the first state was saved
-        self.progress, parts = load_state(self.folder, self.processes)
+        world = self.change.before.world if self.change else self.division.world
+        self.progress, parts = load_state(self.folder, dataclasses.replace(self.processes, world=world))
+        if self.change:
+            self.progress = self.change.converted(self.progress)
         self.distribution.load(parts)
         if self.average:
             self.average.load(parts["average"], parts["average_updates"])

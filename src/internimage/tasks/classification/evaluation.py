@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import heapq
-import json
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -19,7 +18,7 @@ from internimage.images import show_image
 from internimage.metrics.accuracy import Accuracy
 from internimage.metrics.classes import match_classes, percent
 from internimage.results.classification import Classification
-from internimage.writing import save_picture, write_text
+from internimage.writing import json_text, save_picture, write_text
 
 if TYPE_CHECKING:
     from internimage.contracts import Pipeline
@@ -138,7 +137,7 @@ class ClassificationReport:
         folder = Path(folder).expanduser()
         numbers, mistakes = self.compute(), self.mistakes
         metrics, confusion, worst = (folder / name for name in ("metrics.json", "confusion.png", "worst.png"))
-        write_text(metrics, json.dumps(self.to_dict(), indent=2) + "\n")
+        write_text(metrics, json_text(self.to_dict(), indent=2) + "\n")
         title = f"top-1 {numbers['top1']:.1%} of {int(numbers['images'])} images"
         save_picture(confusion_matrix(self.accuracy.confusion, self.labels, title), confusion)
         if not mistakes:

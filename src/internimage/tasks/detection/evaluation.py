@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 import os
 import warnings
@@ -23,7 +22,7 @@ from internimage.metrics.mistakes import IOU, Mistakes
 from internimage.results.detections import Detections
 from internimage.settings.views import ReportOptions
 from internimage.tasks.detection.worst import MOST, worst_sheet
-from internimage.writing import save_picture, write_text
+from internimage.writing import json_text, save_picture, write_text
 
 if TYPE_CHECKING:
     from internimage.data.dataset import EvaluationSample
@@ -153,7 +152,7 @@ class DetectionReport:
         numbers, rows = self.metric.compute(), self.metric.per_class()
         confusion, worst = folder / "confusion.png", folder / "worst.png"
         written = [folder / "metrics.json"]
-        write_text(written[0], json.dumps(self.to_dict(), indent=2) + "\n")
+        write_text(written[0], json_text(self.to_dict(), indent=2) + "\n")
         most = sorted(rows, key=lambda name: -rows[name]["objects"])[:_CURVES]
         for kind in self.metric.kinds if rows else ():
             recall, curves = self.metric.precision_recall(kind)

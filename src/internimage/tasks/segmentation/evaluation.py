@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 import os
 from collections.abc import Sequence
@@ -24,7 +23,7 @@ from internimage.metrics.worst_pictures import WorstPictures
 from internimage.results.pairing import pair
 from internimage.results.segmentation import Segmentation
 from internimage.settings.views import ReportOptions, refuse_score_threshold
-from internimage.writing import save_picture, write_text
+from internimage.writing import json_text, save_picture, write_text
 
 if TYPE_CHECKING:
     from internimage.contracts import Pipeline
@@ -118,7 +117,7 @@ class SegmentationReport:
         folder = Path(folder).expanduser()
         numbers = self.metric.compute()
         metrics, confusion = folder / "metrics.json", folder / "confusion.png"
-        write_text(metrics, json.dumps(self.to_dict(), indent=2) + "\n")
+        write_text(metrics, json_text(self.to_dict(), indent=2) + "\n")
         shares = self.metric.counts[:-1, :-1] * 1000 // np.maximum(1, self.metric.counts[:-1].sum(1, keepdims=True))
         title = f"mIoU {numbers['miou']:.1%} of {int(numbers['images'])} images; thousandths of a class's pixels"
         save_picture(confusion_matrix(shares, self.metric.classes, title), confusion)

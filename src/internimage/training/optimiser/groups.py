@@ -9,7 +9,7 @@ from torch import nn
 
 from internimage.errors import ConfigError
 from internimage.models.model import Model
-from internimage.training import published
+from internimage.training.optimiser import published
 
 _DEFORMABLE = re.compile(r"\.(dcn\.(offset|center_scale)|sampling_offsets)")
 _DEFORMABLE_V4 = re.compile(r"\.(dcn\.(offset_mask|depthwise)|sampling_offsets)\.")
@@ -39,7 +39,7 @@ def parameter_rules(
     ``deformable_lr_scale`` multiplies the rate of offset predictors (with DCNv4 of all that predicts them, weights and
     the depthwise convolution included) and centre-scale gates, ``backbone_lr_scale`` that of backbones.
 
-    ``as_published`` follows the released code where it differs, see :mod:`internimage.training.published`.
+    ``as_published`` follows the released code where it differs, see :mod:`internimage.training.optimiser.published`.
     """
     if not 0 < layer_decay <= 1:
         raise ConfigError(f"layer_decay is {layer_decay}; expected 0 < layer_decay <= 1")
