@@ -241,6 +241,9 @@ class Pipeline:
         self.max_objects = 100
         self.results = {result.source.name: result for result in results}
 
+    def read(self, source: ImageSource) -> Image.Image:
+        return source.read()
+
     def prepare(self, picture: Image.Image) -> tuple[int, int]:
         return picture.height, picture.width
 

@@ -153,7 +153,7 @@ class SafetensorsFile:
 
 @contextmanager
 def _in_utf8(path: Path) -> Iterator[Path]:
-    """A path to the same file that is UTF-8, as safetensors wants it; where such names exist, open files have one."""
+    """A path to the same file that is UTF-8, as the libraries want it; where such names exist, open files have one."""
     try:
         str(path).encode()
     except UnicodeEncodeError:
@@ -325,7 +325,8 @@ def load_weights_only(path: Path) -> Any:
     try:
         with torch.serialization.safe_globals(_STAND_INS), warnings.catch_warnings():
             warnings.filterwarnings("ignore", message="Detected pickle protocol")
-            return torch.load(path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path))
+            with _in_utf8(path) as place:
+                return torch.load(place, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(place))
     except pickle.UnpicklingError as error:
         refused = re.search(r"GLOBAL (\S+)", str(error))
         if refused:

@@ -30,9 +30,9 @@ if TYPE_CHECKING:
 
 RUN_FILE = "run.json"
 DATA_FILE = "data.json"
-START_FILE = (
-    "start.json"  # the model's description, as in model.json; under that name the run would be a model's folder
-)
+# The model's description, as in model.json; under that name the run would be a model's folder.
+START_FILE = "start.json"
+WEIGHTS_CLASSES = "classes of the initial weights"  # with which those of the data went together by name
 
 
 def write_run(folder: Path, config: RunConfig) -> None:
@@ -58,9 +58,10 @@ def read_run(folder: Path) -> RunConfig:
         raise TrainingError(f"{path} is damaged: {error}") from error
 
 
-def write_beginning(folder: Path, prepared: Prepared, data: Path) -> None:
-    """Keep which images a run has, relative to its data, and what its model is."""
-    write_text(folder / DATA_FILE, json_text(identity(prepared.splits, data), indent=2) + "\n")
+def write_beginning(folder: Path, prepared: Prepared, data: Path, classes: Sequence[str] | None) -> None:
+    """Keep which images a run has, relative to its data, the classes of its initial weights, and what its model is."""
+    content = {**identity(prepared.splits, data), WEIGHTS_CLASSES: classes}
+    write_text(folder / DATA_FILE, json_text(content, indent=2) + "\n")
     model = prepared.model
     write_description(folder / START_FILE, replace(model.description, config=dataclasses.asdict(model.config)))
 

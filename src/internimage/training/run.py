@@ -21,6 +21,7 @@ from internimage.settings.depth import Depth
 from internimage.settings.training import RunConfig, TrainingConfig
 from internimage.training.beginning import (
     RUN_FILE,
+    WEIGHTS_CLASSES,
     begun_with,
     known_data,
     read_run,
@@ -82,6 +83,7 @@ class Started:
         trainer, prepared: see there.
         resumed: whether it goes on from a saved state.
         noun: what its task calls the model.
+        classes: of the initial weights, with which those of the data went together by name; None for none.
         lock: of the folder, on the main process.
     """
 
@@ -91,6 +93,7 @@ class Started:
     prepared: Prepared
     resumed: bool
     noun: str
+    classes: tuple[str, ...] | None = None
     lock: RunLock | None = None
 
     def fit(self) -> Run:
@@ -242,7 +245,7 @@ def start_run(config: RunConfig, folder: Path, reporter: Reporter, *, device: st
     def begin() -> None:
         _refuse_run(folder)  # another one may have begun and ended meanwhile
         write_run(folder, started.config)
-        write_beginning(folder, started.prepared, Path(started.config.data))
+        write_beginning(folder, started.prepared, Path(started.config.data), started.classes)
 
     return _locked(started, begin)
 
@@ -339,7 +342,11 @@ def _prepare(
     if resumed:  # how much is left out was looked at when it began, maybe by an older rule
         asked = replace(config, reading=replace(config.reading, allow_left_out=True))
     processes, chosen = started_processes(), known.get(SET_ASIDE)
-    classes = tuple(known["classes"]) if began and "classes" in known else known_classes(config, recipe)
+    if began:
+        names = known.get(WEIGHTS_CLASSES)
+        classes = None if names is None else tuple(names)
+    else:
+        classes = known_classes(config, recipe)
     if processes == 1 or chosen is not None:
         splits = read_splits(asked, spec, classes, chosen, reporter.follow)
     else:
@@ -358,4 +365,4 @@ def _prepare(
     val = EvaluationDataset(prepared.val, pipeline.prepare, config.on_corrupt, pipeline.read)
     leave_out_unreadable(val)
     trainer = Trainer(task, model, prepared.train, val, training, folder, reporter, device=device, change=change)
-    return Started(config, folder, trainer, prepared, resumed, spec.model_noun)
+    return Started(config, folder, trainer, prepared, resumed, spec.model_noun, classes)
