@@ -375,6 +375,10 @@ def test_dark_pictures_are_said(case: Path, tmp_path: Path, capfd: pytest.Captur
     assert "pass --deep-range 0 4095 (12 bits)" in said
     assert run(["train", "--data", case, "--output", tmp_path / "bright", *options, "--deep-range", "0", "4095"]) == 0
     assert "pictures of more than 8 bits: 0 to 4095 become 0 to 255" in capfd.readouterr().out
+    assert run(["predict", case / "train", "--model", tmp_path / "dark"]) == 0
+    assert "6 of 6 pictures of 16 bits" in capfd.readouterr().err
+    assert run(["predict", case / "train", "--model", tmp_path / "bright"]) == 0
+    assert "quarter" not in capfd.readouterr().err
     picture = next(case.rglob("*.png"))
     seen = ii.load_model(tmp_path / "bright").description.preprocessing.read(ImageSource("", picture))
     assert len(np.unique(np.asarray(seen))) > 40

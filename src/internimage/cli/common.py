@@ -6,7 +6,7 @@ import os
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, is_dataclass
+from dataclasses import dataclass, is_dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
 
@@ -15,6 +15,7 @@ from tyro.conf import Positional, arg
 if TYPE_CHECKING:
     import torch
 
+    from internimage.description import ModelDescription
     from internimage.images import ImageSource
     from internimage.inference.predictor import Predictor
     from internimage.settings.depth import Depth
@@ -173,6 +174,17 @@ class Reading:
         self.count = 0
         self.failures: list[str] = []
         self._several: list[str] = []
+
+    def look_at_pixels(self, description: ModelDescription | None, depth: Depth | None) -> None:
+        """Tell on stderr how deep pixels are read and which channels are not, as far as some of the files tell."""
+        from internimage.data.checking import pixel_notes
+
+        if description is None or description.preprocessing is None:
+            return
+        preprocessing = replace(description.preprocessing, depth=depth or description.preprocessing.depth)
+        files = [Path(one.value) for one in self.sources if isinstance(one.value, str | Path)]
+        for note in pixel_notes([file for file in files if file.is_file()], preprocessing):
+            print(f"internimage: {note}", file=sys.stderr)
 
     def pictures(self) -> Iterator[ImageSource]:
         """Pictures, frames and pages in order."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 from tyro.conf import FlagCreatePairsOff, arg
 
@@ -53,16 +53,18 @@ class Features:
             check_picture_name(self.sheet)
         sheet = FeatureSheet(self.layers) if self.sheet else None
         reading = Reading(list_given(self.images), self.frames)
-        model = load_for_inference(
+        model: Any = load_for_inference(
             self.model.name, self.model.checkpoint, self.model.labels, self.model.device, self.model.torch_dtype()
         )
+        chosen = depth(self.model.deep_range, self.model.deep_percentiles)
+        reading.look_at_pixels(model.description, chosen)
         stream = extract_features(
             model,
             reading.pictures(),
             self.layers,
             average=self.average,
             batch_size=self.model.batch_size,
-            depth=depth(self.model.deep_range, self.model.deep_percentiles),
+            depth=chosen,
         )
         for source, features in reading.good(stream, "extracting"):
             file.add(source.name, features)

@@ -151,20 +151,25 @@ def paged_pictures(files: Iterable[ImageFile]) -> list[str]:
         return [file.name for file, found in looks if found]
 
 
-def pixel_notes(splits: Splits[Any], preprocessing: Preprocessing | FitPreprocessing) -> list[str]:
-    """Pages and channels that are not read, how deep pixels are, and whether that leaves most of them dark.
+def pages_notes(splits: Splits[Any], preprocessing: Preprocessing | FitPreprocessing) -> list[str]:
+    """That of some files one page is read, as far as a look at some of their headers tells; nothing without any."""
+    if preprocessing.channels not in (1, 3):  # a page may be a channel
+        return []
+    paged = paged_pictures(some_of([entry.file for part in (splits.train, splits.val) for entry in part.entries]))
+    return [first_pages_note(paged)] if paged else []
+
+
+def pixel_notes(files: Sequence[ImageFile], preprocessing: Preprocessing | FitPreprocessing) -> list[str]:
+    """Channels that are not read, how deep pixels are, and whether that leaves most of them dark.
 
     As far as a look at some pictures tells.
     """
-    some = _some_files(splits)
-    known = headers(some)
-    paged = paged_pictures(some) if preprocessing.channels in (1, 3) else []  # of others a page may be a channel
+    known = headers(some_of(files))
     notes = [
         f"pictures of {number} channels, such as {file}: {preprocessing.channels} are read (--channels {number})"
         for number, file in {header.channels: file for file, header in known.items()}.items()
         if number not in (3, preprocessing.channels)
     ]
-    notes += [first_pages_note(paged)] if paged else []
     return notes + _depth_notes([file for file, header in known.items() if header.deep], preprocessing)
 
 
@@ -186,14 +191,14 @@ def _depth_notes(deep: Sequence[ImageFile], preprocessing: Preprocessing | FitPr
     ]
 
 
-def _some_files(splits: Splits[Any]) -> list[ImageFile]:
-    files = [entry.file for part in (splits.train, splits.val) for entry in part.entries]
-    return files[:: -(-len(files) // _HEADERS)]
+def some_of(files: Sequence[ImageFile]) -> Sequence[ImageFile]:
+    """Evenly spread ones, as many as are looked at before a run."""
+    return files[:: -(-len(files) // _HEADERS)] if files else files
 
 
 def turned_notes(splits: Splits[Any], drawn: str) -> list[str]:
     """How many pictures EXIF turns, as far as a look at some of their headers tells; nothing without any."""
-    some = _some_files(splits)
+    some = some_of([entry.file for part in (splits.train, splits.val) for entry in part.entries])
     turned = [str(file) for file, header in headers(some).items() if header.turn != 1]
     if not turned:
         return []

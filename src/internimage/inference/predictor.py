@@ -117,6 +117,7 @@ class Predictor:
         self.spec = _task_of(built)
         self.pipeline: Pipeline = self.spec.pipeline(built, options)
         self.preprocessing = built.description.preprocessing
+        self.depth = depth
         self.labels: tuple[str, ...] | None = built.description.labels
         self.batch_size = batch_size
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from internimage.data.checking import pixel_notes
+from internimage.data.checking import pages_notes, pixel_notes
 from internimage.data.splits import describe, left_out_lines
 from internimage.factory import recipe_of
 from internimage.recipes import get_recipe, list_models, packaged_models
@@ -33,7 +33,9 @@ def tell(started: Started, usual: TrainingConfig | None) -> None:
     for note in started.prepared.notes:
         reporter.note(note)
     description: Any = trainer.model.description
-    for note in pixel_notes(splits, description.preprocessing):
+    files = [entry.file for entry in splits.train.entries]
+    preprocessing = description.preprocessing
+    for note in (*pages_notes(splits, preprocessing), *pixel_notes(files, preprocessing)):
         reporter.note(note)
     for note in _about_the_model(started):
         reporter.note(note)
