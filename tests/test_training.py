@@ -24,8 +24,8 @@ from torch import Tensor, nn
 
 import internimage as ii
 from internimage.checkpoints.layouts import from_ours
-from internimage.data.dataset import EpochSampler, EvaluationSample, SampleKey
-from internimage.data.samples import Measured
+from internimage.data.dataset import EpochSampler, SampleKey
+from internimage.data.samples import EvaluationSample, Measured
 from internimage.errors import ConfigError, ImageReadError, InterruptedRunError, TrainingError
 from internimage.images.reader import ImageSource
 from internimage.metrics.accuracy import Accuracy

@@ -22,7 +22,7 @@ from internimage.settings.views import DisplayOptions, PredictionOptions, Report
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-    from internimage.data.dataset import EvaluationSample
+    from internimage.data.samples import EvaluationSample
     from internimage.data.splits import Splits
     from internimage.images import FitPreprocessing, ImageSource, Preprocessing
     from internimage.images.channels import AnyImage

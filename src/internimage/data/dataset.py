@@ -16,7 +16,7 @@ from typing import Any, Generic, Literal, TypeAlias, TypeVar
 import torch
 from torch.utils.data import DataLoader, Dataset, Sampler
 
-from internimage.data.samples import HasFile, Measured, Part
+from internimage.data.samples import SKIPPING, EvaluationSample, HasFile, Part
 from internimage.errors import ImageReadError
 from internimage.images import ImageSource
 from internimage.images.channels import AnyImage
@@ -25,8 +25,6 @@ Read: TypeAlias = Callable[[ImageSource], AnyImage]
 OnCorrupt = Literal["error", "skip"]
 Entry = TypeVar("Entry", bound=HasFile)
 Result = TypeVar("Result", covariant=True)
-
-SKIPPING = "--on-corrupt skip, in Python on_corrupt='skip', leaves such files out"
 
 
 @dataclass(frozen=True)
@@ -109,23 +107,6 @@ class PictureDataset(Dataset[Result], Generic[Entry, Result]):
     def prepare(self, entry: Entry, source: ImageSource, picture: AnyImage, unreadable: tuple[str, ...]) -> Result:
         """The sample of a picture that stands in for the ``unreadable`` ones before it."""
         raise NotImplementedError
-
-
-@dataclass(frozen=True)
-class EvaluationSample:
-    """One image to measure with.
-
-    Attributes:
-        entry: of the data set.
-        source: the file.
-        prepared: the picture as the model sees it.
-        measured: what the result is compared with.
-    """
-
-    entry: Any
-    source: ImageSource
-    prepared: Any
-    measured: Measured
 
 
 class EvaluationDataset(PictureDataset[Any, EvaluationSample]):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from math import cos, pi, radians, sin
 from pathlib import Path
@@ -10,8 +10,10 @@ from typing import Any, NamedTuple, Protocol, Self, TypeAlias
 
 from internimage.data.left_out import LeftOut, shortened
 from internimage.errors import DataError
-from internimage.images import ArchiveMember
+from internimage.images import ArchiveMember, ImageSource
 from internimage.settings.data import DataOptions
+
+SKIPPING = "--on-corrupt skip, in Python on_corrupt='skip', leaves such files out"
 
 ImageFile: TypeAlias = "Path | ArchiveMember"
 
@@ -33,6 +35,23 @@ class Measured(NamedTuple):
 
     truth: Any
     known: Any = None
+
+
+@dataclass(frozen=True)
+class EvaluationSample:
+    """One image to measure with.
+
+    Attributes:
+        entry: of the data set.
+        source: the file.
+        prepared: the picture as the model sees it.
+        measured: what the result is compared with.
+    """
+
+    entry: Any
+    source: ImageSource
+    prepared: Any
+    measured: Measured
 
 
 class Part:
@@ -186,6 +205,19 @@ class LabelledImages(Part):
 
     def summary(self) -> str:
         return summarised(len(self), self.classes, self.counts())
+
+
+def evaluation_sample(
+    part: Part, entry: Any, read: Callable[[ImageSource], Any], prepare: Callable[[Any], Any]
+) -> EvaluationSample:
+    """An entry of a part, read and prepared as for prediction.
+
+    Raises:
+        ImageReadError: the picture, or what it is measured by, cannot be read.
+    """
+    source = ImageSource(str(entry.file), entry.file)
+    picture = read(source)
+    return EvaluationSample(entry, source, prepare(picture), part.measured(entry, picture.size))
 
 
 def renumbered(part: Part, classes: tuple[str, ...]) -> dict[int, int]:

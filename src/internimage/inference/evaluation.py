@@ -8,24 +8,23 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-import torch
-from torch import nn
-
 from internimage.contracts import Pipeline, Report, TaskSpec, task_spec
-from internimage.data.dataset import SKIPPING, EvaluationDataset, EvaluationSample
 from internimage.data.left_out import refuse_much
 from internimage.data.read_ahead import ReadAhead
 from internimage.data.recognition import unrecognised
-from internimage.data.samples import Part
+from internimage.data.samples import SKIPPING, EvaluationSample, Part, evaluation_sample
 from internimage.data.splits import choose_part
 from internimage.errors import ConfigError, DataError, ImageReadError
-from internimage.inference.predictor import Predictor
+from internimage.inference.runner import Runner
 from internimage.registry import TASKS
 from internimage.settings.data import DataOptions
 from internimage.settings.depth import Depth
 from internimage.settings.views import ReportOptions, TestTimeAugmentation
 
 if TYPE_CHECKING:
+    import torch
+    from torch import nn
+
     from internimage.data.dataset import OnCorrupt
 
 
@@ -78,6 +77,8 @@ def evaluate(
     if model is None:
         assert predictions is not None
         return _measured(root, Path(predictions).expanduser(), part, reading, options)
+    from internimage.inference.predictor import Predictor
+
     predictor = Predictor(
         model,
         checkpoint=checkpoint,
@@ -129,7 +130,7 @@ def _measured(root: Path, file: Path, part: str | None, reading: DataOptions | N
 
 
 def evaluate_part(
-    predictor: Predictor,
+    predictor: Runner,
     data: Part,
     options: ReportOptions = ReportOptions(),  # noqa: B008
     *,
@@ -139,8 +140,12 @@ def evaluate_part(
     """:func:`evaluate`, of images that were found already."""
     report = predictor.spec.report(predictor.pipeline, data, options)
     report.left_out = [str(one) for one in data.left_out]
-    dataset = EvaluationDataset(data, predictor.pipeline.prepare, read=predictor.pipeline.read)
-    loaded = ReadAhead(data.entries, dataset.load, predictor.batch_size)
+    pipeline = predictor.pipeline
+    loaded = ReadAhead(
+        data.entries,
+        lambda entry: evaluation_sample(data, entry, pipeline.read, pipeline.prepare),
+        predictor.batch_size,
+    )
     following = iter(progress(data.entries))
     measured = 0
 

@@ -2,24 +2,18 @@
 
 from __future__ import annotations
 
-import itertools
 import os
-from collections.abc import Iterable, Iterator
-from typing import Any, Literal, overload
+from typing import Any, Literal
 
 import torch
 from torch import nn
 
 from internimage.checkpoints.folder import find_model
 from internimage.contracts import Pipeline, TaskSpec, task_spec
-from internimage.data.read_ahead import ReadAhead
-from internimage.errors import ConfigError, ImageReadError
+from internimage.errors import ConfigError
 from internimage.factory import create_model, load_model, other_classes
-from internimage.images import ImageInput, ImageSource, list_images
-from internimage.images.inputs.listing import comes_one_by_one, iterate_images
-from internimage.images.lazy import BinaryFile
-from internimage.images.reader import ImageInputs
 from internimage.inference.blame import check_weights
+from internimage.inference.runner import Runner
 from internimage.inference.twin import evaluating_twin
 from internimage.machine import answer_in_forked_children, choose_device, choose_dtype
 from internimage.registry import ARCHITECTURES, architecture_of
@@ -51,7 +45,7 @@ def load_for_inference(
     )
 
 
-class Predictor:
+class Predictor(Runner):
     """Preprocessing, model and postprocessing behind one call.
 
     Args:
@@ -120,84 +114,6 @@ class Predictor:
         self.depth = depth
         self.labels: tuple[str, ...] | None = built.description.labels
         self.batch_size = batch_size
-
-    @overload
-    def __call__(self, images: list[ImageInput]) -> list[Any]: ...
-    @overload
-    def __call__(self, images: ImageInputs) -> Any: ...
-    def __call__(self, images: ImageInputs) -> Any:
-        """Predict one image or many.
-
-        Args:
-            images: anything that :func:`internimage.images.list_images` takes: a path, URL, bytes, file object, PIL
-                image, RGB array or tensor; or a folder, a glob pattern, a batch, or a list or an iterator of these.
-
-        Returns:
-            One result for a single image, a list for all else.
-
-        Raises:
-            ImageReadError: an image cannot be read.  :meth:`stream` goes on instead.
-            NonFiniteError: the network's output is NaN or infinite; the message names the layer.
-        """
-        sources = images if comes_one_by_one(images) else list_images(images)
-        results = []
-        for source, result in self.stream(sources):
-            if isinstance(result, ImageReadError):
-                raise result
-            results.append(result)
-            single = source.value is images or isinstance(images, ImageSource | BinaryFile)
-        return results[0] if len(results) == 1 and single else results
-
-    def stream(
-        self, images: ImageInputs, taken: Iterable[Any] | None = None
-    ) -> Iterator[tuple[ImageSource, Any | ImageReadError]]:
-        """Yield (source, result) in order while the work goes on; an image that cannot be read yields its error.
-
-        Args:
-            images: as for a call.  An iterator, such as a generator of a camera's frames, may be endless and is taken
-                as the work goes on, in a thread of its own: beside the batch that is worked on, at most one more.
-                Results come when their batch is done, soonest with ``batch_size=1``.  An error that the iterator
-                raises comes as it is, after the results of what it gave before.
-            taken: of each image when and where it was taken (:class:`internimage.data.samples.TimeAndPlace`), for
-                models that read it (``metadata_channels``).
-
-        Raises:
-            ConfigError: ``taken`` is not of as many images as there are; of iterators, when the first of them ends.
-        """
-        sources: Iterable[ImageSource] = iterate_images(images)
-        if not comes_one_by_one(images):
-            sources = listed = list(sources)
-            taken = None if taken is None else list(taken)
-            if taken is not None and len(taken) != len(listed):
-                raise ConfigError(f"time and place of {len(taken)} photos for {len(listed)} images; expected one each")
-        return self._stream(_with_each(sources, taken))
-
-    def _stream(self, pairs: Iterable[tuple[ImageSource, Any]]) -> Iterator[tuple[ImageSource, Any | ImageReadError]]:
-        def load(pair: tuple[ImageSource, Any]) -> Any:
-            return self.pipeline.prepare(self.pipeline.read(pair[0]))
-
-        for loaded in ReadAhead(pairs, load, self.batch_size):
-            good = [(*pair, prepared) for pair, prepared in loaded if not isinstance(prepared, ImageReadError)]
-            results: Iterator[Any] = iter(())
-            if good:
-                sources, told, prepared = zip(*good, strict=True)
-                results = iter(self.pipeline.predict(prepared, sources, told))
-            for (source, _), outcome in loaded:
-                yield source, outcome if isinstance(outcome, ImageReadError) else next(results)
-
-
-def _with_each(sources: Iterable[ImageSource], taken: Iterable[Any] | None) -> Iterator[tuple[ImageSource, Any]]:
-    if taken is None:
-        yield from zip(sources, itertools.repeat(None), strict=False)
-        return
-    told = iter(taken)
-    for number, source in enumerate(sources):
-        one = list(itertools.islice(told, 1))
-        if not one:
-            raise ConfigError(f"time and place of {number} photos for more images; expected one each")
-        yield source, one[0]
-    if list(itertools.islice(told, 1)):
-        raise ConfigError("time and place of more photos than there are images; expected one each")
 
 
 def _task_of(model: nn.Module) -> TaskSpec:

@@ -11,7 +11,8 @@ from torch import nn
 from torch.utils.data import DataLoader
 
 from internimage.contracts import Task
-from internimage.data.dataset import EvaluationSample, SampleKey, batches
+from internimage.data.dataset import SampleKey, batches
+from internimage.data.samples import EvaluationSample
 from internimage.errors import InternImageError
 from internimage.inference.evaluation import measure, predict_samples
 from internimage.training.processes import end_together

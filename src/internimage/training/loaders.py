@@ -9,7 +9,8 @@ from typing import Any
 from torch.utils.data import DataLoader, Dataset
 
 from internimage.contracts import Task
-from internimage.data.dataset import EpochSampler, EvaluationSample
+from internimage.data.dataset import EpochSampler
+from internimage.data.samples import EvaluationSample
 from internimage.settings.training import TrainingConfig
 from internimage.training.distributed import WHOLE
 from internimage.training.interruption import reading_process

@@ -17,7 +17,8 @@ from torch.utils.data import Dataset
 
 from internimage.checkpoints.folder import BEST_FOLDER
 from internimage.contracts import Task
-from internimage.data.dataset import EvaluationSample, batches, end_workers, mix_seed
+from internimage.data.dataset import batches, end_workers, mix_seed
+from internimage.data.samples import EvaluationSample
 from internimage.errors import InternImageError, InterruptedRunError, TrainingError
 from internimage.factory import save_model
 from internimage.inference.blame import explain_losses

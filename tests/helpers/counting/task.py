@@ -12,7 +12,8 @@ from PIL import Image
 from torch import Tensor
 
 from internimage.contracts import Prepared
-from internimage.data.dataset import EvaluationSample, PictureDataset
+from internimage.data.dataset import PictureDataset
+from internimage.data.samples import EvaluationSample
 from internimage.data.splits import Splits
 from internimage.images import ImageSource
 from internimage.recipes import Recipe

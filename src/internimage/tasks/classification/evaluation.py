@@ -22,7 +22,7 @@ from internimage.writing import json_text, save_picture, write_text
 
 if TYPE_CHECKING:
     from internimage.contracts import Pipeline
-    from internimage.data.dataset import EvaluationSample
+    from internimage.data.samples import EvaluationSample
 
 _WORST = 24
 _SHARES = {"top1": "top-1", "top5": "top-5", "mean_class": "mean over classes"}

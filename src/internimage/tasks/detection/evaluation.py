@@ -25,7 +25,7 @@ from internimage.tasks.detection.worst import MOST, worst_sheet
 from internimage.writing import json_text, save_picture, write_text
 
 if TYPE_CHECKING:
-    from internimage.data.dataset import EvaluationSample
+    from internimage.data.samples import EvaluationSample
 
 _CURVES = 12
 _SHARES = {"precision": "precision", "recall": "recall", "f1": "F1"}

@@ -27,7 +27,7 @@ from internimage.writing import json_text, save_picture, write_text
 
 if TYPE_CHECKING:
     from internimage.contracts import Pipeline
-    from internimage.data.dataset import EvaluationSample
+    from internimage.data.samples import EvaluationSample
 
 
 _NAMING = ("classes.json", "classes.txt")

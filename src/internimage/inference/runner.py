@@ -1,0 +1,109 @@
+"""Pictures through a pipeline: one call or a stream, whatever runs the model.  No torch."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterable, Iterator
+from typing import Any, overload
+
+from internimage.contracts import Pipeline, TaskSpec
+from internimage.data.read_ahead import ReadAhead
+from internimage.errors import ConfigError, ImageReadError
+from internimage.images import ImageInput, ImageSource, list_images
+from internimage.images.inputs.listing import comes_one_by_one, iterate_images
+from internimage.images.lazy import BinaryFile
+from internimage.images.reader import ImageInputs
+
+
+class Runner:
+    """What predicts pictures: :class:`internimage.Predictor` runs a model, ``ExportedPredictor`` an exported file.
+
+    Attributes:
+        spec: the task.
+        pipeline: what runs it.
+        labels: names of the classes; None without any.
+        batch_size: images per forward pass.
+    """
+
+    spec: TaskSpec
+    pipeline: Pipeline
+    labels: tuple[str, ...] | None
+    batch_size: int
+
+    @overload
+    def __call__(self, images: list[ImageInput]) -> list[Any]: ...
+    @overload
+    def __call__(self, images: ImageInputs) -> Any: ...
+    def __call__(self, images: ImageInputs) -> Any:
+        """Predict one image or many.
+
+        Args:
+            images: anything that :func:`internimage.images.list_images` takes: a path, URL, bytes, file object, PIL
+                image, RGB array or tensor; or a folder, a glob pattern, a batch, or a list or an iterator of these.
+
+        Returns:
+            One result for a single image, a list for all else.
+
+        Raises:
+            ImageReadError: an image cannot be read.  :meth:`stream` goes on instead.
+            NonFiniteError: the network's output is NaN or infinite; the message names the layer.
+        """
+        sources = images if comes_one_by_one(images) else list_images(images)
+        results = []
+        for source, result in self.stream(sources):
+            if isinstance(result, ImageReadError):
+                raise result
+            results.append(result)
+            single = source.value is images or isinstance(images, ImageSource | BinaryFile)
+        return results[0] if len(results) == 1 and single else results
+
+    def stream(
+        self, images: ImageInputs, taken: Iterable[Any] | None = None
+    ) -> Iterator[tuple[ImageSource, Any | ImageReadError]]:
+        """Yield (source, result) in order while the work goes on; an image that cannot be read yields its error.
+
+        Args:
+            images: as for a call.  An iterator, such as a generator of a camera's frames, may be endless and is taken
+                as the work goes on, in a thread of its own: beside the batch that is worked on, at most one more.
+                Results come when their batch is done, soonest with ``batch_size=1``.  An error that the iterator
+                raises comes as it is, after the results of what it gave before.
+            taken: of each image when and where it was taken (:class:`internimage.data.samples.TimeAndPlace`), for
+                models that read it (``metadata_channels``).
+
+        Raises:
+            ConfigError: ``taken`` is not of as many images as there are; of iterators, when the first of them ends.
+        """
+        sources: Iterable[ImageSource] = iterate_images(images)
+        if not comes_one_by_one(images):
+            sources = listed = list(sources)
+            taken = None if taken is None else list(taken)
+            if taken is not None and len(taken) != len(listed):
+                raise ConfigError(f"time and place of {len(taken)} photos for {len(listed)} images; expected one each")
+        return self._stream(_with_each(sources, taken))
+
+    def _stream(self, pairs: Iterable[tuple[ImageSource, Any]]) -> Iterator[tuple[ImageSource, Any | ImageReadError]]:
+        def load(pair: tuple[ImageSource, Any]) -> Any:
+            return self.pipeline.prepare(self.pipeline.read(pair[0]))
+
+        for loaded in ReadAhead(pairs, load, self.batch_size):
+            good = [(*pair, prepared) for pair, prepared in loaded if not isinstance(prepared, ImageReadError)]
+            results: Iterator[Any] = iter(())
+            if good:
+                sources, told, prepared = zip(*good, strict=True)
+                results = iter(self.pipeline.predict(prepared, sources, told))
+            for (source, _), outcome in loaded:
+                yield source, outcome if isinstance(outcome, ImageReadError) else next(results)
+
+
+def _with_each(sources: Iterable[ImageSource], taken: Iterable[Any] | None) -> Iterator[tuple[ImageSource, Any]]:
+    if taken is None:
+        yield from zip(sources, itertools.repeat(None), strict=False)
+        return
+    told = iter(taken)
+    for number, source in enumerate(sources):
+        one = list(itertools.islice(told, 1))
+        if not one:
+            raise ConfigError(f"time and place of {number} photos for more images; expected one each")
+        yield source, one[0]
+    if list(itertools.islice(told, 1)):
+        raise ConfigError("time and place of more photos than there are images; expected one each")
