@@ -73,8 +73,13 @@ class FitPreprocessing:
 
     def __call__(self, image: AnyImage) -> torch.Tensor:
         """Preprocess one picture of mode "RGB", or of C channels: float32 (C, H, W)."""
-        import numpy as np
         import torch
+
+        return torch.from_numpy(self.array(image))
+
+    def array(self, image: AnyImage) -> np.ndarray[Any, Any]:
+        """What ``__call__`` gives as a NumPy array, without torch."""
+        import numpy as np
 
         from internimage.images.channels import check_mode, pixels_of
         from internimage.images.decoding import exceeds_pixel_limit
@@ -90,7 +95,7 @@ class FitPreprocessing:
         pixels = scaled.astype(np.float32)
         pixels -= np.array(self.mean, np.float32)
         pixels *= (1 / np.array(self.std)).astype(np.float32)
-        return torch.from_numpy(np.ascontiguousarray(pixels.transpose(2, 0, 1)))
+        return np.ascontiguousarray(pixels.transpose(2, 0, 1))
 
     def resized(self, size: int) -> FitPreprocessing:
         """The same with a shorter side of ``size`` pixels, and a longer one in proportion."""

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from internimage.errors import ConfigError, ImageReadError
 from internimage.settings.depth import WHOLE, Depth
 
 if TYPE_CHECKING:  # recipes name preprocessings, and are listed without numpy, Pillow or torch
+    import numpy as np
     import torch
 
     from internimage.images.channels import AnyImage
@@ -91,17 +92,23 @@ class Preprocessing:
         Raises:
             ImageReadError: Another mode, no pixels, or without ``crop`` a resized picture over the limit.
         """
-        import numpy as np
         import torch
+
+        return torch.from_numpy(self.array(image))
+
+    def array(self, image: AnyImage) -> np.ndarray[Any, Any]:
+        """What ``__call__`` gives as a NumPy array, without torch."""
+        import numpy as np
 
         from internimage.images.channels import check_mode, pixels_of
 
         check_mode(image, self.channels)
-        # A copy, because torch wants memory that it may write to.
-        pixels = torch.from_numpy(np.array(pixels_of(self._resize_and_crop(image))))
-        tensor = pixels.permute(2, 0, 1).contiguous().to(torch.float32).div(255)
-        mean, std = (torch.tensor(v, dtype=torch.float32).view(-1, 1, 1) for v in (self.mean, self.std))
-        return tensor.sub_(mean).div_(std)
+        pixels = pixels_of(self._resize_and_crop(image)).transpose(2, 0, 1)
+        values = np.divide(pixels, np.float32(255), dtype=np.float32, order="C")
+        mean, std = (np.array(v, np.float32)[:, None, None] for v in (self.mean, self.std))
+        values -= mean
+        values /= std
+        return values
 
     def _resize_and_crop(self, image: AnyImage) -> AnyImage:
         from PIL import Image

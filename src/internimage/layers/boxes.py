@@ -60,6 +60,9 @@ def nms(boxes: Tensor, scores: Tensor, groups: Tensor, threshold: float) -> Tens
     """
     from torchvision import ops
 
+    if torch.compiler.is_exporting():  # whose graphs do not branch on how many boxes there are
+        largest = torch.cat([boxes.flatten(), boxes.new_zeros(1)]).max()
+        return ops.nms(boxes + (groups.to(boxes) * (largest + 1))[:, None], scores, threshold)
     if not len(boxes) or len(boxes) >= _MANY:
         return ops.batched_nms(boxes, scores, groups, threshold)
     shift = groups.to(boxes) * (boxes.max() + 1)

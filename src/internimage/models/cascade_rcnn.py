@@ -197,13 +197,16 @@ class CascadeRCNN(Model):
         self, stage: Stage, number: int, sizes: Sequence[tuple[int, int]], labels: Tensor | None = None
     ) -> Tensor:
         """RoIs (R, 5) as their most probable class would have them, or their class in training if they have one."""
-        rows = torch.arange(len(stage.rois), device=stage.rois.device)
+        rows = torch.arange(stage.rois.shape[0], device=stage.rois.device)
         column = stage.logits[:, :-1].argmax(1)
         if labels is not None:
             column = torch.where(labels < self.config.num_classes, labels, column)
         if stage.deltas.shape[1] == 1:
             column = torch.zeros_like(column)
         chosen = stage.deltas[rows, column]
+        if len(sizes) == 1:
+            boxes = decode(stage.rois[:, 1:], chosen[:, None], self.stds[number], sizes[0])[:, 0]
+            return torch.cat([stage.rois[:, :1], boxes], dim=1)
         refined = torch.empty_like(stage.rois)
         refined[:, 0] = stage.rois[:, 0]
         for index, size in enumerate(sizes):
@@ -218,7 +221,7 @@ class CascadeRCNN(Model):
         last, results = stages[-1], []
         probabilities = torch.stack([stage.logits for stage in stages]).float().mean(0).softmax(-1)[:, :-1]
         for index, (size, scale) in enumerate(zip(sizes, scales, strict=True)):
-            mine = last.rois[:, 0] == index
+            mine: Any = slice(None) if len(sizes) == 1 else last.rois[:, 0] == index
             boxes = decode(last.rois[mine, 1:], last.deltas[mine], self.stds[-1], size) / scale
             results.append(select(boxes, probabilities[mine], self.config.detections))
         return results

@@ -291,7 +291,9 @@ class DINO(Model):
         if config.score_threshold > 0:
             index, scores = index[scores > config.score_threshold], scores[scores > config.score_threshold]
         height, width = size
-        found = cxcywh_to_xyxy(boxes[index // classes]) * boxes.new_tensor([width, height, width, height])
+        found = cxcywh_to_xyxy(boxes[index // classes]) * torch.tensor(
+            [width, height, width, height], dtype=boxes.dtype, device=boxes.device
+        )
         return RawDetections(clip(found, size) / scale, scores, index % classes, None)
 
     def losses(  # type: ignore[override]

@@ -144,9 +144,11 @@ class MaskRCNN(Model):
         rois = with_image_numbers(proposals)
         logits, deltas = self.box_head(roi_features(maps[:-1], self.rpn.strides[:-1], rois, BoxHead.size))
         results = []
-        counts = [len(boxes) for boxes in proposals]
-        parts = zip(proposals, logits.split(counts), deltas.split(counts), sizes, scales, strict=True)
-        for boxes, logit, delta, size, scale in parts:
+        each = [(logits, deltas)]
+        if len(proposals) > 1:
+            counts = [len(boxes) for boxes in proposals]
+            each = list(zip(logits.split(counts), deltas.split(counts), strict=True))
+        for boxes, (logit, delta), size, scale in zip(proposals, each, sizes, scales, strict=True):
             refined = decode(boxes, delta, self.stds, size) / scale
             results.append(select(refined, logit.float().softmax(-1)[:, :-1], self.config.detections))
         return results

@@ -49,7 +49,7 @@ def detect_masks(
     rois = with_image_numbers([one.boxes * scale for one, scale in zip(found, scales, strict=True)])
     features = roi_features(maps, strides, rois, MaskHead.size)
     labels = torch.cat([one.labels for one in found])
-    rows = torch.arange(len(labels), device=labels.device)
+    rows = torch.arange(labels.shape[0], device=labels.device)
     masks = torch.stack([head(features)[rows, labels].float().sigmoid() for head in heads]).mean(0)
-    parts = masks.split([len(one.boxes) for one in found])
+    parts = [masks] if len(found) == 1 else masks.split([len(one.boxes) for one in found])
     return [replace(one, masks=part) for one, part in zip(found, parts, strict=True)]

@@ -26,10 +26,10 @@ def roi_features(maps: Sequence[Tensor], strides: Sequence[int], rois: Tensor, s
 
     extent = ((rois[:, 3] - rois[:, 1]) * (rois[:, 4] - rois[:, 2])).sqrt()
     level = torch.floor(torch.log2(extent / _FINEST_SIZE + 1e-6)).clamp(0, len(maps) - 1).long()
-    result = maps[0].new_zeros(len(rois), maps[0].shape[1], size, size)
+    result = maps[0].new_zeros(rois.shape[0], maps[0].shape[1], size, size)
     for index, (one, stride) in enumerate(zip(maps, strides, strict=True)):
         chosen = (level == index).nonzero()[:, 0]
-        if len(chosen):
+        if torch.compiler.is_exporting() or len(chosen):
             wide = one if one.dtype == rois.dtype else one.float()  # pixels have no place in half precision
             features = roi_align(wide, rois[chosen], size, spatial_scale=1 / stride, sampling_ratio=0, aligned=True)
             result = result.index_copy(0, chosen, features.to(result.dtype))
@@ -38,7 +38,7 @@ def roi_features(maps: Sequence[Tensor], strides: Sequence[int], rois: Tensor, s
 
 def with_image_numbers(boxes: Sequence[Tensor]) -> Tensor:
     """Boxes (K_i, 4) of each image as (sum of K_i, 5), the image's number first."""
-    return torch.cat([torch.cat([one.new_full((len(one), 1), i), one], dim=1) for i, one in enumerate(boxes)])
+    return torch.cat([torch.cat([one.new_full((one.shape[0], 1), i), one], dim=1) for i, one in enumerate(boxes)])
 
 
 class BoxHead(nn.Module):
