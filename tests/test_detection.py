@@ -18,8 +18,8 @@ from internimage.layers.rcnn.roi_heads import BoxHead, roi_features
 from internimage.layers.rcnn.rpn import RPN
 from internimage.models.cascade_rcnn import CascadeRCNN, CascadeRCNNConfig
 from internimage.models.mask_rcnn import MaskRCNN, MaskRCNNConfig
+from internimage.results.pasting import paste_mask
 from internimage.structures.batching import pad_together
-from internimage.structures.masks import paste_masks
 
 OPS = {name: torch.from_numpy(array) for name, array in np.load(GOLDENS / "detection_ops.npz").items()}
 STDS = (0.1, 0.1, 0.2, 0.2)
@@ -52,9 +52,10 @@ def test_anchors_are_the_same() -> None:
 
 def test_masks_are_pasted_the_same() -> None:
     """A box without width and boxes at the edge among them."""
-    bitmaps = paste_masks(OPS["paste.probs"][:, 0], OPS["paste.boxes"], (150, 200))
-    assert bitmaps.flatten(1).sum(1).tolist() == OPS["paste.areas"].tolist()
-    assert np.array_equal(np.packbits(bitmaps.flatten(1).numpy(), axis=1), OPS["paste.masks_packed"].numpy())
+    pairs = zip(OPS["paste.probs"][:, 0].numpy(), OPS["paste.boxes"].numpy(), strict=True)
+    bitmaps = np.stack([paste_mask(soft, box, (150, 200)).ravel() for soft, box in pairs])
+    assert bitmaps.sum(1).tolist() == OPS["paste.areas"].tolist()
+    assert np.array_equal(np.packbits(bitmaps, axis=1), OPS["paste.masks_packed"].numpy())
 
 
 def test_rois_take_their_features_from_the_map_that_suits_them() -> None:
@@ -199,7 +200,9 @@ def test_whole_images_give_the_reference_numbers(shared: Path, golden: str) -> N
             assert len(found.boxes) == len(expected)
             assert good.float().mean() >= 0.99
             assert found.masks is not None
-            bitmaps = paste_masks(found.masks, found.boxes, tuple(metas[image]["ori_shape"][:2]))[good]
-            packed = np.packbits(bitmaps.flatten(1).numpy(), axis=1)
+            size = tuple(metas[image]["ori_shape"][:2])
+            pairs = zip(found.masks[good].numpy(), found.boxes[good].numpy(), strict=True)
+            bitmaps = np.stack([paste_mask(soft, box, size).ravel() for soft, box in pairs])
+            packed = np.packbits(bitmaps, axis=1)
             differing = np.unpackbits(packed ^ data[f"{name}.masks_packed"][nearest[good].numpy()]).sum()
-            assert differing <= 1e-5 * bitmaps.numel()
+            assert differing <= 1e-5 * bitmaps.size

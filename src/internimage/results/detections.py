@@ -15,6 +15,7 @@ from internimage.errors import MissingExtraError
 from internimage.images import ImageSource
 from internimage.labels import COCO_CATEGORY_IDS, load_labels
 from internimage.results.output import Shape
+from internimage.results.pasting import paste_mask
 
 
 @dataclass(frozen=True)
@@ -59,12 +60,7 @@ class Detections:
         """The mask (H, W) bool of object ``index``; None without masks."""
         if self.soft_masks is None:
             return None
-        import torch
-
-        from internimage.structures.masks import paste_masks
-
-        soft, box = (torch.from_numpy(array[index : index + 1]) for array in (self.soft_masks, self.boxes))
-        return paste_masks(soft, box, self.size)[0].numpy()
+        return paste_mask(self.soft_masks[index], self.boxes[index], self.size)
 
     def name(self, index: int) -> str:
         """Name of the class of object ``index``."""
