@@ -11,7 +11,7 @@ import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol, TypeAlias
 
 from internimage.data.samples import Part
 from internimage.registry import TASKS, resolve
@@ -20,10 +20,12 @@ from internimage.settings.training import RunConfig, TrainingConfig
 from internimage.settings.views import DisplayOptions, PredictionOptions, ReportOptions
 
 if TYPE_CHECKING:
+    import numpy as np
     from PIL.Image import Image
 
     from internimage.data.samples import EvaluationSample
     from internimage.data.splits import Splits
+    from internimage.description import ExportedDescription
     from internimage.images import FitPreprocessing, ImageSource, Preprocessing
     from internimage.images.channels import AnyImage
     from internimage.results.output import Output, Picture
@@ -190,6 +192,44 @@ class OtherResults:
     measure: Callable[[Any, Path, ReportOptions], Report]
 
 
+Run: TypeAlias = "Callable[[Mapping[str, np.ndarray[Any, Any]]], Mapping[str, np.ndarray[Any, Any]]]"
+"""An exported graph: inputs and outputs by name."""
+
+
+@dataclass(frozen=True)
+class Graph:
+    """What of a model is exported.
+
+    Attributes:
+        module: takes the inputs in order, gives the outputs in order.
+        inputs: an example of each by name.
+        outputs: names.
+        varying: by input the dimensions that may differ from the example's, with a name each; equal names are equal.
+    """
+
+    module: Any
+    inputs: Mapping[str, Any]
+    outputs: tuple[str, ...]
+    varying: Mapping[str, Mapping[int, str]]
+
+
+@dataclass(frozen=True)
+class TaskExport:
+    """How a task's models leave PyTorch.
+
+    Attributes:
+        graph: of a model, for images of a fixed (height, width), or of any for None.
+        pipeline: runs an exported graph, without torch.
+        differences: between two results of one picture: numbers by name, each to be compared with a limit.
+        limits: the largest difference of each name in float32.
+    """
+
+    graph: Callable[[Any, tuple[int, int] | None], Graph]
+    pipeline: Callable[[ExportedDescription, Run, PredictionOptions], Pipeline]
+    differences: Callable[[Any, Any], Mapping[str, float]]
+    limits: Mapping[str, float]
+
+
 @dataclass(frozen=True)
 class TaskSpec:
     """A task, as everything outside its folder sees it.
@@ -225,7 +265,7 @@ class TaskSpec:
         writers: a result in formats of others, by name.
         others: results of other tools that can be measured; None for no such format.
         merge: results of several views or tiles of one picture, merged.
-        export: the part of the graph after the network, and its postprocessing.
+        export: how its models leave PyTorch; None for those that cannot.
     """
 
     name: str
@@ -257,7 +297,7 @@ class TaskSpec:
     writers: Mapping[str, Callable[[Output], Writer]] = field(default_factory=dict)
     others: OtherResults | None = None
     merge: Callable[..., Any] | None = None
-    export: Callable[..., Any] | None = None
+    export: TaskExport | None = None
 
 
 def task_spec(name: str) -> TaskSpec:

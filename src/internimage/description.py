@@ -40,3 +40,24 @@ class ModelDescription:
     category_ids: tuple[int | str, ...] | None = None
     palette: tuple[tuple[int, int, int], ...] | None = None
     source: ModelSource = ModelSource()
+
+
+@dataclass(frozen=True)
+class ExportedDescription:
+    """What an exported file says of itself, as JSON inside of it.
+
+    Attributes:
+        task: name of the model's task.
+        model: the model's description, with its configuration.
+        size: (height, width) of the images that the graph takes; None for any.
+        precision: of its numbers: "float32", "float16", "bfloat16" or "int8".
+        weights: SHA-256 of the model's tensors, in the order of their names.
+        versions: of the packages that made it.
+    """
+
+    task: str
+    model: ModelDescription
+    size: tuple[int, int] | None = None
+    precision: str = "float32"
+    weights: str = ""
+    versions: dict[str, Any] = field(default_factory=dict)

@@ -67,6 +67,10 @@ class FitPreprocessing:
         """The same for pictures of so many channels; see :func:`internimage.images.transforms.statistics_of`."""
         return replace(self, mean=statistics_of(self.mean, channels), std=statistics_of(self.std, channels))
 
+    def seen_with(self, depth: Depth | None) -> FitPreprocessing:
+        """The same with deep pixels read so; None changes nothing."""
+        return self if depth is None else replace(self, depth=depth)
+
     def read(self, source: ImageSource) -> AnyImage:
         """The picture as ``__call__`` takes it."""
         return source.read(self.channels, self.depth)

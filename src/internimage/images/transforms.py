@@ -72,6 +72,10 @@ class Preprocessing:
         """The same for pictures of so many channels; see :func:`statistics_of`."""
         return replace(self, mean=statistics_of(self.mean, channels), std=statistics_of(self.std, channels))
 
+    def seen_with(self, depth: Depth | None) -> Preprocessing:
+        """The same with deep pixels read so; None changes nothing."""
+        return self if depth is None else replace(self, depth=depth)
+
     def read(self, source: ImageSource) -> AnyImage:
         """The picture as ``__call__`` takes it."""
         return source.read(self.channels, self.depth)

@@ -33,7 +33,7 @@ def preparation(model: Any, options: PredictionOptions, kind: type[P]) -> P:
     if preprocessing is None:
         raise ConfigError("the model does not say how its images are prepared; give a name or a model folder")
     assert isinstance(preprocessing, kind)
-    return preprocessing if options.depth is None else replace(preprocessing, depth=options.depth)
+    return preprocessing.seen_with(options.depth)
 
 
 class MakeViews:

@@ -1,0 +1,67 @@
+"""Whether an exported file gives the results of its model, on real pictures of other sizes than the example's."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib.resources import files
+from pathlib import Path
+
+from PIL import Image
+
+from internimage.contracts import TaskExport
+from internimage.images import ImageInputs, ImageSource, list_images
+from internimage.inference.runner import Runner
+
+_PHOTOS = 6  # of the package's own, for classifiers, detectors and segmenters alike
+
+
+@dataclass(frozen=True)
+class Parity:
+    """How far results of a file are from those of its model.
+
+    Attributes:
+        pictures: how many were compared.
+        differences: the largest of each kind.
+        limits: how large each may be.
+    """
+
+    pictures: int
+    differences: Mapping[str, float]
+    limits: Mapping[str, float]
+
+    @property
+    def agrees(self) -> bool:
+        return all(self.differences[name] <= limit for name, limit in self.limits.items())  # NaN does not
+
+    def table(self) -> str:
+        """A line for each kind."""
+        width = max(map(len, self.limits))
+        lines = [
+            f"{name:<{width}}  {self.differences[name]:.2g}  (at most {limit:g})" for name, limit in self.limits.items()
+        ]
+        return "\n".join([f"compared with the model on {self.pictures} pictures:", *(f"  {line}" for line in lines)])
+
+
+def check_parity(
+    model: Runner, exported: Runner, task: TaskExport, images: ImageInputs | None, channels: int = 3
+) -> Parity:
+    """Run both on pictures of several sizes, an empty one among them."""
+    sources = [*pictures(), *([] if images is None else list_images(images))]
+    worst = dict.fromkeys(task.limits, 0.0)
+    for (_, ours), (_, theirs) in zip(model.stream(sources), exported.stream(sources), strict=True):
+        if isinstance(ours, Exception):
+            raise ours
+        for name, value in task.differences(ours, theirs).items():
+            worst[name] = value if value != value else max(worst[name], value)
+    return Parity(len(sources), worst, task.limits)
+
+
+def pictures() -> list[ImageSource]:
+    """Photos of the package, an upright and a flat one, and one that shows nothing."""
+    folder = Path(str(files("internimage.demo").joinpath("photos")))
+    photos = list_images(folder)[:_PHOTOS]
+    first = photos[0].read()
+    narrow, flat = first.resize((150, 260)), first.resize((310, 130))
+    nothing = Image.new("RGB", (97, 131), (127, 127, 127))
+    return [*photos, *(ImageSource(f"picture {size}", one) for size, one in enumerate((narrow, flat, nothing)))]

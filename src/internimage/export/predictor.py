@@ -1,0 +1,52 @@
+"""Prediction from an exported file, without torch."""
+
+from __future__ import annotations
+
+import os
+from typing import Literal
+
+from internimage.contracts import task_spec
+from internimage.errors import ExportError
+from internimage.export.runtimes import open_exported
+from internimage.inference.runner import Runner
+from internimage.settings.depth import Depth
+from internimage.settings.views import PredictionOptions, TestTimeAugmentation, Window
+
+
+class ExportedPredictor(Runner):
+    """As :class:`internimage.Predictor`, from a file that ``internimage export`` wrote; torch is not imported.
+
+    Args:
+        file: ``.onnx`` or OpenVINO's ``.xml``.
+        device: "auto", "cpu", or what the runtime calls it.
+        batch_size: images per run, of graphs that take several.
+        augmentation, window, keep_scores, max_objects, depth: see :class:`internimage.Predictor`.
+
+    Attributes:
+        exported: the file and what runs it.
+
+    Raises:
+        ExportError: it is no such file, or cannot be run.
+    """
+
+    def __init__(
+        self,
+        file: str | os.PathLike[str],
+        *,
+        device: str = "auto",
+        batch_size: int = 8,
+        augmentation: TestTimeAugmentation | None = None,
+        window: Window | Literal["model"] | None = "model",
+        keep_scores: bool = False,
+        max_objects: int | None = None,
+        depth: Depth | None = None,
+    ) -> None:
+        self.exported = open_exported(os.fspath(file), device=device)
+        description = self.exported.description
+        self.spec = task_spec(description.task)
+        if self.spec.export is None:
+            raise ExportError(f"{file} holds a {self.spec.model_noun}, which this version does not run")
+        options = PredictionOptions(augmentation, window, keep_scores, max_objects, depth)
+        self.pipeline = self.spec.export.pipeline(description, self.exported.run, options)
+        self.labels = description.model.labels
+        self.batch_size = batch_size

@@ -1,0 +1,125 @@
+"""Exported files and what runs them: ONNX Runtime and OpenVINO.  No torch."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from internimage.contracts import Run
+from internimage.description import ExportedDescription
+from internimage.errors import ConfigError, ExportError, MissingExtraError
+from internimage.settings.plain import from_plain
+
+METADATA = "internimage"
+"""Key of the description in a file's metadata."""
+
+Arrays = Mapping[str, np.ndarray[Any, Any]]
+
+
+@dataclass(frozen=True)
+class Exported:
+    """An exported file, ready to run.
+
+    Attributes:
+        file: where it lies.
+        runtime: name and version of what runs it.
+        description: what it says of itself.
+        run: inputs by name to outputs by name.
+    """
+
+    file: Path
+    runtime: str
+    description: ExportedDescription
+    run: Run
+
+
+def is_exported(place: str | Path) -> bool:
+    """Whether a name is that of an exported file: .onnx, or OpenVINO's .xml."""
+    return Path(place).suffix.lower() in (".onnx", ".xml")
+
+
+def open_exported(place: str | Path, *, device: str = "auto") -> Exported:
+    """Open a file that was written by ``internimage export``.
+
+    Raises:
+        ExportError: there is none, another program wrote it, or its runtime cannot run it.
+        MissingExtraError: the runtime is not installed.
+    """
+    path = Path(place).expanduser()
+    if not path.is_file():
+        raise ExportError(f"there is no file {path}; expected an exported model, .onnx or .xml")
+    if path.suffix.lower() == ".onnx":
+        return _onnx(path, device)
+    if path.suffix.lower() == ".xml":
+        return _openvino(path, device)
+    raise ExportError(f"{path} is no exported model; expected .onnx or OpenVINO's .xml")
+
+
+def description_of(text: str | None, path: Path) -> ExportedDescription:
+    """From the JSON in a file's metadata."""
+    if text is None:
+        raise ExportError(f"{path} was not written by `internimage export`: it does not say what its numbers mean")
+    try:
+        return from_plain(ExportedDescription, json.loads(text))
+    except (ValueError, ConfigError) as error:
+        raise ExportError(f"{path} was written by another version of internimage: {error}") from error
+
+
+def _onnx(path: Path, device: str) -> Exported:
+    try:
+        import onnxruntime  # type: ignore[import-untyped]
+    except ImportError:
+        raise MissingExtraError(f"{path.name} needs ONNX Runtime: pip install 'internimage[export]'") from None
+    wanted = ["CUDAExecutionProvider"] if device != "cpu" else []
+    there = [name for name in wanted if name in onnxruntime.get_available_providers()]
+    if device not in ("auto", "cpu") and not there:
+        raise ConfigError(f"device is {device}; this ONNX Runtime has no GPU, expected cpu or auto")
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 3
+    try:
+        session = onnxruntime.InferenceSession(path, options, providers=[*there, "CPUExecutionProvider"])
+    except Exception as error:  # of its own kinds, which are not public
+        raise ExportError(
+            f"{path} cannot be run by ONNX Runtime {onnxruntime.__version__}: {_first_line(error)}"
+        ) from error
+    description = description_of(session.get_modelmeta().custom_metadata_map.get(METADATA), path)
+    names = [slot.name for slot in session.get_outputs()]
+
+    def run(inputs: Arrays) -> Arrays:
+        return dict(zip(names, session.run(names, dict(inputs)), strict=True))
+
+    return Exported(path, f"ONNX Runtime {onnxruntime.__version__}", description, run)
+
+
+def _openvino(path: Path, device: str) -> Exported:
+    try:
+        import openvino  # type: ignore[import-untyped]
+    except ImportError:
+        raise MissingExtraError(f"{path.name} needs OpenVINO: pip install 'internimage[export]'") from None
+    core = openvino.Core()
+    try:
+        model = core.read_model(path)
+        text = str(model.get_rt_info([METADATA]).value) if model.has_rt_info([METADATA]) else None
+        description = description_of(text, path)
+        # it would compute in bfloat16 where the machine has it, and move a segmenter's logits by a tenth
+        precision = {"bfloat16": "bf16", "float16": "f16"}.get(description.precision, "f32")
+        where = "CPU" if device in ("auto", "cpu") else device.upper()
+        compiled = core.compile_model(model, where, {"INFERENCE_PRECISION_HINT": precision})
+    except RuntimeError as error:
+        raise ExportError(f"{path} cannot be run by OpenVINO: {_first_line(error)}") from error
+    names = [slot.get_any_name() for slot in compiled.outputs]
+
+    def run(inputs: Arrays) -> Arrays:
+        found = compiled(dict(inputs))
+        return {name: found[number] for number, name in enumerate(names)}
+
+    return Exported(path, f"OpenVINO {openvino.__version__}", description, run)
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__

@@ -1,0 +1,87 @@
+"""A classifier without PyTorch: its graph, and what runs it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from internimage.contracts import Graph, Run
+from internimage.data.samples import TimeAndPlace
+from internimage.description import ExportedDescription
+from internimage.errors import ConfigError, InputSizeError
+from internimage.images import ImageSource, Preprocessing
+from internimage.results.classification import Classification
+from internimage.settings.views import PredictionOptions
+
+if TYPE_CHECKING:
+    from internimage.images.channels import AnyImage
+
+_NEAR = 1e-4  # probabilities that are nearer than this may change places
+
+
+def graph(model: Any, size: tuple[int, int] | None) -> Graph:
+    """Images (N, C, H, W), normalised, to logits (N, K); models that read them are given time and place."""
+    import torch
+
+    side = model.description.preprocessing.side
+    height, width = size or (side, side)
+    config = model.config
+    inputs = {"images": torch.zeros(2, config.backbone.in_channels, height, width)}
+    if config.metadata_channels is not None:
+        inputs |= {"temporal": torch.zeros(2, 4), "spatial": torch.zeros(2, 3)}
+    varying = {name: {0: "batch"} for name in inputs}
+    if size is None:
+        varying["images"] |= {2: "height", 3: "width"}
+    return Graph(model, inputs, ("logits",), varying)
+
+
+class ExportedClassifier:
+    """See :class:`internimage.contracts.Pipeline`."""
+
+    def __init__(self, description: ExportedDescription, run: Run, options: PredictionOptions) -> None:
+        if options != PredictionOptions(depth=options.depth):
+            raise ConfigError("test-time augmentation, windows, scores and numbers of objects are not for classifiers")
+        preprocessing = description.model.preprocessing
+        assert isinstance(preprocessing, Preprocessing)
+        self.preprocessing = preprocessing.seen_with(options.depth)
+        self.run = run
+        self.labels = description.model.labels
+        self.classes = int(description.model.config["num_classes"])
+        self.metadata = description.model.config.get("metadata_channels") is not None
+
+    def read(self, source: ImageSource) -> AnyImage:
+        return self.preprocessing.read(source)
+
+    def prepare(self, picture: AnyImage) -> np.ndarray[Any, Any]:
+        return self.preprocessing.array(picture)
+
+    def predict(
+        self,
+        prepared: Sequence[np.ndarray[Any, Any]],
+        sources: Sequence[ImageSource],
+        known: Sequence[TimeAndPlace | None],
+    ) -> list[Classification]:
+        if len({image.shape for image in prepared}) != 1:
+            raise InputSizeError("a batch for classification needs images of one size; preprocess with a crop")
+        inputs = {"images": np.stack(prepared)}
+        if self.metadata:
+            told = [each or TimeAndPlace() for each in known]
+            inputs["temporal"] = np.array([each.temporal() for each in told], np.float32)
+            inputs["spatial"] = np.array([each.spatial() for each in told], np.float32)
+        logits = self.run(inputs)["logits"].astype(np.float32)
+        powers = np.exp(logits - logits.max(-1, keepdims=True))
+        probabilities = powers / powers.sum(-1, keepdims=True)
+        names = self.labels or tuple(f"class {index}" for index in range(self.classes))
+        return [Classification(row, names, source) for row, source in zip(probabilities, sources, strict=True)]
+
+
+def differences(ours: Classification, theirs: Classification) -> Mapping[str, float]:
+    """Of logits up to a constant, which the logarithms of probabilities are, and whether the best class differs."""
+    first, second = (np.log(np.maximum(one.probabilities, 1e-30)) for one in (ours, theirs))
+    spread = max(np.abs(first - first.max()).max(), 1e-6)
+    a, b = int(ours.probabilities.argmax()), int(theirs.probabilities.argmax())
+    near = ours.probabilities[a] - ours.probabilities[b] < _NEAR
+    distance = float(np.abs(first - second).max() / spread)
+    return {"logits, relative": distance, "another best class": float(a != b and not near)}
