@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     import torch
 
-
-_DIVISOR = 32  # the coarsest map has a pixel for each 32 of the image
+DIVISOR = 32
+"""Sides of a batch are multiples of this: the coarsest map has a pixel for each 32 of the image."""
 
 
 def padded(side: int) -> int:
     """The multiple of 32 that a side is padded to."""
-    return -(-side // _DIVISOR) * _DIVISOR
+    return -(-side // DIVISOR) * DIVISOR
 
 
 def pad_together(images: Sequence[torch.Tensor]) -> torch.Tensor:

@@ -1,0 +1,118 @@
+"""A detector without PyTorch: its graph, and what runs it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from internimage.contracts import Graph, Run
+from internimage.description import ExportedDescription
+from internimage.errors import ConfigError
+from internimage.images import FitPreprocessing, ImageSource
+from internimage.results.detections import Detections
+from internimage.settings.views import PredictionOptions
+
+if TYPE_CHECKING:
+    from internimage.images.channels import AnyImage
+
+_NEAR = 1e-4  # scores that are nearer than this may change places, or fall on either side of a threshold
+_EXAMPLE = (224, 320)  # of graphs for images of any size
+
+
+def graph(model: Any, size: tuple[int, int] | None) -> Graph:
+    """An image (1, C, H, W), normalised and not padded, to its objects, in pixels of that image."""
+    import torch
+    import torch.nn.functional as F
+
+    from internimage.structures.batching import DIVISOR
+
+    class OneImage(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.detector = model
+
+        def forward(self, images: torch.Tensor) -> tuple[torch.Tensor, ...]:
+            height, width = images.shape[2:]
+            below, beside = ((side + DIVISOR - 1) // DIVISOR * DIVISOR - side for side in (height, width))
+            (found,) = self.detector(F.pad(images, (0, beside, 0, below)), [(height, width)], images.new_ones(1, 4))
+            masks = () if found.masks is None else (found.masks,)
+            return (found.boxes, found.scores, found.labels, *masks)
+
+    inputs = {"images": torch.zeros(1, model.config.backbone.in_channels, *(size or _EXAMPLE))}
+    varying = {"images": {2: "height", 3: "width"}} if size is None else {}
+    outputs = ("boxes", "scores", "labels", *(("masks",) if model.has_masks else ()))
+    return Graph(OneImage(), inputs, outputs, varying)
+
+
+@dataclass(frozen=True)
+class Scaled:
+    """A picture as the graph takes it, and its original (height, width)."""
+
+    image: np.ndarray[Any, Any]
+    original: tuple[int, int]
+
+
+class ExportedDetector:
+    """See :class:`internimage.contracts.Pipeline`."""
+
+    def __init__(self, description: ExportedDescription, run: Run, options: PredictionOptions) -> None:
+        if options.augmentation is not None:
+            raise ConfigError("exported detectors have no test-time augmentation; leave it out")
+        if options.keep_scores or options.window != "model":
+            raise ConfigError("window and keep_scores are for segmenters; leave them out")
+        preprocessing = description.model.preprocessing
+        assert isinstance(preprocessing, FitPreprocessing)
+        config = description.model.config
+        most = int(config["detections"]["keep"])
+        if options.max_objects is not None and not 1 <= options.max_objects <= most:
+            raise ConfigError(f"the file reports {most} objects of an image; export one with more (--max-objects)")
+        self.preprocessing = preprocessing.seen_with(options.depth)
+        self.run = run
+        self.labels = description.model.labels
+        self.classes = int(config["num_classes"])
+        self.max_objects = options.max_objects or most
+        self.has_masks = config.get("mask_width") is not None
+
+    def read(self, source: ImageSource) -> AnyImage:
+        return self.preprocessing.read(source)
+
+    def prepare(self, picture: AnyImage) -> Scaled:
+        return Scaled(self.preprocessing.array(picture), (picture.height, picture.width))
+
+    def predict(
+        self, prepared: Sequence[Scaled], sources: Sequence[ImageSource], known: Sequence[Any]
+    ) -> list[Detections]:
+        names = self.labels or tuple(f"class {index}" for index in range(self.classes))
+        return [self._one(each, source, names) for each, source in zip(prepared, sources, strict=True)]
+
+    def _one(self, picture: Scaled, source: ImageSource, names: tuple[str, ...]) -> Detections:
+        found = self.run({"images": picture.image[None]})
+        kept = slice(self.max_objects)
+        scale = [seen / own for seen, own in zip(picture.image.shape[1:], picture.original, strict=True)]
+        boxes = found["boxes"][kept].astype(np.float32) / np.array([scale[1], scale[0]] * 2, np.float32)
+        masks = found["masks"][kept].astype(np.float32) if "masks" in found else None
+        scores, labels = found["scores"][kept].astype(np.float32), found["labels"][kept]
+        return Detections(boxes, scores, labels, names, picture.original, source, masks)
+
+
+def differences(ours: Detections, theirs: Detections) -> Mapping[str, float]:
+    """Between objects of one class that are nearest; those near a threshold or the end of the list may be missing."""
+    box, score, mask, missing = 0.0, 0.0, 0.0, 0
+    for one, other in ((ours, theirs), (theirs, ours)):
+        edge = float(one.scores.min(initial=1.0)) + _NEAR
+        for index in range(len(one)):
+            same = np.flatnonzero(other.labels == one.labels[index])
+            apart = np.abs(other.boxes[same] - one.boxes[index]).max(1) + np.abs(other.scores[same] - one.scores[index])
+            if not len(same) or apart.min() > 1:
+                missing += int(one.scores[index] > edge)
+                continue
+            nearest = same[int(apart.argmin())]
+            box = max(box, float(np.abs(other.boxes[nearest] - one.boxes[index]).max()))
+            score = max(score, float(abs(other.scores[nearest] - one.scores[index])))
+            if one.soft_masks is not None and other.soft_masks is not None:
+                differing = (one.soft_masks[index] >= 0.5) != (other.soft_masks[nearest] >= 0.5)
+                mask = max(mask, float(differing.mean()))
+    return {"boxes, pixels": box, "scores": score, "mask pixels": mask, "objects without a partner": float(missing)}
