@@ -133,7 +133,8 @@ def dark_pictures(files: Iterable[ImageFile]) -> dict[ImageFile, int]:
 
     def brightest(file: ImageFile) -> int:
         try:
-            return int(np.asarray(read_image(file)).max())
+            channels = read_header(file).channels if isinstance(file, Path) else 3
+            return int(np.asarray(read_image(file, channels)).max())
         except ImageReadError:  # such as floating point, whose range has to be said anyway
             return 255
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 from dataclasses import dataclass, replace
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import numpy as np
 from PIL import ExifTags, Image
@@ -68,7 +68,7 @@ def decode(file: BinaryIO, channels: int | None, depth: Depth) -> AnyImage:
     image = _known_to_pillow(file)
     plain, chosen = channels in (1, 3, None), depth != WHOLE
     clipped = image is not None and chosen and is_deep(image) and image.mode[0] not in "IF"
-    if image is None or (image.format == "TIFF" and (clipped or not plain)):
+    if image is None or (image.format == "TIFF" and (clipped or not plain or _in_deep_planes(image))):
         file.seek(0)
         values, turn = read_tiff(file, channels, Image.MAX_IMAGE_PIXELS)
         picture = from_values(values, channels, depth)
@@ -80,6 +80,11 @@ def decode(file: BinaryIO, channels: int | None, depth: Depth) -> AnyImage:
         file.seek(0)
         image = identify(file)
     return upright(image, channels, depth, low)
+
+
+def _in_deep_planes(image: Any) -> bool:
+    """Whether a TIFF has its deep channels one after the other, which Pillow mixes up."""
+    return image.tag_v2.get(284) == 2 and max(image.tag_v2.get(258, (1,))) > 8
 
 
 def decode_header(file: BinaryIO) -> Header:
@@ -94,7 +99,8 @@ def decode_header(file: BinaryIO) -> Header:
         turn = image.getexif().get(ExifTags.Base.Orientation, 1)
     except Exception:  # broken EXIF, any type: the pixels are good
         turn = 1
-    return _turned(Header(image.size, turn, is_deep(image), 4 if image.mode == "RGBX" else 3))
+    deep = is_deep(image) or (image.format == "TIFF" and _in_deep_planes(image))
+    return _turned(Header(image.size, turn, deep, 4 if image.mode == "RGBX" else 3))
 
 
 def decode_small(file: BinaryIO, side: int) -> Image.Image:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from math import inf
 
 from internimage.errors import ConfigError
 
@@ -24,7 +25,7 @@ class Depth:
     def __post_init__(self) -> None:
         if self.range is not None and self.percentiles is not None:
             raise ConfigError("a range and percentiles of deep pixels contradict each other; give one")
-        if self.range is not None and not self.range[0] < self.range[1]:
+        if self.range is not None and not -inf < self.range[0] < self.range[1] < inf:
             raise ConfigError(f"the range of deep pixels is {self.range}; expected two numbers, the lower one first")
         if self.percentiles is not None and not 0 <= self.percentiles[0] < self.percentiles[1] <= 100:
             raise ConfigError(f"the percentiles of deep pixels are {self.percentiles}; expected 0 <= low < high <= 100")
