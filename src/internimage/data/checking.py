@@ -167,7 +167,8 @@ def pixel_notes(files: Sequence[ImageFile], preprocessing: Preprocessing | FitPr
     """
     known = headers(some_of(files))
     notes = [
-        f"pictures of {number} channels, such as {file}: {preprocessing.channels} are read (--channels {number})"
+        f"pictures of {number} channels, such as {file}, for a model of {preprocessing.channels}; train one with "
+        f"--channels {number}"
         for number, file in {header.channels: file for file, header in known.items()}.items()
         if number not in (3, preprocessing.channels)
     ]
