@@ -265,7 +265,7 @@ class TaskSpec:
         writers: a result in formats of others, by name.
         others: results of other tools that can be measured; None for no such format.
         merge: results of several views or tiles of one picture, merged.
-        export: how its models leave PyTorch; None for those that cannot.
+        export: where its :class:`TaskExport` lives; None for models that cannot leave PyTorch.
     """
 
     name: str
@@ -297,10 +297,16 @@ class TaskSpec:
     writers: Mapping[str, Callable[[Output], Writer]] = field(default_factory=dict)
     others: OtherResults | None = None
     merge: Callable[..., Any] | None = None
-    export: TaskExport | None = None
+    export: str | None = None
 
 
 def task_spec(name: str) -> TaskSpec:
     """The specification of a task by its name in the registry."""
     spec: TaskSpec = resolve(TASKS[name].spec)
     return spec
+
+
+def task_export(spec: TaskSpec) -> TaskExport | None:
+    """How a task's models leave PyTorch; None for those that cannot."""
+    export: TaskExport | None = None if spec.export is None else resolve(spec.export)
+    return export

@@ -13,7 +13,7 @@ from typing import Any, Literal
 
 import torch
 
-from internimage.contracts import TaskSpec
+from internimage.contracts import TaskSpec, task_export
 from internimage.description import ExportedDescription
 from internimage.errors import ConfigError, ExportError, MissingExtraError
 from internimage.export.onnx_file import write_onnx
@@ -67,7 +67,7 @@ def export(
         raise ConfigError(f"to is {to!r}; expected {' or '.join(_SUFFIXES)}")
     _look_for_packages(to)
     predictor = Predictor(model, checkpoint=checkpoint, device="cpu", dtype=torch.float32)
-    task = predictor.spec.export
+    task = task_export(predictor.spec)
     if task is None:
         raise ExportError(f"a {predictor.spec.model_noun} cannot be exported yet")
     name = Path(str(model)).name if not isinstance(model, torch.nn.Module) else predictor.spec.name

@@ -43,9 +43,7 @@ class Parity:
         return "\n".join([f"compared with the model on {self.pictures} pictures:", *(f"  {line}" for line in lines)])
 
 
-def check_parity(
-    model: Runner, exported: Runner, task: TaskExport, images: ImageInputs | None, channels: int = 3
-) -> Parity:
+def check_parity(model: Runner, exported: Runner, task: TaskExport, images: ImageInputs | None) -> Parity:
     """Run both on pictures of several sizes, an empty one among them."""
     sources = [*pictures(), *([] if images is None else list_images(images))]
     worst = dict.fromkeys(task.limits, 0.0)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from typing import Literal
 
-from internimage.contracts import task_spec
+from internimage.contracts import task_export, task_spec
 from internimage.errors import ExportError
 from internimage.export.runtimes import open_exported
 from internimage.inference.runner import Runner
@@ -44,9 +44,10 @@ class ExportedPredictor(Runner):
         self.exported = open_exported(os.fspath(file), device=device)
         description = self.exported.description
         self.spec = task_spec(description.task)
-        if self.spec.export is None:
+        task = task_export(self.spec)
+        if task is None:
             raise ExportError(f"{file} holds a {self.spec.model_noun}, which this version does not run")
         options = PredictionOptions(augmentation, window, keep_scores, max_objects, depth)
-        self.pipeline = self.spec.export.pipeline(description, self.exported.run, options)
+        self.pipeline = task.pipeline(description, self.exported.run, options)
         self.labels = description.model.labels
         self.batch_size = batch_size

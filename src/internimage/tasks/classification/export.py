@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from internimage.contracts import Graph, Run
+from internimage.contracts import Graph, Run, TaskExport
 from internimage.data.samples import TimeAndPlace
 from internimage.description import ExportedDescription
 from internimage.errors import ConfigError, InputSizeError
@@ -85,3 +85,6 @@ def differences(ours: Classification, theirs: Classification) -> Mapping[str, fl
     near = ours.probabilities[a] - ours.probabilities[b] < _NEAR
     distance = float(np.abs(first - second).max() / spread)
     return {"logits, relative": distance, "another best class": float(a != b and not near)}
+
+
+EXPORT = TaskExport(graph, ExportedClassifier, differences, {"logits, relative": 1e-4, "another best class": 0.0})

@@ -9,18 +9,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from internimage.contracts import (
-    Amount,
-    Findings,
-    Graph,
-    OtherResults,
-    Pipeline,
-    Prepared,
-    Report,
-    Run,
-    TaskExport,
-    TaskSpec,
-)
+from internimage.contracts import Amount, Findings, OtherResults, Pipeline, Prepared, Report, TaskSpec
 from internimage.images import Preprocessing
 from internimage.results.classification import Classification
 from internimage.results.file_writers import SortedWriter
@@ -34,7 +23,6 @@ if TYPE_CHECKING:
 
     from internimage.data.samples import LabelledImages
     from internimage.data.splits import Splits
-    from internimage.description import ExportedDescription
     from internimage.recipes import Recipe
 
 
@@ -77,24 +65,6 @@ def _pipeline(model: Any, options: PredictionOptions) -> Pipeline:
     from internimage.tasks.classification.pipeline import ClassificationPipeline
 
     return ClassificationPipeline(model, options)
-
-
-def _graph(model: Any, size: tuple[int, int] | None) -> Graph:
-    from internimage.tasks.classification.export import graph
-
-    return graph(model, size)
-
-
-def _exported(description: ExportedDescription, run: Run, options: PredictionOptions) -> Pipeline:
-    from internimage.tasks.classification.export import ExportedClassifier
-
-    return ExportedClassifier(description, run, options)
-
-
-def _differences(ours: Classification, theirs: Classification) -> Mapping[str, float]:
-    from internimage.tasks.classification.export import differences
-
-    return differences(ours, theirs)
 
 
 def _report(pipeline: Pipeline, data: LabelledImages, options: ReportOptions) -> Report:
@@ -172,7 +142,7 @@ SPEC = TaskSpec(
     ),
     without_classes=True,
     several_views=False,
-    export=TaskExport(_graph, _exported, _differences, {"logits, relative": 1e-4, "another best class": 0.0}),
+    export="internimage.tasks.classification.export:EXPORT",
     train_help="""Train or fine-tune a classifier, a detector or a segmenter on your own images.
 
     $ internimage train --data photos/

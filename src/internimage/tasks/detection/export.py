@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from internimage.contracts import Graph, Run
+from internimage.contracts import Graph, Run, TaskExport
 from internimage.description import ExportedDescription
 from internimage.errors import ConfigError
 from internimage.images import FitPreprocessing, ImageSource
@@ -116,3 +116,11 @@ def differences(ours: Detections, theirs: Detections) -> Mapping[str, float]:
                 differing = (one.soft_masks[index] >= 0.5) != (other.soft_masks[nearest] >= 0.5)
                 mask = max(mask, float(differing.mean()))
     return {"boxes, pixels": box, "scores": score, "mask pixels": mask, "objects without a partner": float(missing)}
+
+
+EXPORT = TaskExport(
+    graph,
+    ExportedDetector,
+    differences,
+    {"boxes, pixels": 0.02, "scores": 1e-4, "mask pixels": 1e-3, "objects without a partner": 0.0},
+)

@@ -9,18 +9,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from internimage.contracts import (
-    Amount,
-    Findings,
-    Graph,
-    OtherResults,
-    Pipeline,
-    Prepared,
-    Report,
-    Run,
-    TaskExport,
-    TaskSpec,
-)
+from internimage.contracts import Amount, Findings, OtherResults, Pipeline, Prepared, Report, TaskSpec
 from internimage.errors import DataError
 from internimage.images import FitPreprocessing
 from internimage.results.coco_writer import CocoWriter
@@ -36,7 +25,6 @@ if TYPE_CHECKING:
 
     from internimage.data.objects import ObjectImages
     from internimage.data.splits import Splits
-    from internimage.description import ExportedDescription
     from internimage.recipes import Recipe
 
 
@@ -80,24 +68,6 @@ def _pipeline(model: Any, options: PredictionOptions) -> Pipeline:
     from internimage.tasks.detection.pipeline import DetectionPipeline
 
     return DetectionPipeline(model, options)
-
-
-def _graph(model: Any, size: tuple[int, int] | None) -> Graph:
-    from internimage.tasks.detection.export import graph
-
-    return graph(model, size)
-
-
-def _exported(description: ExportedDescription, run: Run, options: PredictionOptions) -> Pipeline:
-    from internimage.tasks.detection.export import ExportedDetector
-
-    return ExportedDetector(description, run, options)
-
-
-def _differences(ours: Detections, theirs: Detections) -> Mapping[str, float]:
-    from internimage.tasks.detection.export import differences
-
-    return differences(ours, theirs)
 
 
 def _report(pipeline: Pipeline, data: ObjectImages, options: ReportOptions) -> Report:
@@ -193,12 +163,7 @@ SPEC = TaskSpec(
     others=OtherResults(
         "COCO's results (.json)", lambda path: path.suffix.lower() == ".json", _read_annotations, _measure
     ),
-    export=TaskExport(
-        _graph,
-        _exported,
-        _differences,
-        {"boxes, pixels": 0.02, "scores": 1e-4, "mask pixels": 1e-3, "objects without a partner": 0.0},
-    ),
+    export="internimage.tasks.detection.export:EXPORT",
     train_help="""Train or fine-tune a detector on your own images with COCO's annotations.
 
     $ internimage train --data cells/
