@@ -23,7 +23,7 @@ test-full: test
 lint: .venv
 	@$(UV) pip install --quiet --python .venv -e ".[test]"
 	@$(BIN)/python src/internimage/ops/native/build.py
-	$(BIN)/ruff check .
+	$(BIN)/ruff check --no-cache .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 

@@ -25,8 +25,9 @@ from internimage.machine import describe_machine
 from internimage.models.dino import DINO
 from internimage.models.mask_rcnn import MaskRCNN
 from internimage.registry import ARCHITECTURES, resolve
+from internimage.results.pasting import paste_mask
 from internimage.structures.batching import padded
-from internimage.structures.masks import paste_masks
+from internimage.structures.detection import RawDetections
 
 ORIGINAL = 426, 640
 
@@ -81,8 +82,14 @@ def once(model: MaskRCNN | DINO, size: tuple[int, int], times: dict[str, list[fl
     found = timed(times, memory, "boxes", lambda: model.detect_boxes(maps, boxes, sizes, scales))
     heads = [] if model.mask_head is None else [model.mask_head]
     found = timed(times, memory, "masks", lambda: detect_masks(heads, maps[:-1], strides, found, scales))
-    timed(times, memory, "masks in the picture", lambda: paste_masks(found[0].masks, found[0].boxes, ORIGINAL))
+    timed(times, memory, "masks in the picture", lambda: paste(found[0]))
     return len(found[0].boxes)
+
+
+def paste(found: RawDetections) -> None:
+    assert found.masks is not None
+    for mask, box in zip(found.masks.float().numpy(), found.boxes.float().numpy(), strict=True):
+        paste_mask(mask, box, ORIGINAL)
 
 
 def main() -> None:

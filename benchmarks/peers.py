@@ -34,6 +34,7 @@ from internimage.registry import ARCHITECTURES, ArchitectureEntry, resolve
 from internimage.settings.plain import from_plain
 from internimage.settings.training import RunConfig, TrainingConfig
 from internimage.structures.detection import DetectionConfig, DetectionTarget, RawDetections
+from internimage.training.beginning import read_splits
 from internimage.training.run import RUN_FILE, Run
 
 
@@ -305,7 +306,8 @@ def fitting_epochs(
     """How many epochs with their evaluations take so long, by a few of their steps."""
     recipe = recipe_of(model) if isinstance(model, str) else own_recipe(model)
     config = RunConfig(str(data), recipe.name, size=size, training=training, augmentation=augmentation)
-    prepared = task_spec(recipe.task).prepare(config, recipe)
+    spec = task_spec(recipe.task)
+    prepared = spec.prepare(config, recipe, read_splits(config, spec, None, None))
     task, network, train = prepared.task, prepared.model.train(), prepared.train
     times = []
     for number in range(6):
@@ -322,7 +324,7 @@ def fitting_epochs(
 
 def latencies(pipeline: Pipeline, data: Part, count: int, *, warm_up: int = 3) -> list[float]:
     """Milliseconds from tensor to result of so many pictures one by one, after a few that warm up."""
-    dataset = EvaluationDataset(data, pipeline.prepare)
+    dataset = EvaluationDataset(data, pipeline.prepare, read=pipeline.read)
     times = []
     for number in range(warm_up + count):
         sample = dataset.load(data.entries[number % len(data)])
