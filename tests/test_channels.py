@@ -1,6 +1,7 @@
 """Pictures beyond three channels of 8 bits: against NumPy, per channel, and by training on what only they show."""
 
 import io
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,14 +11,18 @@ import pytest
 import tifffile
 import torch
 from helpers.commands import run
+from helpers.training import COLOURS, paint
 from PIL import Image
 
 import internimage as ii
 from internimage.backbones.composite import CompositeBackbone, CompositeConfig
+from internimage.data.checking import pixel_notes
 from internimage.data.transforms import vary_colours
 from internimage.errors import CheckpointMismatchError, ConfigError, ImageReadError, InputSizeError
 from internimage.images import FitPreprocessing, Preprocessing, list_images, read_image, show_image
-from internimage.images.reader import picture_size
+from internimage.images.decoding import Header
+from internimage.images.inputs.pages import has_several_pages
+from internimage.images.reader import picture_size, read_header
 from internimage.recipes.backbones import ZEPTO
 from internimage.settings.classification import ClassificationAugmentation
 from internimage.settings.depth import WHOLE, Depth
@@ -127,7 +132,7 @@ def test_channels_of_usual_pictures() -> None:
 @pytest.mark.parametrize(
     ("source", "channels", "message"),
     [
-        (FILES["contiguous"][0], 3, r"got uint16 \(20, 30, 5\); other numbers of channels: --channels 5"),
+        (FILES["contiguous"][0], 3, r"got uint16 \(20, 30, 5\); a model for it is trained with --channels 5"),
         (FILES["contiguous"][0], 4, r"expected an array of shape \(H, W, 4\), got uint16 \(20, 30, 5\)"),
         (npy(np.array([{}])), 3, "holds Python objects"),
         (npy(np.zeros((3, 3), "U4")), 3, "pixels of type <U4"),
@@ -284,3 +289,79 @@ def test_a_run_takes_five_channels(make: Any, tmp_path: Path, capfd: pytest.Capt
         predictor(np.zeros((48, 48, 3), np.uint8))
     before = read_image(first.value, 5, TWELVE)
     assert (np.asarray(best.description.preprocessing.read(first)) == np.asarray(before)).all()
+
+
+UNIT = RNG.uniform(0, 1, (20, 30)).astype(np.float32)
+
+
+@pytest.mark.parametrize(
+    ("pictures", "status", "said"),
+    [
+        ([UNIT], 1, "floating-point numbers, training stops without their range"),
+        ([FIVE, RGB], 1, "2 pictures have 5 channels: train with --channels 5"),
+        ([FIVE, RGB], 1, "cannot be trained on together"),
+        ([FIVE[..., :4], RGB], 0, "2 pictures have 4 channels"),
+        ([FIVE.transpose(2, 0, 1), RGB], 0, "or with --channels N the N pages"),
+    ],
+)
+def test_data_check_tells_what_training_stops_at(
+    pictures: list[np.ndarray[Any, Any]], status: int, said: str, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    for name, turn in (("a", 0), ("b", 1)):
+        (tmp_path / name).mkdir()
+        for number, values in enumerate(pictures):
+            planes = "contig" if values.ndim == 3 and values.shape[2] < 30 else None
+            extra = [0] * (values.shape[-1] - 1) if planes else []
+            stored = tiff(values[::-1, ::-1] if turn else values, planarconfig=planes, extrasamples=extra)
+            (tmp_path / name / f"{number}.tif").write_bytes(stored)
+    assert run(["data", "check", tmp_path]) == status
+    assert said in capfd.readouterr().out
+
+
+@pytest.mark.parametrize("planes", ["contig", "separate"])
+@pytest.mark.parametrize("kind", [np.uint8, np.uint16, np.float32])
+@pytest.mark.parametrize(("photometric", "count"), [("minisblack", n) for n in (2, 3, 4, 5)] + [("rgb", 3), ("rgb", 4)])
+def test_any_tiff_is_read_as_its_header_says(
+    photometric: str, count: int, kind: type, planes: str, tmp_path: Path
+) -> None:
+    values = RNG.integers(0, 256, (9, 7, count)).astype(kind)
+    stored = values if planes == "contig" else values.transpose(2, 0, 1)
+    extra = [0] * (count - (3 if photometric == "rgb" else 1))
+    (tmp_path / "file").write_bytes(tiff(stored, photometric=photometric, planarconfig=planes, extrasamples=extra))
+    header = read_header(tmp_path / "file")
+    assert header == Header((7, 9), 1, kind != np.uint8, kind == np.float32, count)
+    found = np.asarray(read_image(tmp_path / "file", count, Depth(range=(0, 255))))
+    assert (found == values).all()
+    if count in (3, 4):
+        assert (np.asarray(read_image(tmp_path / "file", 3, Depth(range=(0, 255)))) == values[..., :3]).all()
+
+
+def test_ranges_that_leave_black_and_white(tmp_path: Path) -> None:
+    file = tmp_path / "file.tif"
+    file.write_bytes(tiff(UNIT))
+    for depth, said in (((0, 4095), True), ((-2, -1), True), ((0, 1), False), ((0.2, 0.4), False)):
+        notes = pixel_notes([file], Preprocessing(24, 24, depth=Depth(range=depth)))
+        assert ["black and white" in " ".join(notes), len(notes)] == [said, 1 + said]
+
+
+def test_pages_that_are_channels_are_not_left_out(tmp_path: Path) -> None:
+    (tmp_path / "file.tif").write_bytes(tiff(FIVE.transpose(2, 0, 1)))
+    source = list_images(tmp_path)[0]
+    assert [has_several_pages(source, channels) for channels in (1, 3, 4, 5, 6)] == [True, True, True, False, True]
+    grey = tiff(GREY[None].repeat(3, 0) // np.array([1, 2, 3], np.uint16)[:, None, None])
+    first = read_image(grey, 3, TWELVE)  # not three pages as three channels
+    assert np.abs(np.asarray(first) - stretched(GREY, 0, 4095)[..., None]).max() <= 1
+
+
+def test_weights_of_other_channels_than_the_pictures(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    five: Any = ii.create_model("internimage_atto", num_classes=2, in_channels=5)
+    five.description = replace(five.description, labels=tuple(COLOURS))
+    ii.save_model(five, tmp_path / "five")
+    data = paint(tmp_path / "data", COLOURS)
+    start = ["train", "--data", data, "--output", tmp_path / "run", "--size", "32", "--epochs", "1", "--workers", "0"]
+    start += ["--model", "internimage_atto", "--init", tmp_path / "five", "--batch-size", "5", "--track", "none"]
+    assert run(start) == 1
+    said = capfd.readouterr().err
+    assert "3); a model for it is trained with --channels 3" in said
+    assert "--on-corrupt" not in said
+    assert run([*start, "--channels", "3"]) == 0

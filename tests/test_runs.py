@@ -217,6 +217,11 @@ def test_a_run_moves_and_is_made_longer(tmp_path: Path) -> None:
     data.rename(there)
     with pytest.raises(DataError, match=r"data does not exist; expected a folder of pictures"):
         ii.resume(folder, device="cpu", reporter=Silent())
+    other = paint(tmp_path / "other", {"red": COLOURS["red"], "pink": COLOURS["blue"]})
+    for picture in (other / "red").iterdir():
+        picture.rename(picture.with_name(f"new{picture.name}"))
+    with pytest.raises(DataError, match=r"is not as it was when the run began: none of its images is one of the 2"):
+        ii.resume(folder, device="cpu", data=other, reporter=Silent())
     with pytest.raises(TrainingError, match="is a run of 1 epochs; pass more of them, not 1"):
         ii.resume(folder, device="cpu", data=there, epochs=1, reporter=Silent())
     assert [

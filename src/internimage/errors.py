@@ -67,6 +67,10 @@ class ImageReadError(InternImageError, ValueError):
     """An image cannot be read, or is not safe to read."""
 
 
+class ChannelsError(ImageReadError):
+    """A picture has another number of channels than the model takes."""
+
+
 class ExportError(InternImageError):
     """A model cannot be exported, or an exported file cannot be read or run, or does not agree with its model."""
 

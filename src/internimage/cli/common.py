@@ -6,7 +6,7 @@ import os
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, is_dataclass, replace
+from dataclasses import dataclass, is_dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
 
@@ -15,8 +15,7 @@ from tyro.conf import Positional, arg
 if TYPE_CHECKING:
     import torch
 
-    from internimage.description import ModelDescription
-    from internimage.images import ImageSource
+    from internimage.images import FitPreprocessing, ImageSource, Preprocessing
     from internimage.inference.predictor import Predictor
     from internimage.settings.depth import Depth
     from internimage.settings.views import TestTimeAugmentation
@@ -174,14 +173,13 @@ class Reading:
         self.count = 0
         self.failures: list[str] = []
         self._several: list[str] = []
+        self._channels = 3
 
-    def look_at_pixels(self, description: ModelDescription | None, depth: Depth | None) -> None:
+    def look_at_pixels(self, preprocessing: Preprocessing | FitPreprocessing) -> None:
         """Tell on stderr how deep pixels are read and which channels are not, as far as some of the files tell."""
         from internimage.data.checking import pixel_notes
 
-        if description is None or description.preprocessing is None:
-            return
-        preprocessing = replace(description.preprocessing, depth=depth or description.preprocessing.depth)
+        self._channels = preprocessing.channels
         files = [Path(one.value) for one in self.sources if isinstance(one.value, str | Path)]
         for note in pixel_notes([file for file in files if file.is_file()], preprocessing):
             print(f"internimage: {note}", file=sys.stderr)
@@ -205,7 +203,7 @@ class Reading:
                 self.failures.append(source.name)
                 print(f"internimage: {result}", file=sys.stderr)
                 continue
-            if self.options.pages == "first" and source.frame is None and has_several_pages(source):
+            if self.options.pages == "first" and source.frame is None and has_several_pages(source, self._channels):
                 self._several.append(source.name)
             yield source, result
 

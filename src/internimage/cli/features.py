@@ -57,7 +57,8 @@ class Features:
             self.model.name, self.model.checkpoint, self.model.labels, self.model.device, self.model.torch_dtype()
         )
         chosen = depth(self.model.deep_range, self.model.deep_percentiles)
-        reading.look_at_pixels(model.description, chosen)
+        if model.description is not None and model.description.preprocessing is not None:
+            reading.look_at_pixels(model.description.preprocessing.seen_with(chosen))
         stream = extract_features(
             model,
             reading.pictures(),

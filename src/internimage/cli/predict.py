@@ -76,7 +76,7 @@ class Predict:
         self._refuse_contradictions()
         reading = Reading(list_given(self.images), self.frames)
         predictor = self.model.predictor(augmentation(self.tta, self.tta_sides))
-        reading.look_at_pixels(predictor.model.description, predictor.depth)
+        reading.look_at_pixels(predictor.preprocessing)
         writer, name_of = self._writer(predictor, reading.sources)
         for note in writer.notes:
             print(f"internimage: {note}", file=sys.stderr)

@@ -20,7 +20,7 @@ from internimage.errors import ImageReadError
 from internimage.images import FitPreprocessing, ImageSource, Preprocessing, read_image, show_image
 from internimage.images.decoding import Header
 from internimage.images.inputs.pages import first_pages_note, has_several_pages
-from internimage.images.reader import read_header
+from internimage.images.reader import open_picture, read_header
 from internimage.settings.data import DataOptions
 from internimage.settings.depth import WHOLE
 
@@ -28,6 +28,7 @@ _HEADERS = 2_000  # of pictures that are looked at before a run
 _PIXELS = 20  # deep ones that are read before a run
 _SHOWN = 10  # findings of a kind
 _QUARTER = 64  # of 256
+_FLAT = 0.98  # of the pixels
 _SCALING = "train with --deep-range LOW HIGH or --deep-percentiles"
 
 
@@ -40,7 +41,10 @@ class PartFindings:
         left_out: what training and evaluation do not use, a line for each reason.
         twins: groups of files that show the same picture.
         dark: deep pictures that stay below a quarter of their range.
-        channels: how many pictures have other channels than grey, RGB or either with alpha, by their number.
+        floating: pictures of floating-point numbers, whose range training has to be told.
+        channels: how many pictures have how many channels, where not all have the usual ones; 3 for grey and RGB, with
+            or without alpha.
+        mixed: whether the data have pictures that no model reads together.
         turned: pictures that their EXIF data turn, as they are read; no error, if what is drawn on them was drawn on
             the turned picture.
         paged: files of several pages, of which the first is read.
@@ -53,7 +57,9 @@ class PartFindings:
     twins: list[list[str]] = field(default_factory=list)
     turned: list[str] = field(default_factory=list)
     dark: list[str] = field(default_factory=list)
+    floating: list[str] = field(default_factory=list)
     channels: dict[int, int] = field(default_factory=dict)
+    mixed: bool = False
     paged: list[str] = field(default_factory=list)
     much: bool = False
     unusable: list[str] = field(default_factory=list)
@@ -61,7 +67,7 @@ class PartFindings:
     @property
     def errors(self) -> bool:
         """Whether training would stop or learn from a part of the data only."""
-        return self.much or bool(self.unusable)
+        return self.much or self.mixed or bool(self.unusable or self.floating)
 
     def lines(self) -> list[str]:
         """The findings as text."""
@@ -70,12 +76,16 @@ class PartFindings:
             "same picture": [", ".join(group) for group in self.twins],
             "turned by EXIF (are its boxes and masks?)": self.turned,
             f"16 bits, of which a quarter is used ({_SCALING})": self.dark,
-            "has several pages, the first is read": self.paged,
+            f"floating-point numbers, training stops without their range ({_SCALING})": self.floating,
+            "has several pages: the first is read, or with --channels N the N pages of a TIFF as channels": self.paged,
         }
         others = [
             f"  {count} pictures have {number} channels: train with --channels {number}"
             for number, count in self.channels.items()
+            if number != 3 or self.mixed
         ]
+        if self.mixed:
+            others.append("  cannot be trained on together: pictures of different numbers of channels")
         return [f"  {line}" for line in self.left_out] + others + kind_lines(kinds)
 
 
@@ -91,18 +101,23 @@ def look_over(
     """
     files = [(name, entry.file) for name, part in parts.items() for entry in part.entries]
     groups = [[files[i] for i in group] for group in twin_groups([file for _, file in files], follow) if len(group) > 1]
+    looked = {name: headers(entry.file for entry in part.entries) for name, part in parts.items()}
+    numbers = {header.channels for known in looked.values() for header in known.values()}
+    mixed = bool(numbers - {3, 4}) and len(numbers) > 1  # the fourth may be left out
     found, leaks = {}, {name: list[tuple[str, str]]() for name in parts if "train" in parts and name != "train"}
     for name, part in parts.items():
         usable = part.usable(options)
-        known = headers(entry.file for entry in part.entries)
+        known = looked[name]
         same = [[str(file) for where, file in group if where == name] for group in groups]
         found[name] = PartFindings(
             list(part.notes),
             [str(one) for one in usable.left_out if one.reason != UNUSABLE],
             [group for group in same if len(group) > 1],
             [str(file) for file, header in known.items() if header.turn != 1],
-            [str(file) for file in dark_pictures(file for file, header in known.items() if header.deep)],
-            dict(Counter(header.channels for header in known.values() if header.channels != 3)),
+            [str(file) for file in dark_pictures(file for file, one in known.items() if one.deep and not one.floating)],
+            [str(file) for file, header in known.items() if header.floating],
+            dict(Counter(header.channels for header in known.values())) if numbers != {3} else {},
+            mixed,
             paged_pictures(entry.file for entry in part.entries),
             is_much(usable.left_out),
             [text for one in usable.left_out if one.reason == UNUSABLE for text in one.names],
@@ -144,19 +159,18 @@ def dark_pictures(files: Iterable[ImageFile]) -> dict[ImageFile, int]:
         return {file: found for file, found in looks if found < _QUARTER}
 
 
-def paged_pictures(files: Iterable[ImageFile]) -> list[str]:
-    """Names of the files that have several pages, by their headers."""
+def paged_pictures(files: Iterable[ImageFile], channels: int = 3) -> list[str]:
+    """Names of the files that have pages beyond those that are read, by their headers."""
     listed = [ImageSource(str(file), file) for file in files if isinstance(file, Path)]
     with ThreadPoolExecutor() as pool:
-        looks = zip(listed, pool.map(has_several_pages, listed), strict=True)
+        looks = zip(listed, pool.map(lambda file: has_several_pages(file, channels), listed), strict=True)
         return [file.name for file, found in looks if found]
 
 
 def pages_notes(splits: Splits[Any], preprocessing: Preprocessing | FitPreprocessing) -> list[str]:
     """That of some files one page is read, as far as a look at some of their headers tells; nothing without any."""
-    if preprocessing.channels not in (1, 3):  # a page may be a channel
-        return []
-    paged = paged_pictures(some_of([entry.file for part in (splits.train, splits.val) for entry in part.entries]))
+    files = [entry.file for part in (splits.train, splits.val) for entry in part.entries]
+    paged = paged_pictures(some_of(files), preprocessing.channels)
     return [first_pages_note(paged)] if paged else []
 
 
@@ -178,9 +192,9 @@ def pixel_notes(files: Sequence[ImageFile], preprocessing: Preprocessing | FitPr
 def _depth_notes(deep: Sequence[ImageFile], preprocessing: Preprocessing | FitPreprocessing) -> list[str]:
     if not deep:
         return []
-    if preprocessing.depth != WHOLE:
-        return [f"pictures of more than 8 bits: {preprocessing.depth}"]
     looked_at = deep[:: -(-len(deep) // _PIXELS)]
+    if preprocessing.depth != WHOLE:
+        return [f"pictures of more than 8 bits: {preprocessing.depth}", *_outside(looked_at, preprocessing)]
     dark = dark_pictures(looked_at)
     if 2 * len(dark) <= len(looked_at):
         return []
@@ -190,6 +204,26 @@ def _depth_notes(deep: Sequence[ImageFile], preprocessing: Preprocessing | FitPr
         f"{len(dark)} of {len(looked_at)} pictures of 16 bits that were looked at, such as {next(iter(dark))}, use a "
         f"quarter of their range or less: they become up to {most + 1} grey levels; pass --deep-range 0 "
         f"{2**bits - 1} ({bits} bits) or --deep-percentiles 1 99"
+    ]
+
+
+def _outside(files: Sequence[ImageFile], preprocessing: Preprocessing | FitPreprocessing) -> list[str]:
+    """That a range leaves nothing but black and white of most of the pictures."""
+
+    def flat(file: ImageFile) -> bool:
+        try:
+            pixels = np.asarray(preprocessing.read(ImageSource(str(file), file)))
+        except ImageReadError:  # said when it is read for good
+            return False
+        return float(((pixels == 0) | (pixels == 255)).mean()) > _FLAT
+
+    with ThreadPoolExecutor() as pool:
+        named = [file for file, found in zip(files, pool.map(flat, files), strict=True) if found]
+    if 2 * len(named) <= len(files):
+        return []
+    return [
+        f"{len(named)} of {len(files)} of them that were looked at, such as {named[0]}, become black and white, with "
+        "nothing between: their values lie elsewhere; pass their own range or --deep-percentiles 1 99"
     ]
 
 
@@ -212,9 +246,12 @@ def turned_notes(splits: Splits[Any], drawn: str) -> list[str]:
 
 
 def fingerprint(file: ImageFile) -> tuple[str, tuple[int, int]] | ImageReadError:
-    """A digest of a picture's pixels, and its (width, height)."""
+    """A digest of a picture's pixels, and its (width, height); of deep pixels and other channels, of the file."""
     try:
-        image = show_image(file)
+        image, header = show_image(file), read_header(file)
+        if header.deep or header.channels != 3:  # of which people are shown a part
+            with open_picture(file) as stored:
+                return hashlib.sha256(stored.read()).hexdigest(), image.size
     except ImageReadError as error:
         return error
     return hashlib.sha256(repr(image.size).encode() + image.tobytes()).hexdigest(), image.size

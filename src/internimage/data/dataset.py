@@ -16,7 +16,7 @@ from typing import Any, Generic, Literal, TypeAlias, TypeVar
 import torch
 from torch.utils.data import DataLoader, Dataset, Sampler
 
-from internimage.data.samples import SKIPPING, EvaluationSample, HasFile, Part
+from internimage.data.samples import EvaluationSample, HasFile, Part, with_advice
 from internimage.errors import ImageReadError
 from internimage.images import ImageSource
 from internimage.images.channels import AnyImage
@@ -70,7 +70,7 @@ class PictureDataset(Dataset[Result], Generic[Entry, Result]):
                     return self.prepare(entry, source, picture, tuple(unreadable))
             except ImageReadError as error:
                 if self.on_corrupt == "error":
-                    raise ImageReadError(f"{error} ({SKIPPING})") from None
+                    raise with_advice(error) from None
                 unreadable.append(source.name)
         raise ImageReadError(f"{self.name}: none of {len(self.entries)} images can be read")
 

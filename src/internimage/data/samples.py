@@ -9,11 +9,11 @@ from pathlib import Path
 from typing import Any, NamedTuple, Protocol, Self, TypeAlias
 
 from internimage.data.left_out import LeftOut, shortened
-from internimage.errors import DataError
+from internimage.errors import ChannelsError, DataError, ImageReadError
 from internimage.images import ArchiveMember, ImageSource
 from internimage.settings.data import DataOptions
 
-SKIPPING = "--on-corrupt skip, in Python on_corrupt='skip', leaves such files out"
+_SKIPPING = "--on-corrupt skip, in Python on_corrupt='skip', leaves such files out"
 
 ImageFile: TypeAlias = "Path | ArchiveMember"
 
@@ -205,6 +205,11 @@ class LabelledImages(Part):
 
     def summary(self) -> str:
         return summarised(len(self), self.classes, self.counts())
+
+
+def with_advice(error: ImageReadError) -> ImageReadError:
+    """The error, with how to go on without such files where that helps."""
+    return error if isinstance(error, ChannelsError) else ImageReadError(f"{error} ({_SKIPPING})")
 
 
 def evaluation_sample(

@@ -143,8 +143,16 @@ def divide(
         taken = sorted(_choose(part, groups, split, follow))
     if split.rule != 1 or split.chosen is not None:
         kept = sorted(set(range(len(part))) - set(taken))
+    if split.chosen is not None and not taken:
+        raise DataError(
+            f"{part.name} is not as it was when the run began: none of its images is one of the {len(names)} that were "
+            f"set aside for validation, such as {min(names)}"
+        )
     if not taken or not kept:
-        raise DataError(f"{part.name} has too few different images of each class to set some aside for validation")
+        raise DataError(
+            f"{part.name} has too few different images of each class to set some aside for validation; "
+            "internimage data check lists those that are equal or cannot be read"
+        )
     aside = replace(part, left_out=(), notes=())  # type: ignore[type-var]  # each part is a dataclass
     return (
         part.with_entries([part.entries[number] for number in kept], part.name),

@@ -57,7 +57,7 @@ def check_parity(model: Runner, exported: Runner, task: TaskExport, images: Imag
 
 def pictures() -> list[ImageSource]:
     """Photos of the package, an upright and a flat one, and one that shows nothing."""
-    folder = Path(str(files("internimage.demo").joinpath("photos")))
+    folder = Path(str(files("internimage").joinpath("demo", "photos")))
     photos = list_images(folder)[:_PHOTOS]
     first = photos[0].read()
     narrow, flat = first.resize((150, 260)), first.resize((310, 130))

@@ -43,6 +43,8 @@ class ExportedPredictor(Runner):
     ) -> None:
         self.exported = open_exported(os.fspath(file), device=device)
         description = self.exported.description
+        assert description.model.preprocessing is not None
+        self.preprocessing = description.model.preprocessing.seen_with(depth)
         self.spec = task_spec(description.task)
         task = task_export(self.spec)
         if task is None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO, TypeAlias
 import numpy as np
 from PIL import Image, ImageFile
 
-from internimage.errors import ImageReadError
+from internimage.errors import ChannelsError, ImageReadError
 from internimage.settings.depth import Depth
 
 if TYPE_CHECKING:
@@ -122,10 +122,10 @@ def from_values(values: Values, channels: int | None, depth: Depth) -> AnyImage:
     count = {2: 1, 3: values.shape[-1]}.get(values.ndim, 0)
     fits = count in (1, 3, 4) if channels in (1, 3, None) else count == channels
     if not fits or not values.size:
-        raise ImageReadError(
-            f"expected an array of shape {wanted}, got {values.dtype} {values.shape}"
-            + (f"; other numbers of channels: --channels {count}" if count > 1 and channels in (1, 3) else "")
-        )
+        text = f"expected an array of shape {wanted}, got {values.dtype} {values.shape}"
+        if values.size and 1 <= count <= MANY_SAMPLES and channels is not None:
+            raise ChannelsError(f"{text}; a model for it is trained with --channels {3 if count == 1 else count}")
+        raise ImageReadError(text)
     pixels = eight_bits(values, depth)
     if channels not in (1, 3, None):
         return Bands.of(pixels.reshape(*pixels.shape[:2], count))
@@ -215,7 +215,7 @@ def read_tiff(file: BinaryIO, channels: int | None, limit: int | None) -> tuple[
         _refuse_large(first.shape, limit)
         tag = first.tags.get(274)
         turn = int(tag.value) if tag is not None else 1
-        if first.samplesperpixel == 1 and len(tiff.pages) == channels and channels > 1:
+        if first.samplesperpixel == 1 and len(tiff.pages) == channels and channels not in (1, 3):
             pages: list[Any] = list(tiff.pages)
             if any(page.shape != first.shape or page.dtype != first.dtype for page in pages):
                 raise ImageReadError(f"{channels} pages of different sizes or types; expected one for each channel")
@@ -226,14 +226,14 @@ def read_tiff(file: BinaryIO, channels: int | None, limit: int | None) -> tuple[
     return values.transpose(1, 2, 0) if first.axes == "SYX" else values, turn
 
 
-def tiff_header(file: BinaryIO) -> tuple[tuple[int, ...], bool, int]:
-    """Shape without alpha, whether it has more than 8 bits, and orientation of the first page of a TIFF."""
+def tiff_header(file: BinaryIO) -> tuple[tuple[int, ...], np.dtype[Any], int]:
+    """Shape without alpha, type and orientation of the first page of a TIFF."""
     with _open_tiff(file) as tiff:
         page: Any = tiff.pages[0]
         tag = page.tags.get(274)
         alpha = sum(int(kind) in (1, 2) for kind in page.extrasamples)
         shape = (page.imagelength, page.imagewidth, page.samplesperpixel - alpha)
-        return shape, page.bitspersample > 8, int(tag.value) if tag is not None else 1
+        return shape, np.dtype(page.dtype), int(tag.value) if tag is not None else 1
 
 
 def _open_tiff(file: BinaryIO) -> Any:

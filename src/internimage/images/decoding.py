@@ -40,6 +40,8 @@ UPRIGHT = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
+_BITS, _PHOTOMETRIC, _SAMPLES, _PLANES, _EXTRA = 258, 262, 277, 284, 338  # tags of TIFF
+_ALPHA = (1, 2)  # kinds of extra samples
 # Modes with a stop on the way to RGB: Pillow cannot convert La and warns about palettes with alpha.
 _VIA = {"La": "LA", "P": "RGBA"}
 
@@ -52,12 +54,14 @@ class Header:
         size: (width, height) as :func:`read_image` gives it.
         turn: EXIF orientation, 1 for upright.
         deep: whether it has more than 8 bits a channel.
+        floating: whether its values are floating-point numbers.
         channels: how many there are where they are neither grey nor RGB, with or without alpha; 3 for all others.
     """
 
     size: tuple[int, int]
     turn: int = 1
     deep: bool = False
+    floating: bool = False
     channels: int = 3
 
 
@@ -84,14 +88,23 @@ def decode(file: BinaryIO, channels: int | None, depth: Depth) -> AnyImage:
 
 def _in_deep_planes(image: Any) -> bool:
     """Whether a TIFF has its deep channels one after the other, which Pillow mixes up."""
-    return image.tag_v2.get(284) == 2 and max(image.tag_v2.get(258, (1,))) > 8
+    return image.tag_v2.get(_PLANES) == 2 and max(image.tag_v2.get(_BITS, (1,))) > 8
+
+
+def _channels_of_tiff(image: Any) -> int:
+    """As in :class:`Header`: a fourth sample that is not said to be alpha is a channel, whatever Pillow makes of it."""
+    tags = image.tag_v2
+    samples, extra = tags.get(_SAMPLES, 1), tags.get(_EXTRA, ())
+    usual = {0: 1, 1: 1, 2: 3}.get(tags.get(_PHOTOMETRIC, 1), samples)
+    own = samples - sum(kind in _ALPHA for kind in extra)
+    return 3 if own <= usual else own
 
 
 def decode_header(file: BinaryIO) -> Header:
     """What the header of a file says."""
     if _is_npy(file):
         shape, dtype = npy_header(file)
-        return _array_header(shape, dtype.itemsize > 1, 1)
+        return _array_header(shape, dtype, 1)
     image = _known_to_pillow(file)
     if image is None:
         return _array_header(*tiff_header(file))
@@ -100,7 +113,8 @@ def decode_header(file: BinaryIO) -> Header:
     except Exception:  # broken EXIF, any type: the pixels are good
         turn = 1
     deep = is_deep(image) or (image.format == "TIFF" and _in_deep_planes(image))
-    return _turned(Header(image.size, turn, deep, 4 if image.mode == "RGBX" else 3))
+    channels = _channels_of_tiff(image) if image.format == "TIFF" else 3
+    return _turned(Header(image.size, turn, deep, image.mode == "F", channels))
 
 
 def decode_small(file: BinaryIO, side: int) -> Image.Image:
@@ -203,9 +217,10 @@ def _transpose_of(image: Image.Image) -> Image.Transpose | None:
         return None
 
 
-def _array_header(shape: tuple[int, ...], deep: bool, turn: int) -> Header:
+def _array_header(shape: tuple[int, ...], dtype: np.dtype[Any], turn: int) -> Header:
     height, width, channels = (*shape, 1) if len(shape) == 2 else rows_first(shape)
-    return _turned(Header((width, height), turn, deep, 3 if channels == 1 else channels))
+    deep = dtype.itemsize > 1
+    return _turned(Header((width, height), turn, deep, dtype.kind == "f", 3 if channels == 1 else channels))
 
 
 def _turned(header: Header) -> Header:

@@ -128,7 +128,7 @@ class ImageSource:
         try:
             return _read(self.value, channels, depth)
         except ImageReadError as error:
-            raise ImageReadError(f"{name}: {error}") from error.__cause__
+            raise type(error)(f"{name}: {error}") from error.__cause__
         except Image.DecompressionBombError as error:
             raise ImageReadError(f"{name}: too large, {error}") from error
         except Exception as error:  # on broken files Pillow raises about any type there is

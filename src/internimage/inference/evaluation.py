@@ -9,10 +9,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from internimage.contracts import Pipeline, Report, TaskSpec, task_spec
+from internimage.data.checking import pixel_notes
 from internimage.data.left_out import refuse_much
 from internimage.data.read_ahead import ReadAhead
 from internimage.data.recognition import unrecognised
-from internimage.data.samples import SKIPPING, EvaluationSample, Part, evaluation_sample
+from internimage.data.samples import EvaluationSample, Part, evaluation_sample, with_advice
 from internimage.data.splits import choose_part
 from internimage.errors import ConfigError, DataError, ImageReadError
 from internimage.inference.runner import Runner
@@ -94,6 +95,8 @@ def evaluate(
     usual = reading or DataOptions()
     images = _part(predictor.spec.read_parts, root, part, usual).usable(usual)
     refuse_much(images.name, images.left_out, usual.allow_left_out)
+    for note in pixel_notes([entry.file for entry in images.entries], predictor.preprocessing):
+        print(f"internimage: {note}", file=sys.stderr)
     return evaluate_part(predictor, images, options, on_corrupt=on_corrupt, progress=progress)
 
 
@@ -157,7 +160,7 @@ def evaluate_part(
                 next(following, None)
                 if isinstance(sample, ImageReadError):
                     if on_corrupt == "error":
-                        raise ImageReadError(f"{sample} ({SKIPPING})")
+                        raise with_advice(sample)
                     report.unreadable.append(str(entry.file))
                 else:
                     good.append(sample)

@@ -110,8 +110,7 @@ class Predictor(Runner):
         self.model = built
         self.spec = _task_of(built)
         self.pipeline: Pipeline = self.spec.pipeline(built, options)
-        self.preprocessing = built.description.preprocessing
-        self.depth = depth
+        self.preprocessing = built.description.preprocessing.seen_with(depth)
         self.labels: tuple[str, ...] | None = built.description.labels
         self.batch_size = batch_size
 

@@ -9,7 +9,7 @@ from typing import Any, overload
 from internimage.contracts import Pipeline, TaskSpec
 from internimage.data.read_ahead import ReadAhead
 from internimage.errors import ConfigError, ImageReadError
-from internimage.images import ImageInput, ImageSource, list_images
+from internimage.images import FitPreprocessing, ImageInput, ImageSource, Preprocessing, list_images
 from internimage.images.inputs.listing import comes_one_by_one, iterate_images
 from internimage.images.lazy import BinaryFile
 from internimage.images.reader import ImageInputs
@@ -21,12 +21,14 @@ class Runner:
     Attributes:
         spec: the task.
         pipeline: what runs it.
+        preprocessing: how a picture is read and prepared.
         labels: names of the classes; None without any.
         batch_size: images per forward pass.
     """
 
     spec: TaskSpec
     pipeline: Pipeline
+    preprocessing: Preprocessing | FitPreprocessing
     labels: tuple[str, ...] | None
     batch_size: int
 

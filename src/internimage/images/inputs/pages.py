@@ -46,14 +46,20 @@ def read_pages(path: PageFile | ImageSource, every: int = 1) -> Iterator[ImageSo
     return _pages(ImageSource("image from bytes" if isinstance(path, bytes) else str(path), path), every)
 
 
-def has_several_pages(source: ImageSource) -> bool:
-    """Whether there are pages beyond the first one, which is read, by the headers of a file that lies here."""
+def has_several_pages(source: ImageSource, channels: int = 3) -> bool:
+    """Whether there are pages beyond the first one, which is read, by the headers of a file that lies here.
+
+    A TIFF of as many pages as the ``channels`` that are read, neither one nor three, has none: they are its channels.
+    """
     if not isinstance(source.value, Path | ArchiveMember | str) or "://" in source.name:
         return False
     try:
         with open_picture(source.value) as file:
             image: Any = identify(file)
-            return image.is_animated if image.format in _ANIMATIONS else any(number > 1 for number in _numbers(image))
+            if image.format in _ANIMATIONS:
+                return bool(image.is_animated)
+            pages = sum(1 for _ in itertools.islice(_numbers(image), channels + 1))
+            return pages > 1 and (pages != channels or channels in (1, 3))
     except Exception:  # of broken files, any type; reading it says what is wrong
         return False
 

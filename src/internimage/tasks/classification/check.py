@@ -55,7 +55,7 @@ class ClassificationFindings:
         return [
             head,
             *count_lines(self.counts),
-            *(f"  corrupt: {path}: {reason}" for path, reason in self.corrupt.items()),
+            *(f"  cannot be read: {path}: {reason}" for path, reason in self.corrupt.items()),
             *(f"  empty class: {label}" for label in self.empty_classes),
             *(f"  same picture, different labels: {', '.join(group)}" for group in self.conflicts),
             *(f"  same picture: {', '.join(group)}" for group in same),

@@ -88,7 +88,7 @@ class DetectionFindings:
             )
         kinds = {
             "missing": self.missing,
-            "corrupt": [f"{path}: {reason}" for path, reason in self.corrupt.items()],
+            "cannot be read": [f"{path}: {reason}" for path, reason in self.corrupt.items()],
             "wrong size": [f"{path}: {reason}" for path, reason in self.wrong_sizes.items()],
             "outside the image": self.outside,
             "mask": self.masks,

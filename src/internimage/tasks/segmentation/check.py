@@ -65,7 +65,7 @@ class SegmentationFindings:
         if self.unknown_share:
             lines.append(f"  {'unknown':<{width}}  {self.unknown_share:.1%} of all")
         kinds = {
-            "corrupt": [f"{path}: {reason}" for path, reason in self.corrupt.items()],
+            "cannot be read": [f"{path}: {reason}" for path, reason in self.corrupt.items()],
             "mask": list(self.masks.values()),
             "wrong size": [f"{path}: {reason}" for path, reason in self.wrong_sizes.items()],
             "all unknown": self.unknown,
