@@ -152,6 +152,7 @@ SPEC = TaskSpec(
         "coco": lambda output: CocoWriter(output, Segmentation.shapes),
         "labelme": lambda output: LabelmeWriter(output, Segmentation.shapes),
     },
+    export="internimage.tasks.segmentation.export:EXPORT",
     others=OtherResults("a folder of masks", Path.is_dir, _read_parts, _measure),
     train_help="""Train or fine-tune a segmenter on your own images with a mask for each.
 
