@@ -9,9 +9,9 @@ import pytest
 from onnx import TensorProto, helper
 
 from internimage.errors import ConfigError, ExportError
-from internimage.export.exporting import export
-from internimage.export.predictor import ExportedPredictor
-from internimage.export.runtimes import open_exported
+from internimage.exporting.export import export
+from internimage.exporting.predictor import ExportedPredictor
+from internimage.exporting.runtimes import open_exported
 
 
 @pytest.fixture
@@ -59,9 +59,10 @@ def test_results_agree_and_need_no_torch(name: str, to: str, tmp_path: Path) -> 
     assert {path.name for path in tmp_path.iterdir()} <= {"m.onnx", "m.xml", "m.bin"}
     assert str(Path.cwd()).encode() not in written.file.read_bytes()  # no traces of this machine
     script = (
-        "import sys; from internimage.export.predictor import ExportedPredictor\n"
-        f"predict = ExportedPredictor({str(written.file)!r}); from internimage.export.parity import pictures\n"
-        "print(len(predict(pictures()))); assert not {'torch', 'torchvision'} & set(sys.modules)"
+        "import sys; from internimage.exporting.predictor import ExportedPredictor\n"
+        f"predict = ExportedPredictor({str(written.file)!r})\n"
+        "from internimage.exporting.parity import checked_pictures\n"
+        "print(len(predict(checked_pictures()))); assert not {'torch', 'torchvision'} & set(sys.modules)"
     )
     ended = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     assert int(ended.stdout) == written.parity.pictures

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from internimage import errors
     from internimage.data.converting.convert import convert_data
     from internimage.data.converting.mend import mend_data
+    from internimage.exporting.export import export
+    from internimage.exporting.predictor import ExportedPredictor
     from internimage.factory import convert_checkpoint, create_model, load_model, save_model
     from internimage.images import FitPreprocessing, Preprocessing, read_image
     from internimage.inference.evaluation import evaluate
@@ -44,6 +46,7 @@ _PUBLIC = {
     "DataOptions": "internimage.settings.data",
     "Depth": "internimage.settings.depth",
     "Detections": "internimage.results.detections",
+    "ExportedPredictor": "internimage.exporting.predictor",
     "FitPreprocessing": "internimage.images",
     "Predictor": "internimage.inference.predictor",
     "Preprocessing": "internimage.images",
@@ -56,6 +59,7 @@ _PUBLIC = {
     "convert_data": "internimage.data.converting.convert",
     "create_model": "internimage.factory",
     "evaluate": "internimage.inference.evaluation",
+    "export": "internimage.exporting.export",
     "extract_features": "internimage.inference.features",
     "get_recipe": "internimage.recipes",
     "list_models": "internimage.recipes",
@@ -72,6 +76,7 @@ __all__ = [
     "DataOptions",
     "Depth",
     "Detections",
+    "ExportedPredictor",
     "FitPreprocessing",
     "Predictor",
     "Preprocessing",
@@ -85,6 +90,7 @@ __all__ = [
     "create_model",
     "errors",
     "evaluate",
+    "export",
     "extract_features",
     "get_recipe",
     "list_models",

@@ -220,7 +220,8 @@ class TaskExport:
     Attributes:
         graph: of a model, for images of a fixed (height, width), or of any for None.
         pipeline: runs an exported graph, without torch.
-        differences: between two results of one picture: numbers by name, each to be compared with a limit.
+        differences: between two results of one picture: numbers by name; those without a limit are counts of what is no
+            difference, such as near ties.
         limits: the largest difference of each name in float32.
     """
 

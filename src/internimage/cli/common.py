@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     import torch
 
     from internimage.images import FitPreprocessing, ImageSource, Preprocessing
-    from internimage.inference.predictor import Predictor
+    from internimage.inference.runner import Runner
     from internimage.settings.depth import Depth
     from internimage.settings.views import TestTimeAugmentation
 
@@ -39,7 +39,8 @@ class ModelOptions:
     """Which model, with which weights, and where it runs."""
 
     name: Annotated[str, arg(name="model", metavar="NAME")] = "internimage_t_1k_224"
-    """Name (see `internimage models`) or a folder: a model's, or a run's for its best model."""
+    """Name (see `internimage models`) or a folder: a model's, or a run's for its best model; a file of
+    `internimage export`, which runs without PyTorch."""
     checkpoint: Annotated[Path | None, arg(metavar="FILE", help_behavior_hint="(default: released weights)")] = None
     """Weights to load: official .pth, Hugging Face, safetensors or a model folder. Released weights are downloaded once
     and cached."""
@@ -65,8 +66,12 @@ class ModelOptions:
 
         return getattr(torch, self.dtype)
 
-    def predictor(self, augmentation: TestTimeAugmentation | None = None) -> Predictor:
-        """The model behind :class:`internimage.Predictor`."""
+    def predictor(self, augmentation: TestTimeAugmentation | None = None) -> Runner:
+        """The model behind :class:`internimage.Predictor`, or the exported file."""
+        from internimage.exporting.runtimes import is_exported
+
+        if is_exported(self.name):
+            return self._exported(augmentation)
         from internimage.inference.predictor import Predictor
 
         return Predictor(
@@ -75,6 +80,23 @@ class ModelOptions:
             labels=self.labels,
             device=self.device,
             dtype=self.torch_dtype(),
+            batch_size=self.batch_size,
+            augmentation=augmentation,
+            max_objects=self.max_objects,
+            depth=depth(self.deep_range, self.deep_percentiles),
+        )
+
+    def _exported(self, augmentation: TestTimeAugmentation | None) -> Runner:
+        """What an exported file runs in."""
+        from internimage.errors import ConfigError
+        from internimage.exporting.predictor import ExportedPredictor
+
+        given = {"--checkpoint": self.checkpoint, "--labels": self.labels, "--dtype": self.dtype != "float32"}
+        if unknown := [option for option, value in given.items() if value]:
+            raise ConfigError(f"{self.name} has its weights and precision inside; leave {' and '.join(unknown)} out")
+        return ExportedPredictor(
+            self.name,
+            device=self.device,
             batch_size=self.batch_size,
             augmentation=augmentation,
             max_objects=self.max_objects,

@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal
 
 from tyro.conf import FlagCreatePairsOff, arg
 
-from internimage.cli.common import MaxPixels, ModelOptions, augmentation, depth, print_json, progress
+from internimage.cli.common import MaxPixels, ModelOptions, augmentation, print_json, progress
 from internimage.settings.data import DataOptions
 
 
@@ -68,18 +68,10 @@ class Evaluate:
 
         report = evaluate(
             self.data,
-            None if self.predictions else self.model.name,
+            None if self.predictions else self.model.predictor(augmentation(self.tta, self.tta_sides)),
             predictions=self.predictions,
             part=self.part,
             score_threshold=self.score_threshold,
-            checkpoint=self.model.checkpoint,
-            labels=self.model.labels,
-            device=self.model.device,
-            dtype=self.model.torch_dtype(),
-            batch_size=self.model.batch_size,
-            augmentation=augmentation(self.tta, self.tta_sides),
-            max_objects=self.model.max_objects,
-            depth=depth(self.model.deep_range, self.model.deep_percentiles),
             reading=None if self.reading == DataOptions() else self.reading,
             on_corrupt=self.on_corrupt,
             progress=follow,

@@ -23,6 +23,7 @@ from internimage.cli.data import Data
 from internimage.cli.demo import Demo
 from internimage.cli.doctor import Doctor
 from internimage.cli.evaluate import Evaluate
+from internimage.cli.export import Export
 from internimage.cli.features import Features
 from internimage.cli.models import Models
 from internimage.cli.predict import Predict
@@ -45,6 +46,7 @@ def _commands(arguments: list[str]) -> Any:
         | Annotated[Evaluate, subcommand("evaluate")]
         | Annotated[Data, subcommand("data")]
         | Annotated[Convert, subcommand("convert")]
+        | Annotated[Export, subcommand("export")]
         | Annotated[Benchmark, subcommand("benchmark")]
         | Annotated[Doctor, subcommand("doctor")]
     )

@@ -16,7 +16,7 @@ from internimage.cli.common import FrameOptions, Images, ModelOptions, Reading, 
 if TYPE_CHECKING:
     from internimage.contracts import Writer
     from internimage.images import ImageSource
-    from internimage.inference.predictor import Predictor
+    from internimage.inference.runner import Runner
     from internimage.results.output import Picture
     from internimage.settings.views import DisplayOptions
 
@@ -119,7 +119,7 @@ class Predict:
                 raise ConfigError(f"{option} {folder} is the folder of the images; choose another for the results")
 
     def _writer(
-        self, predictor: Predictor, sources: Sequence[ImageSource]
+        self, predictor: Runner, sources: Sequence[ImageSource]
     ) -> tuple[Writer, Callable[[ImageSource], Picture]]:
         """What writes or prints the results, and the names under which it takes them."""
         from internimage.inference.writing import LinesWriter, Names, open_writer

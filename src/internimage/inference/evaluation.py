@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 def evaluate(
     data: str | os.PathLike[str],
-    model: str | os.PathLike[str] | nn.Module | None = None,
+    model: str | os.PathLike[str] | nn.Module | Runner | None = None,
     *,
     predictions: str | os.PathLike[str] | None = None,
     part: str | None = None,
@@ -53,7 +53,7 @@ def evaluate(
     Args:
         data: folder, table or archive of the model's task.
         model, checkpoint, labels, device, dtype, batch_size, augmentation, max_objects, depth: see
-            :class:`internimage.Predictor`.
+            :class:`internimage.Predictor`; instead of all of them a predictor, also of an exported file.
         predictions: instead of a model: COCO's result file (bbox, segmentation or both), a folder of masks, or a table
             with the columns path, label and maybe score.
         part: "train", "val" or "test"; "all" is ``data`` itself, or its only part.  None is "val" where there is one,
@@ -78,19 +78,22 @@ def evaluate(
     if model is None:
         assert predictions is not None
         return _measured(root, Path(predictions).expanduser(), part, reading, options)
-    from internimage.inference.predictor import Predictor
+    if isinstance(model, Runner):
+        predictor = model
+    else:
+        from internimage.inference.predictor import Predictor
 
-    predictor = Predictor(
-        model,
-        checkpoint=checkpoint,
-        labels=labels,
-        device=device,
-        dtype=dtype,
-        batch_size=batch_size,
-        augmentation=augmentation,
-        max_objects=max_objects,
-        depth=depth,
-    )
+        predictor = Predictor(
+            model,
+            checkpoint=checkpoint,
+            labels=labels,
+            device=device,
+            dtype=dtype,
+            batch_size=batch_size,
+            augmentation=augmentation,
+            max_objects=max_objects,
+            depth=depth,
+        )
     refuse_other_data(predictor.spec, root)
     usual = reading or DataOptions()
     images = _part(predictor.spec.read_parts, root, part, usual).usable(usual)

@@ -112,6 +112,7 @@ class Predictor(Runner):
         self.pipeline: Pipeline = self.spec.pipeline(built, options)
         self.preprocessing = built.description.preprocessing.seen_with(depth)
         self.labels: tuple[str, ...] | None = built.description.labels
+        self.category_ids: tuple[int | str, ...] | None = built.description.category_ids
         self.batch_size = batch_size
 
 

@@ -23,6 +23,7 @@ class Runner:
         pipeline: what runs it.
         preprocessing: how a picture is read and prepared.
         labels: names of the classes; None without any.
+        category_ids: the training data's own id of each class; None without any.
         batch_size: images per forward pass.
     """
 
@@ -30,6 +31,7 @@ class Runner:
     pipeline: Pipeline
     preprocessing: Preprocessing | FitPreprocessing
     labels: tuple[str, ...] | None
+    category_ids: tuple[int | str, ...] | None
     batch_size: int
 
     @overload

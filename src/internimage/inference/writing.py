@@ -15,7 +15,7 @@ from internimage.errors import ConfigError, ImageReadError
 from internimage.images import ImageSource, list_images
 from internimage.images.inputs.listing import unfold
 from internimage.images.reader import ImageInputs
-from internimage.inference.predictor import Predictor
+from internimage.inference.runner import Runner
 from internimage.results.output import Output, Picture
 from internimage.settings.views import DisplayOptions
 from internimage.writing import json_text
@@ -77,7 +77,7 @@ def formats(spec: TaskSpec) -> list[str]:
 
 
 def write_results(
-    predictor: Predictor,
+    predictor: Runner,
     images: ImageInputs,
     format: str,
     folder: str | os.PathLike[str],
@@ -113,7 +113,7 @@ def write_results(
 
 
 def open_writer(
-    predictor: Predictor,
+    predictor: Runner,
     sources: Sequence[ImageSource],
     format: str,
     folder: str | os.PathLike[str],
@@ -151,7 +151,7 @@ def open_writer(
         predictor.labels or tuple(f"class {index}" for index in range(predictor.pipeline.classes)),
         DisplayOptions(topk, DisplayOptions().score_threshold if score_threshold is None else score_threshold),
         score_threshold or 0.0,
-        predictor.model.description.category_ids,
+        predictor.category_ids,
         None if annotations is None else Path(annotations).expanduser(),
     )
     if format in spec.writers:

@@ -82,9 +82,9 @@ def differences(ours: Classification, theirs: Classification) -> Mapping[str, fl
     first, second = (np.log(np.maximum(one.probabilities, 1e-30)) for one in (ours, theirs))
     spread = max(np.abs(first - first.max()).max(), 1e-6)
     a, b = int(ours.probabilities.argmax()), int(theirs.probabilities.argmax())
-    near = ours.probabilities[a] - ours.probabilities[b] < _NEAR
+    near = bool(ours.probabilities[a] - ours.probabilities[b] < _NEAR)
     distance = float(np.abs(first - second).max() / spread)
-    return {"logits, relative": distance, "another best class": float(a != b and not near)}
+    return {"logits, relative": distance, "another best class": a != b and not near, "near ties": a != b and near}
 
 
 EXPORT = TaskExport(graph, ExportedClassifier, differences, {"logits, relative": 1e-4, "another best class": 0.0})

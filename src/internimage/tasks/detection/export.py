@@ -100,7 +100,7 @@ class ExportedDetector:
 
 def differences(ours: Detections, theirs: Detections) -> Mapping[str, float]:
     """Between objects of one class that are nearest; those near a threshold or the end of the list may be missing."""
-    box, score, mask, missing = 0.0, 0.0, 0.0, 0
+    box, score, mask, missing, near = 0.0, 0.0, 0.0, 0, 0
     for one, other in ((ours, theirs), (theirs, ours)):
         edge = float(one.scores.min(initial=1.0)) + _NEAR
         for index in range(len(one)):
@@ -108,6 +108,7 @@ def differences(ours: Detections, theirs: Detections) -> Mapping[str, float]:
             apart = np.abs(other.boxes[same] - one.boxes[index]).max(1) + np.abs(other.scores[same] - one.scores[index])
             if not len(same) or apart.min() > 1:
                 missing += int(one.scores[index] > edge)
+                near += int(one.scores[index] <= edge)
                 continue
             nearest = same[int(apart.argmin())]
             box = max(box, float(np.abs(other.boxes[nearest] - one.boxes[index]).max()))
@@ -115,7 +116,13 @@ def differences(ours: Detections, theirs: Detections) -> Mapping[str, float]:
             if one.soft_masks is not None and other.soft_masks is not None:
                 differing = (one.soft_masks[index] >= 0.5) != (other.soft_masks[nearest] >= 0.5)
                 mask = max(mask, float(differing.mean()))
-    return {"boxes, pixels": box, "scores": score, "mask pixels": mask, "objects without a partner": float(missing)}
+    return {
+        "boxes, pixels": box,
+        "scores": score,
+        "mask pixels": mask,
+        "objects without a partner": float(missing),
+        "objects at the threshold": float(near),
+    }
 
 
 EXPORT = TaskExport(

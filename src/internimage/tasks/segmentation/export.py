@@ -13,9 +13,9 @@ from internimage.description import ExportedDescription
 from internimage.errors import ConfigError
 from internimage.images import FitPreprocessing, ImageSource
 from internimage.results.segmentation import Segmentation
+from internimage.results.upscaling import best_classes, enlarge
 from internimage.settings.plain import from_plain
 from internimage.settings.views import PredictionOptions, Window
-from internimage.tasks.segmentation.upscaling import best_classes, enlarge
 
 if TYPE_CHECKING:
     from internimage.images.channels import AnyImage
@@ -65,7 +65,9 @@ class ExportedSegmenter:
         self.preprocessing = model.preprocessing.seen_with(options.depth)
         self.run = run
         self.palette = model.palette
-        self.names = model.labels or tuple(f"class {index}" for index in range(int(model.config["num_classes"])))
+        self.labels = model.labels
+        self.classes = int(model.config["num_classes"])
+        self.names = model.labels or tuple(f"class {index}" for index in range(self.classes))
         own = model.config.get("window")
         trained = None if own is None else from_plain(Window, own)
         self.window = trained if options.window == "model" else options.window
@@ -106,8 +108,12 @@ class ExportedSegmenter:
 def differences(ours: Segmentation, theirs: Segmentation) -> Mapping[str, float]:
     """Of the probability of each pixel's class, and how many pixels have another class that was no near tie."""
     apart = np.abs(ours.confidence - theirs.confidence)
-    other = (ours.label_map != theirs.label_map) & (apart > _NEAR)
-    return {"probabilities": float(apart.max()), "pixels of another class": float(other.mean())}
+    other, near = ours.label_map != theirs.label_map, apart <= _NEAR
+    return {
+        "probabilities": float(apart.max()),
+        "pixels of another class": float((other & ~near).mean()),
+        "pixels with near ties": float((other & near).sum()),
+    }
 
 
 EXPORT = TaskExport(graph, ExportedSegmenter, differences, {"probabilities": 1e-4, "pixels of another class": 1e-3})

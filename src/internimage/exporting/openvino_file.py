@@ -10,8 +10,8 @@ from pathlib import Path
 
 from internimage.contracts import Graph
 from internimage.errors import ExportError
-from internimage.export.onnx_file import onnx_program
-from internimage.export.runtimes import METADATA
+from internimage.exporting.onnx_file import onnx_program
+from internimage.exporting.runtimes import METADATA
 from internimage.writing import written_aside
 
 
@@ -33,5 +33,5 @@ def write_openvino(graph: Graph, description: str, target: Path) -> Iterator[Pat
             raise ExportError(f"cannot write {target}: {error}; nothing was left half-written") from error
         yield aside
         for written in (aside.with_suffix(".bin"), aside):  # the .xml last: with it the model is there
-            with written_aside(target.with_suffix(written.suffix), ExportError) as place:  # type: ignore[arg-type]
+            with written_aside(target.with_suffix(written.suffix)) as place:
                 shutil.copyfile(written, place)

@@ -7,7 +7,7 @@ from typing import Literal
 
 from internimage.contracts import task_export, task_spec
 from internimage.errors import ExportError
-from internimage.export.runtimes import open_exported
+from internimage.exporting.runtimes import open_exported
 from internimage.inference.runner import Runner
 from internimage.settings.depth import Depth
 from internimage.settings.views import PredictionOptions, TestTimeAugmentation, Window
@@ -24,6 +24,7 @@ class ExportedPredictor(Runner):
 
     Attributes:
         exported: the file and what runs it.
+        runtime: name and version of the latter.
 
     Raises:
         ExportError: it is no such file, or cannot be run.
@@ -42,6 +43,7 @@ class ExportedPredictor(Runner):
         depth: Depth | None = None,
     ) -> None:
         self.exported = open_exported(os.fspath(file), device=device)
+        self.runtime = self.exported.runtime
         description = self.exported.description
         assert description.model.preprocessing is not None
         self.preprocessing = description.model.preprocessing.seen_with(depth)
@@ -51,5 +53,5 @@ class ExportedPredictor(Runner):
             raise ExportError(f"{file} holds a {self.spec.model_noun}, which this version does not run")
         options = PredictionOptions(augmentation, window, keep_scores, max_objects, depth)
         self.pipeline = task.pipeline(description, self.exported.run, options)
-        self.labels = description.model.labels
+        self.labels, self.category_ids = description.model.labels, description.model.category_ids
         self.batch_size = batch_size

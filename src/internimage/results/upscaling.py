@@ -1,4 +1,4 @@
-"""From logits at a network's size to the class of every pixel, in NumPy; what ``views.py`` does with torch."""
+"""From logits at a network's size to the class of every pixel, in NumPy; with torch, the segmentation task does it."""
 
 from __future__ import annotations
 

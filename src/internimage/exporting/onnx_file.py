@@ -14,7 +14,7 @@ import torch
 
 from internimage.contracts import Graph
 from internimage.errors import ExportError
-from internimage.export.runtimes import METADATA
+from internimage.exporting.runtimes import METADATA
 from internimage.writing import written_aside
 
 OPSET = 20
@@ -26,7 +26,7 @@ def write_onnx(graph: Graph, description: str, target: Path) -> Iterator[Path]:
     """Write a file aside; if the block succeeds, it is ``target``."""
     program = onnx_program(graph)
     program.model.metadata_props[METADATA] = description
-    with written_aside(target, ExportError) as aside:  # type: ignore[arg-type]
+    with written_aside(target) as aside:
         program.save(aside)
         yield aside
 

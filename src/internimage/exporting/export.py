@@ -7,38 +7,49 @@ import importlib.metadata
 import importlib.util
 import json
 import os
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import torch
 
 from internimage.contracts import TaskSpec, task_export
 from internimage.description import ExportedDescription
 from internimage.errors import ConfigError, ExportError, MissingExtraError
-from internimage.export.onnx_file import write_onnx
-from internimage.export.openvino_file import write_openvino
-from internimage.export.parity import Parity, check_parity
-from internimage.export.predictor import ExportedPredictor
+from internimage.exporting.onnx_file import write_onnx
+from internimage.exporting.openvino_file import write_openvino
+from internimage.exporting.parity import Parity, check_parity, checked_pictures
+from internimage.exporting.predictor import ExportedPredictor
 from internimage.images.reader import ImageInputs
 from internimage.inference.predictor import Predictor
+from internimage.writing import json_text, write_text
 
 Target = Literal["onnx", "openvino"]
-_SUFFIXES = {"onnx": ".onnx", "openvino": ".xml"}
+_SUFFIXES: dict[str, str] = {"onnx": ".onnx", "openvino": ".xml"}
 _PACKAGES = {"onnx": ("torch", "onnx", "onnxscript", "onnxruntime"), "openvino": ("torch", "onnx", "openvino")}
 
 
 @dataclass(frozen=True)
-class Written:
-    """An exported file.
+class ExportedFile:
+    """An exported file whose results were compared with the model's.
 
     Attributes:
-        file: where it lies.
+        files: where it lies; of OpenVINO also its weights.
+        report: the comparison as JSON, beside it.
+        runtime: name and version of what ran it.
         parity: how far its results are from the model's.
     """
 
-    file: Path
+    files: tuple[Path, ...]
+    report: Path
+    runtime: str
     parity: Parity
+
+    @property
+    def file(self) -> Path:
+        """What :class:`internimage.ExportedPredictor` opens."""
+        return self.files[0]
 
 
 def export(
@@ -47,26 +58,29 @@ def export(
     *,
     to: Target = "onnx",
     checkpoint: str | os.PathLike[str] | None = None,
-    size: tuple[int, int] | None = None,
+    max_objects: int | None = None,
     images: ImageInputs | None = None,
-) -> Written:
-    """Export a model and check that the file gives the same results.
+    tell: Callable[[str], None] = lambda text: None,
+) -> ExportedFile:
+    """Export a model and check that the file gives the same results, for images of any size.
 
     Args:
         model, checkpoint: see :class:`internimage.Predictor`.
         output: the file; by default the model's name in this folder, with the suffix of ``to``.
         to: "onnx", which ONNX Runtime and others run, or "openvino".
-        size: (height, width) of the images that the graph takes; None for any.
+        max_objects: of detectors, greatest number of objects of an image; None for the model's own.
         images: pictures to check with, beside some of the package's own.
+        tell: is told what is being done, which takes up to minutes.
 
     Raises:
-        ExportError: the model cannot be exported, or the file's results differ; then it is not there.
+        ExportError: the model cannot be exported, or the file's results differ from the model's; then there is no file.
         MissingExtraError: a package is not installed.
     """
-    if to not in _SUFFIXES:
+    if to not in get_args(Target):
         raise ConfigError(f"to is {to!r}; expected {' or '.join(_SUFFIXES)}")
     _look_for_packages(to)
-    predictor = Predictor(model, checkpoint=checkpoint, device="cpu", dtype=torch.float32)
+    predictor = Predictor(model, checkpoint=checkpoint, device="cpu", dtype=torch.float32, max_objects=max_objects)
+    own = predictor.model if max_objects is None else predictor.model.keeping(max_objects)
     task = task_export(predictor.spec)
     if task is None:
         raise ExportError(f"a {predictor.spec.model_noun} cannot be exported yet")
@@ -74,25 +88,30 @@ def export(
     target = Path(output).expanduser() if output is not None else Path(f"{name}{_SUFFIXES[to]}")
     if target.suffix.lower() != _SUFFIXES[to]:
         raise ConfigError(f"{target} has another suffix than {_SUFFIXES[to]}, by which an exported file is known")
-    description = _description(predictor.model, predictor.spec, size, to)
-    text = json.dumps(asdict(description), ensure_ascii=False)
-    graph = task.graph(predictor.model, size)
+    sources = checked_pictures(images)
+    text = json.dumps(asdict(_description(own, predictor.spec, to)), ensure_ascii=False)
+    tell(f"tracing a {type(own).__name__} for images of any size")
     write = write_onnx if to == "onnx" else write_openvino
-    with write(graph, text, target) as aside:
-        parity = check_parity(predictor, ExportedPredictor(aside, device="cpu"), task, images)
+    with write(task.graph(own, None), text, target) as aside:
+        exported = ExportedPredictor(aside, device="cpu")
+        tell(f"comparing it in {exported.runtime} with the model on {len(sources)} pictures")
+        parity = check_parity(predictor, exported, task, sources)
         if not parity.agrees:
             raise ExportError(f"{target} is not written: its results differ from the model's\n{parity.table()}")
-    return Written(target, parity)
+    report = target.with_suffix(".parity.json")
+    write_text(report, json_text({"file": target.name, "runtime": exported.runtime, **asdict(parity)}, indent=2))
+    files = (target,) if to == "onnx" else (target, target.with_suffix(".bin"))
+    return ExportedFile(files, report, exported.runtime, parity)
 
 
-def _description(model: Any, spec: TaskSpec, size: tuple[int, int] | None, to: Target) -> ExportedDescription:
+def _description(model: Any, spec: TaskSpec, to: Target) -> ExportedDescription:
     digest = hashlib.sha256()
     for name, tensor in sorted(model.state_dict().items()):
         digest.update(name.encode())
         digest.update(tensor.detach().float().contiguous().numpy().tobytes())
     versions = {name: importlib.metadata.version(name) for name in ("internimage", *_PACKAGES[to])}
     described = replace(model.description, config=asdict(model.config))
-    return ExportedDescription(spec.name, described, size, weights=digest.hexdigest(), versions=versions)
+    return ExportedDescription(spec.name, described, weights=digest.hexdigest(), versions=versions)
 
 
 def _look_for_packages(to: Target) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
@@ -24,11 +24,13 @@ class Parity:
         pictures: how many were compared.
         differences: the largest of each kind.
         limits: how large each may be.
+        exempt: how many near ties of each kind changed places, which is no difference.
     """
 
     pictures: int
     differences: Mapping[str, float]
     limits: Mapping[str, float]
+    exempt: Mapping[str, float]
 
     @property
     def agrees(self) -> bool:
@@ -36,30 +38,38 @@ class Parity:
 
     def table(self) -> str:
         """A line for each kind."""
-        width = max(map(len, self.limits))
+        width = max(map(len, (*self.limits, *self.exempt)))
         lines = [
-            f"{name:<{width}}  {self.differences[name]:.2g}  (at most {limit:g})" for name, limit in self.limits.items()
+            f"{name:<{width}}  {self.differences[name]:<7.2g}  (at most {most:g})" for name, most in self.limits.items()
         ]
+        lines += [f"{name:<{width}}  {count:<7g}  (exempt)" for name, count in self.exempt.items()]
         return "\n".join([f"compared with the model on {self.pictures} pictures:", *(f"  {line}" for line in lines)])
 
 
-def check_parity(model: Runner, exported: Runner, task: TaskExport, images: ImageInputs | None) -> Parity:
-    """Run both on pictures of several sizes, an empty one among them."""
-    sources = [*pictures(), *([] if images is None else list_images(images))]
-    worst = dict.fromkeys(task.limits, 0.0)
+def check_parity(model: Runner, exported: Runner, task: TaskExport, sources: Sequence[ImageSource]) -> Parity:
+    """Run both on the pictures.
+
+    Raises:
+        ImageReadError: one cannot be read.
+    """
+    worst, exempt = dict.fromkeys(task.limits, 0.0), dict[str, float]()
     for (_, ours), (_, theirs) in zip(model.stream(sources), exported.stream(sources), strict=True):
         if isinstance(ours, Exception):
             raise ours
         for name, value in task.differences(ours, theirs).items():
-            worst[name] = value if value != value else max(worst[name], value)
-    return Parity(len(sources), worst, task.limits)
+            if name not in task.limits:
+                exempt[name] = exempt.get(name, 0) + value
+            else:
+                worst[name] = value if value != value else max(worst[name], value)
+    return Parity(len(sources), worst, task.limits, exempt)
 
 
-def pictures() -> list[ImageSource]:
-    """Photos of the package, an upright and a flat one, and one that shows nothing."""
+def checked_pictures(more: ImageInputs | None = None) -> list[ImageSource]:
+    """Photos of the package, an upright and a flat one, one that shows nothing, and those that are given."""
     folder = Path(str(files("internimage").joinpath("demo", "photos")))
     photos = list_images(folder)[:_PHOTOS]
     first = photos[0].read()
     narrow, flat = first.resize((150, 260)), first.resize((310, 130))
     nothing = Image.new("RGB", (97, 131), (127, 127, 127))
-    return [*photos, *(ImageSource(f"picture {size}", one) for size, one in enumerate((narrow, flat, nothing)))]
+    made = [ImageSource(f"picture {number}", one) for number, one in enumerate((narrow, flat, nothing))]
+    return [*photos, *made, *([] if more is None else list_images(more))]

@@ -1,0 +1,57 @@
+"""internimage export"""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Literal
+
+from tyro.conf import Positional, arg
+
+
+@dataclass(frozen=True)
+class Export:
+    """Write a model as a file that runs without PyTorch, and check that it gives the same results.
+
+    $ internimage export runs/cells --to onnx --output cells.onnx
+
+    $ internimage export internimage_t_1k_224 --to openvino
+
+    $ internimage predict photos/ --model cells.onnx
+
+    The file takes images of any size. It is run on photos of this package, and on --images, and is not written if its
+    results are not the model's. For another layout of weights there is `internimage convert`.
+    """
+
+    model: Annotated[
+        Positional[str], arg(metavar="MODEL", help="Name (see `internimage models`), a model folder or a run.")
+    ]
+    to: Literal["onnx", "openvino"] = "onnx"
+    """What runs it: ONNX Runtime and others (.onnx), or OpenVINO (.xml and .bin)."""
+    output: Annotated[Path | None, arg(metavar="FILE", help_behavior_hint="(default: the model's name, here)")] = None
+    """The file."""
+    checkpoint: Annotated[Path | None, arg(metavar="FILE", help_behavior_hint="(default: released weights)")] = None
+    """Weights to load, in any layout."""
+    max_objects: Annotated[int | None, arg(metavar="N", help_behavior_hint="(default: the model's, often 100)")] = None
+    """Detectors: greatest number of objects of an image."""
+    images: Annotated[tuple[str, ...], arg(metavar="IMAGE...", help_behavior_hint="")] = ()
+    """Pictures to check with, beside those of this package: files, folders or quoted patterns."""
+
+    def run(self) -> int:
+        from internimage.exporting.export import export
+
+        written = export(
+            self.model,
+            self.output,
+            to=self.to,
+            checkpoint=self.checkpoint,
+            max_objects=self.max_objects,
+            images=list(self.images) or None,
+            tell=lambda text: print(f"internimage: {text}", file=sys.stderr),
+        )
+        print(written.parity.table())
+        for file in (*written.files, written.report):
+            print(f"written: {file}, {file.stat().st_size / 1e6:.1f} MB")
+        print(f"run it: internimage predict IMAGE --model {written.file}")
+        return 0
