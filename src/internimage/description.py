@@ -48,6 +48,7 @@ class ExportedDescription:
 
     Attributes:
         task: name of the model's task.
+        layers: what it gives instead of predictions: names of layers, as of :func:`internimage.extract_features`.
         model: the model's description, with its configuration.
         size: (height, width) of the images that the graph takes; None for any.
         precision: of its numbers: "float32", "float16", "bfloat16" or "int8".
@@ -57,6 +58,7 @@ class ExportedDescription:
 
     task: str
     model: ModelDescription
+    layers: tuple[str, ...] = ()
     size: tuple[int, int] | None = None
     precision: str = "float32"
     weights: str = ""

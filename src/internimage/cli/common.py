@@ -86,14 +86,19 @@ class ModelOptions:
             depth=depth(self.deep_range, self.deep_percentiles),
         )
 
-    def _exported(self, augmentation: TestTimeAugmentation | None) -> Runner:
-        """What an exported file runs in."""
+    def refuse_what_files_have(self) -> None:
+        """Raise :class:`ConfigError` for options that say what an exported file has inside."""
         from internimage.errors import ConfigError
-        from internimage.exporting.predictor import ExportedPredictor
 
         given = {"--checkpoint": self.checkpoint, "--labels": self.labels, "--dtype": self.dtype != "float32"}
         if unknown := [option for option, value in given.items() if value]:
             raise ConfigError(f"{self.name} has its weights and precision inside; leave {' and '.join(unknown)} out")
+
+    def _exported(self, augmentation: TestTimeAugmentation | None) -> Runner:
+        """What an exported file runs in."""
+        from internimage.exporting.predictor import ExportedPredictor
+
+        self.refuse_what_files_have()
         return ExportedPredictor(
             self.name,
             device=self.device,

@@ -33,6 +33,9 @@ class Export:
     """The file."""
     checkpoint: Annotated[Path | None, arg(metavar="FILE", help_behavior_hint="(default: released weights)")] = None
     """Weights to load, in any layout."""
+    layers: Annotated[tuple[str, ...], arg(metavar="LAYER...", help_behavior_hint="")] = ()
+    """Write features instead of predictions: stage1 stage2 stage3 stage4 are the backbone's maps; others are those of
+    `internimage features`, which takes the file."""
     max_objects: Annotated[int | None, arg(metavar="N", help_behavior_hint="(default: the model's, often 100)")] = None
     """Detectors: greatest number of objects of an image."""
     images: Annotated[tuple[str, ...], arg(metavar="IMAGE...", help_behavior_hint="")] = ()
@@ -46,6 +49,7 @@ class Export:
             self.output,
             to=self.to,
             checkpoint=self.checkpoint,
+            layers=self.layers,
             max_objects=self.max_objects,
             images=list(self.images) or None,
             tell=lambda text: print(f"internimage: {text}", file=sys.stderr),
@@ -53,5 +57,5 @@ class Export:
         print(written.parity.table())
         for file in (*written.files, written.report):
             print(f"written: {file}, {file.stat().st_size / 1e6:.1f} MB")
-        print(f"run it: internimage predict IMAGE --model {written.file}")
+        print(f"run it: internimage {'features' if self.layers else 'predict'} IMAGE --model {written.file}")
         return 0

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 from tyro.conf import FlagCreatePairsOff, arg
 
 from internimage.cli.common import FrameOptions, Images, ModelOptions, Reading, depth, list_given
+
+if TYPE_CHECKING:
+    from internimage.images import ImageSource
 
 
 @dataclass(frozen=True)
@@ -40,8 +44,7 @@ class Features:
 
     def run(self) -> int:
         from internimage.errors import ConfigError
-        from internimage.inference.features import FeatureFile, FeatureSheet, extract_features
-        from internimage.inference.predictor import load_for_inference
+        from internimage.inference.feature_files import FeatureFile, FeatureSheet
         from internimage.writing import check_picture_name
 
         if not self.images:
@@ -53,21 +56,7 @@ class Features:
             check_picture_name(self.sheet)
         sheet = FeatureSheet(self.layers) if self.sheet else None
         reading = Reading(list_given(self.images), self.frames)
-        model: Any = load_for_inference(
-            self.model.name, self.model.checkpoint, self.model.labels, self.model.device, self.model.torch_dtype()
-        )
-        chosen = depth(self.model.deep_range, self.model.deep_percentiles)
-        if model.description is not None and model.description.preprocessing is not None:
-            reading.look_at_pixels(model.description.preprocessing.seen_with(chosen))
-        stream = extract_features(
-            model,
-            reading.pictures(),
-            self.layers,
-            average=self.average,
-            batch_size=self.model.batch_size,
-            depth=chosen,
-        )
-        for source, features in reading.good(stream, "extracting"):
+        for source, features in reading.good(self._stream(reading), "extracting"):
             file.add(source.name, features)
             if sheet:
                 sheet.add(source, features)
@@ -78,3 +67,28 @@ class Features:
                 sheet.save(self.sheet)
                 print(f"maps: {self.sheet.resolve()}")
         return reading.report()
+
+    def _stream(self, reading: Reading) -> Iterator[tuple[ImageSource, Any]]:
+        """Pictures with their features, of a model or of an exported file."""
+        from internimage.exporting.runtimes import is_exported
+
+        chosen = depth(self.model.deep_range, self.model.deep_percentiles)
+        if is_exported(self.model.name):
+            from internimage.exporting.features import ExportedFeatures
+
+            self.model.refuse_what_files_have()
+            file = ExportedFeatures(
+                self.model.name, device=self.model.device, batch_size=self.model.batch_size, depth=chosen
+            )
+            reading.look_at_pixels(file.preprocessing)
+            return file.extract(reading.pictures(), self.layers, average=self.average)
+        from internimage.inference.features import extract_features
+        from internimage.inference.predictor import load_for_inference
+
+        model: Any = load_for_inference(
+            self.model.name, self.model.checkpoint, self.model.labels, self.model.device, self.model.torch_dtype()
+        )
+        if model.description is not None and model.description.preprocessing is not None:
+            reading.look_at_pixels(model.description.preprocessing.seen_with(chosen))
+        pictures, size = reading.pictures(), self.model.batch_size
+        return extract_features(model, pictures, self.layers, average=self.average, batch_size=size, depth=chosen)

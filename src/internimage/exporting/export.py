@@ -7,7 +7,7 @@ import importlib.metadata
 import importlib.util
 import json
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, get_args
@@ -17,11 +17,13 @@ import torch
 from internimage.contracts import TaskSpec, task_export
 from internimage.description import ExportedDescription
 from internimage.errors import ConfigError, ExportError, MissingExtraError
+from internimage.exporting.features import LIMITS, ExportedFeatures, feature_differences, feature_graph
 from internimage.exporting.onnx_file import write_onnx
 from internimage.exporting.openvino_file import write_openvino
 from internimage.exporting.parity import Parity, check_parity, checked_pictures
 from internimage.exporting.predictor import ExportedPredictor
 from internimage.images.reader import ImageInputs
+from internimage.inference.features import extract_features
 from internimage.inference.predictor import Predictor
 from internimage.writing import json_text, write_text
 
@@ -58,6 +60,7 @@ def export(
     *,
     to: Target = "onnx",
     checkpoint: str | os.PathLike[str] | None = None,
+    layers: Sequence[str] = (),
     max_objects: int | None = None,
     images: ImageInputs | None = None,
     tell: Callable[[str], None] = lambda text: None,
@@ -68,6 +71,8 @@ def export(
         model, checkpoint: see :class:`internimage.Predictor`.
         output: the file; by default the model's name in this folder, with the suffix of ``to``.
         to: "onnx", which ONNX Runtime and others run, or "openvino".
+        layers: give these, see :func:`internimage.extract_features`, instead of predictions: "stage1" to "stage4" are
+            the maps of the backbone.
         max_objects: of detectors, greatest number of objects of an image; None for the model's own.
         images: pictures to check with, beside some of the package's own.
         tell: is told what is being done, which takes up to minutes.
@@ -89,29 +94,39 @@ def export(
     if target.suffix.lower() != _SUFFIXES[to]:
         raise ConfigError(f"{target} has another suffix than {_SUFFIXES[to]}, by which an exported file is known")
     sources = checked_pictures(images)
-    text = json.dumps(asdict(_description(own, predictor.spec, to)), ensure_ascii=False)
+    described = _description(own, predictor.spec, to, tuple(layers))
+    text = json.dumps(asdict(described), ensure_ascii=False)
+    graph = feature_graph(own, layers) if layers else task.graph(own, None)
     tell(f"tracing a {type(own).__name__} for images of any size")
     write = write_onnx if to == "onnx" else write_openvino
-    with write(task.graph(own, None), text, target) as aside:
-        exported = ExportedPredictor(aside, device="cpu")
-        tell(f"comparing it in {exported.runtime} with the model on {len(sources)} pictures")
-        parity = check_parity(predictor, exported, task, sources)
+    with write(graph, text, target) as aside:
+        tell(f"comparing its results with the model's on {len(sources)} pictures")
+        if layers:
+            features = ExportedFeatures(aside, device="cpu")
+            runtime, theirs = features.runtime, features.extract(sources)
+            ours = extract_features(own, sources, layers)
+            parity = check_parity(ours, theirs, feature_differences, LIMITS)
+        else:
+            exported = ExportedPredictor(aside, device="cpu")
+            runtime = exported.runtime
+            found = predictor.stream(sources), exported.stream(sources)
+            parity = check_parity(*found, task.differences, task.limits)
         if not parity.agrees:
             raise ExportError(f"{target} is not written: its results differ from the model's\n{parity.table()}")
     report = target.with_suffix(".parity.json")
-    write_text(report, json_text({"file": target.name, "runtime": exported.runtime, **asdict(parity)}, indent=2))
+    write_text(report, json_text({"file": target.name, "runtime": runtime, **asdict(parity)}, indent=2))
     files = (target,) if to == "onnx" else (target, target.with_suffix(".bin"))
-    return ExportedFile(files, report, exported.runtime, parity)
+    return ExportedFile(files, report, runtime, parity)
 
 
-def _description(model: Any, spec: TaskSpec, to: Target) -> ExportedDescription:
+def _description(model: Any, spec: TaskSpec, to: Target, layers: tuple[str, ...]) -> ExportedDescription:
     digest = hashlib.sha256()
     for name, tensor in sorted(model.state_dict().items()):
         digest.update(name.encode())
         digest.update(tensor.detach().float().contiguous().numpy().tobytes())
     versions = {name: importlib.metadata.version(name) for name in ("internimage", *_PACKAGES[to])}
     described = replace(model.description, config=asdict(model.config))
-    return ExportedDescription(spec.name, described, weights=digest.hexdigest(), versions=versions)
+    return ExportedDescription(spec.name, described, layers, weights=digest.hexdigest(), versions=versions)
 
 
 def _look_for_packages(to: Target) -> None:

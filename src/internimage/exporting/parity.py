@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
+from typing import Any
 
 from PIL import Image
 
-from internimage.contracts import TaskExport
 from internimage.images import ImageInputs, ImageSource, list_images
-from internimage.inference.runner import Runner
 
 _PHOTOS = 6  # of the package's own, for classifiers, detectors and segmenters alike
 
@@ -46,22 +45,28 @@ class Parity:
         return "\n".join([f"compared with the model on {self.pictures} pictures:", *(f"  {line}" for line in lines)])
 
 
-def check_parity(model: Runner, exported: Runner, task: TaskExport, sources: Sequence[ImageSource]) -> Parity:
-    """Run both on the pictures.
+def check_parity(
+    ours: Iterable[tuple[ImageSource, Any]],
+    theirs: Iterable[tuple[ImageSource, Any]],
+    differences: Callable[[Any, Any], Mapping[str, float]],
+    limits: Mapping[str, float],
+) -> Parity:
+    """Compare results of the model and of the file.
 
     Raises:
-        ImageReadError: one cannot be read.
+        ImageReadError: a picture cannot be read.
     """
-    worst, exempt = dict.fromkeys(task.limits, 0.0), dict[str, float]()
-    for (_, ours), (_, theirs) in zip(model.stream(sources), exported.stream(sources), strict=True):
-        if isinstance(ours, Exception):
-            raise ours
-        for name, value in task.differences(ours, theirs).items():
-            if name not in task.limits:
+    worst, exempt, pictures = dict.fromkeys(limits, 0.0), dict[str, float](), 0
+    for (_, one), (_, other) in zip(ours, theirs, strict=True):
+        if isinstance(one, Exception):
+            raise one
+        pictures += 1
+        for name, value in differences(one, other).items():
+            if name not in limits:
                 exempt[name] = exempt.get(name, 0) + value
             else:
                 worst[name] = value if value != value else max(worst[name], value)
-    return Parity(len(sources), worst, task.limits, exempt)
+    return Parity(pictures, worst, limits, exempt)
 
 
 def checked_pictures(more: ImageInputs | None = None) -> list[ImageSource]:

@@ -45,6 +45,8 @@ class ExportedPredictor(Runner):
         self.exported = open_exported(os.fspath(file), device=device)
         self.runtime = self.exported.runtime
         description = self.exported.description
+        if description.layers:
+            raise ExportError(f"{file} gives features and predicts nothing; internimage features takes it")
         assert description.model.preprocessing is not None
         self.preprocessing = description.model.preprocessing.seen_with(depth)
         self.spec = task_spec(description.task)
