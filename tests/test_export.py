@@ -54,8 +54,8 @@ def test_wrong_orders(tmp_path: Path) -> None:
 )
 def test_results_agree_and_need_no_torch(name: str, to: str, tmp_path: Path) -> None:
     written = export(name, tmp_path / f"m{'.onnx' if to == 'onnx' else '.xml'}", to=to)  # type: ignore[arg-type]
-    assert written.parity.agrees, written.parity.table()
-    assert written.parity.pictures >= 9
+    assert written.comparison.agrees, written.comparison.table()
+    assert written.comparison.pictures >= 9
     assert {path.name for path in tmp_path.iterdir()} <= {"m.onnx", "m.xml", "m.bin"}
     assert str(Path.cwd()).encode() not in written.file.read_bytes()  # no traces of this machine
     script = (
@@ -65,4 +65,4 @@ def test_results_agree_and_need_no_torch(name: str, to: str, tmp_path: Path) -> 
         "print(len(predict(checked_pictures()))); assert not {'torch', 'torchvision'} & set(sys.modules)"
     )
     ended = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
-    assert int(ended.stdout) == written.parity.pictures
+    assert int(ended.stdout) == written.comparison.pictures

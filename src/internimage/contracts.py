@@ -223,12 +223,14 @@ class TaskExport:
         differences: between two results of one picture: numbers by name; those without a limit are counts of what is no
             difference, such as near ties.
         limits: the largest difference of each name in float32.
+        metrics: numbers of its report that say what fewer bits cost, 0 to 1.
     """
 
     graph: Callable[[Any, tuple[int, int] | None], Graph]
     pipeline: Callable[[ExportedDescription, Run, PredictionOptions], Pipeline]
     differences: Callable[[Any, Any], Mapping[str, float]]
     limits: Mapping[str, float]
+    metrics: tuple[str, ...]
 
 
 @dataclass(frozen=True)

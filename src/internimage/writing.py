@@ -7,6 +7,7 @@ import json
 import math
 import os
 import shutil
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -49,6 +50,25 @@ def written_aside(target: Path, failure: type[FileWriteError] = FileWriteError) 
             raise
         before = "what was there before is intact" if os.access(target, os.F_OK) else "nothing was left half-written"
         raise failure(f"cannot write {target}: {_reason(error, real.parent)}; {before}") from error
+
+
+@contextmanager
+def written_together(target: Path) -> Iterator[Path]:
+    """A temporary folder whose files move beside ``target`` if the block succeeds, the one of its name last.
+
+    Raises:
+        FileWriteError: the disk is full or not writable.
+    """
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=target.parent, prefix=".internimage-") as folder:
+            yield Path(folder)
+            for file in sorted(Path(folder).iterdir(), key=lambda file: file.name == target.name):
+                if file.is_file():
+                    file.replace(target.with_name(file.name))
+    except OSError as error:
+        reason = _reason(error, target.parent)
+        raise FileWriteError(f"cannot write {target}: {reason}; nothing was left half-written") from error
 
 
 def write_text(target: Path, text: str) -> None:

@@ -7,7 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal
 
-from tyro.conf import Positional, arg
+from tyro.conf import FlagCreatePairsOff, Positional, arg
+
+from internimage.cli.common import progress
 
 
 @dataclass(frozen=True)
@@ -38,12 +40,23 @@ class Export:
     `internimage features`, which takes the file."""
     max_objects: Annotated[int | None, arg(metavar="N", help_behavior_hint="(default: the model's, often 100)")] = None
     """Detectors: greatest number of objects of an image."""
+    int8: Annotated[Path | None, arg(metavar="DATA", help_behavior_hint="")] = None
+    """Compute products in 8 bits: labelled pictures, on which ranges and the loss of accuracy are measured. The file is
+    refused if it loses more than a point."""
+    dynamic: FlagCreatePairsOff[bool] = False
+    """With --int8: measure ranges each time the file runs, and leave convolutions in float."""
+    accept: FlagCreatePairsOff[bool] = False
+    """With --int8: write the file whatever it loses."""
     images: Annotated[tuple[str, ...], arg(metavar="IMAGE...", help_behavior_hint="")] = ()
     """Pictures to check with, beside those of this package: files, folders or quoted patterns."""
 
     def run(self) -> int:
+        from internimage.errors import ConfigError
+        from internimage.exporting.accuracy import Int8
         from internimage.exporting.export import export
 
+        if self.int8 is None and (self.dynamic or self.accept):
+            raise ConfigError("--dynamic and --accept belong to --int8 DATA")
         written = export(
             self.model,
             self.output,
@@ -51,11 +64,13 @@ class Export:
             checkpoint=self.checkpoint,
             layers=self.layers,
             max_objects=self.max_objects,
+            int8=None if self.int8 is None else Int8(self.int8, dynamic=self.dynamic, accept=self.accept),
             images=list(self.images) or None,
             tell=lambda text: print(f"internimage: {text}", file=sys.stderr),
+            follow=progress,
         )
-        print(written.parity.table())
-        for file in (*written.files, written.report):
+        print(written.comparison.table())
+        for file in written.files:
             print(f"written: {file}, {file.stat().st_size / 1e6:.1f} MB")
         print(f"run it: internimage {'features' if self.layers else 'predict'} IMAGE --model {written.file}")
         return 0

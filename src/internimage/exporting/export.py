@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import importlib.metadata
 import importlib.util
-import json
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -14,18 +13,22 @@ from typing import Any, Literal, get_args
 
 import torch
 
-from internimage.contracts import TaskSpec, task_export
+from internimage.contracts import TaskExport, task_export
+from internimage.data.splits import Follow, unseen
 from internimage.description import ExportedDescription
 from internimage.errors import ConfigError, ExportError, MissingExtraError
+from internimage.exporting.accuracy import Accuracy, Int8, Split, check_accuracy, read_split
 from internimage.exporting.features import LIMITS, ExportedFeatures, feature_differences, feature_graph
-from internimage.exporting.onnx_file import write_onnx
-from internimage.exporting.openvino_file import write_openvino
+from internimage.exporting.onnx_file import placed_onnx, write_onnx
+from internimage.exporting.openvino_file import placed_openvino
 from internimage.exporting.parity import Parity, check_parity, checked_pictures
 from internimage.exporting.predictor import ExportedPredictor
+from internimage.exporting.quantising import quantise, recorded_feeds
+from internimage.images import ImageSource
 from internimage.images.reader import ImageInputs
 from internimage.inference.features import extract_features
 from internimage.inference.predictor import Predictor
-from internimage.writing import json_text, write_text
+from internimage.writing import json_text, write_text, written_together
 
 Target = Literal["onnx", "openvino"]
 _SUFFIXES: dict[str, str] = {"onnx": ".onnx", "openvino": ".xml"}
@@ -37,16 +40,14 @@ class ExportedFile:
     """An exported file whose results were compared with the model's.
 
     Attributes:
-        files: where it lies; of OpenVINO also its weights.
-        report: the comparison as JSON, beside it.
+        files: what was written, the model first; with it lies the comparison as JSON.
         runtime: name and version of what ran it.
-        parity: how far its results are from the model's.
+        comparison: how far its results are from the model's; of int8, what they are worth on labelled pictures.
     """
 
     files: tuple[Path, ...]
-    report: Path
     runtime: str
-    parity: Parity
+    comparison: Parity | Accuracy
 
     @property
     def file(self) -> Path:
@@ -62,8 +63,10 @@ def export(
     checkpoint: str | os.PathLike[str] | None = None,
     layers: Sequence[str] = (),
     max_objects: int | None = None,
+    int8: Int8 | None = None,
     images: ImageInputs | None = None,
     tell: Callable[[str], None] = lambda text: None,
+    follow: Follow = unseen,
 ) -> ExportedFile:
     """Export a model and check that the file gives the same results, for images of any size.
 
@@ -74,15 +77,20 @@ def export(
         layers: give these, see :func:`internimage.extract_features`, instead of predictions: "stage1" to "stage4" are
             the maps of the backbone.
         max_objects: of detectors, greatest number of objects of an image; None for the model's own.
+        int8: compute products in 8 bits; then the file is good if its accuracy or average precision is.
         images: pictures to check with, beside some of the package's own.
         tell: is told what is being done, which takes up to minutes.
+        follow: wraps pictures that are looked at one by one, for progress.
 
     Raises:
         ExportError: the model cannot be exported, or the file's results differ from the model's; then there is no file.
+        DataError: the data of ``int8`` cannot be read, or are too few.
         MissingExtraError: a package is not installed.
     """
     if to not in get_args(Target):
         raise ConfigError(f"to is {to!r}; expected {' or '.join(_SUFFIXES)}")
+    if int8 is not None and layers:
+        raise ConfigError("features have no accuracy that says what int8 costs; leave --int8 or --layers out")
     _look_for_packages(to)
     predictor = Predictor(model, checkpoint=checkpoint, device="cpu", dtype=torch.float32, max_objects=max_objects)
     own = predictor.model if max_objects is None else predictor.model.keeping(max_objects)
@@ -93,40 +101,96 @@ def export(
     target = Path(output).expanduser() if output is not None else Path(f"{name}{_SUFFIXES[to]}")
     if target.suffix.lower() != _SUFFIXES[to]:
         raise ConfigError(f"{target} has another suffix than {_SUFFIXES[to]}, by which an exported file is known")
-    sources = checked_pictures(images)
-    described = _description(own, predictor.spec, to, tuple(layers))
-    text = json.dumps(asdict(described), ensure_ascii=False)
-    graph = feature_graph(own, layers) if layers else task.graph(own, None)
-    tell(f"tracing a {type(own).__name__} for images of any size")
-    write = write_onnx if to == "onnx" else write_openvino
-    with write(graph, text, target) as aside:
-        tell(f"comparing its results with the model's on {len(sources)} pictures")
-        if layers:
-            features = ExportedFeatures(aside, device="cpu")
-            runtime, theirs = features.runtime, features.extract(sources)
-            ours = extract_features(own, sources, layers)
-            parity = check_parity(ours, theirs, feature_differences, LIMITS)
-        else:
-            exported = ExportedPredictor(aside, device="cpu")
-            runtime = exported.runtime
-            found = predictor.stream(sources), exported.stream(sources)
-            parity = check_parity(*found, task.differences, task.limits)
-        if not parity.agrees:
-            raise ExportError(f"{target} is not written: its results differ from the model's\n{parity.table()}")
-    report = target.with_suffix(".parity.json")
-    write_text(report, json_text({"file": target.name, "runtime": runtime, **asdict(parity)}, indent=2))
-    files = (target,) if to == "onnx" else (target, target.with_suffix(".bin"))
-    return ExportedFile(files, report, runtime, parity)
+    job = _Job(
+        predictor,
+        own,
+        task,
+        checked_pictures(images),
+        tuple(layers),
+        int8,
+        None if int8 is None else read_split(predictor.spec, int8),
+        follow,
+    )
+    with written_together(target) as folder:
+        tell(f"tracing a {type(own).__name__} for images of any size")
+        (folder / "made").mkdir()
+        made = folder / "made" / f"{target.stem}.onnx"
+        write_onnx(feature_graph(own, layers) if layers else task.graph(own, None), job.description(to), made)
+        if job.split is not None:
+            tell("measuring the ranges of activations")
+            made = _quantised(job, made)
+        file = placed_onnx(made, folder) if to == "onnx" else placed_openvino(made, folder)
+        tell("comparing its results with the model's")
+        runtime, comparison = _compared(job, file)
+        if not comparison.agrees:
+            raise ExportError(f"{target} is not written: {comparison.refusal}\n{comparison.table()}")
+        about = {"file": target.name, "runtime": runtime, **asdict(comparison)}
+        write_text(folder / f"{target.stem}.parity.json", json_text(about, indent=2))
+        files = tuple(
+            sorted((one.name for one in folder.iterdir() if one.is_file()), key=lambda name: name != target.name)
+        )
+    return ExportedFile(tuple(target.with_name(name) for name in files), runtime, comparison)
 
 
-def _description(model: Any, spec: TaskSpec, to: Target, layers: tuple[str, ...]) -> ExportedDescription:
-    digest = hashlib.sha256()
-    for name, tensor in sorted(model.state_dict().items()):
-        digest.update(name.encode())
-        digest.update(tensor.detach().float().contiguous().numpy().tobytes())
-    versions = {name: importlib.metadata.version(name) for name in ("internimage", *_PACKAGES[to])}
-    described = replace(model.description, config=asdict(model.config))
-    return ExportedDescription(spec.name, described, layers, weights=digest.hexdigest(), versions=versions)
+@dataclass(frozen=True)
+class _Job:
+    """What is exported, and what it is compared on."""
+
+    predictor: Predictor
+    model: Any
+    task: TaskExport
+    sources: Sequence[ImageSource]
+    layers: tuple[str, ...]
+    int8: Int8 | None
+    split: Split | None
+    follow: Follow
+
+    def description(self, to: Target) -> ExportedDescription:
+        digest = hashlib.sha256()
+        for name, tensor in sorted(self.model.state_dict().items()):
+            digest.update(name.encode())
+            digest.update(tensor.detach().float().contiguous().numpy().tobytes())
+        versions = {name: importlib.metadata.version(name) for name in ("internimage", *_PACKAGES[to])}
+        described = replace(self.model.description, config=asdict(self.model.config))
+        precision = "float32" if self.int8 is None else "int8"
+        return ExportedDescription(
+            self.predictor.spec.name,
+            described,
+            self.layers,
+            precision=precision,
+            weights=digest.hexdigest(),
+            versions=versions,
+        )
+
+
+def _quantised(job: _Job, source: Path) -> Path:
+    """The file in int8, beside it."""
+    assert job.int8 is not None
+    assert job.split is not None
+    feeds = None
+    if not job.int8.dynamic:
+        entries = job.split.ranges.entries[:: -(-len(job.split.ranges) // job.int8.pictures)]
+        seen = job.follow(entries, len(entries), "measuring ranges")
+        feeds = recorded_feeds(source, job.task, [ImageSource(str(one.file), one.file) for one in seen])
+    target = source.parent / "int8" / source.name
+    target.parent.mkdir()
+    quantise(source, target, feeds)
+    return target
+
+
+def _compared(job: _Job, file: Path) -> tuple[str, Parity | Accuracy]:
+    """What ran the file, and how far its results are from the model's."""
+    count = len(job.sources)
+    if job.layers:
+        features = ExportedFeatures(file, device="cpu")
+        ours = job.follow(extract_features(job.model, job.sources, job.layers), count, "comparing")
+        return features.runtime, check_parity(ours, features.extract(job.sources), feature_differences, LIMITS)
+    exported, task = ExportedPredictor(file, device="cpu"), job.task
+    if job.int8 is not None and job.split is not None:
+        found = check_accuracy(job.predictor, exported, job.split, task.metrics, job.int8.accept, job.follow)
+        return exported.runtime, found
+    results = job.follow(job.predictor.stream(job.sources), count, "comparing")
+    return exported.runtime, check_parity(results, exported.stream(job.sources), task.differences, task.limits)
 
 
 def _look_for_packages(to: Target) -> None:

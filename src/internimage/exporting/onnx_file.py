@@ -2,33 +2,47 @@
 
 from __future__ import annotations
 
+import ast
 import contextlib
 import io
+import json
 import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from internimage.contracts import Graph
+from internimage.description import ExportedDescription
 from internimage.errors import ExportError
 from internimage.exporting.runtimes import METADATA
-from internimage.writing import written_aside
 
+_SCOPES = "pkg.torch.onnx.name_scopes"
 OPSET = 20
 """Of the operators: the first one with Gelu, which ONNX Runtime computes in one go."""
 
 
-@contextmanager
-def write_onnx(graph: Graph, description: str, target: Path) -> Iterator[Path]:
-    """Write a file aside; if the block succeeds, it is ``target``."""
+def write_onnx(graph: Graph, description: ExportedDescription, file: Path) -> None:
+    """Write a graph; weights beyond what one file can have (2 GB) lie beside it."""
     program = onnx_program(graph)
-    program.model.metadata_props[METADATA] = description
-    with written_aside(target) as aside:
-        program.save(aside)
-        yield aside
+    program.model.metadata_props[METADATA] = json.dumps(asdict(description), ensure_ascii=False)
+    program.save(file)
+
+
+def placed_onnx(made: Path, folder: Path) -> Path:
+    """The file, moved into a folder with what belongs to it."""
+    for file in (made.with_name(f"{made.name}.data"), made):
+        if file.exists():
+            file.replace(folder / file.name)
+    return folder / made.name
+
+
+def metadata_of(file: Path) -> str:
+    """What a file of ours says of itself."""
+    import onnx
+
+    return {one.key: one.value for one in onnx.load(file, load_external_data=False).metadata_props}[METADATA]
 
 
 def onnx_program(graph: Graph) -> Any:
@@ -59,8 +73,11 @@ def onnx_program(graph: Graph) -> Any:
         cause = error.__cause__ or error
         reason = str(cause).strip().splitlines()[0] if str(cause).strip() else type(cause).__name__
         raise ExportError(f"PyTorch's exporter cannot follow a {type(graph.module).__name__}: {reason}") from error
-    for node in program.model.graph.all_nodes():
-        node.metadata_props.clear()
+    for number, node in enumerate(program.model.graph.all_nodes()):
+        scopes = ast.literal_eval(node.metadata_props.get(_SCOPES, "[]"))
+        layer = next((scope for scope in reversed(scopes[:-1]) if scope), "")
+        node.name = f"{layer}/{node.op_type}_{number}"
+        node.metadata_props.clear()  # they hold paths of this machine
     foreign = sorted({node.domain for node in program.model.graph.all_nodes()} - {""})
     if foreign:
         raise ExportError(f"the graph has operators that are not standard, of {', '.join(foreign)}")

@@ -1,37 +1,31 @@
-"""A graph as OpenVINO's files, .xml and .bin."""
+"""An ONNX file as OpenVINO's files, .xml and .bin."""
 
 from __future__ import annotations
 
-import shutil
-import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
-from internimage.contracts import Graph
-from internimage.errors import ExportError
-from internimage.exporting.onnx_file import onnx_program
+from internimage.errors import ExportError, FileWriteError
+from internimage.exporting.onnx_file import metadata_of
 from internimage.exporting.runtimes import METADATA
-from internimage.writing import written_aside
 
 
-@contextmanager
-def write_openvino(graph: Graph, description: str, target: Path) -> Iterator[Path]:
-    """Write two files aside; if the block succeeds, they are ``target`` and its .bin."""
-    import openvino  # type: ignore[import-untyped]
+def placed_openvino(made: Path, folder: Path) -> Path:
+    """What OpenVINO makes of an ONNX file, written into a folder.
 
-    program = onnx_program(graph)
-    target.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=target.parent, prefix=".internimage-") as folder:
-        source, aside = Path(folder) / "model.onnx", Path(folder) / target.name
-        try:
-            program.save(source)
-            model = openvino.convert_model(source)
-            model.set_rt_info(description, [METADATA])
-            openvino.save_model(model, aside, compress_to_fp16=False)
-        except (OSError, RuntimeError) as error:
-            raise ExportError(f"cannot write {target}: {error}; nothing was left half-written") from error
-        yield aside
-        for written in (aside.with_suffix(".bin"), aside):  # the .xml last: with it the model is there
-            with written_aside(target.with_suffix(written.suffix)) as place:
-                shutil.copyfile(written, place)
+    Raises:
+        ExportError: it cannot convert it.
+        FileWriteError: the disk is full.
+    """
+    import openvino
+
+    target = folder / f"{made.stem}.xml"
+    try:
+        model = openvino.convert_model(made)
+    except RuntimeError as error:
+        raise ExportError(f"OpenVINO cannot convert the graph: {str(error).strip().splitlines()[0]}") from error
+    model.set_rt_info(metadata_of(made), [METADATA])
+    try:
+        openvino.save_model(model, target, compress_to_fp16=False)
+    except RuntimeError as error:
+        raise FileWriteError(f"OpenVINO cannot write its files: {str(error).strip().splitlines()[0]}") from error
+    return target

@@ -35,6 +35,10 @@ class Parity:
     def agrees(self) -> bool:
         return all(self.differences[name] <= limit for name, limit in self.limits.items())  # NaN does not
 
+    @property
+    def refusal(self) -> str:
+        return "its results differ from the model's"
+
     def table(self) -> str:
         """A line for each kind."""
         width = max(map(len, (*self.limits, *self.exempt)))

@@ -72,7 +72,7 @@ def description_of(text: str | None, path: Path) -> ExportedDescription:
 
 def _onnx(path: Path, device: str) -> Exported:
     try:
-        import onnxruntime  # type: ignore[import-untyped]
+        import onnxruntime
     except ImportError:
         raise MissingExtraError(f"{path.name} needs ONNX Runtime: pip install 'internimage[export]'") from None
     wanted = ["CUDAExecutionProvider"] if device != "cpu" else []
@@ -98,7 +98,7 @@ def _onnx(path: Path, device: str) -> Exported:
 
 def _openvino(path: Path, device: str) -> Exported:
     try:
-        import openvino  # type: ignore[import-untyped]
+        import openvino
     except ImportError:
         raise MissingExtraError(f"{path.name} needs OpenVINO: pip install 'internimage[export]'") from None
     core = openvino.Core()

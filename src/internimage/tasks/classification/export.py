@@ -87,4 +87,6 @@ def differences(ours: Classification, theirs: Classification) -> Mapping[str, fl
     return {"logits, relative": distance, "another best class": a != b and not near, "near ties": a != b and near}
 
 
-EXPORT = TaskExport(graph, ExportedClassifier, differences, {"logits, relative": 1e-4, "another best class": 0.0})
+EXPORT = TaskExport(
+    graph, ExportedClassifier, differences, {"logits, relative": 1e-4, "another best class": 0.0}, ("top1",)
+)

@@ -130,4 +130,5 @@ EXPORT = TaskExport(
     ExportedDetector,
     differences,
     {"boxes, pixels": 0.02, "scores": 1e-4, "mask pixels": 1e-3, "objects without a partner": 0.0},
+    ("box_ap", "mask_ap"),
 )

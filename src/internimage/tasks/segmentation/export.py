@@ -116,4 +116,6 @@ def differences(ours: Segmentation, theirs: Segmentation) -> Mapping[str, float]
     }
 
 
-EXPORT = TaskExport(graph, ExportedSegmenter, differences, {"probabilities": 1e-4, "pixels of another class": 1e-3})
+EXPORT = TaskExport(
+    graph, ExportedSegmenter, differences, {"probabilities": 1e-4, "pixels of another class": 1e-3}, ("miou",)
+)
