@@ -133,6 +133,9 @@ def main(arguments: list[str] | None = None) -> None:
     except InternImageError as error:
         print(f"internimage: {error}", file=sys.stderr)
         status = 1
+    except ModuleNotFoundError as error:  # installed without PyTorch, to run exported files
+        print(f"internimage: this needs {error.name}, which is not installed: pip install internimage", file=sys.stderr)
+        status = 1
     except BrokenPipeError:  # `internimage ... | head`
         sys.stderr.close()
         status = 0
