@@ -251,7 +251,8 @@ def test_file_objects(folder: Path) -> None:
 
 def test_file_objects_of_several_frames_and_pages(place: Path) -> None:
     content = clip(Path("c.mp4"), frames=3).read_bytes()
-    RED.save("x.tif", save_all=True, append_images=[GREEN, BLUE])
+    first, *others = (Image.new("RGB", (8, 6), colour) for colour in ("red", "lime", "blue"))
+    first.save("x.tif", save_all=True, append_images=others)
     for read, name, whole in ((read_video, "c.mp4", content), (read_pages, "x.tif", Path("x.tif").read_bytes())):
         wanted = [np.asarray(source.read()) for source in read(name)]
         behind = io.BytesIO(b"header" + whole)
