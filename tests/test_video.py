@@ -271,6 +271,10 @@ def test_file_objects_of_several_frames_and_pages(place: Path) -> None:
 def test_what_is_no_list_is_no_pictures(images: Any, folder: Path) -> None:
     with pytest.raises(ImageReadError, match=rf"expected a path, .* got {type(images).__name__}"):
         ii.Predictor(folder)(images)
+    with pytest.raises(
+        ConfigError, match=rf"expected the name of a model, a folder or a module, got {type(images).__name__}"
+    ):
+        ii.Predictor(images)
 
 
 def test_endless_iterators_are_taken_one_batch_ahead(folder: Path) -> None:
