@@ -159,10 +159,23 @@ def test_a_header_that_would_fill_the_memory_is_refused() -> None:
         read_image(large)
 
 
+@pytest.mark.parametrize("source", [*(FILES[kind][0] for kind in ("contiguous", "planes")), npy(np.zeros((5, 20, 30)))])
+def test_large_pictures_say_what_reads_them(source: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 599)
+    said = r"too large, 30x20 pixels of 5 channels where .* 599; if you trust it, --max-pixels 600, or in Python"
+    with pytest.raises(ImageReadError, match=said):
+        read_image(source, 5)
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 600)
+    assert read_image(source, 5, Depth(range=(0, 1))).size == (30, 20)
+
+
 @pytest.mark.parametrize(
     "ends",
     [
         {"range": (5, 5)},
+        {"range": (1,)},
+        {"range": 5},
+        {"percentiles": ("1", "99")},
         {"range": (0, float("inf"))},
         {"percentiles": (-1, 50)},
         {"range": (0, 1), "percentiles": (0, 1)},

@@ -1,5 +1,6 @@
 """Faults of machines and processes: each ends in one sentence, and leaves nothing half-done."""
 
+import errno
 import io
 import json
 import multiprocessing
@@ -207,6 +208,22 @@ def test_a_full_disk_leaves_nothing_half_written(
     long = tmp_path / f"{'x' * 250}.png"  # as long as a name may be
     save_picture(Image.fromarray(PICTURE), long)
     assert long.exists()
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (OSError(errno.ENOSPC, "No space left on device"), "the disk is full"),
+        (OSError(errno.EDQUOT, "Disk quota exceeded"), "the disk is full"),
+        (OSError(errno.EROFS, "Read-only file system"), "Read-only file system"),
+        (None, "No such file or directory"),
+    ],
+)
+def test_only_a_full_disk_is_said_to_be_full(error: OSError | None, said: str, tmp_path: Path) -> None:
+    """Without an error: into a place whose size is 0 and where nothing can be made."""
+    place = tmp_path / "x" if error else Path("/proc/none/x")
+    with pytest.raises(FileWriteError, match=f": {said};"), written_aside(place):
+        raise error or AssertionError
 
 
 def test_a_model_is_not_saved_below_a_file(folder: Path, tmp_path: Path) -> None:

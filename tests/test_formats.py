@@ -359,7 +359,7 @@ def test_annotations_of_labelstudio(tmp_path: Path) -> None:
 def test_training_and_check_take_them(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert run(["data", "check", built("voc", tmp_path / "voc")]) == 1  # one of three is difficult
     said = capsys.readouterr().out
-    assert "detector data, Pascal VOC: train 2 pictures, cat 1, dog 0; val 1 pictures, dog 1, cat 0" in said
+    assert "detector data, Pascal VOC: train 2 pictures, cat 1, dog 0; val 1 picture, dog 1, cat 0" in said
     assert "1 of 2 objects left out: crowds, neither learnt nor missed" in said
     root = built("yolo_names", tmp_path / "yolo")
     Image.new("RGB", (12, 9)).save(root / "images" / "a.png")

@@ -239,6 +239,10 @@ def test_features_command_writes_safetensors(folder: Path, photos: Path, tmp_pat
         (["predict"], 1, "no image given"),
         (["predict", "x.jpg", "--json", "--csv"], 1, "choose one"),
         (["predict", "x.jpg", "--topk", "0"], 1, "--topk"),
+        (["predict", "x.jpg", "--model", ""], 1, "--model is empty; expected a value"),
+        (["train", "--data="], 1, "--data is empty; expected a value"),
+        (["train", "--data", "x", "--size", "1"], 1, "size is 1; expected 32 pixels or more"),
+        (["train", "--label-smoothing", "1"], 1, "label_smoothing is 1"),
         (["predict", "nowhere/*.jpg"], 1, "no file matches"),
         (["predict", "x.jpg", "--checkpoint", "missing.pth"], 1, "missing.pth does not exist"),
         (["features", "x.jpg", "--output", "x.txt"], 1, "unknown suffix"),
@@ -290,6 +294,8 @@ def test_features_command_draws_maps(folder: Path, photos: Path, tmp_path: Path)
     assert run([*arguments, "--layers", "stage1", "pooled", "stage4", "--sheet", tmp_path / "maps.png"]) == 0
     drawn = np.asarray(Image.open(tmp_path / "maps.png"))
     assert drawn.shape[1] == 2 * 20 + 3 * 220 + 2 * 14  # the photo and two maps
+    assert run([*arguments[:4], "--layers", "stage1", "--sheet", tmp_path / "alone.png"]) == 0
+    assert {path.name for path in tmp_path.iterdir()} == {"f.npz", "maps.png", "alone.png"}
     assert run([*arguments, "--sheet", tmp_path / "none.png"]) == 1
     assert run([*arguments, "--layers", "stage1", "--average", "--sheet", tmp_path / "none.png"]) == 1
     assert not (tmp_path / "none.png").exists()

@@ -49,7 +49,10 @@ def test_a_result_file_has_pycocotools_numbers(tmp_path: Path, capsys: pytest.Ca
     [
         ({"image_id": 4}, r"results\.json \[0\] is of image 4, which is not among the 30 annotated ones"),
         ({"image_id": None}, r"results\.json \[0\]: image_id is None; expected a whole number"),
-        ({"score": None}, r"\[0\]: score is None; expected a number"),
+        ({"score": None}, r"\[0\]: score is None; expected a finite number"),
+        ({"score": float("nan")}, r"results\.json \[0\]: score is nan; expected a finite number"),
+        ({"score": 10**400}, r"results\.json \[0\]: score is 10{400}; expected a finite number"),
+        ({"bbox": [1, 2, 3, float("inf")]}, r"results\.json \[0\]: bbox is \[1, 2, 3, inf\]; expected x, y, width"),
         ({"bbox": [1, 2, 3]}, r"\[0\]: bbox is \[1, 2, 3\]; expected x, y, width and height"),
         ({"bbox": None}, r"\[0\] has neither bbox nor segmentation"),
         ({"segmentation": {"size": [2, 2], "counts": [4]}}, r"\[0\]: segmentation is not run lengths of \d+x\d+"),
@@ -150,6 +153,10 @@ def test_a_table_of_labels(photos: Path, tmp_path: Path, capsys: pytest.CaptureF
         ("path,label\n0.png,Cat", "none of its labels is a class"),
         ("name,label\n0.png,cat", r"has the columns \['name', 'label'\]; expected path and label"),
         ("path,label,score\n0.png,cat,high", "line 2: score is 'high'"),
+        (
+            "path,label,score\n0.png,cat,1\n1.png,cat,nan",
+            r"labels\.csv line 3: score is 'nan'; expected a finite number",
+        ),
     ):
         table.write_text(text)
         with pytest.raises(DataError, match=message):

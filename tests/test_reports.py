@@ -3,6 +3,7 @@
 import json
 import math
 import sys
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +16,11 @@ from safetensors.torch import load_file
 
 import internimage as ii
 from internimage.checkpoints.hub import PackagedModel
+from internimage.data.formats.pictures import refuse_inside
 from internimage.demo import DETECTORS, covered_share, found_classes, predict_cells, predict_masks, predict_photos
 from internimage.drawing.canvas import BAD, GOOD, INK, PAPER, font
 from internimage.drawing.charts import confusion_matrix, contact_sheet
+from internimage.errors import ConfigError
 from internimage.recipes import get_recipe
 from internimage.writing import json_text
 
@@ -138,6 +141,44 @@ def test_data_check(data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[st
     assert same.name in text
     assert run(["data", "check", data, "--sheet", data / "sheet.png"]) != 0
     assert "is inside the data" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("target", "said"),
+    [
+        (".", "--save . is inside the data ."),
+        ("red/new/deep.png", "is inside the data"),
+        ("link/new", "is inside the data"),
+        ("runs/new", "is inside the data"),
+        ("runs/cells/report", ""),
+        (".hidden/new", ""),
+        ("../beside", ""),
+    ],
+)
+def test_what_is_written_does_not_become_data(
+    target: str, said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "data" / "runs" / "cells").mkdir(parents=True)
+    for name in ("run.json", "data.json"):
+        (tmp_path / "data" / "runs" / "cells" / name).touch()
+    monkeypatch.chdir(tmp_path / "data")
+    Path("link").symlink_to(tmp_path / "data" / "runs")
+    with pytest.raises(ConfigError, match=said) if said else nullcontext():
+        refuse_inside("--save", Path(target), Path())
+
+
+def test_pictures_that_a_file_names_keep_their_folder(
+    always_red: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Beside the file results may lie, with its pictures they may not."""
+    folder = tmp_path / "photos"
+    for name, colour in COLOURS.items():
+        paint(folder, f"{name}.png", colour)
+    (tmp_path / "all.csv").write_text("path,label\n" + "".join(f"photos/{name}.png,{name}\n" for name in COLOURS))
+    command = ["evaluate", "--data", tmp_path / "all.csv", "--model", always_red, "--save"]
+    assert run([*command, folder / "report"]) == 1
+    assert f"report is inside the data {folder}" in capsys.readouterr().err
+    assert run([*command, tmp_path / "report"]) == 0
 
 
 def test_a_clean_folder_passes(tmp_path: Path) -> None:

@@ -224,7 +224,7 @@ def test_runs_may_end_within_an_epoch(tmp_path: Path) -> None:
     [
         (
             ["predict", "{data}/train/images", "--model", "small_upernet", "--save", "{data}/train/images"],
-            "is the folder",
+            "is inside the data",
         ),
         (
             ["data", "check", "{data}", "--sheet", "{tmp}/a.xyz"],
@@ -238,7 +238,15 @@ def test_runs_may_end_within_an_epoch(tmp_path: Path) -> None:
             ["train", "--data", "{data}/train", "--model", "internimage_atto"],
             "/train is read as masks; expected CLASS/IMAGE.jpg",
         ),
-        (["predict", ""], "an empty name; expected a file"),
+        (["evaluate", "--data", "{data}", "--model", "small_upernet", "--save", "{data}/new"], "is inside the data"),
+        (["features", "{data}/**/*.png", "--sheet", "{data}/new.png", "--layers", "stage1"], "is inside the data"),
+        (
+            ["predict", "{data}/train/images", "--model", "small_upernet", "--topk", "3"],
+            "--topk says nothing of the results of a segmenter",
+        ),
+        (["train", "--data", "{data}/train", "--boxes", "yolo"], "--boxes yolo is for a JSON like COCO's"),
+        (["evaluate", "--data", "{data}/no", "--model", "internimage_atto_clothing_128"], "there is no folder or file"),
+        (["predict", ""], "an argument is empty; expected a value"),
     ],
 )
 def test_mistakes_on_the_command_line_are_one_sentence(

@@ -249,6 +249,34 @@ def test_file_objects(folder: Path) -> None:
             list_images(bad)[0].read()  # type: ignore[arg-type]
 
 
+def test_file_objects_of_several_frames_and_pages(place: Path) -> None:
+    content = clip(Path("c.mp4"), frames=3).read_bytes()
+    first, *others = (Image.new("RGB", (8, 6), colour) for colour in ("red", "lime", "blue"))
+    first.save("x.tif", save_all=True, append_images=others)
+    for read, name, whole in ((read_video, "c.mp4", content), (read_pages, "x.tif", Path("x.tif").read_bytes())):
+        wanted = [np.asarray(source.read()) for source in read(name)]
+        behind = io.BytesIO(b"header" + whole)
+        behind.seek(6)
+        for given in (whole, bytearray(whole), memoryview(whole), io.BytesIO(whole), behind):
+            found = [np.asarray(source.read()) for source in read(given)]
+            assert len(found) == 3
+            assert all(map(np.array_equal, found, wanted))
+        assert not behind.closed
+        (bad,) = read(3)  # type: ignore[arg-type]
+        with pytest.raises(ImageReadError, match=r"expected the path of a .*, bytes or a file object, got int"):
+            bad.read()
+
+
+@pytest.mark.parametrize("images", [{}, {"a.png": 1}, {"a.png"}, frozenset()])
+def test_what_is_no_list_is_no_pictures(images: Any, folder: Path) -> None:
+    with pytest.raises(ImageReadError, match=rf"expected a path, .* got {type(images).__name__}"):
+        ii.Predictor(folder)(images)
+    with pytest.raises(
+        ConfigError, match=rf"expected the name of a model, a folder or a module, got {type(images).__name__}"
+    ):
+        ii.Predictor(images)
+
+
 def test_endless_iterators_are_taken_one_batch_ahead(folder: Path) -> None:
     taken = []
 

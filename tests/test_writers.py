@@ -312,7 +312,9 @@ def test_classifiers_sort_and_list(photos: Path, tmp_path: Path, capsys: pytest.
         (["--output", "x"], "--format NAME and --output FOLDER belong together"),
         (["--format", "csv", "--output", "x", "--json"], "choose one of --json, --csv and --format"),
         (["--format", "csv", "--output", "x", "--annotations", "x.json"], "gives the ids of --format coco"),
-        (["--format", "csv", "--output", "."], "--output . is the folder of the images"),
+        (["--format", "csv", "--output", "."], "--output . is inside the data"),
+        (["--format", "sorted", "--output", "new/out"], "--output new/out is inside the data"),
+        (["--save", "../photos/new"], "--save ../photos/new is inside the data"),
     ],
 )
 def test_contradictions_are_one_sentence(

@@ -265,6 +265,7 @@ class TaskSpec:
         without_classes: whether a model may have no classes.
         several_views: whether its pipeline takes test-time augmentation.
         train_help: help of ``internimage train`` for this task.
+        shown: what its results heed of :class:`internimage.settings.views.DisplayOptions`.
         writers: a result in formats of others, by name.
         others: results of other tools that can be measured; None for no such format.
         merge: results of several views or tiles of one picture, merged.
@@ -297,6 +298,7 @@ class TaskSpec:
     without_classes: bool = False
     several_views: bool = True
     reads: Callable[[Path], bool] | None = None
+    shown: tuple[str, ...] = ("topk", "score_threshold")
     writers: Mapping[str, Callable[[Output], Writer]] = field(default_factory=dict)
     others: OtherResults | None = None
     merge: Callable[..., Any] | None = None

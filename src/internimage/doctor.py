@@ -11,6 +11,7 @@ import torch
 from internimage import ops
 from internimage.checkpoints.hub import hub_answers
 from internimage.machine import choose_device
+from internimage.writing import counted
 
 _PACKAGES = ("internimage", "torch", "torchvision", "numpy", "pillow", "safetensors", "huggingface_hub")
 
@@ -21,7 +22,9 @@ def examine() -> dict[str, str]:
 
     findings = {"python": f"{platform.python_version()} on {platform.platform()}"}
     findings |= {name: _version(name) for name in _PACKAGES}
-    findings["cpu"] = f"{os.cpu_count()} cores, {torch.get_num_threads()} threads, {_cpu_capability()}"
+    findings["cpu"] = (
+        f"{counted(os.cpu_count() or 1, 'core')}, {counted(torch.get_num_threads(), 'thread')}, {_cpu_capability()}"
+    )
     count = torch.cuda.device_count()
     findings["cuda"] = ", ".join(torch.cuda.get_device_name(index) for index in range(count)) or "no device"
     findings["device auto"] = str(choose_device())

@@ -16,6 +16,7 @@ import torch
 
 from internimage import ops
 from internimage.errors import ConfigError
+from internimage.writing import counted
 
 _FLOATING = (torch.float32, torch.bfloat16, torch.float16, torch.float64)
 
@@ -119,7 +120,7 @@ class Machine:
 
     def __str__(self) -> str:
         place = self.processor if self.device == "cpu" else f"{self.device} ({self.processor})"
-        threads = f"{self.threads} thread{'s' if self.threads > 1 else ''} of {self.cores} cores"
+        threads = f"{counted(self.threads, 'thread')} of {counted(self.cores, 'core')}"
         return f"{place}, {self.instructions}, {threads}, torch {self.torch}; our operators: {self.operators}"
 
 

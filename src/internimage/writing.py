@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import json
 import math
@@ -93,6 +94,12 @@ def save_picture(picture: Image.Image, target: Path) -> None:
         aside.write_bytes(content.getbuffer())
 
 
+def counted(count: int, noun: str) -> str:
+    """``1 picture``, ``2 pictures``, ``2 classes``: a number and what it counts, given as of one."""
+    ending = "es" if noun.endswith("s") else "s"
+    return f"{count} {noun}{'' if count == 1 else ending}"
+
+
 def json_text(content: Any, *, encoding: str = "utf-8", indent: int | None = None) -> str:
     """JSON with characters as they are, or as escapes if ``encoding`` does not have them all.
 
@@ -121,11 +128,11 @@ def _without_nan(content: Any) -> Any:
 
 def _reason(error: BaseException, folder: Path) -> str:
     """Why a file could not be written, in the system's words if it said some."""
-    if folder.is_dir() and shutil.disk_usage(folder).free < _LITTLE_SPACE:
-        return "the disk is full"
     cause: BaseException | None = error
     while cause is not None:  # PyTorch complains of what follows from it
         if isinstance(cause, OSError) and cause.strerror:
-            return cause.strerror
+            return "the disk is full" if cause.errno in (errno.ENOSPC, errno.EDQUOT) else cause.strerror
         cause = cause.__context__
+    if folder.is_dir() and (disk := shutil.disk_usage(folder)).total and disk.free < _LITTLE_SPACE:
+        return "the disk is full"
     return str(error).strip().split("\n")[0]

@@ -126,6 +126,16 @@ def list_given(images: Sequence[str]) -> list[ImageSource]:
     return list_images(list(images))
 
 
+def refuse_among(images: Sequence[str], **targets: Path | None) -> None:
+    """Raise :class:`ConfigError` for what would be written where pictures are read; ``save=...`` is ``--save``."""
+    from internimage.data.formats.pictures import refuse_inside
+    from internimage.images.inputs.listing import folders_of
+
+    for name, target in targets.items():
+        for folder in folders_of(images):
+            refuse_inside(f"--{name}", target, folder)
+
+
 MaxPixels = Annotated[
     int | None,
     arg(

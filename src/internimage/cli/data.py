@@ -47,10 +47,11 @@ class Check:
     max_pixels: MaxPixels = None
 
     def run(self) -> int:
+        from internimage.data.formats.pictures import refuse_inside
         from internimage.errors import ConfigError
 
-        if self.sheet is not None and self.sheet.resolve().is_relative_to(self.data.resolve()):
-            raise ConfigError(f"{self.sheet} is inside the data; choose another place for the sheet")
+        if self.sheet is not None:
+            refuse_inside("--sheet", self.sheet, self.data)
         if self.sheet is not None and self.sheet.suffix.lower() not in _SHEETS:
             raise ConfigError(f"{self.sheet} is no picture's name; expected one that ends in {' or '.join(_SHEETS)}")
         if self.fix is None and (self.boxes_as_stored or self.link):

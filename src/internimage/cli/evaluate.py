@@ -57,13 +57,17 @@ class Evaluate:
     """Print the metrics as one JSON object."""
 
     def run(self) -> int:
+        from internimage.data.formats.pictures import refuse_inside
         from internimage.errors import ConfigError
         from internimage.inference.evaluation import evaluate
 
+        refuse_inside("--save", self.save, self.data)
         if self.predictions and self.model != ModelOptions():
             raise ConfigError("--predictions are measured instead of a model; leave the model's options out")
 
         def follow(entries: Any) -> Any:
+            for folder in {one.file.parent for one in entries if isinstance(one.file, Path)}:
+                refuse_inside("--save", self.save, folder)
             return progress(entries, total=len(entries), what="evaluating")
 
         report = evaluate(

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from tyro.conf import FlagCreatePairsOff, arg
 
-from internimage.cli.common import FrameOptions, Images, ModelOptions, Reading, depth, list_given
+from internimage.cli.common import FrameOptions, Images, ModelOptions, Reading, depth, list_given, refuse_among
 
 if TYPE_CHECKING:
     from internimage.images import ImageSource
@@ -36,11 +36,14 @@ class Features:
     """Layers to write."""
     average: FlagCreatePairsOff[bool] = False
     """Average feature maps over space, to one vector per image."""
-    output: Path = Path("features.npz")
+    output: Annotated[
+        Path | None, arg(metavar="FILE", help_behavior_hint="(default: features.npz, or none with --sheet)")
+    ] = None
     """File to write: .npz, or .safetensors (with the image names in its metadata)."""
 
     sheet: Annotated[Path | None, arg(metavar="PNG", help_behavior_hint="")] = None
-    """Also draw the feature maps of the first dozen images: three principal components as colours."""
+    """Draw the feature maps of the first dozen images, three principal components as colours; features of all images
+    are written beside it only with --output."""
 
     def run(self) -> int:
         from internimage.errors import ConfigError
@@ -49,20 +52,26 @@ class Features:
 
         if not self.images:
             raise ConfigError("no image given; name files, folders, URLs or quoted patterns")
-        file = FeatureFile(self.output)
+        output = self.output or (None if self.sheet else Path("features.npz"))
+        file = FeatureFile(output) if output else None
         if self.sheet and self.average:
             raise ConfigError("--sheet shows maps over space; leave --average out")
         if self.sheet:
             check_picture_name(self.sheet)
+            refuse_among(self.images, sheet=self.sheet)
         sheet = FeatureSheet(self.layers) if self.sheet else None
         reading = Reading(list_given(self.images), self.frames)
         for source, features in reading.good(self._stream(reading), "extracting"):
-            file.add(source.name, features)
+            if file:
+                file.add(source.name, features)
             if sheet:
                 sheet.add(source, features)
+                if sheet.full and file is None:
+                    break
         if len(reading.failures) < reading.count:
-            shapes = file.write()
-            print(f"{self.output}: " + ", ".join(f"{name} {shape}" for name, shape in shapes.items()))
+            if file:
+                shapes = file.write()
+                print(f"{file.path}: " + ", ".join(f"{name} {shape}" for name, shape in shapes.items()))
             if sheet and self.sheet:
                 sheet.save(self.sheet)
                 print(f"maps: {self.sheet.resolve()}")

@@ -28,7 +28,7 @@ from internimage.cli.features import Features
 from internimage.cli.models import Models
 from internimage.cli.predict import Predict
 from internimage.cli.train import Train, train_command
-from internimage.errors import InternImageError
+from internimage.errors import ConfigError, InternImageError
 
 
 def _commands(arguments: list[str]) -> Any:
@@ -61,6 +61,17 @@ def _value_of(arguments: list[str], option: str) -> str | None:
     return None
 
 
+def _refuse_empty(arguments: list[str]) -> None:
+    """Raise :class:`ConfigError` for a value that is empty, as a variable without one leaves it: no path is meant."""
+    for before, argument in zip(["", *arguments], arguments, strict=False):
+        option, equals, value = argument.partition("=")
+        if not argument:
+            option = before if before.startswith("--") and "=" not in before else "an argument"
+        elif value or not equals or not option.startswith("--"):
+            continue
+        raise ConfigError(f"{option} is empty; expected a value, or leave it out (internimage {arguments[0]} --help)")
+
+
 def _present_spelling(arguments: list[str]) -> list[str]:
     """Options under the names that they had before, with a warning; for one release."""
     if arguments[:1] == ["predict"]:
@@ -85,6 +96,7 @@ def parse(arguments: list[str]) -> Any:
     Raises:
         InternImageError: settings that do not work, as they say it themselves.
     """
+    _refuse_empty(arguments)
     arguments = _present_spelling(arguments)
     said = _Held()
     try:

@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from tyro.conf import FlagCreatePairsOff, arg
 
-from internimage.cli.common import FrameOptions, Images, ModelOptions, Reading, augmentation, list_given
+from internimage.cli.common import FrameOptions, Images, ModelOptions, Reading, augmentation, list_given, refuse_among
 
 if TYPE_CHECKING:
-    from internimage.contracts import Writer
+    from internimage.contracts import TaskSpec, Writer
     from internimage.images import ImageSource
     from internimage.inference.runner import Runner
     from internimage.results.output import Picture
@@ -45,7 +45,7 @@ class Predict:
     images: Images
     model: ModelOptions = field(default_factory=ModelOptions)
     frames: FrameOptions = field(default_factory=FrameOptions)
-    topk: int = 5
+    topk: Annotated[int | None, arg(metavar="N", help_behavior_hint="(default: 5)")] = None
     """Classifiers: number of classes to print per image."""
     score_threshold: Annotated[float | None, arg(metavar="SCORE", help_behavior_hint="(default: 0.3)")] = None
     """Detectors: minimum score of the objects to print, draw and write; an R-CNN reports none below 0.05. Unless it is
@@ -76,6 +76,7 @@ class Predict:
         self._refuse_contradictions()
         reading = Reading(list_given(self.images), self.frames)
         predictor = self.model.predictor(augmentation(self.tta, self.tta_sides))
+        self._refuse_what_is_ignored(predictor.spec)
         reading.look_at_pixels(predictor.preprocessing)
         writer, name_of = self._writer(predictor, reading.sources)
         for note in writer.notes:
@@ -98,8 +99,17 @@ class Predict:
     def _shown(self) -> DisplayOptions:
         from internimage.settings.views import DisplayOptions
 
-        usual = DisplayOptions().score_threshold
-        return DisplayOptions(self.topk, usual if self.score_threshold is None else self.score_threshold)
+        usual, threshold = DisplayOptions(), self.score_threshold
+        topk = usual.topk if self.topk is None else self.topk
+        return DisplayOptions(topk, usual.score_threshold if threshold is None else threshold)
+
+    def _refuse_what_is_ignored(self, spec: TaskSpec) -> None:
+        from internimage.errors import ConfigError
+
+        for name, value in (("topk", self.topk), ("score_threshold", self.score_threshold)):
+            if value is not None and name not in spec.shown:
+                option = name.replace("_", "-")
+                raise ConfigError(f"--{option} says nothing of the results of a {spec.model_noun}; leave it out")
 
     def _refuse_contradictions(self) -> None:
         from internimage.errors import ConfigError
@@ -113,10 +123,7 @@ class Predict:
         self._shown()
         if not self.images:
             raise ConfigError("no image given; name files, videos, folders, URLs or quoted patterns")
-        for option, folder in (("--save", self.save), ("--output", self.output)):
-            there = folder is not None and folder.exists()
-            if folder and there and any(Path(image).is_dir() and folder.samefile(image) for image in self.images):
-                raise ConfigError(f"{option} {folder} is the folder of the images; choose another for the results")
+        refuse_among(self.images, save=self.save, output=self.output)
 
     def _writer(
         self, predictor: Runner, sources: Sequence[ImageSource]
@@ -134,7 +141,7 @@ class Predict:
             sources,
             self.format,
             self.output,
-            topk=self.topk,
+            topk=self._shown().topk,
             score_threshold=self.score_threshold,
             annotations=self.annotations,
         )

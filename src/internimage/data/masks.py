@@ -15,6 +15,7 @@ from internimage.data.objects import ObjectImage, ObjectImages, bitmap
 from internimage.data.samples import Measured, Part, renumbered
 from internimage.errors import DataError, ImageReadError
 from internimage.images.masks import UNKNOWN, grey_numbers, read_mask
+from internimage.writing import counted
 
 _STRANGE = -2
 _FEW = 2_000  # masks that are read to know what they show
@@ -179,7 +180,7 @@ class SegmentedImages(Part):
         return frozenset({0}).union(*(self.labels_of(image) for image in self.images))
 
     def summary(self) -> str:
-        return ", ".join([f"{len(self)} pictures", f"{len(self.classes)} classes", *shortened(self.classes)])
+        return ", ".join([counted(len(self), "picture"), counted(len(self.classes), "class"), *shortened(self.classes)])
 
 
 def paint(part: ObjectImages) -> SegmentedImages:

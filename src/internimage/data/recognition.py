@@ -14,8 +14,9 @@ from internimage.data.formats.beside import with_neighbours
 from internimage.data.formats.pictures import is_hidden, pictures_below
 from internimage.data.left_out import shortened
 from internimage.data.samples import Part
-from internimage.errors import DataError
+from internimage.errors import ConfigError, DataError
 from internimage.settings.data import DataOptions
+from internimage.writing import counted
 
 Kind = Literal["objects", "masks", "labels"]
 _MANY = 100_000
@@ -46,7 +47,14 @@ class Format:
         return bool(self._function("recognise")(root))
 
     def read_parts(self, root: Path, wanted: str | None, options: DataOptions) -> Mapping[str, Any]:
-        """The parts of a data set by name, or the wanted one alone; of all, what lies beside them is counted too."""
+        """The parts of a data set by name, or the wanted one alone; of all, what lies beside them is counted too.
+
+        Raises:
+            DataError: they contradict the format.
+            ConfigError: ``options`` say something of another format.
+        """
+        if options.boxes != DataOptions().boxes and not self.module.endswith(".coco"):
+            raise ConfigError(f"--boxes {options.boxes} is for a JSON like COCO's; {root} is read as {self.name}")
         parts: Mapping[str, Part] = self._function("read_parts")(root, wanted, options)
         counted = self.module.endswith(".class_folders") or list(parts) == [wanted]
         return parts if counted else with_neighbours(root, parts)
@@ -146,5 +154,5 @@ def _contents(root: Path) -> str:
     entries = [path for path in islice(sorted(root.iterdir()), _FEW) if not is_hidden(path.name)]
     folders = [path.name for path in entries if path.is_dir()]
     suffixes = Counter(path.suffix.lower() or "files without suffix" for path in entries if not path.is_dir())
-    said = [f"{len(folders)} folders ({', '.join(shortened(folders, 5))})"] if folders else []
+    said = [f"{counted(len(folders), 'folder')} ({', '.join(shortened(folders, 5))})"] if folders else []
     return ", ".join([*said, *(f"{count} {suffix}" for suffix, count in suffixes.most_common(5))]) or "nothing"

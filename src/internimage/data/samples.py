@@ -12,6 +12,7 @@ from internimage.data.left_out import LeftOut, shortened
 from internimage.errors import ChannelsError, DataError, ImageReadError
 from internimage.images import ArchiveMember, ImageSource
 from internimage.settings.data import DataOptions
+from internimage.writing import counted
 
 _SKIPPING = "--on-corrupt skip, in Python on_corrupt='skip', leaves such files out"
 
@@ -115,7 +116,7 @@ class Part:
 
     def summary(self) -> str:
         """``18 pictures, cat 6, dog 6, owl 6``: what was understood, for people."""
-        return f"{len(self)} pictures"
+        return counted(len(self), "picture")
 
 
 class TimeAndPlace(NamedTuple):
@@ -243,4 +244,4 @@ def renumbered(part: Part, classes: tuple[str, ...]) -> dict[int, int]:
 def summarised(pictures: int, classes: Sequence[str], counts: Sequence[int]) -> str:
     """``10 pictures, disc 20, square 10``, the most frequent classes first."""
     rows = sorted(zip(classes, counts, strict=True), key=lambda row: -row[1])
-    return ", ".join([f"{pictures} pictures", *shortened([f"{name} {count}" for name, count in rows])])
+    return ", ".join([counted(pictures, "picture"), *shortened([f"{name} {count}" for name, count in rows])])

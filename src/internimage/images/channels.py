@@ -251,4 +251,10 @@ def _refuse_large(shape: Sequence[int], limit: int | None) -> None:
     sides = sorted(shape)[-2:]
     samples = int(np.prod(shape, dtype=object))
     if limit is not None and (samples > limit * MANY_SAMPLES or int(np.prod(sides, dtype=object)) > limit):
-        raise ImageReadError(f"too large, {'x'.join(map(str, shape))} where Pillow's limit is {limit} pixels")
+        height, width, *more = (*rows_first(tuple(shape)), 1)
+        size = f"{width}x{height} pixels" + (f" of {more[0]} channels" if len(more) > 1 else "")
+        most = max(int(np.prod(sides, dtype=object)), -(-samples // MANY_SAMPLES))
+        raise ImageReadError(
+            f"too large, {size} where Pillow's limit is {limit}; if you trust it, --max-pixels {most}, or in Python "
+            f"PIL.Image.MAX_IMAGE_PIXELS = {most}"
+        )

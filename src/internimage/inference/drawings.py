@@ -18,7 +18,7 @@ from internimage.images import ImageSource
 from internimage.images.inputs.video import is_video, library
 from internimage.inference.writing import frame_ending, free_name
 from internimage.settings.views import DisplayOptions
-from internimage.writing import save_picture, written_aside
+from internimage.writing import counted, save_picture, written_aside
 
 _CODEC = "libx264"
 _TICKS = 90_000  # at least, a second
@@ -89,7 +89,7 @@ class Drawings:
         video, self._file, self._video = self._video, None, None
         self._open.close()
         if video is not None:
-            self.notes.append(f"{self._target}: {video.frames} frames, without sound")
+            self.notes.append(f"{self._target}: {counted(video.frames, 'frame')}, without sound")
 
 
 class DrawnVideo:

@@ -210,7 +210,7 @@ def recognise(root: Path) -> TaskSpec:
 def refuse_other_data(spec: TaskSpec, root: Path) -> None:
     """Raise :class:`DataError` if the data at ``root`` is another task's and cannot be read for this one."""
     if not root.exists():
-        raise DataError(f"{root} does not exist; expected {spec.data_noun}")
+        raise DataError(f"there is no folder or file {root}; expected data with {spec.data_noun}")
     found = recognise(root)
     if found is not spec and not (spec.reads is not None and spec.reads(root)):
         raise DataError(f"{root} has {found.data_noun}; a {spec.model_noun} is measured on {spec.data_noun}")

@@ -28,9 +28,14 @@ class FeatureSheet:
         self._most = rows
         self._rows: list[list[Image.Image]] = []
 
+    @property
+    def full(self) -> bool:
+        """Whether there is no room for another image."""
+        return len(self._rows) >= self._most
+
     def add(self, source: ImageSource, features: dict[str, np.ndarray[Any, Any]]) -> None:
         """Draw the maps of one image, while there is room."""
-        if len(self._rows) < self._most:
+        if not self.full:
             maps = (principal_components(features[layer]) for layer in self.layers)
             photo, (height, width) = source.show(), features[self.layers[0]].shape[1:]
             scale = min(photo.width / width, photo.height / height)

@@ -29,6 +29,8 @@ def load_for_inference(
     dtype: torch.dtype | None,
 ) -> nn.Module:
     """A model by name or folder, with the given or else the released weights, on ``device``."""
+    if not isinstance(model, str | os.PathLike):
+        raise ConfigError(f"expected the name of a model, a folder or a module, got {type(model).__name__}")
     place = choose_device(device)
     if (folder := find_model(model)) is not None:
         if checkpoint is not None or labels is not None:

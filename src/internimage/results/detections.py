@@ -16,6 +16,7 @@ from internimage.images import ImageSource
 from internimage.labels import COCO_CATEGORY_IDS, load_labels
 from internimage.results.output import Shape
 from internimage.results.pasting import paste_mask
+from internimage.writing import counted
 
 
 @dataclass(frozen=True)
@@ -167,7 +168,7 @@ class Detections:
 
     def __repr__(self) -> str:
         best = ", ".join(f"{self.name(i)} {self.scores[i]:.1%}" for i in range(min(3, len(self))))
-        return f"Detections({self.source.name}: {len(self)} objects{f', {best}' if best else ''})"
+        return f"Detections({self.source.name}: {counted(len(self), 'object')}{f', {best}' if best else ''})"
 
 
 def _present(score_threshold: float, score: float | None) -> float:

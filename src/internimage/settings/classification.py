@@ -35,5 +35,7 @@ class ClassificationAugmentation:
         shares = (self.min_scale, self.flip, self.erasing, self.label_smoothing)
         if not all(0 <= share <= 1 for share in shares) or self.min_scale == 0:
             raise ConfigError("min_scale, flip, erasing and label_smoothing are shares between 0 and 1")
+        if self.label_smoothing == 1:
+            raise ConfigError("label_smoothing is 1, which leaves nothing of the labels; expected less")
         if min(self.mixup, self.cutmix, self.colour_jitter) < 0 or not 0 <= self.rand_augment <= 30:
             raise ConfigError("mixup, cutmix and colour_jitter are 0 or more, rand_augment is 0 to 30")

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from math import inf
+from numbers import Real
 
 from internimage.errors import ConfigError
 
@@ -25,6 +27,9 @@ class Depth:
     def __post_init__(self) -> None:
         if self.range is not None and self.percentiles is not None:
             raise ConfigError("a range and percentiles of deep pixels contradict each other; give one")
+        for what, pair in (("range", self.range), ("percentiles", self.percentiles)):
+            if pair is not None and not _are_two_numbers(pair):
+                raise ConfigError(f"the {what} of deep pixels is {pair!r}; expected two numbers, the lower one first")
         if self.range is not None and not -inf < self.range[0] < self.range[1] < inf:
             raise ConfigError(f"the range of deep pixels is {self.range}; expected two numbers, the lower one first")
         if self.percentiles is not None and not 0 <= self.percentiles[0] < self.percentiles[1] <= 100:
@@ -37,6 +42,11 @@ class Depth:
             low, high = self.percentiles
             return f"from percentile {low:g} to {high:g} of each picture become 0 to 255"
         return "16 bits lose their low byte"
+
+
+def _are_two_numbers(pair: object) -> bool:
+    numbers = list(pair) if isinstance(pair, Iterable) else []
+    return len(numbers) == 2 and all(isinstance(number, Real) for number in numbers)
 
 
 WHOLE = Depth()

@@ -13,6 +13,7 @@ FEW, MANY = 5_000, 100_000
 """Images up to and from which defaults are those for small and large data."""
 
 _FAR_ABOVE = 4.0
+_SMALLEST = 32  # pixels, of which the last stage makes one
 
 Strategy = Literal["ddp", "fsdp", "deepspeed-zero1", "deepspeed-zero3", "deepspeed-zero3-offload"]
 
@@ -174,8 +175,8 @@ class RunConfig:
     training: TrainingConfig = field(default_factory=TrainingConfig)
 
     def __post_init__(self) -> None:
-        if self.size is not None and self.size < 1:
-            raise ConfigError(f"size is {self.size}; expected pixels")
+        if self.size is not None and self.size < _SMALLEST:
+            raise ConfigError(f"size is {self.size}; expected {_SMALLEST} pixels or more")
         if self.channels is not None and self.channels < 1:
             raise ConfigError(f"channels is {self.channels}; expected 1 or more")
 

@@ -235,7 +235,7 @@ class RunLock:
             holder = _holder(file)
             self.release()
             raise TrainingError(
-                f"{folder} is in use by a run{holder}; wait for its end, stop it, or choose another --output"
+                f"{folder} is in use by a run{holder}; wait for its end or stop it; a new run takes another --output"
             ) from None
         except OSError:
             self.kept = False

@@ -11,6 +11,7 @@ from internimage.data.splits import describe, left_out_lines
 from internimage.factory import recipe_of
 from internimage.recipes import get_recipe, list_models, packaged_models
 from internimage.settings.training import FEW, RunConfig, TrainingConfig, too_high
+from internimage.writing import counted
 
 if TYPE_CHECKING:
     from internimage.training.run import Started
@@ -62,7 +63,8 @@ def _about_the_model(started: Started) -> list[str]:
     name = config.model if isinstance(config.model, str) else f"a {config.model['architecture']} of your own"
     description: Any = trainer.model.description
     device = trainer.accelerator.device
-    place = f"cpu, {torch.get_num_threads()} threads" if device.type == "cpu" else torch.cuda.get_device_name(device)
+    threads = counted(torch.get_num_threads(), "thread")
+    place = f"cpu, {threads}" if device.type == "cpu" else torch.cuda.get_device_name(device)
     size = f"{trainer.parameters / 1e6:.1f} M parameters, pictures of {description.preprocessing.side} pixels"
     lines = [f"{name}: {size}, on {place}"]
     if started.resumed:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import math
+import sys
 from pathlib import Path
 from typing import Any, NamedTuple, TypeAlias
 
@@ -71,8 +72,8 @@ def read_results(path: Path, data: ObjectImages) -> tuple[dict[Identity, list[Re
 def _entry(where: str, entry: dict[str, Any], label: int, size: tuple[int, int]) -> ResultEntry:
     score: Any = entry.get("score")
     box, shape = (entry.get(key) or None for key in ("bbox", "segmentation"))
-    if type(score) not in (int, float):
-        raise DataError(f"{where}: score is {score!r}; expected a number")
+    if not _numbers([score]):
+        raise DataError(f"{where}: score is {score!r}; expected a finite number")
     if box is None and shape is None:
         raise DataError(f"{where} has neither bbox nor segmentation; expected one of them at least")
     if box is not None and not (_numbers(box) and len(box) == 4):
@@ -100,7 +101,9 @@ def _identity(where: str, entry: Any, key: str) -> Identity:
 
 
 def _numbers(values: Any) -> bool:
-    return isinstance(values, list | tuple) and all(type(v) in (int, float) and math.isfinite(v) for v in values)
+    return isinstance(values, list | tuple) and all(
+        type(v) in (int, float) and abs(v) <= sys.float_info.max for v in values
+    )
 
 
 def _listed(values: Any) -> str:

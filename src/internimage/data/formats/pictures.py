@@ -13,9 +13,10 @@ from pathlib import Path, PurePosixPath
 from urllib.parse import unquote
 
 from internimage.data.formats.parts import part_named
-from internimage.errors import DataError
+from internimage.errors import ConfigError, DataError
 from internimage.images.inputs.unread import UNREAD_PICTURES
 from internimage.images.reader import IMAGE_SUFFIXES
+from internimage.writing import counted
 
 _STORAGE = re.compile(r"^[a-z][a-z0-9+.-]+://[^/]*/", re.IGNORECASE)  # s3://bucket/, http://host:port/
 _LOCAL_FILES = re.compile(r"^/?data/local-files/\?d=")
@@ -58,7 +59,7 @@ class PictureFinder:
 
     def notes(self) -> tuple[str, ...]:
         """What was understood differently than written, a line each."""
-        return tuple(f"{count} pictures found by {spelling}" for spelling, count in self.spellings.items())
+        return tuple(f"{counted(count, 'picture')} found by {spelling}" for spelling, count in self.spellings.items())
 
     def _differently_spelled(self, name: str) -> Path | None:
         steps = _steps(name)
@@ -142,6 +143,28 @@ def is_output(folder: Path) -> bool:
     """Whether a folder is a run or a trained model of ours, which is never data."""
     marks = (("run.json", "data.json"), ("model.json", "model.safetensors"))
     return any(all((folder / name).is_file() for name in names) for names in marks)
+
+
+def refuse_inside(option: str, target: Path | None, folder: Path) -> None:
+    """Raise :class:`ConfigError` if what is written to ``target`` would be read the next time that ``folder`` is.
+
+    Runs, trained models and hidden folders are no data, wherever they lie, and nor is what lies in them.
+
+    Args:
+        option: that names the target, for the message.
+        target: file or folder that is to be written; None for none.
+        folder: of pictures; a file, or what is not there, has nothing inside.
+    """
+    if target is None or not folder.expanduser().is_dir():
+        return
+    place, root = target.expanduser().resolve(), folder.expanduser().resolve()
+    above = [place, *place.parents]
+    depth = next((number for number, path in enumerate(above) if path.exists() and path.samefile(root)), None)
+    if depth is not None and not any(is_hidden(path.name) or is_output(path) for path in above[:depth]):
+        raise ConfigError(
+            f"{option} {target} is inside the data {folder}: what is written there would be data the next time; choose "
+            "another place, outside of it or in the folder of a run"
+        )
 
 
 def check_name(where: str, name: object) -> str:

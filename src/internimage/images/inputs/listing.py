@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import glob
 import itertools
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Literal
 
@@ -45,7 +45,21 @@ def iterate_images(source: ImageInputs) -> Iterator[ImageSource]:
 def comes_one_by_one(source: ImageInputs) -> bool:
     """Whether pictures come from an iterator, whose end nobody knows; files, batches and lists are known at once."""
     known = isinstance(source, list | tuple | str | Path | bytes | bytearray | memoryview | BinaryFile)
+    known = known or isinstance(source, Mapping | set | frozenset)  # no pictures: reading them says so
     return isinstance(source, Iterable) and not known and _dimensions(source) is None
+
+
+def folders_of(sources: Iterable[str]) -> list[Path]:
+    """Folders of which everything below is read: those that are given, and those where recursive patterns begin."""
+    folders = []
+    for source in sources:
+        path = Path(source)
+        if path.is_dir():
+            folders.append(path)
+        elif "**" in path.parts:
+            fixed = itertools.takewhile(lambda part: not any(c in part for c in "*?["), path.parts)
+            folders.append(Path(*fixed))
+    return folders
 
 
 def unfold(

@@ -12,11 +12,11 @@ from PIL import ExifTags, Image
 
 from internimage.errors import ConfigError, ImageReadError
 from internimage.images.decoding import identify, refuse_too_large
-from internimage.images.lazy import Frame, Unreadable
+from internimage.images.lazy import BinaryFile, Frame, Unreadable
 from internimage.images.members import ArchiveMember
-from internimage.images.reader import ImageSource, open_picture
+from internimage.images.reader import Encoded, ImageSource, open_picture
 
-PageFile: TypeAlias = "str | Path | ArchiveMember | bytes"
+PageFile: TypeAlias = "str | Path | ArchiveMember | Encoded"
 
 _ANIMATIONS = ("GIF", "PNG", "WEBP", "AVIF")
 _SUBFILE_TYPE, _NO_PAGE = 254, 0b101  # tag of TIFF; its bits for a smaller copy and for a mask of another page
@@ -33,7 +33,8 @@ def read_pages(path: PageFile | ImageSource, every: int = 1) -> Iterator[ImageSo
     Where the file is damaged, the pages before are given, then one whose reading is the error.
 
     Args:
-        path: a file, a file in an archive, or bytes.
+        path: a file, a file in an archive, bytes, or a binary file object, which is read from its current position to
+            its end when the first page is asked for, and stays open.
         every: give each ``every``-th page, from the first one on.
 
     Raises:
@@ -43,7 +44,8 @@ def read_pages(path: PageFile | ImageSource, every: int = 1) -> Iterator[ImageSo
         raise ConfigError(f"every is {every}; expected 1 or more")
     if isinstance(path, ImageSource):
         return _pages(path, every)
-    return _pages(ImageSource("image from bytes" if isinstance(path, bytes) else str(path), path), every)
+    named = isinstance(path, str | Path | ArchiveMember)
+    return _pages(ImageSource(str(path) if named else f"image from {type(path).__name__}", path), every)
 
 
 def has_several_pages(source: ImageSource, channels: int = 3) -> bool:
@@ -74,8 +76,9 @@ def first_pages_note(names: Sequence[str]) -> str:
 def _pages(source: ImageSource, every: int) -> Iterator[ImageSource]:
     number = 0
     try:
-        if not isinstance(source.value, str | Path | ArchiveMember | bytes):
-            raise ImageReadError(f"expected the path of a file, got {type(source.value).__name__}")
+        if not isinstance(source.value, str | Path | ArchiveMember | bytes | bytearray | memoryview | BinaryFile):
+            kind = type(source.value).__name__
+            raise ImageReadError(f"expected the path of a file, bytes or a file object, got {kind}")
         with open_picture(source.value) as file:
             image = identify(file)
             for number in _numbers(image):

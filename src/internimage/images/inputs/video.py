@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import contextlib
+import io
 import os
 import struct
 from collections.abc import Iterator
 from fractions import Fraction
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from PIL import Image
 
 from internimage.errors import ConfigError, ImageReadError, MissingExtraError
 from internimage.images.decoding import refuse_too_large
-from internimage.images.lazy import Frame, LazyPicture, Unreadable
-from internimage.images.reader import VIDEO_SUFFIXES, ImageSource, open_file
+from internimage.images.lazy import BinaryFile, Frame, LazyPicture, Unreadable, read_whole
+from internimage.images.reader import VIDEO_SUFFIXES, Encoded, ImageInput, ImageSource, open_file
+from internimage.writing import counted
 
 # Others, playlists above all, would name further files and addresses.
 _FORMATS = "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,mpeg,mpegts,mpegvideo,m4v"
@@ -33,7 +35,7 @@ _TURNS = {
 }
 
 
-def read_video(path: str | os.PathLike[str] | ImageSource, every: int = 1) -> Iterator[ImageSource]:
+def read_video(path: str | os.PathLike[str] | Encoded | ImageSource, every: int = 1) -> Iterator[ImageSource]:
     """The frames of a video in order, each decoded when it is asked for.
 
     A frame is called ``"clip.mp4#000012"`` and knows its number, counted from 0, and its time in seconds
@@ -45,7 +47,9 @@ def read_video(path: str | os.PathLike[str] | ImageSource, every: int = 1) -> It
     :meth:`internimage.Predictor.stream` reports it as it does any picture.
 
     Args:
-        path: ``.mp4``, ``.mov``, ``.avi``, ``.mkv``, ``.webm``, ``.m4v``, ``.mpg`` or ``.mpeg``.
+        path: ``.mp4``, ``.mov``, ``.avi``, ``.mkv``, ``.webm``, ``.m4v``, ``.mpg`` or ``.mpeg``; or the bytes of one,
+            or a binary file object (at most 1 GB), which is read from its current position to its end when the first
+            frame is asked for, and stays open.
         every: give each ``every``-th frame, from the first one on.
 
     Raises:
@@ -55,8 +59,11 @@ def read_video(path: str | os.PathLike[str] | ImageSource, every: int = 1) -> It
     if every < 1:
         raise ConfigError(f"every is {every}; expected 1 or more")
     library()
-    file = path if isinstance(path, ImageSource) else ImageSource(str(path), Path(path))
-    return _frames(file, every)
+    if isinstance(path, ImageSource):
+        return _frames(path, every)
+    if isinstance(path, str | os.PathLike):
+        return _frames(ImageSource(str(path), Path(path)), every)
+    return _frames(ImageSource(f"video from {type(path).__name__}", path), every)
 
 
 def is_video(source: ImageSource) -> bool:
@@ -132,9 +139,7 @@ def _opened(source: ImageSource) -> Iterator[tuple[Any, Any]]:
     av = library()
     with contextlib.ExitStack() as stack:
         try:
-            if not isinstance(source.value, str | Path):
-                raise ImageReadError(f"expected the path of a video, got {type(source.value).__name__}")
-            file = stack.enter_context(open_file(Path(source.value), "a video"))
+            file = stack.enter_context(_bytes_of(source.value))
             # As a Python file: FFmpeg opens nothing by itself.
             container = stack.enter_context(
                 av.open(file, options={"format_whitelist": _FORMATS}, io_open=_refuse_others, metadata_errors="replace")
@@ -149,6 +154,17 @@ def _opened(source: ImageSource) -> Iterator[tuple[Any, Any]]:
         stream.thread_type = "AUTO"
         refuse_too_large(stream.width, stream.height)
         yield container, stream
+
+
+def _bytes_of(value: ImageInput) -> BinaryIO:
+    """A video as a file at its beginning; errors do not yet say the name."""
+    if isinstance(value, str | Path):
+        return open_file(Path(value), "a video")
+    if isinstance(value, bytes | bytearray | memoryview):
+        return io.BytesIO(value)
+    if isinstance(value, BinaryFile):
+        return io.BytesIO(read_whole(value))
+    raise ImageReadError(f"expected the path of a video, bytes or a file object, got {type(value).__name__}")
 
 
 def _decoded(container: Any, stream: Any) -> Iterator[Any]:
@@ -182,8 +198,10 @@ def _refuse_early_end(container: Any, stream: Any, frames: int, time: Fraction) 
     seconds, rate = _seconds(stream), stream.average_rate
     last = float(time + (1 / rate if rate else 0))
     if frames < _ENDS_EARLY * stream.frames or (seconds is not None and last < _ENDS_EARLY * seconds):
-        whole = f"{stream.frames} frames" if stream.frames else f"{seconds:.1f} seconds"
-        raise ImageReadError(f"the video ends early, after {frames} frames and {last:.1f} seconds of {whole}")
+        whole = counted(stream.frames, "frame") if stream.frames else f"{seconds:.1f} seconds"
+        raise ImageReadError(
+            f"the video ends early, after {counted(frames, 'frame')} and {last:.1f} seconds of {whole}"
+        )
 
 
 def _seconds(stream: Any) -> float | None:

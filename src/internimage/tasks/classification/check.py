@@ -15,6 +15,7 @@ from internimage.drawing.canvas import INK
 from internimage.drawing.charts import contact_sheet
 from internimage.errors import ImageReadError
 from internimage.images import show_image
+from internimage.writing import counted
 
 _SMALL_SIDE = 32
 
@@ -50,7 +51,8 @@ class ClassificationFindings:
 
     def lines(self, name: str) -> list[str]:
         """The findings as text, for a part of this name."""
-        head = f"{name}: {sum(self.counts.values())} images, {len(self.counts)} classes{extent(self.sizes)}"
+        images, classes = counted(sum(self.counts.values()), "image"), counted(len(self.counts), "class")
+        head = f"{name}: {images}, {classes}{extent(self.sizes)}"
         same = [group for group in self.duplicates if group not in self.conflicts]
         return [
             head,
@@ -95,7 +97,9 @@ def check_images(
 def image_sheet(data: LabelledImages) -> Image.Image:
     """A contact sheet of a few images of each class."""
     pictures = [(image, [(label, INK)]) for image, label in examples(data, 3)]
-    return contact_sheet(pictures, title=f"{data.name}: {len(data)} images, {len(data.classes)} classes")
+    return contact_sheet(
+        pictures, title=f"{data.name}: {counted(len(data), 'image')}, {counted(len(data.classes), 'class')}"
+    )
 
 
 def examples(data: LabelledImages, per_class: int) -> list[tuple[Image.Image, str]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import math
 from collections import defaultdict
 from pathlib import Path
 
@@ -62,7 +63,9 @@ def _read(file: Path) -> dict[str, list[tuple[str, float]]]:
                 try:
                     score = float(row.get("score") or 1.0)
                 except ValueError:
-                    raise DataError(f"{file} line {number}: score is {row['score']!r}; expected a number") from None
+                    score = math.nan
+                if not math.isfinite(score):
+                    raise DataError(f"{file} line {number}: score is {row['score']!r}; expected a finite number")
                 rows[row[column]].append((row["label"], score))
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise DataError(f"{file} is not a readable table: {error}") from error

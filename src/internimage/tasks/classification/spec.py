@@ -133,6 +133,7 @@ SPEC = TaskSpec(
     text=_text,
     to_dict=_to_dict,
     pictures=_pictures,
+    shown=("topk",),
     writers={"sorted": SortedWriter},
     others=OtherResults(
         "a table with the columns path and label (.csv)",

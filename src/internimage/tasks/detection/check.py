@@ -20,6 +20,7 @@ from internimage.drawing.objects import Object, class_colour, draw_objects
 from internimage.errors import ImageReadError
 from internimage.images import show_image
 from internimage.metrics.average_precision import COUNTED
+from internimage.writing import counted
 
 _OUTSIDE = 1.0  # pixels; annotators and rounding go this far beyond the edge
 _AGREEMENT = 0.5
@@ -78,7 +79,8 @@ class DetectionFindings:
     def lines(self, name: str) -> list[str]:
         """The findings as text, for a part of this name."""
         objects = sum(self.counts.values())
-        lines = [f"{name}: {self.images} images, {objects} objects, {len(self.counts)} classes{extent(self.sizes)}"]
+        total = ", ".join(map(counted, (self.images, objects, len(self.counts)), ("image", "object", "class")))
+        lines = [f"{name}: {total}{extent(self.sizes)}"]
         lines += count_lines(self.counts)
         if self.objects_a_picture:
             lines.append("  objects a picture: {0:g} to {2:g}, median {1:g}".format(*self.objects_a_picture))
@@ -155,7 +157,8 @@ def object_sheet(data: ObjectImages, count: int = 24) -> Image.Image:
         picture = _read(image)
         if isinstance(picture, Image.Image) and not wrong_size(image, picture.size):
             pictures.append((_drawn(picture, image, data), _captions(image, data.classes)))
-    title = f"{data.name}: {len(data)} images, {sum(data.counts())} objects, {len(data.classes)} classes"
+    total = (len(data), sum(data.counts()), len(data.classes))
+    title = f"{data.name}: {', '.join(map(counted, total, ('image', 'object', 'class')))}"
     return contact_sheet(pictures, title=title, columns=4, cell=_CELL)
 
 

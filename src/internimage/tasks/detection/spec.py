@@ -19,6 +19,7 @@ from internimage.settings.data import DataOptions
 from internimage.settings.detection import DetectionAugmentation
 from internimage.settings.training import RunConfig, TrainingConfig
 from internimage.settings.views import DisplayOptions, PredictionOptions, ReportOptions
+from internimage.writing import counted
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -115,7 +116,7 @@ def _rows(result: Detections, options: DisplayOptions) -> Iterator[tuple[Any, ..
 
 def _text(result: Detections, options: DisplayOptions) -> str:
     shown = result.filter(options.score_threshold)
-    lines = [f"{result.source.name}: {len(shown)} object{'' if len(shown) == 1 else 's'}"]
+    lines = [f"{result.source.name}: {counted(len(shown), 'object')}"]
     for i in range(len(shown)):
         box = ", ".join(f"{value:.1f}" for value in shown.boxes[i])
         lines.append(f"  {shown.scores[i]:6.1%}  {shown.name(i)}  ({box})")
@@ -153,6 +154,7 @@ SPEC = TaskSpec(
     text=_text,
     to_dict=_to_dict,
     pictures=_pictures,
+    shown=("score_threshold",),
     writers={
         "coco": lambda output: CocoWriter(output, Detections.shapes),
         "yolo": lambda output: YoloWriter(output, Detections.shapes),

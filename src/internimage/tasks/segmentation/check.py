@@ -19,6 +19,7 @@ from internimage.drawing.regions import draw_regions
 from internimage.errors import ImageReadError
 from internimage.images import show_image
 from internimage.images.masks import UNKNOWN
+from internimage.writing import counted
 
 _CELL = 360  # pixels of a picture on the sheet
 
@@ -59,7 +60,7 @@ class SegmentationFindings:
 
     def lines(self, name: str) -> list[str]:
         """The findings as text, for a part of this name."""
-        lines = [f"{name}: {self.images} images, {len(self.pixels)} classes{extent(self.sizes)}"]
+        lines = [f"{name}: {counted(self.images, 'image')}, {counted(len(self.pixels), 'class')}{extent(self.sizes)}"]
         width = max(len(label) for label in self.pixels)
         lines += [f"  {label:<{width}}  {share:.1%} of pixels" for label, share in self.pixels.items()]
         if self.unknown_share:
@@ -122,7 +123,7 @@ def mask_sheet(data: SegmentedImages, count: int = 12) -> Image.Image:
             continue
         if not wrong_mask_size(image, picture.size, (truth.shape[0], truth.shape[1])):
             pictures.append((_drawn(picture, truth, data), _captions(truth, data)))
-    title = f"{data.name}: {len(data)} images, {len(data.classes)} classes"
+    title = f"{data.name}: {counted(len(data), 'image')}, {counted(len(data.classes), 'class')}"
     return contact_sheet(pictures, title=title, columns=4, cell=_CELL)
 
 

@@ -147,6 +147,7 @@ SPEC = TaskSpec(
     to_dict=_to_dict,
     pictures=_pictures,
     reads=_reads,
+    shown=(),
     writers={
         "masks": MaskWriter,
         "coco": lambda output: CocoWriter(output, Segmentation.shapes),
