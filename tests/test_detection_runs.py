@@ -200,8 +200,8 @@ def dots(content: dict[str, Any]) -> None:
             {},
             "train.json: 8 of 8 objects left out: boxes of less than a pixel",
         ),
-        ("val", None, {"size": 0}, "size is 0; expected pixels"),
-        ("val", None, {"size": 16, "training": replace(SMALL, batch_size=1)}, "one image of 16 pixels a batch"),
+        ("val", None, {"size": 0}, "size is 0; expected 32 pixels or more"),
+        ("val", None, {"size": 32, "training": replace(SMALL, batch_size=1)}, "one image of 32 pixels a batch"),
         ("val", None, {"init": "mask_rcnn_internimage_atto_fpn"}, "has another architecture than small_mask"),
     ],
 )

@@ -253,7 +253,7 @@ def test_what_is_odd_in_a_tiff_stays_off_the_terminal(tmp_path: Path, capfd: pyt
 def test_one_run_in_a_folder_at_a_time(tmp_path: Path) -> None:
     """The lock ends with its process, even a killed one, and not with those that it forked."""
     lock = RunLock(tmp_path)
-    with pytest.raises(TrainingError, match=rf"is in use by a run \(process {os.getpid()} on .*choose another"):
+    with pytest.raises(TrainingError, match=rf"is in use by a run \(process {os.getpid()} on .*another --output"):
         RunLock(tmp_path)
     reader, writer = os.pipe()
     if (child := os.fork()) == 0:

@@ -41,22 +41,30 @@ class Export:
     max_objects: Annotated[int | None, arg(metavar="N", help_behavior_hint="(default: the model's, often 100)")] = None
     """Detectors: greatest number of objects of an image."""
     int8: Annotated[Path | None, arg(metavar="DATA", help_behavior_hint="")] = None
-    """Compute products in 8 bits: labelled pictures, on which ranges and the loss of accuracy are measured. The file is
-    refused if it loses more than a point."""
+    """Compute products in 8 bits, for CPUs: labelled pictures, on which ranges and the loss of accuracy are measured.
+    The file is refused if it loses more than a point."""
+    half: Annotated[Path | None, arg(metavar="DATA", help_behavior_hint="")] = None
+    """Compute in float16, for GPUs: labelled pictures, on which the loss of accuracy is measured."""
     dynamic: FlagCreatePairsOff[bool] = False
     """With --int8: measure ranges each time the file runs, and leave convolutions in float."""
     accept: FlagCreatePairsOff[bool] = False
-    """With --int8: write the file whatever it loses."""
+    """With --int8 or --half: write the file whatever it loses."""
     images: Annotated[tuple[str, ...], arg(metavar="IMAGE...", help_behavior_hint="")] = ()
     """Pictures to check with, beside those of this package: files, folders or quoted patterns."""
 
     def run(self) -> int:
         from internimage.errors import ConfigError
-        from internimage.exporting.accuracy import Int8
+        from internimage.exporting.accuracy import LowPrecision
         from internimage.exporting.export import export
 
-        if self.int8 is None and (self.dynamic or self.accept):
-            raise ConfigError("--dynamic and --accept belong to --int8 DATA")
+        if self.int8 and self.half:
+            raise ConfigError("--int8 and --half contradict each other; leave one out")
+        if (self.dynamic and not self.int8) or (self.accept and not (self.int8 or self.half)):
+            raise ConfigError("--dynamic belongs to --int8 DATA, --accept to --int8 or --half DATA")
+        precision = None
+        if data := self.int8 or self.half:
+            dtype: Literal["int8", "float16"] = "int8" if self.int8 else "float16"
+            precision = LowPrecision(dtype, data, dynamic=self.dynamic, accept=self.accept)
         written = export(
             self.model,
             self.output,
@@ -64,7 +72,7 @@ class Export:
             checkpoint=self.checkpoint,
             layers=self.layers,
             max_objects=self.max_objects,
-            int8=None if self.int8 is None else Int8(self.int8, dynamic=self.dynamic, accept=self.accept),
+            precision=precision,
             images=list(self.images) or None,
             tell=lambda text: print(f"internimage: {text}", file=sys.stderr),
             follow=progress,

@@ -6,7 +6,7 @@ import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from internimage.contracts import TaskSpec
 from internimage.data.splits import Follow
@@ -20,17 +20,19 @@ _POINT = 0.01  # of accuracy or average precision that may be lost
 
 
 @dataclass(frozen=True)
-class Int8:
-    """Products in 8 bits.
+class LowPrecision:
+    """Products in fewer bits.
 
     Attributes:
-        data: labelled pictures as for training.  On its training part the ranges of activations are measured, on its
-            validation part, or another of at least 50 pictures, what the file is worth.
-        dynamic: measure the ranges each time the file runs instead; convolutions stay float.
+        dtype: "int8", for CPUs, or "float16", for GPUs.
+        data: labelled pictures as for training.  On its validation part, or another of at least 50 pictures, the file
+            is measured; on its training part, of int8, the ranges of activations.
+        dynamic: measure those each time the file runs instead; convolutions stay float.
         pictures: how many ranges are measured on.
         accept: write the file although it loses more than a point.
     """
 
+    dtype: Literal["int8", "float16"]
     data: str | os.PathLike[str]
     dynamic: bool = False
     pictures: int = 100
@@ -81,13 +83,13 @@ class Accuracy:
         return "\n".join([f"measured on {self.pictures} pictures ({self.part}):", *lines])
 
 
-def read_split(spec: TaskSpec, int8: Int8) -> Split:
-    """The pictures that int8 needs.
+def read_split(spec: TaskSpec, data: str | os.PathLike[str]) -> Split:
+    """The pictures that say what fewer bits cost.
 
     Raises:
         DataError: the data are of another task, or no part has enough pictures.
     """
-    root = Path(int8.data).expanduser()
+    root = Path(data).expanduser()
     refuse_other_data(spec, root)
     usual = DataOptions(allow_left_out=True)
     parts = {name: part.usable(usual) for name, part in spec.read_parts(root, None, usual).items()}
@@ -95,7 +97,7 @@ def read_split(spec: TaskSpec, int8: Int8) -> Split:
     name = next((name for name in order if len(parts[name]) >= _LEAST), None)
     if name is None:
         raise DataError(
-            f"{root} has at most {max(map(len, parts.values()))} labelled pictures in a part; whether int8 is as good "
+            f"{root} has at most {max(map(len, parts.values()))} labelled pictures in a part; what fewer bits cost "
             f"is told by {_LEAST} or more"
         )
     return Split(parts.get("train", parts[name]), parts[name], name)

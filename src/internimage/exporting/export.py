@@ -17,13 +17,13 @@ from internimage.contracts import TaskExport, task_export
 from internimage.data.splits import Follow, unseen
 from internimage.description import ExportedDescription
 from internimage.errors import ConfigError, ExportError, MissingExtraError
-from internimage.exporting.accuracy import Accuracy, Int8, Split, check_accuracy, read_split
+from internimage.exporting.accuracy import Accuracy, LowPrecision, Split, check_accuracy, read_split
 from internimage.exporting.features import LIMITS, ExportedFeatures, feature_differences, feature_graph
+from internimage.exporting.low_precision import halve, quantise, recorded_feeds
 from internimage.exporting.onnx_file import placed_onnx, write_onnx
 from internimage.exporting.openvino_file import placed_openvino
 from internimage.exporting.parity import Parity, check_parity, checked_pictures
 from internimage.exporting.predictor import ExportedPredictor
-from internimage.exporting.quantising import quantise, recorded_feeds
 from internimage.images import ImageSource
 from internimage.images.reader import ImageInputs
 from internimage.inference.features import extract_features
@@ -42,7 +42,7 @@ class ExportedFile:
     Attributes:
         files: what was written, the model first; with it lies the comparison as JSON.
         runtime: name and version of what ran it.
-        comparison: how far its results are from the model's; of int8, what they are worth on labelled pictures.
+        comparison: how far its results are from the model's; of fewer bits, what they are worth on labelled pictures.
     """
 
     files: tuple[Path, ...]
@@ -63,7 +63,7 @@ def export(
     checkpoint: str | os.PathLike[str] | None = None,
     layers: Sequence[str] = (),
     max_objects: int | None = None,
-    int8: Int8 | None = None,
+    precision: LowPrecision | None = None,
     images: ImageInputs | None = None,
     tell: Callable[[str], None] = lambda text: None,
     follow: Follow = unseen,
@@ -77,20 +77,20 @@ def export(
         layers: give these, see :func:`internimage.extract_features`, instead of predictions: "stage1" to "stage4" are
             the maps of the backbone.
         max_objects: of detectors, greatest number of objects of an image; None for the model's own.
-        int8: compute products in 8 bits; then the file is good if its accuracy or average precision is.
+        precision: compute in fewer bits; then the file is good if its accuracy or average precision is.
         images: pictures to check with, beside some of the package's own.
         tell: is told what is being done, which takes up to minutes.
         follow: wraps pictures that are looked at one by one, for progress.
 
     Raises:
         ExportError: the model cannot be exported, or the file's results differ from the model's; then there is no file.
-        DataError: the data of ``int8`` cannot be read, or are too few.
+        DataError: the data of ``precision`` cannot be read, or are too few.
         MissingExtraError: a package is not installed.
     """
     if to not in get_args(Target):
         raise ConfigError(f"to is {to!r}; expected {' or '.join(_SUFFIXES)}")
-    if int8 is not None and layers:
-        raise ConfigError("features have no accuracy that says what int8 costs; leave --int8 or --layers out")
+    if precision is not None and layers:
+        raise ConfigError("features have no accuracy that says what fewer bits cost; leave precision or layers out")
     _look_for_packages(to)
     predictor = Predictor(model, checkpoint=checkpoint, device="cpu", dtype=torch.float32, max_objects=max_objects)
     own = predictor.model if max_objects is None else predictor.model.keeping(max_objects)
@@ -107,8 +107,8 @@ def export(
         task,
         checked_pictures(images),
         tuple(layers),
-        int8,
-        None if int8 is None else read_split(predictor.spec, int8),
+        precision,
+        None if precision is None else read_split(predictor.spec, precision.data),
         follow,
     )
     with written_together(target) as folder:
@@ -117,8 +117,8 @@ def export(
         made = folder / "made" / f"{target.stem}.onnx"
         write_onnx(feature_graph(own, layers) if layers else task.graph(own, None), job.description(to), made)
         if job.split is not None:
-            tell("measuring the ranges of activations")
-            made = _quantised(job, made)
+            tell(f"{job.description(to).precision}: writing it in fewer bits")
+            made = _reduced(job, made)
         file = placed_onnx(made, folder) if to == "onnx" else placed_openvino(made, folder)
         tell("comparing its results with the model's")
         runtime, comparison = _compared(job, file)
@@ -141,7 +141,7 @@ class _Job:
     task: TaskExport
     sources: Sequence[ImageSource]
     layers: tuple[str, ...]
-    int8: Int8 | None
+    precision: LowPrecision | None
     split: Split | None
     follow: Follow
 
@@ -152,7 +152,7 @@ class _Job:
             digest.update(tensor.detach().float().contiguous().numpy().tobytes())
         versions = {name: importlib.metadata.version(name) for name in ("internimage", *_PACKAGES[to])}
         described = replace(self.model.description, config=asdict(self.model.config))
-        precision = "float32" if self.int8 is None else "int8"
+        precision = "float32" if self.precision is None else self.precision.dtype
         return ExportedDescription(
             self.predictor.spec.name,
             described,
@@ -163,17 +163,20 @@ class _Job:
         )
 
 
-def _quantised(job: _Job, source: Path) -> Path:
-    """The file in int8, beside it."""
-    assert job.int8 is not None
+def _reduced(job: _Job, source: Path) -> Path:
+    """The file in fewer bits, beside it."""
+    assert job.precision is not None
     assert job.split is not None
+    target = source.parent / job.precision.dtype / source.name
+    target.parent.mkdir()
+    if job.precision.dtype == "float16":
+        halve(source, target)
+        return target
     feeds = None
-    if not job.int8.dynamic:
-        entries = job.split.ranges.entries[:: -(-len(job.split.ranges) // job.int8.pictures)]
+    if not job.precision.dynamic:
+        entries = job.split.ranges.entries[:: -(-len(job.split.ranges) // job.precision.pictures)]
         seen = job.follow(entries, len(entries), "measuring ranges")
         feeds = recorded_feeds(source, job.task, [ImageSource(str(one.file), one.file) for one in seen])
-    target = source.parent / "int8" / source.name
-    target.parent.mkdir()
     quantise(source, target, feeds)
     return target
 
@@ -186,8 +189,8 @@ def _compared(job: _Job, file: Path) -> tuple[str, Parity | Accuracy]:
         ours = job.follow(extract_features(job.model, job.sources, job.layers), count, "comparing")
         return features.runtime, check_parity(ours, features.extract(job.sources), feature_differences, LIMITS)
     exported, task = ExportedPredictor(file, device="cpu"), job.task
-    if job.int8 is not None and job.split is not None:
-        found = check_accuracy(job.predictor, exported, job.split, task.metrics, job.int8.accept, job.follow)
+    if job.precision is not None and job.split is not None:
+        found = check_accuracy(job.predictor, exported, job.split, task.metrics, job.precision.accept, job.follow)
         return exported.runtime, found
     results = job.follow(job.predictor.stream(job.sources), count, "comparing")
     return exported.runtime, check_parity(results, exported.stream(job.sources), task.differences, task.limits)

@@ -1,4 +1,4 @@
-"""ONNX files whose products are computed in 8 bits.  No torch."""
+"""ONNX files that compute in fewer bits.  No torch."""
 
 from __future__ import annotations
 
@@ -22,6 +22,7 @@ Feed = Mapping[str, np.ndarray[Any, Any]]
 # Layers that say where to sample and how much each sample counts: an error there moves what is looked at.
 KEPT_LAYERS = ("offset", "mask", "offset_mask", "sampling_offsets", "attention_weights")
 _PRODUCTS = ["Conv", "MatMul", "Gemm"]
+_EXACT = ["Range", "GridSample", "RoiAlign", "NonMaxSuppression", "TopK", "Resize"]
 
 
 def quantise(source: Path, target: Path, feeds: Sequence[Feed] | None) -> None:
@@ -49,7 +50,7 @@ def quantise(source: Path, target: Path, feeds: Sequence[Feed] | None) -> None:
             return None if feed is None else dict(feed)
 
     graph = onnx.load(source)
-    kept = [node.name for node in graph.graph.node if node.op_type in _PRODUCTS and is_kept(node.name)]
+    kept = [node.name for node in graph.graph.node if node.op_type in _PRODUCTS and kept_layer(node.name)]
     with warnings.catch_warnings(), _quiet():
         warnings.simplefilter("ignore")
         if feeds is None:
@@ -108,6 +109,28 @@ def recorded_feeds(source: Path, task: TaskExport, pictures: Sequence[ImageSourc
     return feeds
 
 
-def is_kept(node: str) -> bool:
-    """Whether a node, by its name ``layer.of.the.model/Operator``, stays float."""
-    return node.partition("/")[0].rpartition(".")[2] in KEPT_LAYERS
+def halve(source: Path, target: Path) -> None:
+    """Write a file again in float16, for GPUs; where samples lie, and what is chosen by score, stays in float32."""
+    import onnx
+    from onnxruntime.transformers.float16 import DEFAULT_OP_BLOCK_LIST, convert_float_to_float16
+
+    graph = onnx.load(source)
+    named = [(node.name, kept_layer(node.name)) for node in graph.graph.node]
+    exact = {layer_of(name).removesuffix(f".{own}") for name, own in named if own}
+    kept = [name for name, own in named if own or layer_of(name) in exact]
+    with _quiet():
+        written = convert_float_to_float16(
+            graph, keep_io_types=True, op_block_list=[*DEFAULT_OP_BLOCK_LIST, *_EXACT], node_block_list=kept
+        )
+    onnx.save(written, target)
+
+
+def layer_of(node: str) -> str:
+    """The layer of a node by its name, ``layer.of.the.model/Operator``."""
+    return node.partition("/")[0]
+
+
+def kept_layer(node: str) -> str | None:
+    """Which of ``KEPT_LAYERS`` a node belongs to, if any."""
+    name = layer_of(node).rpartition(".")[2]
+    return name if name in KEPT_LAYERS else None
