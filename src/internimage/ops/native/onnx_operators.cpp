@@ -201,6 +201,9 @@ void ms_deform_attn(const Call& call, const Geometry&) {
   value.expect("value", {kAny, kAny, kAny, kAny});
   weight.expect("weight", {value.size(0), kAny, value.size(2), kAny, kAny});
   const int64_t queries = weight.size(1), levels = weight.size(3), points = weight.size(4);
+  if (levels < 1 || points < 1) {
+    throw std::invalid_argument("weight is " + text(weight.shape) + "; expected at least one level and one point");
+  }
   location.expect("location", {value.size(0), queries, value.size(2), levels, points, 2});
   shapes.expect("shapes", shapes.shape.size() == 1 ? Shape{2 * levels} : Shape{levels, 2});
   const int64_t* sizes = static_cast<const int64_t*>(shapes.data);
