@@ -1,5 +1,7 @@
 """Build hook: puts the compiled CPU kernels into the wheel, or into the source tree of an editable install.
 
+They are two libraries, PyTorch's and ONNX Runtime's.
+
 Without a compiler, or where compiling fails, the package is pure Python and says so in `internimage doctor`.
 """
 

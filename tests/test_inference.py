@@ -287,6 +287,7 @@ def test_convert_and_doctor_commands(tmp_path: Path, capsys: pytest.CaptureFixtu
     findings = json.loads(capsys.readouterr().out)
     assert findings["torch"] == torch.__version__.split("+")[0]
     assert findings["operators on cpu"].startswith(implementation("cpu").name)
+    assert findings["operators in ONNX Runtime"].startswith(("compiled: ", "standard: "))
 
 
 def test_features_command_draws_maps(folder: Path, photos: Path, tmp_path: Path) -> None:

@@ -140,6 +140,7 @@ def test_empty_batch(dtype: torch.dtype) -> None:
         ({"value": torch.zeros(2, 70, 15)}, r"value is \(2, 70, 15\) .* floating tensor \(N, S, M, D\)"),
         ({"shapes": [(6, 9)]}, r"value has 70 pixels, but the shapes \[\(6, 9\)\] do not add up"),
         ({"location": torch.zeros(2, 11, 3, 3, 4, 3)}, "location ends in 3 numbers; expected 2"),
+        ({"location": torch.zeros(2, 11, 3, 3, 0, 2), "weight": torch.zeros(2, 11, 3, 3, 0)}, "has no points"),
         ({"location": torch.zeros(2, 11, 2, 3, 4, 2)}, r"location is \(2, 11, 2, 3, 4\)"),
         ({"weight": torch.zeros(2, 11, 3, 3, 5)}, r"weight is \(2, 11, 3, 3, 5\); expected \(2, 11, 3, 3, 4\)"),
         ({"weight": torch.zeros(2, 11, 3, 3, 4, device="meta")}, "weight is on meta, value on cpu"),

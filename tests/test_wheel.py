@@ -4,6 +4,7 @@ import os
 import shutil
 import subprocess
 import sys
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -35,6 +36,8 @@ def wheel(uv: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
     call(uv, "build", "--wheel", "-o", folder, REPOSITORY, folder=folder)
     (path,) = folder.glob("*.whl")
     assert ("-any" in path.name) == (build.compiler() is None)
+    packed = {Path(name).name for name in zipfile.ZipFile(path).namelist()}
+    assert packed >= set(build.LIBRARIES) or build.compiler() is None
     return path
 
 

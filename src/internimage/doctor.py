@@ -10,6 +10,7 @@ import torch
 
 from internimage import ops
 from internimage.checkpoints.hub import hub_answers
+from internimage.exporting.runtimes import OPERATORS, lacking_operators
 from internimage.machine import choose_device
 from internimage.writing import counted
 
@@ -31,6 +32,10 @@ def examine() -> dict[str, str]:
     for device in ("cpu", *(("cuda",) if count else ())):
         chosen = ops.implementation(device)
         findings[f"operators on {device}"] = f"{chosen.name}: {chosen.reason}"
+    lacking = lacking_operators()
+    findings["operators in ONNX Runtime"] = (
+        f"standard: {lacking}" if lacking else f"compiled: {OPERATORS.name} is installed"
+    )
     findings["weights cache"] = constants.HF_HUB_CACHE
     if constants.HF_HUB_OFFLINE:
         findings["hub"] = "offline mode (HF_HUB_OFFLINE is set)"

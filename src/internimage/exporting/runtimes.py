@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +18,9 @@ from internimage.settings.plain import from_plain
 
 METADATA = "internimage"
 """Key of the description in a file's metadata."""
+
+OPERATORS = Path(__file__).parents[1] / "ops" / "native" / "_onnx_operators.so"
+"""The operators of the domain ``internimage`` (DCNv3, DCNv4, MSDeformAttn) for ONNX Runtime, if they were compiled."""
 
 Arrays = Mapping[str, np.ndarray[Any, Any]]
 
@@ -81,9 +85,15 @@ def _onnx(path: Path, device: str) -> Exported:
         raise ConfigError(f"device is {device}; this ONNX Runtime has no GPU, expected cpu or auto")
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3
+    lacking = _register_operators(options)
     try:
         session = onnxruntime.InferenceSession(path, options, providers=[*there, "CPUExecutionProvider"])
     except Exception as error:  # of its own kinds, which are not public
+        if lacking and "internimage:" in str(error):
+            raise ExportError(
+                f"{path} has operators of internimage's own, which do not run here: {lacking}; install internimage's "
+                "wheel, or install it where there is a C++ compiler, or export the model in standard operators"
+            ) from error
         raise ExportError(
             f"{path} cannot be run by ONNX Runtime {onnxruntime.__version__}: {_first_line(error)}"
         ) from error
@@ -94,6 +104,24 @@ def _onnx(path: Path, device: str) -> Exported:
         return dict(zip(names, session.run(names, dict(inputs)), strict=True))
 
     return Exported(path, f"ONNX Runtime {onnxruntime.__version__}", description, run)
+
+
+def lacking_operators() -> str | None:
+    """Why ONNX Runtime has none of :data:`OPERATORS`, or None; files of standard operators need none."""
+    if os.environ.get("INTERNIMAGE_NATIVE", "1") == "0":
+        return "INTERNIMAGE_NATIVE=0 leaves them out"
+    return None if OPERATORS.exists() else f"their library is not installed ({OPERATORS.name} is missing)"
+
+
+def _register_operators(options: Any) -> str | None:
+    """For sessions with these options; why not, if so."""
+    if reason := lacking_operators():
+        return reason
+    try:
+        options.register_custom_ops_library(str(OPERATORS))
+    except Exception as error:  # an ONNX Runtime before 1.17, a library of another machine
+        return f"their library does not load here ({_first_line(error)})"
+    return None
 
 
 def _openvino(path: Path, device: str) -> Exported:

@@ -59,6 +59,8 @@ def ms_deform_attn(value: Tensor, shapes: Sequence[tuple[int, int]], location: T
                 f"ms_deform_attn: {name} is {found}{' + (2,)' if name == 'location' else ''}; expected {expected} for "
                 f"value {tuple(value.shape)}, {len(sizes)} levels"
             )
+    if location.shape[4] < 1:
+        raise OperatorError(f"ms_deform_attn: location {tuple(location.shape)} has no points; expected at least one")
     if location.shape[-1] != 2:
         raise OperatorError(f"ms_deform_attn: location ends in {location.shape[-1]} numbers; expected 2, x and y")
     if torch.onnx.is_in_onnx_export():

@@ -1,5 +1,7 @@
 """The compiled CPU kernels: one shared library for every torch from 2.10 on, loaded if it is there.
 
+A second one, of the same kernels, holds ONNX Runtime's operators; ``internimage.exporting.runtimes`` loads it.
+
 ``build.py`` compiles it where a wheel is built or a source installation finds a compiler; without it the plain-PyTorch
 implementation runs.  ``INTERNIMAGE_NATIVE=0`` leaves it out, ``INTERNIMAGE_CPU=avx2`` or ``portable`` limits it.
 """

@@ -1,9 +1,10 @@
-"""Compiling the CPU kernels with any GCC or Clang; needs no torch, because the C interface used is declared here.
+"""Compiling the CPU kernels with any GCC or Clang; the C interfaces of PyTorch and ONNX Runtime are declared here.
 
     python src/internimage/ops/native/build.py        (after a change of the sources)
 
-The library refers to ``libtorch_cpu`` by name only and finds the one that PyTorch has loaded.  Standard library
-alone: the build backend runs this file before anything is installed.
+One set of kernels makes two libraries: PyTorch's, which refers to ``libtorch_cpu`` by name only and finds the one that
+PyTorch has loaded, and ONNX Runtime's, which refers to nothing.  Standard library alone: the build backend runs this
+file before anything is installed.
 """
 
 from __future__ import annotations
@@ -19,7 +20,8 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 HERE = Path(__file__).parent
-OUTPUT = HERE / "_kernels.so"
+LIBRARIES = {"_kernels.so": "operators.cpp", "_onnx_operators.so": "onnx_operators.cpp"}
+"""What is built, and of which source beside the kernels."""
 _FLAGS = "-std=c++17 -O3 -fPIC -fvisibility=hidden -ffp-contract=off -fno-math-errno -Wall -Wno-maybe-uninitialized"
 _AVX2 = "-mavx2 -mfma -mf16c"
 _INSTRUCTION_SETS = {"portable": ""}
@@ -36,43 +38,53 @@ def compiler() -> str | None:
     )
 
 
-def build(output: Path = OUTPUT) -> Path:
+def build(folder: Path = HERE) -> list[Path]:
     """Compile and link; raises ``CalledProcessError`` with the compiler's words, or ``FileNotFoundError``."""
     command = compiler()
     if command is None:
         raise FileNotFoundError("no C++ compiler found (g++, clang++ or $CXX)")
     with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
-        jobs = [([str(HERE / "operators.cpp")], folder / "operators.o")]
+        aside = Path(name)
+        jobs = {aside / f"{source}.o": [str(HERE / source)] for source in LIBRARIES.values()}
         for kind, flags in _INSTRUCTION_SETS.items():
             defines = [f"-DSIMD_NAMESPACE={kind}", f"-DSIMD_KERNELS=kernels_{kind}", f'-DSIMD_NAME="{kind}"']
-            jobs.append(([*shlex.split(flags), *defines, str(HERE / "kernels.cpp")], folder / f"{kind}.o"))
+            jobs[aside / f"{kind}.o"] = [*shlex.split(flags), *defines, str(HERE / "kernels.cpp")]
         with ThreadPoolExecutor() as pool:
             for run in [
-                pool.submit(_run, [command, *shlex.split(_FLAGS), "-c", *job, "-o", str(to)]) for job, to in jobs
+                pool.submit(_run, [command, *shlex.split(_FLAGS), "-c", *job, "-o", str(to)])
+                for to, job in jobs.items()
             ]:
                 run.result()
-        link = [command, "-shared", *(str(to) for _, to in jobs)]
-        if platform.system() == "Darwin":
-            link += ["-undefined", "dynamic_lookup"]
-        else:  # an empty library of the right name: the linker notes the dependency, the loader finds PyTorch's
-            stub = folder / "libtorch_cpu.so"
-            (folder / "stub.cpp").touch()
-            _run([command, "-shared", "-Wl,-soname,libtorch_cpu.so", str(folder / "stub.cpp"), "-o", str(stub)])
-            link += ["-Wl,--no-as-needed", str(stub), "-Wl,--as-needed"]
-        built = folder / output.name
-        _run([*link, "-o", str(built)])
-        shutil.copyfile(built, output.with_suffix(".part"))
-        output.with_suffix(".part").replace(output)
-    return output
+        kernels = [str(aside / f"{kind}.o") for kind in _INSTRUCTION_SETS]
+        for library, source in LIBRARIES.items():
+            host = _torch(command, aside) if source == "operators.cpp" else []
+            _run([command, "-shared", *kernels, str(aside / f"{source}.o"), *host, "-o", str(aside / library)])
+        return [_moved(aside / library, folder / library) for library in LIBRARIES]
 
 
-def build_if_stale(output: Path = OUTPUT) -> Path:
-    """:func:`build`, unless the library is newer than every source."""
-    sources = [path for path in HERE.iterdir() if path.suffix in (".cpp", ".h", ".py")]
-    if output.exists() and output.stat().st_mtime > max(path.stat().st_mtime for path in sources):
-        return output
-    return build(output)
+def build_if_stale(folder: Path = HERE) -> list[Path]:
+    """:func:`build`, unless the libraries are newer than every source."""
+    newest = max(path.stat().st_mtime for path in HERE.iterdir() if path.suffix in (".cpp", ".h", ".py"))
+    there = [folder / library for library in LIBRARIES]
+    if all(path.exists() and path.stat().st_mtime > newest for path in there):
+        return there
+    return build(folder)
+
+
+def _torch(command: str, aside: Path) -> list[str]:
+    """Linker's arguments for the functions that PyTorch has loaded."""
+    if platform.system() == "Darwin":
+        return ["-undefined", "dynamic_lookup"]
+    # an empty library of the right name: the linker notes the dependency, the loader finds PyTorch's
+    stub = aside / "libtorch_cpu.so"
+    (aside / "stub.cpp").touch()
+    _run([command, "-shared", "-Wl,-soname,libtorch_cpu.so", str(aside / "stub.cpp"), "-o", str(stub)])
+    return ["-Wl,--no-as-needed", str(stub), "-Wl,--as-needed"]
+
+
+def _moved(built: Path, output: Path) -> Path:
+    shutil.copyfile(built, output.with_suffix(".part"))
+    return output.with_suffix(".part").replace(output)
 
 
 def _run(command: list[str]) -> None:
@@ -81,7 +93,7 @@ def _run(command: list[str]) -> None:
 
 if __name__ == "__main__":
     try:
-        print(build_if_stale())
+        print(*build_if_stale(), sep="\n")
     except FileNotFoundError as error:
         print(f"{error}; everything works without, more slowly")
     except subprocess.CalledProcessError as error:

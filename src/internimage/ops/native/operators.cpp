@@ -1,45 +1,20 @@
-// The operators as PyTorch calls them: reads tensors, chooses the instruction set, divides the work among threads.
+// The operators as PyTorch calls them: reads tensors, makes the results, runs on PyTorch's threads.
 //
 // Registered for CPU tensors; Python has checked that shapes fit together.
 
-#include <cstdlib>
 #include <cstring>
 #include <new>
 #include <stdexcept>
+#include <type_traits>
 #include <vector>
 
-#include "problems.h"
+#include "calls.h"
 #include "torch_abi.h"
 
 namespace internimage {
-
-extern const Kernels kernels_portable;
-#if defined(__x86_64__)
-extern const Kernels kernels_avx2, kernels_avx512;
-#endif
-
 namespace {
 
 constexpr uint64_t kBuiltFor = uint64_t{2} << 56 | uint64_t{10} << 48;  // torch 2.10
-
-const Kernels& choose() {
-#if defined(__x86_64__)
-  const char* limit = std::getenv("INTERNIMAGE_CPU");  // for tests and bug reports: avx2 or portable
-  const bool any = !limit || !*limit, avx2 = any || !std::strcmp(limit, "avx2");
-  __builtin_cpu_init();
-  const bool has_avx2 = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
-  const bool has_avx512 = has_avx2 && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
-                          __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl");
-  if (any && has_avx512) return kernels_avx512;
-  if (avx2 && has_avx2) return kernels_avx2;
-#endif
-  return kernels_portable;
-}
-
-const Kernels& kernels() {
-  static const Kernels& chosen = choose();
-  return chosen;
-}
 
 void check(AOTITorchError error) {
   if (error) throw std::runtime_error("internimage: a call of LibTorch's stable interface failed");
@@ -113,19 +88,12 @@ double as_double(StableIValue value) {
 }
 bool as_bool(StableIValue value) { return value & 0xff; }
 
-template <class Work>
-void parallel(int64_t count, int64_t grain, const Work& work) {
+constexpr auto parallel = [](int64_t count, int64_t grain, const auto& work) {
+  using Work = std::remove_reference_t<decltype(work)>;
   check(torch_parallel_for(
-      0, count, grain, [](int64_t begin, int64_t end, void* work) { (*static_cast<const Work*>(work))(begin, end); },
-      const_cast<Work*>(&work)));
-}
-
-constexpr int64_t kGrainSamples = 8192;  // samples (queries x groups x points) worth a thread's while
-
-int64_t grain(const Image& image, int64_t points) {
-  const int64_t queries = kGrainSamples / (image.groups * points + 1);
-  return queries > 1 ? queries : 1;
-}
+      0, count, grain, [](int64_t begin, int64_t end, void* work) { (*static_cast<Work*>(work))(begin, end); },
+      const_cast<std::remove_const_t<Work>*>(&work)));
+};
 
 // Groups of a backward block: all of an image's if there are many images, so that rows are read whole.  The choice
 // does not change a single bit of the result, as groups share no sums.
@@ -176,7 +144,7 @@ bool known(const StableIValue* stack, int same, int single, int image) {
   }
   int64_t* sizes = nullptr;
   check(aoti_torch_get_sizes(reinterpret_cast<AtenTensorHandle>(stack[image]), &sizes));
-  return sizes[1] < INT32_MAX / 4 && sizes[2] < INT32_MAX / 4 && sizes[1] * sizes[2] < INT32_MAX / 4;
+  return countable(sizes[1], sizes[2]);
 }
 
 template <void (*kernel)(StableIValue*), int same, int single, int image>
@@ -190,102 +158,54 @@ struct Entry {
 template <void (*kernel)(StableIValue*), int same, int single, int image>
 const char* Entry<kernel, same, single, image>::plain = nullptr;
 
-// The integers and numbers that follow the tensors in both convolutions' schemas.
-struct Geometry {
-  int64_t kernel_h, kernel_w, stride_h, stride_w, pad_h, pad_w, dilation_h, dilation_w, groups;
-  float scale;
-  bool remove_center, softmax;
+// From the integers and numbers that follow the tensors in both convolutions' schemas.
+Geometry geometry(const StableIValue* v) {
+  const auto number = [&](int i) { return static_cast<int64_t>(v[i]); };
+  return {number(0), number(1), number(2), number(3), number(4),    number(5), number(6),
+          number(7), number(8), static_cast<float>(as_double(v[9])), as_bool(v[10]), as_bool(v[11])};
+}
 
-  explicit Geometry(const StableIValue* v)
-      : kernel_h(v[0]), kernel_w(v[1]), stride_h(v[2]), stride_w(v[3]), pad_h(v[4]), pad_w(v[5]), dilation_h(v[6]),
-        dilation_w(v[7]), groups(v[8]), scale(static_cast<float>(as_double(v[9]))), remove_center(as_bool(v[10])), softmax(as_bool(v[11])) {}
+Maps maps(const Tensor& tensor) {
+  return {tensor.data(), tensor.size(0), tensor.size(1), tensor.size(2), tensor.size(3)};
+}
 
-  int64_t points() const { return kernel_h * kernel_w - remove_center; }
-};
+Tensor forward(const ConvolutionCall& call, const Tensor& input) {
+  const Image& image = call.image;
+  Tensor output({image.batch, call.problem.out_height, call.problem.out_width, image.channels()}, input.dtype());
+  call.forward(input.type(), output.data(), parallel);
+  return Tensor(output.hand_over());
+}
 
-// Image and geometry of a call together with the taps, which need memory of their own.
-struct ConvolutionCall {
-  Image image;
-  Convolution problem;
-  std::vector<float> tap_y, tap_x;
-
-  ConvolutionCall(const Tensor& input, const Geometry& g, int64_t out_height, int64_t out_width) {
-    image = {input.data(), input.size(0), input.size(1) * input.size(2), g.groups, input.size(3) / g.groups};
-    const int64_t centre_y = g.dilation_h * (g.kernel_h - 1) / 2, centre_x = g.dilation_w * (g.kernel_w - 1) / 2;
-    for (int64_t column = 0; column < g.kernel_w; ++column) {
-      for (int64_t row = 0; row < g.kernel_h; ++row) {
-        if (g.remove_center && row == g.kernel_h / 2 && column == g.kernel_w / 2) continue;
-        tap_y.push_back(static_cast<float>(row * g.dilation_h - centre_y) * g.scale);
-        tap_x.push_back(static_cast<float>(column * g.dilation_w - centre_x) * g.scale);
-      }
-    }
-    problem = {};
-    problem.height = input.size(1), problem.width = input.size(2);
-    problem.out_height = out_height, problem.out_width = out_width;
-    problem.stride_y = g.stride_h, problem.stride_x = g.stride_w;
-    problem.start_y = centre_y - g.pad_h, problem.start_x = centre_x - g.pad_w;
-    problem.points = g.points();
-    problem.tap_y = tap_y.data(), problem.tap_x = tap_x.data();
-    problem.scale = g.scale;
-    problem.softmax = g.softmax;
-  }
-
-  // Offsets and weights in two tensors, group by group.
-  void separate(const Tensor& offset, const Tensor& weight) {
-    const int64_t points = problem.points;
-    problem.offset = offset.data(), problem.weight = weight.data();
-    problem.offset_layout = {image.groups * points * 2, points * 2};
-    problem.weight_layout = {image.groups * points, points};
-  }
-
-  // Both in one, the offsets and weights of each group together.
-  void packed(const Tensor& packed) {
-    const int64_t points = problem.points, width = packed.size(3);
-    const char* data = static_cast<const char*>(packed.data());
-    problem.offset = data, problem.weight = data + 2 * points * packed.bytes_each();
-    problem.offset_layout = problem.weight_layout = {width, 3 * points};
-  }
-
-  Tensor forward(const Tensor& input) const {
-    Tensor output({image.batch, problem.out_height, problem.out_width, image.channels()}, input.dtype());
-    void* data = output.data();
-    const Type type = input.type();
-    parallel(image.batch * problem.queries(), grain(image, problem.points), [&](int64_t begin, int64_t end) {
-      kernels().convolve(type, image, problem, data, begin, end);
-    });
-    return Tensor(output.hand_over());
-  }
-
-  // The gradient of the input; those of offsets and weights are written to `offset` and `weight`.
-  Tensor backward(const Tensor& input, const Tensor& grad, void* offset, void* weight) const {
-    const std::vector<int64_t> sizes = {input.size(0), input.size(1), input.size(2), input.size(3)};
-    const Type type = input.type();
-    Tensor sums(sizes, aoti_torch_dtype_float32());
-    const Gradients to = {grad.data(), static_cast<float*>(sums.data()), offset, weight};
-    const int64_t per_block = groups_per_block(image), blocks = (image.groups + per_block - 1) / per_block;
-    parallel(image.batch * blocks, 1, [&](int64_t begin, int64_t end) {
-      kernels().convolve_backward(type, image, problem, to, per_block, begin, end);
-    });
-    return Tensor(rounded_like(input, sums, sizes));
-  }
-};
+// The gradient of the input; those of offsets and weights are written to `offset` and `weight`.
+Tensor backward(const ConvolutionCall& call, const Tensor& input, const Tensor& grad, void* offset, void* weight) {
+  const Image& image = call.image;
+  const std::vector<int64_t> sizes = {input.size(0), input.size(1), input.size(2), input.size(3)};
+  const Type type = input.type();
+  Tensor sums(sizes, aoti_torch_dtype_float32());
+  const Gradients to = {grad.data(), static_cast<float*>(sums.data()), offset, weight};
+  const int64_t per_block = groups_per_block(image), blocks = (image.groups + per_block - 1) / per_block;
+  parallel(image.batch * blocks, 1, [&](int64_t begin, int64_t end) {
+    kernels().convolve_backward(type, image, call.problem, to, per_block, begin, end);
+  });
+  return Tensor(rounded_like(input, sums, sizes));
+}
 
 // dcnv3(input, offset, mask, geometry) -> output
 void dcnv3(StableIValue* stack) {
   const Tensor input(stack[0]), offset(stack[1]), mask(stack[2]);
-  ConvolutionCall call(input, Geometry(stack + 3), offset.size(1), offset.size(2));
-  call.separate(offset, mask);
-  stack[0] = call.forward(input).hand_over();
+  ConvolutionCall call(maps(input), geometry(stack + 3), offset.size(1), offset.size(2));
+  call.separate(offset.data(), mask.data());
+  stack[0] = forward(call, input).hand_over();
 }
 
 // dcnv3_backward(grad_output, input, offset, mask, geometry) -> (grad_input, grad_offset, grad_mask)
 void dcnv3_backward(StableIValue* stack) {
   const Tensor grad(stack[0]), input(stack[1]), offset(stack[2]), mask(stack[3]);
-  ConvolutionCall call(input, Geometry(stack + 4), offset.size(1), offset.size(2));
-  call.separate(offset, mask);
+  ConvolutionCall call(maps(input), geometry(stack + 4), offset.size(1), offset.size(2));
+  call.separate(offset.data(), mask.data());
   Tensor grad_offset({offset.size(0), offset.size(1), offset.size(2), offset.size(3)}, offset.dtype());
   Tensor grad_mask({mask.size(0), mask.size(1), mask.size(2), mask.size(3)}, mask.dtype());
-  stack[0] = call.backward(input, grad, grad_offset.data(), grad_mask.data()).hand_over();
+  stack[0] = backward(call, input, grad, grad_offset.data(), grad_mask.data()).hand_over();
   stack[1] = grad_offset.hand_over();
   stack[2] = grad_mask.hand_over();
 }
@@ -293,16 +213,16 @@ void dcnv3_backward(StableIValue* stack) {
 // dcnv4(input, packed, geometry) -> output
 void dcnv4(StableIValue* stack) {
   const Tensor input(stack[0]), packed(stack[1]);
-  ConvolutionCall call(input, Geometry(stack + 2), packed.size(1), packed.size(2));
-  call.packed(packed);
-  stack[0] = call.forward(input).hand_over();
+  ConvolutionCall call(maps(input), geometry(stack + 2), packed.size(1), packed.size(2));
+  call.packed(packed.data(), packed.size(3), packed.bytes_each());
+  stack[0] = forward(call, input).hand_over();
 }
 
 // dcnv4_backward(grad_output, input, packed, geometry) -> (grad_input, grad_packed)
 void dcnv4_backward(StableIValue* stack) {
   const Tensor grad(stack[0]), input(stack[1]), packed(stack[2]);
-  ConvolutionCall call(input, Geometry(stack + 3), packed.size(1), packed.size(2));
-  call.packed(packed);
+  ConvolutionCall call(maps(input), geometry(stack + 3), packed.size(1), packed.size(2));
+  call.packed(packed.data(), packed.size(3), packed.bytes_each());
   Tensor grad_packed({packed.size(0), packed.size(1), packed.size(2), packed.size(3)}, packed.dtype());
   char* data = static_cast<char*>(grad_packed.data());
   const size_t each = packed.bytes_each();
@@ -312,49 +232,31 @@ void dcnv4_backward(StableIValue* stack) {
       std::memset(data + (row * width + used) * each, 0, (width - used) * each);
     }
   }
-  stack[0] = call.backward(input, grad, data, data + 2 * points * each).hand_over();
+  stack[0] = backward(call, input, grad, data, data + 2 * points * each).hand_over();
   stack[1] = grad_packed.hand_over();
 }
 
-struct AttentionCall {
-  Image image;
-  Attention problem;
-  std::vector<int64_t> heights, widths, starts;
+Image image(const Tensor& value) {
+  return {value.data(), value.size(0), value.size(1), value.size(2), value.size(3)};
+}
 
-  AttentionCall(const Tensor& value, const Tensor& location, const Tensor& weight, const std::vector<int64_t>& sizes) {
-    image = {value.data(), value.size(0), value.size(1), value.size(2), value.size(3)};
-    const int64_t levels = static_cast<int64_t>(sizes.size() / 2);
-    int64_t start = 0;
-    for (int64_t level = 0; level < levels; ++level) {
-      heights.push_back(sizes[2 * level]);
-      widths.push_back(sizes[2 * level + 1]);
-      starts.push_back(start);
-      start += heights.back() * widths.back();
-    }
-    problem = {levels,         location.size(4), location.size(1),
-               heights.data(), widths.data(),    starts.data(),
-               static_cast<const float*>(location.data()), static_cast<const float*>(weight.data())};
-  }
-};
+const float* floats(const Tensor& tensor) { return static_cast<const float*>(tensor.data()); }
 
 // ms_deform_attn(value, location, weight, shapes) -> output
 void ms_deform_attn(StableIValue* stack) {
   const Tensor value(stack[0]), location(stack[1]), weight(stack[2]);
-  const AttentionCall call(value, location, weight, as_list(stack[3]));
+  const AttentionCall call(image(value), as_list(stack[3]), location.size(1), location.size(4), floats(location),
+                           floats(weight));
   Tensor output({call.image.batch, call.problem.queries(), call.image.channels()}, value.dtype());
-  void* data = output.data();
-  const Type type = value.type();
-  const int64_t work = grain(call.image, call.problem.levels * call.problem.points);
-  parallel(call.image.batch * call.problem.queries(), work, [&](int64_t begin, int64_t end) {
-    kernels().attend(type, call.image, call.problem, data, begin, end);
-  });
+  call.forward(value.type(), output.data(), parallel);
   stack[0] = output.hand_over();
 }
 
 // ms_deform_attn_backward(grad_output, value, location, weight, shapes) -> (grad_value, grad_location, grad_weight)
 void ms_deform_attn_backward(StableIValue* stack) {
   const Tensor grad(stack[0]), value(stack[1]), location(stack[2]), weight(stack[3]);
-  const AttentionCall call(value, location, weight, as_list(stack[4]));
+  const AttentionCall call(image(value), as_list(stack[4]), location.size(1), location.size(4), floats(location),
+                           floats(weight));
   const Image& image = call.image;
   const std::vector<int64_t> sizes = {value.size(0), value.size(1), value.size(2), value.size(3)};
   const int64_t n = image.batch, q = call.problem.queries(), m = image.groups;
