@@ -20,7 +20,7 @@ def write_openvino(graph: Graph, description: str, target: Path) -> Iterator[Pat
     """Write two files aside; if the block succeeds, they are ``target`` and its .bin."""
     import openvino  # type: ignore[import-untyped]
 
-    program = onnx_program(graph)
+    program = onnx_program(graph, "grid_sample")  # it knows no DeformConv of ONNX
     target.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=target.parent, prefix=".internimage-") as folder:
         source, aside = Path(folder) / "model.onnx", Path(folder) / target.name

@@ -68,7 +68,9 @@ class SamplingGeometry:
         Points run x-major, columns outside and rows inside: point ``i * kernel_h + j`` is column i, row j.
         """
         centre_y, centre_x = self.centre()
-        grid = [(row * self.dilation[0] - centre_y, column * self.dilation[1] - centre_x) for row, column in self.kernel()]
+        grid = [
+            (row * self.dilation[0] - centre_y, column * self.dilation[1] - centre_x) for row, column in self.kernel()
+        ]
         y, x = torch.tensor(grid, dtype=dtype, device=device).unbind(-1)
         return y * self.offset_scale, x * self.offset_scale
 
