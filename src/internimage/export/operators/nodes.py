@@ -79,12 +79,15 @@ class Nodes:
 def _linear(value: ir.Value) -> tuple[ir.Value, np.ndarray[Any, Any], np.ndarray[Any, Any]] | None:
     """Input, weight (in, out) and bias of the linear layer that computes a value, if one does."""
     add = value.producer()
-    if add is None or add.op_type != "Add":
+    product = add.inputs[0].producer() if add is not None and add.op_type == "Add" and add.inputs[0] else None
+    if add is None or product is None or product.op_type != "MatMul":
         return None
-    product = add.inputs[0].producer() if add.inputs[0] is not None else None
-    if product is None or product.op_type != "MatMul":
+    source, weight, bias = product.inputs[0], _constant(product.inputs[1]), _constant(add.inputs[1])
+    if source is None or weight is None or bias is None or (weight.ndim, bias.ndim) != (2, 1):
         return None
-    weight, bias = (ir.convenience.get_const_tensor(each) for each in (product.inputs[1], add.inputs[1]))
-    if weight is None or bias is None or len(weight.shape) != 2 or len(bias.shape) != 1:
-        return None
-    return product.inputs[0], weight.numpy(), bias.numpy()
+    return source, weight, bias
+
+
+def _constant(value: ir.Value | None) -> np.ndarray[Any, Any] | None:
+    tensor = None if value is None else ir.convenience.get_const_tensor(value)
+    return None if tensor is None else tensor.numpy()

@@ -6,9 +6,9 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
+from onnx import TensorProto
 from onnx.defs import OpSchema
-from onnxscript import opset20 as op
-from onnxscript import values
+from onnxscript import opset20, values
 
 from internimage.export.operators.expanding import DOMAIN
 from internimage.ops.registration import geometry_of
@@ -33,7 +33,8 @@ def _dcnv4(input: Any, packed: Any, *arguments: Any) -> Any:
 
 
 def _ms_deform_attn(value: Any, location: Any, weight: Any, shapes: Any) -> Any:
-    listed = op.Concat(*(op.Reshape(op.Cast(size, to=7), [1]) for size in shapes), axis=0)  # some are symbolic
+    op: Any = opset20  # whose types know no numbers, which become constants
+    listed = op.Concat(*(op.Reshape(op.Cast(size, to=TensorProto.INT64), [1]) for size in shapes), axis=0)
     return _node("MSDeformAttn", {"value": value, "location": location, "weight": weight, "shapes": listed}, {})
 
 
