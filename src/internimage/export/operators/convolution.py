@@ -67,13 +67,13 @@ def grid_sample(op: Nodes, input: Any, offset: Any, mask: Any, geometry: Samplin
         steps.append(op.Mul(op.Div(2.0, size), chosen))
         starts.append(op.Mul(start, chosen))
     grid = op.Add(op.Mul(moved, op.Add(*steps)), op.Add(*starts))
-    grid = op.Transpose(op.Reshape(grid, [0, -1, groups, 2 * points]), perm=[0, 2, 1, 3])
+    grid = op.Transpose(op.Reshape(grid, [0, -1, groups, points, 2]), perm=[0, 2, 3, 1, 4])
     mask = _softmax(op, mask, groups, points) if softmax else mask
-    weight = op.Transpose(op.Reshape(mask, [0, -1, groups, points]), perm=[0, 2, 1, 3])
+    weight = op.Transpose(op.Reshape(mask, [0, -1, groups * points]), perm=[0, 2, 1])
     image = op.Reshape(_channels_first(op, input), op.shape(-1, channels // groups, height, width))
-    sampled = grid_sampled(op, image, op.Reshape(grid, op.shape(-1, pixels, points, 2)))
-    weighted = op.Mul(sampled, op.Reshape(weight, op.shape(-1, 1, pixels, points)))
-    output = op.Reshape(op.ReduceSum(weighted, [-1], keepdims=0), op.shape(-1, channels, out_height, out_width))
+    sampled = grid_sampled(op, image, op.Reshape(grid, op.shape(-1, points, pixels, 2)))
+    weighted = op.Mul(sampled, op.Reshape(weight, op.shape(-1, 1, points, pixels)))
+    output = op.Reshape(op.ReduceSum(weighted, [2], keepdims=0), op.shape(-1, channels, out_height, out_width))
     return op.Transpose(output, perm=[0, 2, 3, 1])
 
 
