@@ -13,7 +13,8 @@ from torch import Tensor, nn
 
 from internimage.contracts import Graph
 from internimage.export.onnx_file import onnx_program
-from internimage.export.operators.expanding import DOMAIN, Sampling, expand
+from internimage.export.operators import Sampling
+from internimage.export.operators.expanding import DOMAIN, expand
 from internimage.ops import dcnv3, dcnv4, ms_deform_attn
 from internimage.ops.attention_reference import attention_reference
 from internimage.ops.convolution_reference import convolution_reference

@@ -18,6 +18,7 @@ from internimage.description import ExportedDescription
 from internimage.errors import ConfigError, ExportError, MissingExtraError
 from internimage.export.onnx_file import write_onnx
 from internimage.export.openvino_file import write_openvino
+from internimage.export.operators import Sampling
 from internimage.export.parity import Parity, check_parity
 from internimage.export.predictor import ExportedPredictor
 from internimage.images.reader import ImageInputs
@@ -25,7 +26,11 @@ from internimage.inference.predictor import Predictor
 
 Target = Literal["onnx", "openvino"]
 _SUFFIXES = {"onnx": ".onnx", "openvino": ".xml"}
-_PACKAGES = {"onnx": ("torch", "onnx", "onnxscript", "onnxruntime"), "openvino": ("torch", "onnx", "openvino")}
+_PACKAGES = {
+    "onnx": ("torch", "onnx", "onnxscript", "onnxruntime"),
+    "openvino": ("torch", "onnx", "onnxscript", "openvino"),
+}
+_SAMPLING: dict[Target, Sampling] = {"onnx": "deform_conv", "openvino": "grid_sample"}  # each runtime's fastest
 
 
 @dataclass(frozen=True)
@@ -78,7 +83,7 @@ def export(
     text = json.dumps(asdict(description), ensure_ascii=False)
     graph = task.graph(predictor.model, size)
     write = write_onnx if to == "onnx" else write_openvino
-    with write(graph, text, target) as aside:
+    with write(graph, text, target, _SAMPLING[to]) as aside:
         parity = check_parity(predictor, ExportedPredictor(aside, device="cpu"), task, images)
         if not parity.agrees:
             raise ExportError(f"{target} is not written: its results differ from the model's\n{parity.table()}")

@@ -14,8 +14,7 @@ import torch
 
 from internimage.contracts import Graph
 from internimage.errors import ExportError
-from internimage.export.operators.expanding import Sampling, expand
-from internimage.export.operators.translation import translations
+from internimage.export.operators import Sampling
 from internimage.export.runtimes import METADATA
 from internimage.writing import written_aside
 
@@ -24,9 +23,9 @@ OPSET = 20
 
 
 @contextmanager
-def write_onnx(graph: Graph, description: str, target: Path) -> Iterator[Path]:
+def write_onnx(graph: Graph, description: str, target: Path, sampling: Sampling) -> Iterator[Path]:
     """Write a file aside; if the block succeeds, it is ``target``."""
-    program = onnx_program(graph, "deform_conv")
+    program = onnx_program(graph, sampling)
     program.model.metadata_props[METADATA] = description
     with written_aside(target, ExportError) as aside:  # type: ignore[arg-type]
         program.save(aside)
@@ -42,6 +41,9 @@ def onnx_program(graph: Graph, sampling: Sampling) -> Any:
         ExportError: PyTorch's exporter cannot follow the model; the message says where.
     """
     import torchvision  # noqa: F401  registers what NMS and RoIAlign become
+
+    from internimage.export.operators.expanding import expand
+    from internimage.export.operators.translation import translations
 
     names = {each for axes in graph.varying.values() for each in axes.values()}
     dims = dict.fromkeys(names, torch.export.Dim.DYNAMIC)

@@ -11,16 +11,17 @@ from pathlib import Path
 from internimage.contracts import Graph
 from internimage.errors import ExportError
 from internimage.export.onnx_file import onnx_program
+from internimage.export.operators import Sampling
 from internimage.export.runtimes import METADATA
 from internimage.writing import written_aside
 
 
 @contextmanager
-def write_openvino(graph: Graph, description: str, target: Path) -> Iterator[Path]:
+def write_openvino(graph: Graph, description: str, target: Path, sampling: Sampling) -> Iterator[Path]:
     """Write two files aside; if the block succeeds, they are ``target`` and its .bin."""
     import openvino  # type: ignore[import-untyped]
 
-    program = onnx_program(graph, "grid_sample")  # it knows no DeformConv of ONNX
+    program = onnx_program(graph, sampling)
     target.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=target.parent, prefix=".internimage-") as folder:
         source, aside = Path(folder) / "model.onnx", Path(folder) / target.name

@@ -84,8 +84,9 @@ def _onnx(path: Path, device: str) -> Exported:
     try:
         session = onnxruntime.InferenceSession(path, options, providers=[*there, "CPUExecutionProvider"])
     except Exception as error:  # of its own kinds, which are not public
+        old = "; it needs 1.25 or newer" if "DeformConv" in str(error) else ""
         raise ExportError(
-            f"{path} cannot be run by ONNX Runtime {onnxruntime.__version__}: {_first_line(error)}"
+            f"{path} cannot be run by ONNX Runtime {onnxruntime.__version__}{old}: {_first_line(error)}"
         ) from error
     description = description_of(session.get_modelmeta().custom_metadata_map.get(METADATA), path)
     names = [slot.name for slot in session.get_outputs()]

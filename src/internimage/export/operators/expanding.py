@@ -3,22 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import onnx_ir as ir
 from onnx_ir.passes.common import RemoveUnusedNodesPass
 
-from internimage.export.operators import attention, convolution
+from internimage.export.operators import Sampling, attention, convolution
 from internimage.export.operators.nodes import Nodes
 from internimage.ops.geometry import SamplingGeometry
 
 DOMAIN = "internimage"
 """Of the operators ``DCNv3`` (input, offset, mask), ``DCNv4`` (input, packed) and ``MSDeformAttn`` (value, location,
 weight, shapes), as in ``internimage.ops``."""
-
-Sampling = Literal["grid_sample", "deform_conv", "gather", "own"]
-"""How deformable operators are written: in standard operators around one of these, or as they are."""
 
 _CONVOLUTIONS: Mapping[str, Callable[..., Any]] = {
     "grid_sample": convolution.grid_sample,
