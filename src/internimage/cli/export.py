@@ -40,6 +40,8 @@ class Export:
     `internimage features`, which takes the file."""
     max_objects: Annotated[int | None, arg(metavar="N", help_behavior_hint="(default: the model's, often 100)")] = None
     """Detectors: greatest number of objects of an image."""
+    plain: FlagCreatePairsOff[bool] = False
+    """ONNX: write no functions, for readers that know none; in ONNX Runtime with this package it is slower."""
     int8: Annotated[Path | None, arg(metavar="DATA", help_behavior_hint="")] = None
     """Compute products in 8 bits, for CPUs: labelled pictures, on which ranges and the loss of accuracy are measured.
     The file is refused if it loses more than a point."""
@@ -72,6 +74,7 @@ class Export:
             checkpoint=self.checkpoint,
             layers=self.layers,
             max_objects=self.max_objects,
+            plain=self.plain,
             precision=precision,
             images=list(self.images) or None,
             tell=lambda text: print(f"internimage: {text}", file=sys.stderr),

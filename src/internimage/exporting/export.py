@@ -32,7 +32,10 @@ from internimage.writing import json_text, write_text, written_together
 
 Target = Literal["onnx", "openvino"]
 _SUFFIXES: dict[str, str] = {"onnx": ".onnx", "openvino": ".xml"}
-_PACKAGES = {"onnx": ("torch", "onnx", "onnxscript", "onnxruntime"), "openvino": ("torch", "onnx", "openvino")}
+_PACKAGES = {
+    "onnx": ("torch", "onnx", "onnxscript", "onnxruntime"),
+    "openvino": ("torch", "onnx", "onnxscript", "openvino"),
+}
 
 
 @dataclass(frozen=True)
@@ -63,6 +66,7 @@ def export(
     checkpoint: str | os.PathLike[str] | None = None,
     layers: Sequence[str] = (),
     max_objects: int | None = None,
+    plain: bool = False,
     precision: LowPrecision | None = None,
     images: ImageInputs | None = None,
     tell: Callable[[str], None] = lambda text: None,
@@ -77,6 +81,9 @@ def export(
         layers: give these, see :func:`internimage.extract_features`, instead of predictions: "stage1" to "stage4" are
             the maps of the backbone.
         max_objects: of detectors, greatest number of objects of an image; None for the model's own.
+        plain: write an ONNX file without functions, for readers that know none.  By default deformable operators are
+            functions of standard operators, which ONNX Runtime takes apart unless it has a kernel for them, as in this
+            package.
         precision: compute in fewer bits; then the file is good if its accuracy or average precision is.
         images: pictures to check with, beside some of the package's own.
         tell: is told what is being done, which takes up to minutes.
@@ -115,7 +122,13 @@ def export(
         tell(f"tracing a {type(own).__name__} for images of any size")
         (folder / "made").mkdir()
         made = folder / "made" / f"{target.stem}.onnx"
-        write_onnx(feature_graph(own, layers) if layers else task.graph(own, None), job.description(to), made)
+        write_onnx(
+            feature_graph(own, layers) if layers else task.graph(own, None),
+            job.description(to),
+            made,
+            "deform_conv" if to == "onnx" and not plain else "grid_sample",
+            plain=plain or to != "onnx",
+        )
         if job.split is not None:
             tell(f"{job.description(to).precision}: writing it in fewer bits")
             made = _reduced(job, made)

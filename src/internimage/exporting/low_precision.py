@@ -13,6 +13,7 @@ import numpy as np
 
 from internimage.contracts import TaskExport
 from internimage.errors import ImageReadError
+from internimage.exporting.operators import SAMPLING_LAYER
 from internimage.exporting.runtimes import open_exported
 from internimage.images import ImageSource
 from internimage.settings.views import PredictionOptions
@@ -20,7 +21,7 @@ from internimage.settings.views import PredictionOptions
 Feed = Mapping[str, np.ndarray[Any, Any]]
 
 # Layers that say where to sample and how much each sample counts: an error there moves what is looked at.
-KEPT_LAYERS = ("offset", "mask", "offset_mask", "sampling_offsets", "attention_weights")
+KEPT_LAYERS = ("offset", "mask", "offset_mask", "sampling_offsets", "attention_weights", SAMPLING_LAYER)
 _PRODUCTS = ["Conv", "MatMul", "Gemm"]
 _EXACT = ["Range", "GridSample", "RoiAlign", "NonMaxSuppression", "TopK", "Resize"]
 

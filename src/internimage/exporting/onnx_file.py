@@ -16,6 +16,7 @@ import torch
 from internimage.contracts import Graph
 from internimage.description import ExportedDescription
 from internimage.errors import ExportError
+from internimage.exporting.operators import DOMAIN, Sampling
 from internimage.exporting.runtimes import METADATA
 
 _SCOPES = "pkg.torch.onnx.name_scopes"
@@ -23,9 +24,9 @@ OPSET = 20
 """Of the operators: the first one with Gelu, which ONNX Runtime computes in one go."""
 
 
-def write_onnx(graph: Graph, description: ExportedDescription, file: Path) -> None:
+def write_onnx(graph: Graph, description: ExportedDescription, file: Path, sampling: Sampling, *, plain: bool) -> None:
     """Write a graph; weights beyond what one file can have (2 GB) lie beside it."""
-    program = onnx_program(graph)
+    program = onnx_program(graph, sampling, plain=plain)
     program.model.metadata_props[METADATA] = json.dumps(asdict(description), ensure_ascii=False)
     program.save(file)
 
@@ -45,13 +46,24 @@ def metadata_of(file: Path) -> str:
     return {one.key: one.value for one in onnx.load(file, load_external_data=False).metadata_props}[METADATA]
 
 
-def onnx_program(graph: Graph) -> Any:
+def onnx_program(graph: Graph, sampling: Sampling, *, plain: bool) -> Any:
     """The program, without traces of the machine that it was made on.
+
+    Args:
+        graph: what is exported.
+        sampling: how the deformable operators are written in standard ones.
+        plain: write these into the graph; else the operators stay, as functions whose bodies they are, so that a
+            runtime that has a kernel for them uses it.
+
+    PyTorch's exporters see each of our operators as one node, which is several times faster than all that they become.
 
     Raises:
         ExportError: PyTorch's exporter cannot follow the model; the message says where.
     """
     import torchvision  # noqa: F401  registers what NMS and RoIAlign become
+
+    from internimage.exporting.operators.expanding import add_bodies, expand
+    from internimage.exporting.operators.translation import translations
 
     names = {each for axes in graph.varying.values() for each in axes.values()}
     dims = dict.fromkeys(names, torch.export.Dim.DYNAMIC)
@@ -59,26 +71,53 @@ def onnx_program(graph: Graph) -> Any:
     try:
         with torch.no_grad(), warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
             warnings.simplefilter("ignore")
+            traced = torch.export.export(graph.module.eval(), tuple(graph.inputs.values()), dynamic_shapes=shapes)
             program: Any = torch.onnx.export(
-                graph.module.eval(),
-                tuple(graph.inputs.values()),
-                dynamo=True,
-                dynamic_shapes=shapes,
+                traced,
                 input_names=list(graph.inputs),
                 output_names=list(graph.outputs),
                 opset_version=OPSET,
+                custom_translation_table=dict(translations()),
+                optimize=False,
                 verbose=False,
             )
     except Exception as error:  # of many kinds; its cause says what the exporter could not follow
         cause = error.__cause__ or error
         reason = str(cause).strip().splitlines()[0] if str(cause).strip() else type(cause).__name__
         raise ExportError(f"PyTorch's exporter cannot follow a {type(graph.module).__name__}: {reason}") from error
+    _simplify(program.model)
     for number, node in enumerate(program.model.graph.all_nodes()):
         scopes = ast.literal_eval(node.metadata_props.get(_SCOPES, "[]"))
         layer = next((scope for scope in reversed(scopes[:-1]) if scope), "")
         node.name = f"{layer}/{node.op_type}_{number}"
         node.metadata_props.clear()  # they hold paths of this machine
-    foreign = sorted({node.domain for node in program.model.graph.all_nodes()} - {""})
-    if foreign:
+    write = expand if plain else add_bodies
+    write(program.model, sampling)
+    for node in program.model.graph.all_nodes():
+        for value in node.outputs:
+            value.metadata_props.clear()
+            if not value.is_graph_output():
+                value.shape = None  # runtimes find it; PyTorch's, after NMS, takes different lengths for one
+    known = {"", *({DOMAIN} if not plain else ())}
+    if foreign := sorted({node.domain for node in program.model.graph.all_nodes()} - known):
         raise ExportError(f"the graph has operators that are not standard, of {', '.join(foreign)}")
     return program
+
+
+def _simplify(model: Any) -> None:
+    """What PyTorch's exporter does by default except its search for patterns, which takes half of all its time."""
+    from onnx_ir.passes import Sequential, common
+    from onnxscript.optimizer import fold_constants
+
+    common.InlinePass()(model)
+    fold_constants(model, onnx_shape_inference=True)
+    Sequential(
+        common.RemoveUnusedNodesPass(),
+        common.RemoveUnusedFunctionsPass(),
+        common.RemoveUnusedOpsetsPass(),
+        common.LiftConstantsToInitializersPass(lift_all_constants=True, size_limit=0),
+        common.DeduplicateInitializersPass(),
+        common.CommonSubexpressionEliminationPass(),
+        common.OutputFixPass(),
+        common.NameFixPass(),
+    )(model)

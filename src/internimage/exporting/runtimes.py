@@ -94,8 +94,9 @@ def _onnx(path: Path, device: str) -> Exported:
                 f"{path} has operators of internimage's own, which do not run here: {lacking}; install internimage's "
                 "wheel, or install it where there is a C++ compiler, or export the model in standard operators"
             ) from error
+        old = "; it needs 1.25 or newer" if "DeformConv" in str(error) else ""
         raise ExportError(
-            f"{path} cannot be run by ONNX Runtime {onnxruntime.__version__}: {_first_line(error)}"
+            f"{path} cannot be run by ONNX Runtime {onnxruntime.__version__}{old}: {_first_line(error)}"
         ) from error
     description = description_of(session.get_modelmeta().custom_metadata_map.get(METADATA), path)
     names = [slot.name for slot in session.get_outputs()]

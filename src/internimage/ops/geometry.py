@@ -56,18 +56,20 @@ class SamplingGeometry:
         (kernel_h, kernel_w), (dilation_h, dilation_w) = self.kernel_size, self.dilation
         return dilation_h * (kernel_h - 1) // 2, dilation_w * (kernel_w - 1) // 2
 
+    def kernel(self) -> list[tuple[int, int]]:
+        """(row, column) in the kernel of each point: columns outside and rows inside."""
+        height, width = self.kernel_size
+        centre = (height // 2, width // 2) if self.remove_center else None
+        return [(row, column) for column in range(width) for row in range(height) if (row, column) != centre]
+
     def taps(self, dtype: torch.dtype, device: torch.device) -> tuple[torch.Tensor, torch.Tensor]:
         """Scaled tap positions (y, x) relative to the kernel's centre, each of shape (points,).
 
         Points run x-major, columns outside and rows inside: point ``i * kernel_h + j`` is column i, row j.
         """
-        kernel_h, kernel_w = self.kernel_size
         centre_y, centre_x = self.centre()
         grid = [
-            (row * self.dilation[0] - centre_y, column * self.dilation[1] - centre_x)
-            for column in range(kernel_w)
-            for row in range(kernel_h)
-            if not (self.remove_center and (row, column) == (kernel_h // 2, kernel_w // 2))
+            (row * self.dilation[0] - centre_y, column * self.dilation[1] - centre_x) for row, column in self.kernel()
         ]
         y, x = torch.tensor(grid, dtype=dtype, device=device).unbind(-1)
         return y * self.offset_scale, x * self.offset_scale

@@ -1,4 +1,4 @@
-"""The operators spelled out in standard ones around ``grid_sample``: what ONNX export writes, and benchmarks compare.
+"""The operators spelled out in standard ones around ``grid_sample``, for ``torch.onnx.export`` and benchmarks.
 
 Slower than the kernels and less exact, because ``grid_sample`` takes normalised coordinates (8e-5 at 200x304,
 ``internimage benchmark op``).

@@ -114,7 +114,8 @@ def differences(ours: Detections, theirs: Detections) -> Mapping[str, float]:
             box = max(box, float(np.abs(other.boxes[nearest] - one.boxes[index]).max()))
             score = max(score, float(abs(other.scores[nearest] - one.scores[index])))
             if one.soft_masks is not None and other.soft_masks is not None:
-                differing = (one.soft_masks[index] >= 0.5) != (other.soft_masks[nearest] >= 0.5)
+                first, second = one.soft_masks[index], other.soft_masks[nearest]
+                differing = ((first >= 0.5) != (second >= 0.5)) & (np.abs(first - second) > _NEAR)
                 mask = max(mask, float(differing.mean()))
     return {
         "boxes, pixels": box,
