@@ -1,17 +1,191 @@
-"""Exported files against the model that they were made of, run without torch."""
+"""Exported files against the models that they were made of, run without torch."""
 
+import json
 import subprocess
 import sys
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import onnx
 import pytest
+import torch
+from helpers import detectors, segmenters
+from helpers.commands import run
+from helpers.training import COLOURS, paint
 from onnx import TensorProto, helper
+from PIL import Image
 
-from internimage.errors import ConfigError, ExportError
+import internimage as ii
+from internimage.contracts import TaskExport, task_export
+from internimage.description import ExportedDescription
+from internimage.errors import ConfigError, DataError, ExportError, FileWriteError
+from internimage.exporting.accuracy import Accuracy, LowPrecision, read_split
 from internimage.exporting.export import export
+from internimage.exporting.low_precision import halve, quantise, recorded_feeds
+from internimage.exporting.onnx_file import onnx_program, write_onnx
+from internimage.exporting.openvino_file import placed_openvino
+from internimage.exporting.parity import check_parity, checked_pictures
 from internimage.exporting.predictor import ExportedPredictor
 from internimage.exporting.runtimes import open_exported
+from internimage.images import FitPreprocessing, list_images
+
+PACKAGED = {
+    "classifier": "internimage_atto_clothing_128",
+    "detector": "faster_rcnn_internimage_atto_bccd_320",
+    "segmenter": "segformer_internimage_zepto_nuclei_384",
+}
+
+
+@dataclass(frozen=True)
+class Made:
+    """A model, and files of it: with functions for deformable operators, of standard operators, OpenVINO's."""
+
+    predictor: ii.Predictor
+    task: TaskExport
+    functions: Path
+    plain: Path
+    openvino: Path
+
+
+def made(model: Any, folder: Path, **options: Any) -> Made:
+    predictor = ii.Predictor(model, device="cpu", **options)
+    own = predictor.model.keeping(options["max_objects"]) if options else predictor.model
+    task = task_export(predictor.spec)
+    assert task is not None
+    described = replace(own.description, config=asdict(own.config))
+    description = ExportedDescription(predictor.spec.name, described)
+    program = onnx_program(task.graph(own, None))  # traced once
+    write_onnx(program, description, folder / "functions.onnx", "deform_conv", plain=False)
+    write_onnx(program, description, folder / "plain.onnx", "grid_sample", plain=True)
+    placed = placed_openvino(folder / "plain.onnx", folder)
+    return Made(predictor, task, folder / "functions.onnx", folder / "plain.onnx", placed)
+
+
+@pytest.fixture(scope="module", params=PACKAGED.values(), ids=PACKAGED)
+def packaged(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Made:
+    options = {"max_objects": 300} if "rcnn" in request.param else {}
+    return made(request.param, tmp_path_factory.mktemp("exported"), **options)
+
+
+def check(one: Made) -> None:
+    """Pictures of many sizes, none of them the example's, alone and in batches."""
+    sources, files = checked_pictures(), (one.functions, one.plain, one.openvino)
+    predictors = [ExportedPredictor(one.functions, own_operators=False), *map(ExportedPredictor, files)]
+    results = list(one.predictor.stream(sources))
+    for file in predictors:
+        found = check_parity(results, file.stream(sources), one.task.differences, one.task.limits)
+        assert found.agrees, f"{file.runtime}\n{found.table()}"
+        assert found.pictures == len(sources) == 9
+
+
+def test_results_agree_in_each_runtime(packaged: Made) -> None:
+    check(packaged)
+    assert {node.domain for node in onnx.load(packaged.plain).graph.node} == {""}
+    for file in (packaged.functions, packaged.plain):
+        assert str(Path.cwd()).encode() not in file.read_bytes()  # no traces of this machine
+
+
+def test_files_need_no_torch(packaged: Made, tmp_path: Path) -> None:
+    commands = [
+        ["predict", str(checked_pictures()[0].value), "--model", str(packaged.functions), "--save", str(tmp_path)],
+        ["predict", str(checked_pictures()[0].value), "--model", str(packaged.openvino), "--json"],
+    ]
+    script = (
+        "import sys; from internimage.cli.main import main\n"
+        f"for command in {commands!r}:\n"
+        "    try: main(command)\n"
+        "    except SystemExit as end: assert end.code == 0\n"
+        "assert not {'torch', 'torchvision'} & set(sys.modules)"
+    )
+    subprocess.run([sys.executable, "-c", script], check=True)
+    assert any(tmp_path.iterdir())
+
+
+def test_empty_batches_blank_and_crowded_pictures(packaged: Made) -> None:
+    blank, file = Image.new("RGB", (70, 50)), ExportedPredictor(packaged.functions, batch_size=3)
+    assert file([]) == []
+    assert len(file([blank] * 4)) == 4
+    if "rcnn" not in packaged.predictor.model.description.architecture:
+        return
+    assert len(file(blank)) == len(packaged.predictor(blank)) == 0
+    seen = [(packaged.predictor(source), source) for source in checked_pictures()]
+    cells = np.asarray(max(seen, key=lambda pair: len(pair[0]))[1].read())
+    crowd = Image.fromarray(np.tile(cells, (6, 6, 1))[:2400, :2400])
+    ours, theirs = packaged.predictor(crowd), file(crowd)
+    assert len(ours) == len(theirs) == 300
+    assert all(
+        value <= packaged.task.limits.get(name, 1) for name, value in packaged.task.differences(ours, theirs).items()
+    )
+
+
+SMALL = {
+    "cascade": detectors.SMALL_CASCADE,
+    "mask": detectors.SMALL_MASK,
+    "dino": detectors.SMALL_DINO,
+    "composite": detectors.SMALL_COMPOSITE,
+    **{name.removeprefix("small_"): config for name, config in segmenters.CONFIGS.items()},
+}
+
+
+@pytest.mark.full
+@pytest.mark.parametrize("name", SMALL)
+def test_every_architecture(name: str, tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    model: Any = ii.create_model(SMALL[name])
+    model.description = replace(model.description, preprocessing=FitPreprocessing(160, 256))
+    check(made(model.eval(), tmp_path))
+
+
+@pytest.mark.full
+@pytest.mark.parametrize("to", ["onnx", "openvino"])
+def test_mask_rcnn_by_the_command(to: str, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    file = tmp_path / f"m{'.onnx' if to == 'onnx' else '.xml'}"
+    assert run(["export", "mask_rcnn_internimage_atto_nuclei_320", "--to", to, "--output", file]) == 0
+    said = capfd.readouterr()
+    assert "compared with the model on 9 pictures" in said.out
+    assert str(file) in said.out
+    names = {"m.onnx", "m.parity.json"} if to == "onnx" else {"m.xml", "m.bin", "m.parity.json"}
+    assert {path.name for path in tmp_path.iterdir()} == names
+    assert json.loads((tmp_path / "m.parity.json").read_text())["differences"]["objects without a partner"] == 0
+
+
+def test_fewer_bits(packaged: Made, tmp_path: Path) -> None:
+    """Sampling stays exact; results stay near: an independent float32 run says how near."""
+    photos = checked_pictures()[:6]
+    feeds = recorded_feeds(packaged.plain, packaged.task, photos)
+    quantise(packaged.plain, tmp_path / "int8.onnx", feeds)
+    quantise(packaged.plain, tmp_path / "dynamic.onnx", None)
+    halve(packaged.functions, tmp_path / "half.onnx")
+    size = packaged.plain.stat().st_size
+    exact = packaged.predictor(photos)
+    for name, smaller in (("int8", 0.6), ("dynamic", 0.8), ("half", 0.7)):
+        file = tmp_path / f"{name}.onnx"
+        assert file.stat().st_size < smaller * size
+        assert open_exported(file).description.model.labels == packaged.predictor.labels
+        kept = [node for node in onnx.load(file).graph.node if node.op_type in ("QLinearConv", "MatMulInteger")]
+        assert not any("sampling" in node.name or ".offset" in node.name for node in kept)
+        for one, other in zip(exact, ExportedPredictor(file)(photos), strict=True):
+            limit = 0.02 if name == "half" else 0.2
+            differences = packaged.task.differences(one, other)
+            value = differences.get("probabilities", differences.get("logits, relative", differences.get("scores")))
+            assert value is not None
+            assert value < limit, (name, differences)
+
+
+def test_accuracy_decides(tmp_path: Path) -> None:
+    spec = ii.Predictor("internimage_atto_clothing_128", device="cpu").spec
+    data = paint(tmp_path / "data", COLOURS)
+    with pytest.raises(DataError, match=r"at most 12 labelled pictures in a part; .* told by 50 or more"):
+        read_split(spec, data)
+    for after, accepted, good in (
+        (0.745, False, True),
+        (0.73, False, False),
+        (0.73, True, True),
+        (float("nan"), False, False),
+    ):
+        assert Accuracy("val", 60, {"top1": 0.75}, {"top1": after}, accepted).agrees == good
 
 
 @pytest.fixture
@@ -27,8 +201,10 @@ def test_what_is_no_exported_model(foreign: Path, tmp_path: Path) -> None:
     with pytest.raises(ExportError, match="was not written by `internimage export`"):
         open_exported(foreign)
     (tmp_path / "broken.onnx").write_bytes(foreign.read_bytes()[:20])
+    (tmp_path / "broken.xml").write_text("<net>")
     for name, message in (
         ("broken.onnx", "cannot be run by ONNX Runtime"),
+        ("broken.xml", "cannot be run by OpenVINO"),
         ("none.onnx", "there is no file"),
         (foreign.parent, "there is no file"),
     ):
@@ -39,30 +215,57 @@ def test_what_is_no_exported_model(foreign: Path, tmp_path: Path) -> None:
         open_exported(tmp_path / "m.pth")
 
 
-def test_wrong_orders(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="expected onnx or openvino"):
-        export("internimage_atto_clothing_128", tmp_path / "m.onnx", to="caffe")  # type: ignore[arg-type]
-    with pytest.raises(ConfigError, match=r"m.xml has another suffix than .onnx"):
-        export("internimage_atto_clothing_128", tmp_path / "m.xml")
+MODEL = "internimage_atto_clothing_128"
 
 
-@pytest.mark.full
-@pytest.mark.parametrize("to", ["onnx", "openvino"])
 @pytest.mark.parametrize(
-    "name",
-    ["internimage_atto_clothing_128", "mask_rcnn_internimage_atto_nuclei_320", "faster_rcnn_internimage_atto_bccd_320"],
+    ("options", "error", "message"),
+    [
+        ({"to": "caffe"}, ConfigError, "expected onnx or openvino"),
+        ({"to": "openvino"}, ConfigError, r"m.onnx has another suffix than .xml"),
+        ({"max_objects": 5}, ConfigError, "for detectors"),
+        ({"layers": ["stage9"]}, ConfigError, "no layer is called stage9"),
+        ({"layers": ["pooled"], "precision": LowPrecision("int8", "x")}, ConfigError, "leave precision or layers out"),
+        ({"precision": LowPrecision("int8", "nosuch")}, DataError, "nosuch does not exist"),
+        ({"output": "/proc/none/m.onnx"}, FileWriteError, "cannot write /proc/none/m.onnx"),
+    ],
 )
-def test_results_agree_and_need_no_torch(name: str, to: str, tmp_path: Path) -> None:
-    written = export(name, tmp_path / f"m{'.onnx' if to == 'onnx' else '.xml'}", to=to)  # type: ignore[arg-type]
-    assert written.comparison.agrees, written.comparison.table()
-    assert written.comparison.pictures >= 9
-    assert {path.name for path in tmp_path.iterdir()} <= {"m.onnx", "m.xml", "m.bin"}
-    assert str(Path.cwd()).encode() not in written.file.read_bytes()  # no traces of this machine
-    script = (
-        "import sys; from internimage.exporting.predictor import ExportedPredictor\n"
-        f"predict = ExportedPredictor({str(written.file)!r})\n"
-        "from internimage.exporting.parity import checked_pictures\n"
-        "print(len(predict(checked_pictures()))); assert not {'torch', 'torchvision'} & set(sys.modules)"
-    )
-    ended = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
-    assert int(ended.stdout) == written.comparison.pictures
+def test_wrong_orders(options: dict[str, Any], error: type[Exception], message: str, tmp_path: Path) -> None:
+    with pytest.raises(error, match=message):
+        export(MODEL, **{"output": tmp_path / "m.onnx", **options})
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["export", MODEL, "--dynamic"], "--dynamic belongs to --int8 DATA"),
+        (["export", MODEL, "--int8", "a", "--half", "b"], "contradict each other"),
+        (["predict", "x.jpg", "--model", "m.onnx", "--dtype", "bfloat16"], "leave --dtype out"),
+        (["features", "x.jpg", "--model", "m.onnx", "--checkpoint", "w.pth"], "leave --checkpoint out"),
+        (["evaluate", "--data", ".", "--model", "none.onnx"], "there is no file none.onnx"),
+    ],
+)
+def test_wrong_commands(arguments: list[str | Path], said: str, capfd: pytest.CaptureFixture[str]) -> None:
+    assert run(arguments) == 1
+    shown = capfd.readouterr().err
+    assert said in shown
+    assert len(shown.strip().splitlines()) == 1
+
+
+def test_features_leave_pytorch(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    model: Any = ii.create_model("internimage_atto", num_classes=2)
+    ii.save_model(model, tmp_path / "small")
+    layers = ["stage1", "stage4", "pooled"]
+    assert run(["export", tmp_path / "small", "--layers", *layers, "--output", tmp_path / "f.onnx"]) == 0
+    assert "features, relative" in capfd.readouterr().out
+    photos = str(Path(str(checked_pictures()[0].value)).parent)
+    command = ["features", photos, "--average", "--layers", *layers, "--output"]
+    for name, place in (("file", tmp_path / "f.onnx"), ("model", tmp_path / "small")):
+        assert run([*command, tmp_path / f"{name}.npz", "--model", place]) == 0
+    file, own = (np.load(tmp_path / f"{name}.npz") for name in ("file", "model"))
+    assert file["images"].tolist() == own["images"].tolist() == [one.name for one in list_images(photos)]
+    for name in layers:
+        np.testing.assert_allclose(file[name], own[name], rtol=1e-4, atol=1e-5)
+    with pytest.raises(ExportError, match="gives features and predicts nothing"):
+        ExportedPredictor(tmp_path / "f.onnx")

@@ -12,7 +12,8 @@ from onnx import TensorProto, helper, numpy_helper
 from torch import Tensor, nn
 
 from internimage.contracts import Graph
-from internimage.exporting.onnx_file import onnx_program
+from internimage.description import ExportedDescription, ModelDescription
+from internimage.exporting.onnx_file import onnx_program, write_onnx
 from internimage.exporting.operators import DOMAIN, Sampling
 from internimage.exporting.operators.expanding import add_bodies, expand
 from internimage.ops import dcnv3, dcnv4, ms_deform_attn
@@ -160,7 +161,8 @@ def test_what_pytorch_exports_is_translated(tmp_path: Path) -> None:
     inputs = {name: torch.randn(1, 5, 6, width) for name, width in sizes.items()}
     varying = {name: {1: "height", 2: "width"} for name in inputs}
     graph = Graph(Together(), inputs, ("sampled",), varying)
-    onnx_program(graph, "gather", plain=True).save(tmp_path / "m.onnx")
+    about = ExportedDescription("none", ModelDescription("none"))
+    write_onnx(onnx_program(graph), about, tmp_path / "m.onnx", "gather", plain=True)
     session = onnxruntime.InferenceSession(tmp_path / "m.onnx", providers=PROVIDERS)
     other = {name: torch.randn(1, 8, 7, width) for name, width in sizes.items()}
     (found,) = session.run(None, {name: one.numpy() for name, one in other.items()})

@@ -20,7 +20,7 @@ from internimage.errors import ConfigError, ExportError, MissingExtraError
 from internimage.exporting.accuracy import Accuracy, LowPrecision, Split, check_accuracy, read_split
 from internimage.exporting.features import LIMITS, ExportedFeatures, feature_differences, feature_graph
 from internimage.exporting.low_precision import halve, quantise, recorded_feeds
-from internimage.exporting.onnx_file import placed_onnx, write_onnx
+from internimage.exporting.onnx_file import onnx_program, placed_onnx, write_onnx
 from internimage.exporting.openvino_file import placed_openvino
 from internimage.exporting.parity import Parity, check_parity, checked_pictures
 from internimage.exporting.predictor import ExportedPredictor
@@ -31,6 +31,7 @@ from internimage.inference.predictor import Predictor
 from internimage.writing import json_text, write_text, written_together
 
 Target = Literal["onnx", "openvino"]
+_FEW = 3  # pictures that a file is run on without our kernels
 _SUFFIXES: dict[str, str] = {"onnx": ".onnx", "openvino": ".xml"}
 _PACKAGES = {
     "onnx": ("torch", "onnx", "onnxscript", "onnxruntime"),
@@ -116,6 +117,7 @@ def export(
         tuple(layers),
         precision,
         None if precision is None else read_split(predictor.spec, precision.data),
+        to == "onnx" and not plain,
         follow,
     )
     with written_together(target) as folder:
@@ -123,7 +125,7 @@ def export(
         (folder / "made").mkdir()
         made = folder / "made" / f"{target.stem}.onnx"
         write_onnx(
-            feature_graph(own, layers) if layers else task.graph(own, None),
+            onnx_program(feature_graph(own, layers) if layers else task.graph(own, None)),
             job.description(to),
             made,
             "deform_conv" if to == "onnx" and not plain else "grid_sample",
@@ -156,6 +158,7 @@ class _Job:
     layers: tuple[str, ...]
     precision: LowPrecision | None
     split: Split | None
+    functions: bool
     follow: Follow
 
     def description(self, to: Target) -> ExportedDescription:
@@ -205,6 +208,11 @@ def _compared(job: _Job, file: Path) -> tuple[str, Parity | Accuracy]:
     if job.precision is not None and job.split is not None:
         found = check_accuracy(job.predictor, exported, job.split, task.metrics, job.precision.accept, job.follow)
         return exported.runtime, found
+    if job.functions:  # elsewhere it runs without our kernels
+        standard = ExportedPredictor(file, device="cpu", own_operators=False)
+        both = job.predictor.stream(job.sources[-_FEW:]), standard.stream(job.sources[-_FEW:])
+        if not (elsewhere := check_parity(*both, task.differences, task.limits)).agrees:
+            return f"{exported.runtime}, in standard operators", elsewhere
     results = job.follow(job.predictor.stream(job.sources), count, "comparing")
     return exported.runtime, check_parity(results, exported.stream(job.sources), task.differences, task.limits)
 

@@ -24,9 +24,27 @@ OPSET = 20
 """Of the operators: the first one with Gelu, which ONNX Runtime computes in one go."""
 
 
-def write_onnx(graph: Graph, description: ExportedDescription, file: Path, sampling: Sampling, *, plain: bool) -> None:
-    """Write a graph; weights beyond what one file can have (2 GB) lie beside it."""
-    program = onnx_program(graph, sampling, plain=plain)
+def write_onnx(program: Any, description: ExportedDescription, file: Path, sampling: Sampling, *, plain: bool) -> None:
+    """Write a program of :func:`onnx_program`; weights beyond what one file can have (2 GB) lie beside it.
+
+    Args:
+        program: is changed; once ``plain``, it stays so.
+        description: what the file says of itself.
+        file: ends in ``.onnx``.
+        sampling: how the deformable operators are written in standard ones.
+        plain: write these into the graph; else the operators stay, as functions whose bodies they are, so that a
+            runtime that has a kernel for them uses it.
+
+    Raises:
+        ExportError: there is an operator that ONNX does not have.
+    """
+    from internimage.exporting.operators.expanding import add_bodies, expand
+
+    write = expand if plain else add_bodies
+    write(program.model, sampling)
+    known = {"", *(() if plain else (DOMAIN,))}
+    if foreign := sorted({node.domain for node in program.model.graph.all_nodes()} - known):
+        raise ExportError(f"the graph has operators that are not standard, of {', '.join(foreign)}")
     program.model.metadata_props[METADATA] = json.dumps(asdict(description), ensure_ascii=False)
     program.save(file)
 
@@ -46,14 +64,8 @@ def metadata_of(file: Path) -> str:
     return {one.key: one.value for one in onnx.load(file, load_external_data=False).metadata_props}[METADATA]
 
 
-def onnx_program(graph: Graph, sampling: Sampling, *, plain: bool) -> Any:
-    """The program, without traces of the machine that it was made on.
-
-    Args:
-        graph: what is exported.
-        sampling: how the deformable operators are written in standard ones.
-        plain: write these into the graph; else the operators stay, as functions whose bodies they are, so that a
-            runtime that has a kernel for them uses it.
+def onnx_program(graph: Graph) -> Any:
+    """The program, without traces of the machine that it was made on, and with our operators as they are.
 
     PyTorch's exporters see each of our operators as one node, which is several times faster than all that they become.
 
@@ -62,7 +74,6 @@ def onnx_program(graph: Graph, sampling: Sampling, *, plain: bool) -> Any:
     """
     import torchvision  # noqa: F401  registers what NMS and RoIAlign become
 
-    from internimage.exporting.operators.expanding import add_bodies, expand
     from internimage.exporting.operators.translation import translations
 
     names = {each for axes in graph.varying.values() for each in axes.values()}
@@ -91,16 +102,11 @@ def onnx_program(graph: Graph, sampling: Sampling, *, plain: bool) -> Any:
         layer = next((scope for scope in reversed(scopes[:-1]) if scope), "")
         node.name = f"{layer}/{node.op_type}_{number}"
         node.metadata_props.clear()  # they hold paths of this machine
-    write = expand if plain else add_bodies
-    write(program.model, sampling)
-    for node in program.model.graph.all_nodes():
         for value in node.outputs:
             value.metadata_props.clear()
-            if not value.is_graph_output():
+            sampled = any(user.domain == DOMAIN for user, _ in value.uses())
+            if not (value.is_graph_output() or sampled):
                 value.shape = None  # runtimes find it; PyTorch's, after NMS, takes different lengths for one
-    known = {"", *({DOMAIN} if not plain else ())}
-    if foreign := sorted({node.domain for node in program.model.graph.all_nodes()} - known):
-        raise ExportError(f"the graph has operators that are not standard, of {', '.join(foreign)}")
     return program
 
 

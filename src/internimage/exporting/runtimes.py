@@ -47,8 +47,13 @@ def is_exported(place: str | Path) -> bool:
     return Path(place).suffix.lower() in (".onnx", ".xml")
 
 
-def open_exported(place: str | Path, *, device: str = "auto") -> Exported:
+def open_exported(place: str | Path, *, device: str = "auto", own_operators: bool = True) -> Exported:
     """Open a file that was written by ``internimage export``.
+
+    Args:
+        place: the file.
+        device: "auto", "cpu", or what the runtime calls it.
+        own_operators: in ONNX Runtime, run deformable operators by this package's kernels, where they are installed.
 
     Raises:
         ExportError: there is none, another program wrote it, or its runtime cannot run it.
@@ -58,7 +63,7 @@ def open_exported(place: str | Path, *, device: str = "auto") -> Exported:
     if not path.is_file():
         raise ExportError(f"there is no file {path}; expected an exported model, .onnx or .xml")
     if path.suffix.lower() == ".onnx":
-        return _onnx(path, device)
+        return _onnx(path, device, own_operators)
     if path.suffix.lower() == ".xml":
         return _openvino(path, device)
     raise ExportError(f"{path} is no exported model; expected .onnx or OpenVINO's .xml")
@@ -74,7 +79,7 @@ def description_of(text: str | None, path: Path) -> ExportedDescription:
         raise ExportError(f"{path} was written by another version of internimage: {error}") from error
 
 
-def _onnx(path: Path, device: str) -> Exported:
+def _onnx(path: Path, device: str, own_operators: bool) -> Exported:
     try:
         import onnxruntime
     except ImportError:
@@ -85,7 +90,7 @@ def _onnx(path: Path, device: str) -> Exported:
         raise ConfigError(f"device is {device}; this ONNX Runtime has no GPU, expected cpu or auto")
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3
-    lacking = _register_operators(options)
+    lacking = _register_operators(options) if own_operators else "own_operators=False leaves them out"
     try:
         session = onnxruntime.InferenceSession(path, options, providers=[*there, "CPUExecutionProvider"])
     except Exception as error:  # of its own kinds, which are not public

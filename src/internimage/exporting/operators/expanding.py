@@ -30,6 +30,7 @@ def expand(model: ir.Model, sampling: Sampling) -> None:
 
     Their nodes are named by the layer, with ``SAMPLING_LAYER`` below it.
     """
+    model.functions.clear()
     graph = model.graph
     nodes = Nodes(graph)
     for node in [each for each in graph if each.domain == DOMAIN]:
