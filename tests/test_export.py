@@ -70,14 +70,17 @@ def packaged(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFa
 
 
 def check(one: Made) -> None:
-    """Pictures of many sizes, none of them the example's, alone and in batches."""
-    sources, files = checked_pictures(), (one.functions, one.plain, one.openvino)
-    predictors = [ExportedPredictor(one.functions, own_operators=False), *map(ExportedPredictor, files)]
+    """Pictures of five sizes, none of them the example's, alone and in batches, one that shows nothing."""
+    sources = checked_pictures()[-5:]
     results = list(one.predictor.stream(sources))
-    for file in predictors:
+    for file in (
+        ExportedPredictor(one.functions),
+        ExportedPredictor(one.functions, own_operators=False),
+        ExportedPredictor(one.openvino),
+    ):
         found = check_parity(results, file.stream(sources), one.task.differences, one.task.limits)
         assert found.agrees, f"{file.runtime}\n{found.table()}"
-        assert found.pictures == len(sources) == 9
+        assert found.pictures == 5
 
 
 def test_results_agree_in_each_runtime(packaged: Made) -> None:
@@ -110,14 +113,12 @@ def test_empty_batches_blank_and_crowded_pictures(packaged: Made) -> None:
     if "rcnn" not in packaged.predictor.model.description.architecture:
         return
     assert len(file(blank)) == len(packaged.predictor(blank)) == 0
-    seen = [(packaged.predictor(source), source) for source in checked_pictures()]
-    cells = np.asarray(max(seen, key=lambda pair: len(pair[0]))[1].read())
-    crowd = Image.fromarray(np.tile(cells, (6, 6, 1))[:2400, :2400])
+    cells = np.asarray(checked_pictures()[0].read().resize((40, 40)))
+    crowd = Image.fromarray(np.tile(cells, (8, 14, 1))[:, :533])
     ours, theirs = packaged.predictor(crowd), file(crowd)
     assert len(ours) == len(theirs) == 300
-    assert all(
-        value <= packaged.task.limits.get(name, 1) for name, value in packaged.task.differences(ours, theirs).items()
-    )
+    found = packaged.task.differences(ours, theirs)
+    assert all(found[name] <= limit for name, limit in packaged.task.limits.items()), found
 
 
 SMALL = {
@@ -151,6 +152,7 @@ def test_mask_rcnn_by_the_command(to: str, tmp_path: Path, capfd: pytest.Capture
     assert json.loads((tmp_path / "m.parity.json").read_text())["differences"]["objects without a partner"] == 0
 
 
+@pytest.mark.full
 def test_fewer_bits(packaged: Made, tmp_path: Path) -> None:
     """Sampling stays exact; results stay near: an independent float32 run says how near."""
     photos = checked_pictures()[:6]
@@ -160,7 +162,7 @@ def test_fewer_bits(packaged: Made, tmp_path: Path) -> None:
     halve(packaged.functions, tmp_path / "half.onnx")
     size = packaged.plain.stat().st_size
     exact = packaged.predictor(photos)
-    for name, smaller in (("int8", 0.6), ("dynamic", 0.8), ("half", 0.7)):
+    for name, smaller in (("int8", 0.7), ("dynamic", 0.9), ("half", 0.7)):
         file = tmp_path / f"{name}.onnx"
         assert file.stat().st_size < smaller * size
         assert open_exported(file).description.model.labels == packaged.predictor.labels
@@ -226,7 +228,7 @@ MODEL = "internimage_atto_clothing_128"
         ({"max_objects": 5}, ConfigError, "for detectors"),
         ({"layers": ["stage9"]}, ConfigError, "no layer is called stage9"),
         ({"layers": ["pooled"], "precision": LowPrecision("int8", "x")}, ConfigError, "leave precision or layers out"),
-        ({"precision": LowPrecision("int8", "nosuch")}, DataError, "nosuch does not exist"),
+        ({"precision": LowPrecision("int8", "nosuch")}, DataError, "there is no folder or file nosuch"),
         ({"output": "/proc/none/m.onnx"}, FileWriteError, "cannot write /proc/none/m.onnx"),
     ],
 )
@@ -253,6 +255,7 @@ def test_wrong_commands(arguments: list[str | Path], said: str, capfd: pytest.Ca
     assert len(shown.strip().splitlines()) == 1
 
 
+@pytest.mark.full
 def test_features_leave_pytorch(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     model: Any = ii.create_model("internimage_atto", num_classes=2)
     ii.save_model(model, tmp_path / "small")
