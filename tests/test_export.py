@@ -107,7 +107,7 @@ def test_files_need_no_torch(packaged: Made, tmp_path: Path) -> None:
 
 
 def test_empty_batches_blank_and_crowded_pictures(packaged: Made) -> None:
-    blank, file = Image.new("RGB", (70, 50)), ExportedPredictor(packaged.functions, batch_size=3)
+    blank, file = Image.new("RGB", (97, 131), (127, 127, 127)), ExportedPredictor(packaged.functions, batch_size=3)
     assert file([]) == []
     assert len(file([blank] * 4)) == 4
     if "rcnn" not in packaged.predictor.model.description.architecture:

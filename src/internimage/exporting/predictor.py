@@ -21,6 +21,7 @@ class ExportedPredictor(Runner):
         device: "auto", "cpu", or what the runtime calls it.
         batch_size: images per run, of graphs that take several.
         own_operators: in ONNX Runtime, run deformable operators by this package's kernels, where they are installed.
+        threads: of the CPU; None as many as the runtime takes.
         augmentation, window, keep_scores, max_objects, depth: see :class:`internimage.Predictor`.
 
     Attributes:
@@ -38,13 +39,14 @@ class ExportedPredictor(Runner):
         device: str = "auto",
         batch_size: int = 8,
         own_operators: bool = True,
+        threads: int | None = None,
         augmentation: TestTimeAugmentation | None = None,
         window: Window | Literal["model"] | None = "model",
         keep_scores: bool = False,
         max_objects: int | None = None,
         depth: Depth | None = None,
     ) -> None:
-        self.exported = open_exported(os.fspath(file), device=device, own_operators=own_operators)
+        self.exported = open_exported(os.fspath(file), device=device, own_operators=own_operators, threads=threads)
         self.runtime = self.exported.runtime
         description = self.exported.description
         if description.layers:

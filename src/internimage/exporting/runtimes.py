@@ -47,13 +47,16 @@ def is_exported(place: str | Path) -> bool:
     return Path(place).suffix.lower() in (".onnx", ".xml")
 
 
-def open_exported(place: str | Path, *, device: str = "auto", own_operators: bool = True) -> Exported:
+def open_exported(
+    place: str | Path, *, device: str = "auto", own_operators: bool = True, threads: int | None = None
+) -> Exported:
     """Open a file that was written by ``internimage export``.
 
     Args:
         place: the file.
         device: "auto", "cpu", or what the runtime calls it.
         own_operators: in ONNX Runtime, run deformable operators by this package's kernels, where they are installed.
+        threads: of the CPU; None as many as the runtime takes.
 
     Raises:
         ExportError: there is none, another program wrote it, or its runtime cannot run it.
@@ -63,9 +66,9 @@ def open_exported(place: str | Path, *, device: str = "auto", own_operators: boo
     if not path.is_file():
         raise ExportError(f"there is no file {path}; expected an exported model, .onnx or .xml")
     if path.suffix.lower() == ".onnx":
-        return _onnx(path, device, own_operators)
+        return _onnx(path, device, own_operators, threads)
     if path.suffix.lower() == ".xml":
-        return _openvino(path, device)
+        return _openvino(path, device, threads)
     raise ExportError(f"{path} is no exported model; expected .onnx or OpenVINO's .xml")
 
 
@@ -79,7 +82,7 @@ def description_of(text: str | None, path: Path) -> ExportedDescription:
         raise ExportError(f"{path} was written by another version of internimage: {error}") from error
 
 
-def _onnx(path: Path, device: str, own_operators: bool) -> Exported:
+def _onnx(path: Path, device: str, own_operators: bool, threads: int | None) -> Exported:
     try:
         import onnxruntime
     except ImportError:
@@ -90,6 +93,7 @@ def _onnx(path: Path, device: str, own_operators: bool) -> Exported:
         raise ConfigError(f"device is {device}; this ONNX Runtime has no GPU, expected cpu or auto")
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3
+    options.intra_op_num_threads = threads or 0
     lacking = _register_operators(options) if own_operators else "own_operators=False leaves them out"
     try:
         session = onnxruntime.InferenceSession(path, options, providers=[*there, "CPUExecutionProvider"])
@@ -130,7 +134,7 @@ def _register_operators(options: Any) -> str | None:
     return None
 
 
-def _openvino(path: Path, device: str) -> Exported:
+def _openvino(path: Path, device: str, threads: int | None) -> Exported:
     try:
         import openvino
     except ImportError:
@@ -143,7 +147,8 @@ def _openvino(path: Path, device: str) -> Exported:
         # it would compute in bfloat16 where the machine has it, and move a segmenter's logits by a tenth
         precision = {"bfloat16": "bf16", "float16": "f16"}.get(description.precision, "f32")
         where = "CPU" if device in ("auto", "cpu") else device.upper()
-        compiled = core.compile_model(model, where, {"INFERENCE_PRECISION_HINT": precision})
+        settings = {"INFERENCE_PRECISION_HINT": precision, **({"INFERENCE_NUM_THREADS": threads} if threads else {})}
+        compiled = core.compile_model(model, where, settings)
     except RuntimeError as error:
         raise ExportError(f"{path} cannot be run by OpenVINO: {_first_line(error)}") from error
     names = [slot.get_any_name() for slot in compiled.outputs]
