@@ -212,6 +212,8 @@ def test_what_is_no_exported_model(foreign: Path, tmp_path: Path) -> None:
     ):
         with pytest.raises(ExportError, match=message):
             ExportedPredictor(tmp_path / name)
+    with pytest.raises(ConfigError, match=r"m.onnx is an exported file: internimage.ExportedPredictor"):
+        ii.Predictor(foreign)
     (tmp_path / "m.pth").write_bytes(b"")
     with pytest.raises(ExportError, match=r"expected \.onnx or OpenVINO's \.xml"):
         open_exported(tmp_path / "m.pth")

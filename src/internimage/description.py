@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -63,3 +64,8 @@ class ExportedDescription:
     precision: str = "float32"
     weights: str = ""
     versions: dict[str, Any] = field(default_factory=dict)
+
+
+def is_exported(place: str | os.PathLike[str]) -> bool:
+    """Whether a name is that of an exported file: .onnx, or OpenVINO's .xml."""
+    return os.fspath(place).lower().endswith((".onnx", ".xml"))

@@ -68,7 +68,7 @@ class ModelOptions:
 
     def predictor(self, augmentation: TestTimeAugmentation | None = None) -> Runner:
         """The model behind :class:`internimage.Predictor`, or the exported file."""
-        from internimage.exporting.runtimes import is_exported
+        from internimage.description import is_exported
 
         if is_exported(self.name):
             return self._exported(augmentation)

@@ -79,7 +79,7 @@ class Features:
 
     def _stream(self, reading: Reading) -> Iterator[tuple[ImageSource, Any]]:
         """Pictures with their features, of a model or of an exported file."""
-        from internimage.exporting.runtimes import is_exported
+        from internimage.description import is_exported
 
         chosen = depth(self.model.deep_range, self.model.deep_percentiles)
         if is_exported(self.model.name):

@@ -42,11 +42,6 @@ class Exported:
     run: Run
 
 
-def is_exported(place: str | Path) -> bool:
-    """Whether a name is that of an exported file: .onnx, or OpenVINO's .xml."""
-    return Path(place).suffix.lower() in (".onnx", ".xml")
-
-
 def open_exported(
     place: str | Path, *, device: str = "auto", own_operators: bool = True, threads: int | None = None
 ) -> Exported:

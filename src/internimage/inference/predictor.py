@@ -10,6 +10,7 @@ from torch import nn
 
 from internimage.checkpoints.folder import find_model
 from internimage.contracts import Pipeline, TaskSpec, task_spec
+from internimage.description import is_exported
 from internimage.errors import ConfigError
 from internimage.factory import create_model, load_model, other_classes
 from internimage.inference.blame import check_weights
@@ -31,6 +32,8 @@ def load_for_inference(
     """A model by name or folder, with the given or else the released weights, on ``device``."""
     if not isinstance(model, str | os.PathLike):
         raise ConfigError(f"expected the name of a model, a folder or a module, got {type(model).__name__}")
+    if is_exported(model):
+        raise ConfigError(f"{model} is an exported file: internimage.ExportedPredictor, and predict, run it")
     place = choose_device(device)
     if (folder := find_model(model)) is not None:
         if checkpoint is not None or labels is not None:
