@@ -225,8 +225,9 @@ MODEL = "internimage_atto_clothing_128"
 @pytest.mark.parametrize(
     ("options", "error", "message"),
     [
-        ({"to": "caffe"}, ConfigError, "expected onnx or openvino"),
+        ({"to": "caffe"}, ConfigError, "expected onnx or openvino or tensorrt"),
         ({"to": "openvino"}, ConfigError, r"m.onnx has another suffix than .xml"),
+        ({"to": "openvino", "output": "m.xml", "plain": True}, ConfigError, "leave plain out"),
         ({"max_objects": 5}, ConfigError, "for detectors"),
         ({"layers": ["stage9"]}, ConfigError, "no layer is called stage9"),
         ({"layers": ["pooled"], "precision": LowPrecision("int8", "x")}, ConfigError, "leave precision or layers out"),

@@ -29,8 +29,9 @@ class Export:
     model: Annotated[
         Positional[str], arg(metavar="MODEL", help="Name (see `internimage models`), a model folder or a run.")
     ]
-    to: Literal["onnx", "openvino"] = "onnx"
-    """What runs it: ONNX Runtime and others (.onnx), or OpenVINO (.xml and .bin)."""
+    to: Literal["onnx", "openvino", "tensorrt"] = "onnx"
+    """What runs it: ONNX Runtime (.onnx), OpenVINO (.xml and .bin), or TensorRT (.onnx without GridSample, which is
+    compared in ONNX Runtime and not run in TensorRT)."""
     output: Annotated[Path | None, arg(metavar="FILE", help_behavior_hint="(default: the model's name, here)")] = None
     """The file."""
     checkpoint: Annotated[Path | None, arg(metavar="FILE", help_behavior_hint="(default: released weights)")] = None
@@ -83,5 +84,7 @@ class Export:
         print(written.comparison.table())
         for file in written.files:
             print(f"written: {file}, {file.stat().st_size / 1e6:.1f} MB")
+        if written.remark:
+            print(f"internimage: {written.remark}", file=sys.stderr)
         print(f"run it: internimage {'features' if self.layers else 'predict'} IMAGE --model {written.file}")
         return 0

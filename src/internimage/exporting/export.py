@@ -9,7 +9,7 @@ import os
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, Literal
 
 import torch
 
@@ -22,6 +22,7 @@ from internimage.exporting.features import LIMITS, ExportedFeatures, feature_dif
 from internimage.exporting.low_precision import halve, quantise, recorded_feeds
 from internimage.exporting.onnx_file import onnx_program, placed_onnx, write_onnx
 from internimage.exporting.openvino_file import placed_openvino
+from internimage.exporting.operators import Sampling
 from internimage.exporting.parity import Parity, check_parity, checked_pictures
 from internimage.exporting.predictor import ExportedPredictor
 from internimage.images import ImageSource
@@ -30,13 +31,30 @@ from internimage.inference.features import extract_features
 from internimage.inference.predictor import Predictor
 from internimage.writing import json_text, write_text, written_together
 
-Target = Literal["onnx", "openvino"]
+Target = Literal["onnx", "openvino", "tensorrt"]
 _FEW = 3  # pictures that a file is run on without our kernels
-_SUFFIXES: dict[str, str] = {"onnx": ".onnx", "openvino": ".xml"}
-_PACKAGES = {
-    "onnx": ("torch", "onnx", "onnxscript", "onnxruntime"),
-    "openvino": ("torch", "onnx", "onnxscript", "openvino"),
+
+
+@dataclass(frozen=True)
+class _Form:
+    """What is written for a runtime: by its numbers in docs/deploy.md, or because others know no better."""
+
+    suffix: str
+    packages: tuple[str, ...]
+    sampling: Sampling
+    place: Callable[[Path, Path], Path]
+    functions: bool = False
+    remark: str = ""
+
+
+_ONNX = ("torch", "onnx", "onnxscript", "onnxruntime")
+_FORMS: dict[Target, _Form] = {
+    "onnx": _Form(".onnx", _ONNX, "deform_conv", placed_onnx, functions=True),
+    "openvino": _Form(".xml", (*_ONNX[:3], "openvino"), "grid_sample", placed_openvino),
+    # engines with GridSample were seen to compute something else without a word
+    "tensorrt": _Form(".onnx", _ONNX, "gather", placed_onnx, remark="not run in TensorRT"),
 }
+_PLAIN = _Form(".onnx", _ONNX, "grid_sample", placed_onnx)
 
 
 @dataclass(frozen=True)
@@ -47,11 +65,13 @@ class ExportedFile:
         files: what was written, the model first; with it lies the comparison as JSON.
         runtime: name and version of what ran it.
         comparison: how far its results are from the model's; of fewer bits, what they are worth on labelled pictures.
+        remark: what a person should know.
     """
 
     files: tuple[Path, ...]
     runtime: str
     comparison: Parity | Accuracy
+    remark: str = ""
 
     @property
     def file(self) -> Path:
@@ -78,7 +98,8 @@ def export(
     Args:
         model, checkpoint: see :class:`internimage.Predictor`.
         output: the file; by default the model's name in this folder, with the suffix of ``to``.
-        to: "onnx", which ONNX Runtime and others run, or "openvino".
+        to: "onnx", which ONNX Runtime runs, "openvino", or "tensorrt": an ONNX file that samples by gathering alone,
+            and is compared in ONNX Runtime.
         layers: give these, see :func:`internimage.extract_features`, instead of predictions: "stage1" to "stage4" are
             the maps of the backbone.
         max_objects: of detectors, greatest number of objects of an image; None for the model's own.
@@ -95,56 +116,43 @@ def export(
         DataError: the data of ``precision`` cannot be read, or are too few.
         MissingExtraError: a package is not installed.
     """
-    if to not in get_args(Target):
-        raise ConfigError(f"to is {to!r}; expected {' or '.join(_SUFFIXES)}")
+    if to not in _FORMS:
+        raise ConfigError(f"to is {to!r}; expected {' or '.join(_FORMS)}")
     if precision is not None and layers:
         raise ConfigError("features have no accuracy that says what fewer bits cost; leave precision or layers out")
-    _look_for_packages(to)
+    if plain and to != "onnx":
+        raise ConfigError(f"files for {to} have no functions; leave plain out")
+    form = _PLAIN if plain else _FORMS[to]
+    _look_for_packages(to, form)
     predictor = Predictor(model, checkpoint=checkpoint, device="cpu", dtype=torch.float32, max_objects=max_objects)
-    own = predictor.model if max_objects is None else predictor.model.keeping(max_objects)
     task = task_export(predictor.spec)
     if task is None:
         raise ExportError(f"a {predictor.spec.model_noun} cannot be exported yet")
+    own = predictor.model if max_objects is None else predictor.model.keeping(max_objects)
     name = Path(str(model)).name if not isinstance(model, torch.nn.Module) else predictor.spec.name
-    target = Path(output).expanduser() if output is not None else Path(f"{name}{_SUFFIXES[to]}")
-    if target.suffix.lower() != _SUFFIXES[to]:
-        raise ConfigError(f"{target} has another suffix than {_SUFFIXES[to]}, by which an exported file is known")
-    job = _Job(
-        predictor,
-        own,
-        task,
-        checked_pictures(images),
-        tuple(layers),
-        precision,
-        None if precision is None else read_split(predictor.spec, precision.data),
-        to == "onnx" and not plain,
-        follow,
-    )
+    target = Path(output).expanduser() if output is not None else Path(f"{name}{form.suffix}")
+    if target.suffix.lower() != form.suffix:
+        raise ConfigError(f"{target} has another suffix than {form.suffix}, by which an exported file is known")
+    split = None if precision is None else read_split(predictor.spec, precision.data)
+    job = _Job(predictor, own, task, form, checked_pictures(images), tuple(layers), precision, split, follow)
     with written_together(target) as folder:
         tell(f"tracing a {type(own).__name__} for images of any size")
         (folder / "made").mkdir()
         made = folder / "made" / f"{target.stem}.onnx"
-        write_onnx(
-            onnx_program(feature_graph(own, layers) if layers else task.graph(own, None)),
-            job.description(to),
-            made,
-            "deform_conv" if to == "onnx" and not plain else "grid_sample",
-            plain=plain or to != "onnx",
-        )
-        if job.split is not None:
-            tell(f"{job.description(to).precision}: writing it in fewer bits")
+        program = onnx_program(feature_graph(own, layers) if layers else task.graph(own, None))
+        write_onnx(program, job.description(), made, form.sampling, plain=not form.functions)
+        if precision is not None:
+            tell(f"{precision.dtype}: writing it in fewer bits")
             made = _reduced(job, made)
-        file = placed_onnx(made, folder) if to == "onnx" else placed_openvino(made, folder)
+        file = form.place(made, folder)
         tell("comparing its results with the model's")
         runtime, comparison = _compared(job, file)
         if not comparison.agrees:
             raise ExportError(f"{target} is not written: {comparison.refusal}\n{comparison.table()}")
-        about = {"file": target.name, "runtime": runtime, **asdict(comparison)}
+        about = {"file": target.name, "runtime": runtime, "remark": form.remark, **asdict(comparison)}
         write_text(folder / f"{target.stem}.parity.json", json_text(about, indent=2))
-        files = tuple(
-            sorted((one.name for one in folder.iterdir() if one.is_file()), key=lambda name: name != target.name)
-        )
-    return ExportedFile(tuple(target.with_name(name) for name in files), runtime, comparison)
+        names = sorted((one.name for one in folder.iterdir() if one.is_file()), key=lambda name: name != target.name)
+    return ExportedFile(tuple(target.with_name(name) for name in names), runtime, comparison, form.remark)
 
 
 @dataclass(frozen=True)
@@ -154,19 +162,19 @@ class _Job:
     predictor: Predictor
     model: Any
     task: TaskExport
+    form: _Form
     sources: Sequence[ImageSource]
     layers: tuple[str, ...]
     precision: LowPrecision | None
     split: Split | None
-    functions: bool
     follow: Follow
 
-    def description(self, to: Target) -> ExportedDescription:
+    def description(self) -> ExportedDescription:
         digest = hashlib.sha256()
         for name, tensor in sorted(self.model.state_dict().items()):
             digest.update(name.encode())
             digest.update(tensor.detach().float().contiguous().numpy().tobytes())
-        versions = {name: importlib.metadata.version(name) for name in ("internimage", *_PACKAGES[to])}
+        versions = {name: importlib.metadata.version(name) for name in ("internimage", *self.form.packages)}
         described = replace(self.model.description, config=asdict(self.model.config))
         precision = "float32" if self.precision is None else self.precision.dtype
         return ExportedDescription(
@@ -208,7 +216,7 @@ def _compared(job: _Job, file: Path) -> tuple[str, Parity | Accuracy]:
     if job.precision is not None and job.split is not None:
         found = check_accuracy(job.predictor, exported, job.split, task.metrics, job.precision.accept, job.follow)
         return exported.runtime, found
-    if job.functions:  # elsewhere it runs without our kernels
+    if job.form.functions:  # elsewhere it runs without our kernels
         standard = ExportedPredictor(file, device="cpu", own_operators=False)
         both = job.predictor.stream(job.sources[-_FEW:]), standard.stream(job.sources[-_FEW:])
         if not (elsewhere := check_parity(*both, task.differences, task.limits)).agrees:
@@ -217,7 +225,7 @@ def _compared(job: _Job, file: Path) -> tuple[str, Parity | Accuracy]:
     return exported.runtime, check_parity(results, exported.stream(job.sources), task.differences, task.limits)
 
 
-def _look_for_packages(to: Target) -> None:
-    missing = [name for name in _PACKAGES[to] if importlib.util.find_spec(name) is None]
+def _look_for_packages(to: Target, form: _Form) -> None:
+    missing = [name for name in form.packages if importlib.util.find_spec(name) is None]
     if missing:
         raise MissingExtraError(f"exporting to {to} needs {', '.join(missing)}: pip install 'internimage[export]'")
