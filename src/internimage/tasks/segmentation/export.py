@@ -25,7 +25,7 @@ _EXAMPLE = (224, 320)  # of graphs for images of any size
 
 
 def graph(model: Any, size: tuple[int, int] | None) -> Graph:
-    """Images (N, C, H, W), normalised, to logits (N, K, h, w) at the network's own size, a fourth or an eighth."""
+    """An image (1, C, H, W), normalised, to logits (1, K, h, w) at the network's own size, a fourth or an eighth."""
     import torch
 
     class Coarse(torch.nn.Module):
@@ -37,9 +37,9 @@ def graph(model: Any, size: tuple[int, int] | None) -> Graph:
             logits: torch.Tensor = self.segmenter(images, coarse=True)
             return logits
 
-    inputs = {"images": torch.zeros(2, model.config.backbone.in_channels, *(size or _EXAMPLE))}
-    varying = {0: "batch"} if size is not None else {0: "batch", 2: "height", 3: "width"}
-    return Graph(Coarse(), inputs, ("logits",), {"images": varying})
+    inputs = {"images": torch.zeros(1, model.config.backbone.in_channels, *(size or _EXAMPLE))}
+    varying = {"images": {2: "height", 3: "width"}} if size is None else {}
+    return Graph(Coarse(), inputs, ("logits",), varying)
 
 
 @dataclass(frozen=True)
