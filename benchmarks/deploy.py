@@ -39,7 +39,7 @@ def forms(model: Any, folder: Path) -> dict[str, Callable[[Array], Array]]:
     assert export is not None
     description = ExportedDescription("classification", replace(model.description, config=asdict(model.config)))
     started = time.process_time()
-    program = onnx_program(export.graph(model, None))
+    program = onnx_program(export.graph(model))
     print(f"tracing: {time.process_time() - started:.0f} s of CPU")
 
     def eager(images: Array) -> Array:

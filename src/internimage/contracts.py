@@ -218,7 +218,7 @@ class TaskExport:
     """How a task's models leave PyTorch.
 
     Attributes:
-        graph: of a model, for images of a fixed (height, width), or of any for None.
+        graph: of a model, for images of any size.
         pipeline: runs an exported graph, without torch.
         differences: between two results of one picture: numbers by name; those without a limit are counts of what is no
             difference, such as near ties.
@@ -226,7 +226,7 @@ class TaskExport:
         metrics: numbers of its report that say what fewer bits cost, 0 to 1.
     """
 
-    graph: Callable[[Any, tuple[int, int] | None], Graph]
+    graph: Callable[[Any], Graph]
     pipeline: Callable[[ExportedDescription, Run, PredictionOptions], Pipeline]
     differences: Callable[[Any, Any], Mapping[str, float]]
     limits: Mapping[str, float]

@@ -51,7 +51,6 @@ class ExportedDescription:
         task: name of the model's task.
         layers: what it gives instead of predictions: names of layers, as of :func:`internimage.extract_features`.
         model: the model's description, with its configuration.
-        size: (height, width) of the images that the graph takes; None for any.
         precision: of its numbers: "float32", "float16", "bfloat16" or "int8".
         weights: SHA-256 of the model's tensors, in the order of their names.
         versions: of the packages that made it.
@@ -60,7 +59,6 @@ class ExportedDescription:
     task: str
     model: ModelDescription
     layers: tuple[str, ...] = ()
-    size: tuple[int, int] | None = None
     precision: str = "float32"
     weights: str = ""
     versions: dict[str, Any] = field(default_factory=dict)

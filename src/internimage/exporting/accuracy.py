@@ -65,13 +65,9 @@ class Accuracy:
     accepted: bool
 
     @property
-    def lost(self) -> float:
-        """The greatest loss of them."""
-        return max(self.before[name] - self.after[name] for name in self.before)
-
-    @property
     def agrees(self) -> bool:
-        return self.accepted or self.lost <= _POINT  # NaN is not
+        losses = [self.before[name] - self.after[name] for name in self.before]
+        return self.accepted or (bool(losses) and all(loss <= _POINT for loss in losses))  # NaN is not
 
     @property
     def refusal(self) -> str:

@@ -33,6 +33,7 @@ from internimage.writing import json_text, write_text, written_together
 
 Target = Literal["onnx", "openvino", "tensorrt"]
 _FEW = 3  # pictures that a file is run on without our kernels
+_ELSEWHERE = "ONNX Runtime without this package's kernels"
 
 
 @dataclass(frozen=True)
@@ -139,7 +140,7 @@ def export(
         tell(f"tracing a {type(own).__name__} for images of any size")
         (folder / "made").mkdir()
         made = folder / "made" / f"{target.stem}.onnx"
-        program = onnx_program(feature_graph(own, layers) if layers else task.graph(own, None))
+        program = onnx_program(feature_graph(own, layers) if layers else task.graph(own))
         write_onnx(program, job.description(), made, form.sampling, plain=not form.functions)
         if precision is not None:
             tell(f"{precision.dtype}: writing it in fewer bits")
@@ -208,19 +209,25 @@ def _reduced(job: _Job, source: Path) -> Path:
 def _compared(job: _Job, file: Path) -> tuple[str, Parity | Accuracy]:
     """What ran the file, and how far its results are from the model's."""
     count = len(job.sources)
+    few = job.sources[-_FEW:]
     if job.layers:
+        if job.form.functions:  # elsewhere it runs without our kernels
+            standard = ExportedFeatures(file, device="cpu", own_operators=False).extract(few)
+            found = check_parity(extract_features(job.model, few, job.layers), standard, feature_differences, LIMITS)
+            if not found.agrees:
+                return _ELSEWHERE, found
         features = ExportedFeatures(file, device="cpu")
         ours = job.follow(extract_features(job.model, job.sources, job.layers), count, "comparing")
         return features.runtime, check_parity(ours, features.extract(job.sources), feature_differences, LIMITS)
     exported, task = ExportedPredictor(file, device="cpu"), job.task
     if job.precision is not None and job.split is not None:
-        found = check_accuracy(job.predictor, exported, job.split, task.metrics, job.precision.accept, job.follow)
-        return exported.runtime, found
-    if job.form.functions:  # elsewhere it runs without our kernels
-        standard = ExportedPredictor(file, device="cpu", own_operators=False)
-        both = job.predictor.stream(job.sources[-_FEW:]), standard.stream(job.sources[-_FEW:])
-        if not (elsewhere := check_parity(*both, task.differences, task.limits)).agrees:
-            return f"{exported.runtime}, in standard operators", elsewhere
+        accept = job.precision.accept
+        return exported.runtime, check_accuracy(job.predictor, exported, job.split, task.metrics, accept, job.follow)
+    if job.form.functions:
+        taken_apart = ExportedPredictor(file, device="cpu", own_operators=False).stream(few)
+        found = check_parity(job.predictor.stream(few), taken_apart, task.differences, task.limits)
+        if not found.agrees:
+            return _ELSEWHERE, found
     results = job.follow(job.predictor.stream(job.sources), count, "comparing")
     return exported.runtime, check_parity(results, exported.stream(job.sources), task.differences, task.limits)
 

@@ -56,6 +56,7 @@ class ExportedFeatures:
         file: ``.onnx`` or OpenVINO's ``.xml``.
         device: "auto", "cpu", or what the runtime calls it.
         batch_size: images per run; those of different sizes run apart.
+        own_operators: see :class:`internimage.ExportedPredictor`.
         depth: how pixels of more than 8 bits are read; None as the model was trained.
 
     Attributes:
@@ -73,9 +74,10 @@ class ExportedFeatures:
         *,
         device: str = "auto",
         batch_size: int = 8,
+        own_operators: bool = True,
         depth: Depth | None = None,
     ) -> None:
-        exported = open_exported(os.fspath(file), device=device)
+        exported = open_exported(os.fspath(file), device=device, own_operators=own_operators)
         description = exported.description
         if not description.layers:
             raise ExportError(f"{file} predicts and gives no features; export them with --layers")

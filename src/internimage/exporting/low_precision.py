@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from internimage.contracts import TaskExport
-from internimage.errors import ImageReadError
+from internimage.errors import DataError, ImageReadError
 from internimage.exporting.operators import SAMPLING_LAYER
 from internimage.exporting.runtimes import open_exported
 from internimage.images import ImageSource
@@ -96,7 +96,11 @@ def _quiet() -> Iterator[None]:
 
 
 def recorded_feeds(source: Path, task: TaskExport, pictures: Sequence[ImageSource]) -> list[Feed]:
-    """The inputs that a file is run with when it predicts the pictures; those that cannot be read have none."""
+    """The inputs that a file is run with when it predicts the pictures; those that cannot be read have none.
+
+    Raises:
+        DataError: none can be read.
+    """
     exported, feeds = open_exported(source, device="cpu"), list[Feed]()
 
     def run(inputs: Feed) -> Feed:
@@ -107,6 +111,8 @@ def recorded_feeds(source: Path, task: TaskExport, pictures: Sequence[ImageSourc
     for picture in pictures:
         with contextlib.suppress(ImageReadError):
             list(pipeline.predict([pipeline.prepare(pipeline.read(picture))], [picture], [None]))
+    if not feeds:
+        raise DataError(f"none of {len(pictures)} pictures can be read, such as {pictures[0].name}")
     return feeds
 
 

@@ -20,6 +20,14 @@ _UNIT = 2048  # OpenCV's weights of 8-bit pixels are whole numbers of 1 / 2048
 
 
 @dataclass(frozen=True)
+class Scaled:
+    """A picture (C, H, W) as a network takes it, and its original (height, width)."""
+
+    image: np.ndarray[Any, Any]
+    original: tuple[int, int]
+
+
+@dataclass(frozen=True)
 class FitPreprocessing:
     """Scale into a frame, keeping the shape, and normalise: the test pipeline of the released detectors and segmenters.
 
@@ -100,6 +108,10 @@ class FitPreprocessing:
         pixels -= np.array(self.mean, np.float32)
         pixels *= (1 / np.array(self.std)).astype(np.float32)
         return np.ascontiguousarray(pixels.transpose(2, 0, 1))
+
+    def scaled(self, image: AnyImage) -> Scaled:
+        """What ``array`` gives, with the size of the original."""
+        return Scaled(self.array(image), (image.height, image.width))
 
     def resized(self, size: int) -> FitPreprocessing:
         """The same with a shorter side of ``size`` pixels, and a longer one in proportion."""

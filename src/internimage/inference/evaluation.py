@@ -79,6 +79,9 @@ def evaluate(
         assert predictions is not None
         return _measured(root, Path(predictions).expanduser(), part, reading, options)
     if isinstance(model, Runner):
+        given = (checkpoint, labels, dtype, augmentation, max_objects, depth)
+        if any(value is not None for value in given) or (device, batch_size) != ("auto", 8):
+            raise ConfigError("a predictor has its weights and options; leave the others out")
         predictor = model
     else:
         from internimage.inference.predictor import Predictor

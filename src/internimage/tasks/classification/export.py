@@ -21,19 +21,17 @@ if TYPE_CHECKING:
 _NEAR = 1e-4  # probabilities that are nearer than this may change places
 
 
-def graph(model: Any, size: tuple[int, int] | None) -> Graph:
+def graph(model: Any) -> Graph:
     """Images (N, C, H, W), normalised, to logits (N, K); models that read them are given time and place."""
     import torch
 
     side = model.description.preprocessing.side
-    height, width = size or (side, side)
     config = model.config
-    inputs = {"images": torch.zeros(2, config.backbone.in_channels, height, width)}
+    inputs = {"images": torch.zeros(2, config.backbone.in_channels, side, side)}
     if config.metadata_channels is not None:
         inputs |= {"temporal": torch.zeros(2, 4), "spatial": torch.zeros(2, 3)}
     varying = {name: {0: "batch"} for name in inputs}
-    if size is None:
-        varying["images"] |= {2: "height", 3: "width"}
+    varying["images"] |= {2: "height", 3: "width"}
     return Graph(model, inputs, ("logits",), varying)
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -17,12 +16,13 @@ from internimage.settings.views import PredictionOptions
 
 if TYPE_CHECKING:
     from internimage.images.channels import AnyImage
+    from internimage.images.scaling import Scaled
 
 _NEAR = 1e-4  # scores that are nearer than this may change places, or fall on either side of a threshold
 _EXAMPLE = (224, 320)  # of graphs for images of any size
 
 
-def graph(model: Any, size: tuple[int, int] | None) -> Graph:
+def graph(model: Any) -> Graph:
     """An image (1, C, H, W), normalised and not padded, to its objects, in pixels of that image."""
     import torch
     import torch.nn.functional as F
@@ -41,18 +41,10 @@ def graph(model: Any, size: tuple[int, int] | None) -> Graph:
             masks = () if found.masks is None else (found.masks,)
             return (found.boxes, found.scores, found.labels, *masks)
 
-    inputs = {"images": torch.zeros(1, model.config.backbone.in_channels, *(size or _EXAMPLE))}
-    varying = {"images": {2: "height", 3: "width"}} if size is None else {}
+    inputs = {"images": torch.zeros(1, model.config.backbone.in_channels, *_EXAMPLE)}
+    varying = {"images": {2: "height", 3: "width"}}
     outputs = ("boxes", "scores", "labels", *(("masks",) if model.has_masks else ()))
     return Graph(OneImage(), inputs, outputs, varying)
-
-
-@dataclass(frozen=True)
-class Scaled:
-    """A picture as the graph takes it, and its original (height, width)."""
-
-    image: np.ndarray[Any, Any]
-    original: tuple[int, int]
 
 
 class ExportedDetector:
@@ -80,7 +72,7 @@ class ExportedDetector:
         return self.preprocessing.read(source)
 
     def prepare(self, picture: AnyImage) -> Scaled:
-        return Scaled(self.preprocessing.array(picture), (picture.height, picture.width))
+        return self.preprocessing.scaled(picture)
 
     def predict(
         self, prepared: Sequence[Scaled], sources: Sequence[ImageSource], known: Sequence[Any]

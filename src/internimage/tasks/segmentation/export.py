@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -19,12 +18,13 @@ from internimage.settings.views import PredictionOptions, Window
 
 if TYPE_CHECKING:
     from internimage.images.channels import AnyImage
+    from internimage.images.scaling import Scaled
 
 _NEAR = 1e-4  # classes of a pixel whose probabilities are nearer than this may change places
 _EXAMPLE = (224, 320)  # of graphs for images of any size
 
 
-def graph(model: Any, size: tuple[int, int] | None) -> Graph:
+def graph(model: Any) -> Graph:
     """An image (1, C, H, W), normalised, to logits (1, K, h, w) at the network's own size, a fourth or an eighth."""
     import torch
 
@@ -37,17 +37,9 @@ def graph(model: Any, size: tuple[int, int] | None) -> Graph:
             logits: torch.Tensor = self.segmenter(images, coarse=True)
             return logits
 
-    inputs = {"images": torch.zeros(1, model.config.backbone.in_channels, *(size or _EXAMPLE))}
-    varying = {"images": {2: "height", 3: "width"}} if size is None else {}
+    inputs = {"images": torch.zeros(1, model.config.backbone.in_channels, *_EXAMPLE)}
+    varying = {"images": {2: "height", 3: "width"}}
     return Graph(Coarse(), inputs, ("logits",), varying)
-
-
-@dataclass(frozen=True)
-class Scaled:
-    """A picture as the graph takes it, and its original (height, width)."""
-
-    image: np.ndarray[Any, Any]
-    original: tuple[int, int]
 
 
 class ExportedSegmenter:
@@ -76,7 +68,7 @@ class ExportedSegmenter:
         return self.preprocessing.read(source)
 
     def prepare(self, picture: AnyImage) -> Scaled:
-        return Scaled(self.preprocessing.array(picture), (picture.height, picture.width))
+        return self.preprocessing.scaled(picture)
 
     def predict(
         self, prepared: Sequence[Scaled], sources: Sequence[ImageSource], known: Sequence[Any]
