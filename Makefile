@@ -12,9 +12,10 @@ demo: .venv
 	@$(BIN)/python src/internimage/ops/native/build.py
 	$(BIN)/internimage demo
 
-# Two processes with one thread each; the tests of a file stay together, because they share what is slow to make.
+# Two processes with one thread each; the tests of a file stay together, because they share what is slow to make.  A
+# test that stands still is named and ends the run.
 test: lint
-	OMP_NUM_THREADS=1 $(BIN)/pytest -m "not full" --numprocesses 2 --dist loadfile
+	OMP_NUM_THREADS=1 $(BIN)/pytest -m "not full" --numprocesses 2 --dist loadfile --timeout 600 --timeout-method thread --max-worker-restart 0
 
 # And every golden and slow case, one by one; needs the shared folder beside the checkout, or INTERNIMAGE_SHARED.
 test-full: test

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from internimage.errors import ExportError, FileWriteError
 from internimage.exporting.onnx_file import metadata_of
-from internimage.exporting.runtimes import METADATA
+from internimage.exporting.runtimes import METADATA, openvino_library
 
 
 def placed_openvino(made: Path, folder: Path) -> Path:
@@ -16,8 +16,7 @@ def placed_openvino(made: Path, folder: Path) -> Path:
         ExportError: it cannot convert it.
         FileWriteError: the disk is full.
     """
-    import openvino
-
+    openvino = openvino_library()
     target = folder / f"{made.stem}.xml"
     try:
         model = openvino.convert_model(made)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -65,6 +66,19 @@ def open_exported(
     if path.suffix.lower() == ".xml":
         return _openvino(path, device, threads)
     raise ExportError(f"{path} is no exported model; expected .onnx or OpenVINO's .xml")
+
+
+def openvino_library() -> Any:
+    """The module, which tells nobody that it is used.
+
+    Importing it or converting a graph would send an event to Google Analytics, asked or not: from a process that it
+    forks in a thread, whatever the other threads hold.
+    """
+    if "openvino" not in sys.modules:
+        sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]  # "there is no such package"
+    import openvino
+
+    return openvino
 
 
 def description_of(text: str | None, path: Path) -> ExportedDescription:
@@ -131,7 +145,7 @@ def _register_operators(options: Any) -> str | None:
 
 def _openvino(path: Path, device: str, threads: int | None) -> Exported:
     try:
-        import openvino
+        openvino = openvino_library()
     except ImportError:
         raise MissingExtraError(f"{path.name} needs OpenVINO: pip install 'internimage[export]'") from None
     core = openvino.Core()

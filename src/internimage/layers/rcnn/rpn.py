@@ -91,16 +91,17 @@ class RPN(nn.Module):
         size: tuple[int, int],
         config: ProposalConfig,
     ) -> tuple[Tensor, Tensor]:
-        boxes, scores, levels = [], [], []
+        references, shifts, scores, levels = [], [], [], []
         for level, (logits, deltas) in enumerate(outputs):
             score = logits[image].permute(1, 2, 0).flatten().float().sigmoid()
             score, order = score.sort(descending=True)
             order = order[: config.each_level]
-            shifts = deltas[image].permute(1, 2, 0).reshape(-1, 4)[order]
-            boxes.append(decode(anchors[level][order], shifts[:, None], _STDS, size)[:, 0])
+            references.append(anchors[level][order])
+            shifts.append(deltas[image].permute(1, 2, 0).reshape(-1, 4)[order])
             scores.append(score[: config.each_level])
             levels.append(torch.full_like(order, level))
-        box, score, group = torch.cat(boxes), torch.cat(scores), torch.cat(levels)
+        box = decode(torch.cat(references), torch.cat(shifts)[:, None], _STDS, size)[:, 0]
+        score, group = torch.cat(scores), torch.cat(levels)
         whole = (box[:, 2] > box[:, 0]) & (box[:, 3] > box[:, 1])
         box, score, group = box[whole], score[whole], group[whole]
         kept = nms(box, score, group, config.nms_threshold)[: config.keep]
