@@ -65,5 +65,5 @@ class ExportedDescription:
 
 
 def is_exported(place: str | os.PathLike[str]) -> bool:
-    """Whether a name is that of an exported file: .onnx, or OpenVINO's .xml."""
-    return os.fspath(place).lower().endswith((".onnx", ".xml"))
+    """Whether a name is that of an exported file: .onnx, OpenVINO's .xml, or PyTorch's .pt2."""
+    return os.fspath(place).lower().endswith((".onnx", ".xml", ".pt2"))

@@ -29,9 +29,9 @@ class Export:
     model: Annotated[
         Positional[str], arg(metavar="MODEL", help="Name (see `internimage models`), a model folder or a run.")
     ]
-    to: Literal["onnx", "openvino", "tensorrt"] = "onnx"
-    """What runs it: ONNX Runtime (.onnx), OpenVINO (.xml and .bin), or TensorRT (.onnx without GridSample, which is
-    compared in ONNX Runtime and not run in TensorRT)."""
+    to: Literal["onnx", "openvino", "tensorrt", "torch-export"] = "onnx"
+    """What runs it: ONNX Runtime (.onnx), OpenVINO (.xml and .bin), TensorRT (.onnx without GridSample, which is
+    compared in ONNX Runtime and not run in TensorRT), or a program of your own in PyTorch (.pt2)."""
     output: Annotated[Path | None, arg(metavar="FILE", help_behavior_hint="(default: the model's name, here)")] = None
     """The file."""
     checkpoint: Annotated[Path | None, arg(metavar="FILE", help_behavior_hint="(default: released weights)")] = None
@@ -42,7 +42,8 @@ class Export:
     max_objects: Annotated[int | None, arg(metavar="N", help_behavior_hint="(default: the model's, often 100)")] = None
     """Detectors: greatest number of objects of an image."""
     plain: FlagCreatePairsOff[bool] = False
-    """ONNX: write no functions, for readers that know none; in ONNX Runtime with this package it is slower."""
+    """Write no deformable operators, but standard ones: for readers of ONNX that know no functions, and for programs
+    (.pt2) that are loaded without this package. Slower."""
     int8: Annotated[Path | None, arg(metavar="DATA", help_behavior_hint="")] = None
     """Compute products in 8 bits, for CPUs: labelled pictures, on which ranges and the loss of accuracy are measured.
     The file is refused if it loses more than a point."""
@@ -86,5 +87,6 @@ class Export:
             print(f"written: {file}, {file.stat().st_size / 1e6:.1f} MB")
         if written.remark:
             print(f"internimage: {written.remark}", file=sys.stderr)
-        print(f"run it: internimage {'features' if self.layers else 'predict'} IMAGE --model {written.file}")
+        if self.to != "torch-export":
+            print(f"run it: internimage {'features' if self.layers else 'predict'} IMAGE --model {written.file}")
         return 0

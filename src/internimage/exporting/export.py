@@ -13,7 +13,7 @@ from typing import Any, Literal
 
 import torch
 
-from internimage.contracts import TaskExport, task_export
+from internimage.contracts import Graph, TaskExport, task_export
 from internimage.data.splits import Follow, unseen
 from internimage.description import ExportedDescription
 from internimage.errors import ConfigError, ExportError, MissingExtraError
@@ -25,37 +25,49 @@ from internimage.exporting.openvino_file import placed_openvino
 from internimage.exporting.operators import Sampling
 from internimage.exporting.parity import Parity, check_parity, checked_pictures
 from internimage.exporting.predictor import ExportedPredictor
+from internimage.exporting.runtimes import Exported
+from internimage.exporting.torch_file import write_torch
 from internimage.images import ImageSource
 from internimage.images.reader import ImageInputs
 from internimage.inference.features import extract_features
 from internimage.inference.predictor import Predictor
 from internimage.writing import json_text, write_text, written_together
 
-Target = Literal["onnx", "openvino", "tensorrt"]
+Target = Literal["onnx", "openvino", "tensorrt", "torch-export"]
 _FEW = 3  # pictures that a file is run on without our kernels
 _ELSEWHERE = "ONNX Runtime without this package's kernels"
 
 
 @dataclass(frozen=True)
 class _Form:
-    """What is written for a runtime: by its numbers in docs/deploy.md, or because others know no better."""
+    """What is written for a runtime: by its numbers in docs/deploy.md, or because others know no better.
+
+    Attributes:
+        place: makes the runtime's files of an ONNX file; None where there is none on the way.
+        sampling: by which standard operator.
+        functions: whether deformable operators are whole in the file, and standard ones their bodies.
+    """
 
     suffix: str
     packages: tuple[str, ...]
-    sampling: Sampling
-    place: Callable[[Path, Path], Path]
+    place: Callable[[Path, Path], Path] | None
+    sampling: Sampling = "grid_sample"
     functions: bool = False
     remark: str = ""
 
 
 _ONNX = ("torch", "onnx", "onnxscript", "onnxruntime")
 _FORMS: dict[Target, _Form] = {
-    "onnx": _Form(".onnx", _ONNX, "deform_conv", placed_onnx, functions=True),
-    "openvino": _Form(".xml", (*_ONNX[:3], "openvino"), "grid_sample", placed_openvino),
+    "onnx": _Form(".onnx", _ONNX, placed_onnx, "deform_conv", functions=True),
+    "openvino": _Form(".xml", (*_ONNX[:3], "openvino"), placed_openvino),
     # engines with GridSample were seen to compute something else without a word
-    "tensorrt": _Form(".onnx", _ONNX, "gather", placed_onnx, remark="not run in TensorRT"),
+    "tensorrt": _Form(".onnx", _ONNX, placed_onnx, "gather", remark="not run in TensorRT"),
+    "torch-export": _Form(".pt2", _ONNX[:1], None, remark="torch.export.load needs `import internimage.ops` before it"),
 }
-_PLAIN = _Form(".onnx", _ONNX, "grid_sample", placed_onnx)
+_PLAIN: dict[Target, _Form] = {
+    "onnx": _Form(".onnx", _ONNX, placed_onnx),
+    "torch-export": _Form(".pt2", _ONNX[:1], None),
+}
 
 
 @dataclass(frozen=True)
@@ -99,14 +111,14 @@ def export(
     Args:
         model, checkpoint: see :class:`internimage.Predictor`.
         output: the file; by default the model's name in this folder, with the suffix of ``to``.
-        to: "onnx", which ONNX Runtime runs, "openvino", or "tensorrt": an ONNX file that samples by gathering alone,
-            and is compared in ONNX Runtime.
+        to: "onnx", which ONNX Runtime runs, "openvino", "tensorrt": an ONNX file that samples by gathering alone and is
+            compared in ONNX Runtime, or "torch-export": a program of PyTorch's, for those who build on it.
         layers: give these, see :func:`internimage.extract_features`, instead of predictions: "stage1" to "stage4" are
             the maps of the backbone.
         max_objects: of detectors, greatest number of objects of an image; None for the model's own.
-        plain: write an ONNX file without functions, for readers that know none.  By default deformable operators are
-            functions of standard operators, which ONNX Runtime takes apart unless it has a kernel for them, as in this
-            package.
+        plain: no deformable operators in the file.  By default an ONNX file has them as functions of standard
+            operators, which ONNX Runtime takes apart unless it has a kernel for them, as in this package; a program of
+            PyTorch's has them as they are, and is loaded where this package is.
         precision: compute in fewer bits; then the file is good if its accuracy or average precision is.
         images: pictures to check with, beside some of the package's own.
         tell: is told what is being done, which takes up to minutes.
@@ -121,9 +133,11 @@ def export(
         raise ConfigError(f"to is {to!r}; expected {' or '.join(_FORMS)}")
     if precision is not None and layers:
         raise ConfigError("features have no accuracy that says what fewer bits cost; leave precision or layers out")
-    if plain and to != "onnx":
-        raise ConfigError(f"files for {to} have no functions; leave plain out")
-    form = _PLAIN if plain else _FORMS[to]
+    if plain and to not in _PLAIN:
+        raise ConfigError(f"files for {to} are of standard operators anyway; leave plain out")
+    form = _PLAIN[to] if plain else _FORMS[to]
+    if precision is not None and form.place is None:
+        raise ConfigError(f"fewer bits are written to ONNX; leave precision out, or to={to!r}")
     _look_for_packages(to, form)
     predictor = Predictor(model, checkpoint=checkpoint, device="cpu", dtype=torch.float32, max_objects=max_objects)
     task = task_export(predictor.spec)
@@ -138,14 +152,12 @@ def export(
     job = _Job(predictor, own, task, form, checked_pictures(images), tuple(layers), precision, split, follow)
     with written_together(target) as folder:
         tell(f"tracing a {type(own).__name__} for images of any size")
-        (folder / "made").mkdir()
-        made = folder / "made" / f"{target.stem}.onnx"
-        program = onnx_program(feature_graph(own, layers) if layers else task.graph(own))
-        write_onnx(program, job.description(), made, form.sampling, plain=not form.functions)
-        if precision is not None:
-            tell(f"{precision.dtype}: writing it in fewer bits")
-            made = _reduced(job, made)
-        file = form.place(made, folder)
+        graph = feature_graph(own, layers) if layers else task.graph(own)
+        file: Path | Exported
+        if form.place is None:
+            file = write_torch(graph, job.description(), folder / target.name, plain=plain)
+        else:
+            file = form.place(_onnx(job, graph, folder / "made" / f"{target.stem}.onnx", tell), folder)
         tell("comparing its results with the model's")
         runtime, comparison = _compared(job, file)
         if not comparison.agrees:
@@ -188,6 +200,16 @@ class _Job:
         )
 
 
+def _onnx(job: _Job, graph: Graph, file: Path, tell: Callable[[str], None]) -> Path:
+    """The graph as an ONNX file; in fewer bits, it has another folder."""
+    file.parent.mkdir()
+    write_onnx(onnx_program(graph), job.description(), file, job.form.sampling, plain=not job.form.functions)
+    if job.precision is None:
+        return file
+    tell(f"{job.precision.dtype}: writing it in fewer bits")
+    return _reduced(job, file)
+
+
 def _reduced(job: _Job, source: Path) -> Path:
     """The file in fewer bits, beside it."""
     assert job.precision is not None
@@ -206,7 +228,7 @@ def _reduced(job: _Job, source: Path) -> Path:
     return target
 
 
-def _compared(job: _Job, file: Path) -> tuple[str, Parity | Accuracy]:
+def _compared(job: _Job, file: Path | Exported) -> tuple[str, Parity | Accuracy]:
     """What ran the file, and how far its results are from the model's."""
     count = len(job.sources)
     few = job.sources[-_FEW:]

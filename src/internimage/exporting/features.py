@@ -11,7 +11,7 @@ import numpy as np
 from internimage.contracts import Graph
 from internimage.data.read_ahead import ReadAhead
 from internimage.errors import ConfigError, ExportError, ImageReadError
-from internimage.exporting.runtimes import open_exported
+from internimage.exporting.runtimes import Exported, open_exported
 from internimage.images import ImageSource, list_images
 from internimage.images.inputs.listing import comes_one_by_one, iterate_images
 from internimage.images.reader import ImageInputs
@@ -53,7 +53,7 @@ class ExportedFeatures:
     """Features of pictures from a file that ``internimage export --layers`` wrote; torch is not imported.
 
     Args:
-        file: ``.onnx`` or OpenVINO's ``.xml``.
+        file: ``.onnx`` or OpenVINO's ``.xml``; or one that is open, whatever runs it.
         device: "auto", "cpu", or what the runtime calls it.
         batch_size: images per run; those of different sizes run apart.
         own_operators: see :class:`internimage.ExportedPredictor`.
@@ -70,17 +70,19 @@ class ExportedFeatures:
 
     def __init__(
         self,
-        file: str | os.PathLike[str],
+        file: str | os.PathLike[str] | Exported,
         *,
         device: str = "auto",
         batch_size: int = 8,
         own_operators: bool = True,
         depth: Depth | None = None,
     ) -> None:
-        exported = open_exported(os.fspath(file), device=device, own_operators=own_operators)
+        exported = file
+        if not isinstance(exported, Exported):
+            exported = open_exported(os.fspath(exported), device=device, own_operators=own_operators)
         description = exported.description
         if not description.layers:
-            raise ExportError(f"{file} predicts and gives no features; export them with --layers")
+            raise ExportError(f"{exported.file} predicts and gives no features; export them with --layers")
         assert description.model.preprocessing is not None
         self.runtime, self.layers = exported.runtime, description.layers
         self.preprocessing = description.model.preprocessing.seen_with(depth)

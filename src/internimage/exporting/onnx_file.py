@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import ast
-import contextlib
-import io
 import json
-import warnings
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -18,6 +15,7 @@ from internimage.description import ExportedDescription
 from internimage.errors import ExportError
 from internimage.exporting.operators import DOMAIN, Sampling
 from internimage.exporting.runtimes import METADATA
+from internimage.exporting.torch_file import exporter_errors, traced_program
 
 _SCOPES = "pkg.torch.onnx.name_scopes"
 OPSET = 20
@@ -76,26 +74,17 @@ def onnx_program(graph: Graph) -> Any:
 
     from internimage.exporting.operators.translation import translations
 
-    names = {each for axes in graph.varying.values() for each in axes.values()}
-    dims = dict.fromkeys(names, torch.export.Dim.DYNAMIC)
-    shapes = tuple({axis: dims[name] for axis, name in graph.varying.get(one, {}).items()} for one in graph.inputs)
-    try:
-        with torch.no_grad(), warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
-            warnings.simplefilter("ignore")
-            traced = torch.export.export(graph.module.eval(), tuple(graph.inputs.values()), dynamic_shapes=shapes)
-            program: Any = torch.onnx.export(
-                traced,
-                input_names=list(graph.inputs),
-                output_names=list(graph.outputs),
-                opset_version=OPSET,
-                custom_translation_table=dict(translations()),
-                optimize=False,
-                verbose=False,
-            )
-    except Exception as error:  # of many kinds; its cause says what the exporter could not follow
-        cause = error.__cause__ or error
-        reason = str(cause).strip().splitlines()[0] if str(cause).strip() else type(cause).__name__
-        raise ExportError(f"PyTorch's exporter cannot follow a {type(graph.module).__name__}: {reason}") from error
+    traced = traced_program(graph)
+    with exporter_errors(graph):
+        program: Any = torch.onnx.export(
+            traced,
+            input_names=list(graph.inputs),
+            output_names=list(graph.outputs),
+            opset_version=OPSET,
+            custom_translation_table=dict(translations()),
+            optimize=False,
+            verbose=False,
+        )
     _simplify(program.model)
     for number, node in enumerate(program.model.graph.all_nodes()):
         scopes = ast.literal_eval(node.metadata_props.get(_SCOPES, "[]"))

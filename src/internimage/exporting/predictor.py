@@ -7,7 +7,7 @@ from typing import Literal
 
 from internimage.contracts import task_export, task_spec
 from internimage.errors import ExportError
-from internimage.exporting.runtimes import open_exported
+from internimage.exporting.runtimes import Exported, open_exported
 from internimage.inference.runner import Runner
 from internimage.settings.depth import Depth
 from internimage.settings.views import PredictionOptions, TestTimeAugmentation, Window
@@ -17,7 +17,7 @@ class ExportedPredictor(Runner):
     """As :class:`internimage.Predictor`, from a file that ``internimage export`` wrote; torch is not imported.
 
     Args:
-        file: ``.onnx`` or OpenVINO's ``.xml``.
+        file: ``.onnx`` or OpenVINO's ``.xml``; or one that is open, whatever runs it.
         device: "auto", "cpu", or what the runtime calls it.
         batch_size: images per run, of graphs that take several.
         own_operators: in ONNX Runtime, run deformable operators by this package's kernels, where they are installed.
@@ -34,7 +34,7 @@ class ExportedPredictor(Runner):
 
     def __init__(
         self,
-        file: str | os.PathLike[str],
+        file: str | os.PathLike[str] | Exported,
         *,
         device: str = "auto",
         batch_size: int = 8,
@@ -46,17 +46,19 @@ class ExportedPredictor(Runner):
         max_objects: int | None = None,
         depth: Depth | None = None,
     ) -> None:
-        self.exported = open_exported(os.fspath(file), device=device, own_operators=own_operators, threads=threads)
+        if not isinstance(file, Exported):
+            file = open_exported(os.fspath(file), device=device, own_operators=own_operators, threads=threads)
+        self.exported = file
         self.runtime = self.exported.runtime
         description = self.exported.description
         if description.layers:
-            raise ExportError(f"{file} gives features and predicts nothing; internimage features takes it")
+            raise ExportError(f"{file.file} gives features and predicts nothing; internimage features takes it")
         assert description.model.preprocessing is not None
         self.preprocessing = description.model.preprocessing.seen_with(depth)
         self.spec = task_spec(description.task)
         task = task_export(self.spec)
         if task is None:
-            raise ExportError(f"{file} holds a {self.spec.model_noun}, which this version does not run")
+            raise ExportError(f"{file.file} holds a {self.spec.model_noun}, which this version does not run")
         options = PredictionOptions(augmentation, window, keep_scores, max_objects, depth)
         self.pipeline = task.pipeline(description, self.exported.run, options)
         self.labels, self.category_ids = description.model.labels, description.model.category_ids

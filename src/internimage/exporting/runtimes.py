@@ -28,7 +28,7 @@ Arrays = Mapping[str, np.ndarray[Any, Any]]
 
 @dataclass(frozen=True)
 class Exported:
-    """An exported file, ready to run.
+    """An exported file, ready to run; with a ``run`` of one's own, in any runtime.
 
     Attributes:
         file: where it lies.
@@ -55,7 +55,8 @@ def open_exported(
         threads: of the CPU; None as many as the runtime takes.
 
     Raises:
-        ExportError: there is none, another program wrote it, or its runtime cannot run it.
+        ExportError: there is none, another program wrote it, or its runtime cannot run it; or it is PyTorch's ``.pt2``,
+            whose reading may execute what is in it.
         MissingExtraError: the runtime is not installed.
     """
     path = Path(place).expanduser()
@@ -65,6 +66,11 @@ def open_exported(
         return _onnx(path, device, own_operators, threads)
     if path.suffix.lower() == ".xml":
         return _openvino(path, device, threads)
+    if path.suffix.lower() == ".pt2":
+        raise ExportError(
+            f"{path} is a program of PyTorch's: reading it may execute what is in it, so it is not opened here; load "
+            "what you made yourself by torch.export.load, or export to onnx"
+        )
     raise ExportError(f"{path} is no exported model; expected .onnx or OpenVINO's .xml")
 
 

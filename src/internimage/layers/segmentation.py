@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -14,6 +15,24 @@ from internimage.layers.convolution import ConvNorm
 def resize(maps: Tensor, size: Sequence[int]) -> Tensor:
     """Maps (N, C, H, W) at another (height, width): bilinear, corners not aligned."""
     return maps if tuple(maps.shape[2:]) == tuple(size) else F.interpolate(maps, tuple(size), mode="bilinear")
+
+
+def average_to_grid(maps: Tensor, side: int) -> Tensor:
+    """Means of maps (N, C, H, W) over ``side`` x ``side`` cells, which overlap where the size does not divide."""
+    if not torch.compiler.is_exporting():
+        return F.adaptive_avg_pool2d(maps, side)
+    # a graph for any size: the same means as products of matrices, whose rows are the cells
+    rows, columns = (_cells(length, side, maps) for length in maps.shape[2:])
+    return rows @ maps @ columns.T
+
+
+def _cells(length: int, side: int, like: Tensor) -> Tensor:
+    """Weights (side, length) of the places in each cell, which sum to one."""
+    place = torch.arange(length, device=like.device)
+    cell = torch.arange(side, device=like.device)[:, None]
+    inside = (place >= cell * length // side) & (place < ((cell + 1) * length + side - 1) // side)
+    weights = inside.to(like.dtype)
+    return weights / weights.sum(dim=1, keepdim=True)
 
 
 def pixel_loss(logits: Tensor, truth: Tensor) -> Tensor:

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from internimage.backbones.config import InternImageConfig
 from internimage.backbones.internimage import InternImage
 from internimage.layers.convolution import ConvNorm
-from internimage.layers.segmentation import AuxiliaryHead, class_layer, pixel_loss, resize
+from internimage.layers.segmentation import AuxiliaryHead, average_to_grid, class_layer, pixel_loss, resize
 from internimage.models.model import Model, ReleasedOptimizer
 from internimage.settings.views import Window
 
@@ -59,7 +59,7 @@ class UperDecoder(nn.Module):
         """Maps (N, C_i, H_i, W_i), fine to coarse, to (N, channels, H_0, W_0)."""
         *finer, coarsest = maps
         pooled = [
-            resize(convolution(nn.functional.adaptive_avg_pool2d(coarsest, side)), coarsest.shape[2:])
+            resize(convolution(average_to_grid(coarsest, side)), coarsest.shape[2:])
             for side, convolution in zip(self.pool_sizes, self.pools, strict=True)
         ]
         inner = [convolution(one) for convolution, one in zip(self.lateral, finer, strict=True)]

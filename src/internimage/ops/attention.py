@@ -9,7 +9,7 @@ from torch import Tensor
 
 from internimage.errors import OperatorError
 from internimage.ops import registration  # noqa: F401  (defines torch.ops.internimage.ms_deform_attn)
-from internimage.ops.standard import attention_standard
+from internimage.ops.standard import attention_standard, spelled_out
 
 
 def ms_deform_attn(value: Tensor, shapes: Sequence[tuple[int, int]], location: Tensor, weight: Tensor) -> Tensor:
@@ -63,7 +63,7 @@ def ms_deform_attn(value: Tensor, shapes: Sequence[tuple[int, int]], location: T
         raise OperatorError(f"ms_deform_attn: location {tuple(location.shape)} has no points; expected at least one")
     if location.shape[-1] != 2:
         raise OperatorError(f"ms_deform_attn: location ends in {location.shape[-1]} numbers; expected 2, x and y")
-    if torch.onnx.is_in_onnx_export():
+    if spelled_out():
         return attention_standard(value, location, weight, sizes)
     place = torch.promote_types(torch.promote_types(location.dtype, weight.dtype), torch.float32)
     flat = [extent for size in sizes for extent in size]

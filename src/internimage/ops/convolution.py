@@ -9,7 +9,7 @@ from internimage.errors import OperatorError
 from internimage.ops.geometry import IntPair, SamplingGeometry, as_pair
 from internimage.ops.packing import split_packed
 from internimage.ops.registration import convolution_arguments
-from internimage.ops.standard import convolution_standard
+from internimage.ops.standard import convolution_standard, spelled_out
 
 
 def dcnv3(
@@ -63,7 +63,7 @@ def dcnv3(
     geometry = _geometry(kernel_size, stride, padding, dilation, groups, offset_scale, remove_center)
     samples = geometry.groups * geometry.points
     _check("dcnv3", geometry, input, {"offset": (offset, 2 * samples), "mask": (mask, samples)})
-    if torch.onnx.is_in_onnx_export():
+    if spelled_out():
         return convolution_standard(input, offset, mask, geometry, softmax)
     return torch.ops.internimage.dcnv3(
         input.contiguous(), offset.contiguous(), mask.contiguous(), *convolution_arguments(geometry, softmax)
@@ -107,7 +107,7 @@ def dcnv4(
     used = 3 * geometry.groups * geometry.points
     width = packed.shape[-1] if packed.dim() and packed.shape[-1] > used else used
     _check("dcnv4", geometry, input, {"packed": (packed, width)})
-    if torch.onnx.is_in_onnx_export():
+    if spelled_out():
         return convolution_standard(input, *split_packed(packed, geometry), geometry, softmax)
     return torch.ops.internimage.dcnv4(
         input.contiguous(), packed.contiguous(), *convolution_arguments(geometry, softmax)

@@ -1,4 +1,4 @@
-"""The operators spelled out in standard ones around ``grid_sample``, for ``torch.onnx.export`` and benchmarks.
+"""The operators spelled out in standard ones around ``grid_sample``, for exporters and benchmarks.
 
 Slower than the kernels and less exact, because ``grid_sample`` takes normalised coordinates (8e-5 at 200x304,
 ``internimage benchmark op``).
@@ -6,13 +6,32 @@ Slower than the kernels and less exact, because ``grid_sample`` takes normalised
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import contextlib
+from collections.abc import Iterator, Sequence
+from contextvars import ContextVar
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from internimage.ops.geometry import SamplingGeometry
+
+_spelled_out = ContextVar("spelled_out", default=False)
+
+
+@contextlib.contextmanager
+def standard_operators() -> Iterator[None]:
+    """Within, the operators are spelled out in standard ones."""
+    token = _spelled_out.set(True)
+    try:
+        yield
+    finally:
+        _spelled_out.reset(token)
+
+
+def spelled_out() -> bool:
+    """Whether they are: within :func:`standard_operators`, and where ``torch.onnx.export`` looks."""
+    return _spelled_out.get() or torch.onnx.is_in_onnx_export()
 
 
 def convolution_standard(

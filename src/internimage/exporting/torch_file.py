@@ -1,0 +1,76 @@
+"""A graph as a program of PyTorch's own (``torch.export``), in its file format ``.pt2``."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import json
+import warnings
+from collections.abc import Iterator
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from internimage.contracts import Graph
+from internimage.description import ExportedDescription
+from internimage.errors import ExportError
+from internimage.exporting.runtimes import METADATA, Arrays, Exported
+from internimage.ops.standard import standard_operators
+
+
+def traced_program(graph: Graph) -> Any:
+    """The program, in which our operators are one node each.
+
+    Raises:
+        ExportError: PyTorch's exporter cannot follow the model; the message says where.
+    """
+    names = {each for axes in graph.varying.values() for each in axes.values()}
+    dims = dict.fromkeys(names, torch.export.Dim.DYNAMIC)
+    shapes = tuple({axis: dims[name] for axis, name in graph.varying.get(one, {}).items()} for one in graph.inputs)
+    with exporter_errors(graph):
+        return torch.export.export(graph.module.eval(), tuple(graph.inputs.values()), dynamic_shapes=shapes)
+
+
+@contextlib.contextmanager
+def exporter_errors(graph: Graph) -> Iterator[None]:
+    """What PyTorch's exporters print is hidden, and what they raise is said in one sentence."""
+    try:
+        with torch.no_grad(), warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
+            warnings.simplefilter("ignore")
+            yield
+    except Exception as error:  # of many kinds; its cause says what the exporter could not follow
+        cause = error.__cause__ or error
+        reason = str(cause).strip().splitlines()[0] if str(cause).strip() else type(cause).__name__
+        raise ExportError(f"PyTorch's exporter cannot follow a {type(graph.module).__name__}: {reason}") from error
+
+
+def write_torch(graph: Graph, description: ExportedDescription, file: Path, *, plain: bool) -> Exported:
+    """Write ``graph`` and read it again, as whoever gets the file will.
+
+    Args:
+        graph: what is written.
+        description: what the file says of itself, as an extra file of the archive called ``internimage``.
+        file: ends in ``.pt2``.
+        plain: spell our operators out in PyTorch's own; else whoever loads the file needs this package.
+    """
+    with standard_operators() if plain else contextlib.nullcontext():
+        program = traced_program(graph)
+    for node in program.graph.nodes:  # they hold paths of this machine
+        node.meta.pop("stack_trace", None)
+    text = json.dumps(asdict(description), ensure_ascii=False)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        torch.export.save(program, file, extra_files={METADATA: text})
+        module = torch.export.load(file).module()
+
+    def run(inputs: Arrays) -> Arrays:
+        with torch.inference_mode():
+            found = module(*(torch.from_numpy(np.ascontiguousarray(inputs[name])) for name in graph.inputs))
+        tensors = (found,) if isinstance(found, Tensor) else found
+        return {name: one.numpy() for name, one in zip(graph.outputs, tensors, strict=True)}
+
+    return Exported(file, f"PyTorch {torch.__version__}", description, run)
