@@ -59,6 +59,7 @@ def write_torch(graph: Graph, description: ExportedDescription, file: Path, *, p
     """
     with standard_operators() if plain else contextlib.nullcontext():
         program = traced_program(graph)
+    _let_lists_be_empty(program)
     for node in program.graph.nodes:  # they hold paths of this machine
         node.meta.pop("stack_trace", None)
     text = json.dumps(asdict(description), ensure_ascii=False)
@@ -74,3 +75,15 @@ def write_torch(graph: Graph, description: ExportedDescription, file: Path, *, p
         return {name: one.numpy() for name, one in zip(graph.outputs, tensors, strict=True)}
 
     return Exported(file, f"PyTorch {torch.__version__}", description, run)
+
+
+def _let_lists_be_empty(program: Any) -> None:
+    """torchvision says of NMS that two boxes are left at least; the program would fail where there is nothing."""
+    for node in list(program.graph.nodes):
+        if node.target is torch.ops.aten._assert_scalar.default:
+            program.graph.erase_node(node)
+    program.graph.eliminate_dead_code()
+    program.graph_module.recompile()
+    for symbol, bounds in program.range_constraints.items():
+        if str(symbol).startswith("u"):  # what only the run tells
+            program.range_constraints[symbol] = type(bounds)(0, bounds.upper)

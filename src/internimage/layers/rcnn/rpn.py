@@ -95,10 +95,11 @@ class RPN(nn.Module):
         for level, (logits, deltas) in enumerate(outputs):
             score = logits[image].permute(1, 2, 0).flatten().float().sigmoid()
             score, order = score.sort(descending=True)
-            order = order[: config.each_level]
+            best = torch.sym_min(order.shape[0], config.each_level)  # exported, as an expression of the picture's size
+            order = order[:best]
             references.append(anchors[level][order])
             shifts.append(deltas[image].permute(1, 2, 0).reshape(-1, 4)[order])
-            scores.append(score[: config.each_level])
+            scores.append(score[:best])
             levels.append(torch.full_like(order, level))
         box = decode(torch.cat(references), torch.cat(shifts)[:, None], _STDS, size)[:, 0]
         score, group = torch.cat(scores), torch.cat(levels)
