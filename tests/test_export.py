@@ -15,6 +15,7 @@ import pytest
 import torch
 from helpers import detectors, segmenters
 from helpers.commands import run
+from helpers.disks import small_files_only
 from helpers.training import COLOURS, paint
 from onnx import TensorProto, helper
 from PIL import Image
@@ -286,6 +287,14 @@ MODEL = "internimage_atto_clothing_128"
 def test_wrong_orders(options: dict[str, Any], error: type[Exception], message: str, tmp_path: Path) -> None:
     with pytest.raises(error, match=message):
         export(MODEL, **{"output": tmp_path / "m.onnx", **options})
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.full
+@pytest.mark.parametrize(("to", "name"), [("onnx", "m.onnx"), ("openvino", "m.xml"), ("torch-export", "m.pt2")])
+def test_a_full_disk_leaves_nothing_half_written(to: Any, name: str, tmp_path: Path) -> None:
+    with small_files_only(1_000_000), pytest.raises(FileWriteError, match=rf"cannot write .*{name}: "):
+        export(MODEL, tmp_path / name, to=to)
     assert not list(tmp_path.iterdir())
 
 

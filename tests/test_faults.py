@@ -5,11 +5,8 @@ import io
 import json
 import multiprocessing
 import os
-import resource
 import signal
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -19,6 +16,7 @@ import pytest
 import torch
 from helpers import classifiers, old_data
 from helpers.commands import run
+from helpers.disks import small_files_only
 from helpers.training import COLOURS, SMALL, Silent, paint, prepare
 from PIL import Image, TiffImagePlugin
 
@@ -168,17 +166,6 @@ def test_names_that_are_not_utf8(task: str, tmp_path: Path, capsys: pytest.Captu
 
 
 # --- files ---------------------------------------------------------------------------------------------------------
-
-
-@contextmanager
-def small_files_only(limit: int = 1000) -> Iterator[None]:
-    """Within it a file ends after a few bytes, as on a disk that is full."""
-    before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (limit, before[1]))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
 
 def test_a_full_disk_leaves_nothing_half_written(

@@ -26,5 +26,5 @@ def placed_openvino(made: Path, folder: Path) -> Path:
     try:
         openvino.save_model(model, target, compress_to_fp16=False)
     except RuntimeError as error:
-        raise FileWriteError(f"OpenVINO cannot write its files: {str(error).strip().splitlines()[0]}") from error
+        raise FileWriteError(f"OpenVINO cannot write {target.name}: {str(error).strip().splitlines()[0]}") from error
     return target

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from internimage.contracts import Graph
 from internimage.description import ExportedDescription
-from internimage.errors import ExportError
+from internimage.errors import ExportError, FileWriteError
 from internimage.exporting.runtimes import METADATA, Arrays, Exported
 from internimage.ops.standard import standard_operators
 
@@ -56,6 +56,10 @@ def write_torch(graph: Graph, description: ExportedDescription, file: Path, *, p
         description: what the file says of itself, as an extra file of the archive called ``internimage``.
         file: ends in ``.pt2``.
         plain: spell our operators out in PyTorch's own; else whoever loads the file needs this package.
+
+    Raises:
+        ExportError: PyTorch's exporter cannot follow the model.
+        FileWriteError: the disk is full.
     """
     with standard_operators() if plain else contextlib.nullcontext():
         program = traced_program(graph)
@@ -65,7 +69,10 @@ def write_torch(graph: Graph, description: ExportedDescription, file: Path, *, p
     text = json.dumps(asdict(description), ensure_ascii=False)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        torch.export.save(program, file, extra_files={METADATA: text})
+        try:
+            torch.export.save(program, file, extra_files={METADATA: text})
+        except RuntimeError as error:
+            raise FileWriteError(f"PyTorch cannot write {file.name}: {str(error).strip().splitlines()[0]}") from error
         module = torch.export.load(file).module()
 
     def run(inputs: Arrays) -> Arrays:
