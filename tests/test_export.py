@@ -11,6 +11,8 @@ from typing import Any
 
 import numpy as np
 import onnx
+import onnx_ir as ir
+import onnxruntime
 import pytest
 import torch
 from helpers import detectors, segmenters
@@ -31,8 +33,9 @@ from internimage.exporting.onnx_file import onnx_program, write_onnx
 from internimage.exporting.openvino_file import placed_openvino
 from internimage.exporting.parity import Parity, check_parity, checked_pictures
 from internimage.exporting.predictor import ExportedPredictor
+from internimage.exporting.reading import read_inside
 from internimage.exporting.runtimes import open_exported
-from internimage.images import FitPreprocessing, list_images
+from internimage.images import FitPreprocessing, Preprocessing, list_images
 from internimage.settings.views import PredictionOptions, Window
 from internimage.tasks.segmentation.export import ExportedSegmenter
 from internimage.tasks.segmentation.pipeline import SegmentationPipeline
@@ -59,11 +62,12 @@ BLANK = Image.new("RGB", (97, 131), (127, 127, 127))
 
 @dataclass(frozen=True)
 class Made:
-    """A model, and files of it: with functions for deformable operators, of standard operators, OpenVINO's."""
+    """A model, and files: with functions for deformable operators, also taking pixels, without any, OpenVINO's."""
 
     predictor: ii.Predictor
     task: TaskExport
     functions: Path
+    pixels: Path | None
     plain: Path
     openvino: Path
 
@@ -76,10 +80,17 @@ def made(model: Any, folder: Path, **options: Any) -> Made:
     described = replace(own.description, config=asdict(own.config))
     description = ExportedDescription(predictor.spec.name, described)
     program = onnx_program(task.graph(own))  # traced once
+    copy, pixels = ir.to_proto(program.model), None
+    if described.config.get("window") is None:
+        pixels, seen = folder / "pixels.onnx", described.preprocessing
+        assert seen is not None
+        read_inside(program.model, seen, task.pixels(described).ending)
+        write_onnx(program, replace(description, pixels=True), pixels, "deform_conv", plain=False)
+        program.model = ir.from_proto(copy)
     write_onnx(program, description, folder / "functions.onnx", "deform_conv", plain=False)
     write_onnx(program, description, folder / "plain.onnx", "grid_sample", plain=True)
     placed = placed_openvino(folder / "plain.onnx", folder)
-    return Made(predictor, task, folder / "functions.onnx", folder / "plain.onnx", placed)
+    return Made(predictor, task, folder / "functions.onnx", pixels, folder / "plain.onnx", placed)
 
 
 def small(name: str) -> Any:
@@ -117,6 +128,7 @@ def test_results_agree_in_each_runtime(exported: Made) -> None:
         ExportedPredictor(exported.functions),
         ExportedPredictor(exported.functions, own_operators=False),
         ExportedPredictor(exported.openvino),
+        *([] if exported.pixels is None else [ExportedPredictor(exported.pixels)]),
     ):
         found = check_parity(results, file.stream(sources), exported.task.differences, exported.task.limits)
         assert found.agrees, f"{file.runtime}\n{found.table()}"
@@ -223,6 +235,39 @@ def test_fewer_bits(exported: Made, tmp_path: Path) -> None:
             assert value < (0.1 if name == "half" else 1), (name, found)
 
 
+@pytest.mark.parametrize(
+    "preprocessing",
+    [
+        FitPreprocessing(160, 256),
+        FitPreprocessing(64, 100, multiple=32),
+        Preprocessing(236, 224),
+        Preprocessing(224, 224, "bilinear"),
+        Preprocessing(64, 97),
+        Preprocessing(128),
+    ],
+    ids=repr,
+)
+def test_pixels_become_what_the_preprocessing_gives(preprocessing: Preprocessing | FitPreprocessing) -> None:
+    """Bit for bit, of pictures in any shape."""
+    images, out = (ir.Value(name=name, type=ir.TensorType(ir.DataType.FLOAT)) for name in ("images", "out"))
+    graph = ir.Graph([images], [out], nodes=[ir.Node("", "Identity", [images], outputs=[out])], opset_imports={"": 20})
+    model = ir.Model(graph, ir_version=10)
+
+    def ending(op: Any, outputs: Any, original: Any, seen: Any) -> Any:
+        return {"seen": outputs["out"], "sizes": op.Concat(original, seen, axis=0)}
+
+    read_inside(model, preprocessing, ending)
+    session = onnxruntime.InferenceSession(ir.to_proto(model).SerializeToString())
+    rng = np.random.default_rng(0)
+    for height, width in ((97, 131), (400, 448), (31, 200), (427, 640), (1, 1), (300, 3), (224, 224)):
+        pixels = rng.integers(0, 256, (height, width, 3), np.uint8)
+        pixels[:, : width // 2] = 255  # edges, where filters overshoot
+        seen, sizes = session.run(None, {"picture": pixels})
+        expected = preprocessing.array(Image.fromarray(pixels))
+        np.testing.assert_array_equal(seen[0], expected)
+        assert sizes.tolist() == [height, width, *expected.shape[1:]]
+
+
 def test_accuracy_decides(tmp_path: Path) -> None:
     spec = ii.Predictor("internimage_atto_clothing_128", device="cpu").spec
     data = paint(tmp_path / "data", COLOURS)
@@ -279,6 +324,7 @@ MODEL = "internimage_atto_clothing_128"
         ({"to": "openvino", "output": "m.xml", "plain": True}, ConfigError, "leave plain out"),
         ({"max_objects": 5}, ConfigError, "for detectors"),
         ({"layers": ["stage9"]}, ConfigError, "no layer is called stage9"),
+        ({"pixels": True, "to": "openvino"}, ConfigError, "leave pixels out"),
         ({"layers": ["pooled"], "precision": LowPrecision("int8", "x")}, ConfigError, "leave precision or layers out"),
         ({"precision": LowPrecision("int8", "nosuch")}, DataError, "there is no folder or file nosuch"),
         ({"output": "/proc/none/m.onnx"}, FileWriteError, "cannot write /proc/none/m.onnx"),

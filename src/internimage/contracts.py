@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from internimage.data.samples import EvaluationSample
     from internimage.data.splits import Splits
-    from internimage.description import ExportedDescription
+    from internimage.description import ExportedDescription, ModelDescription
     from internimage.images import FitPreprocessing, ImageSource, Preprocessing
     from internimage.images.channels import AnyImage
     from internimage.results.output import Output, Picture
@@ -214,6 +214,20 @@ class Graph:
 
 
 @dataclass(frozen=True)
+class PixelExport:
+    """How a graph takes the pixels of one picture, and gives results in that picture's pixels.
+
+    Attributes:
+        ending: writes the end of the graph: from nodes of ONNX, the outputs by name, the picture's (height, width) and
+            that of what the network sees to the new outputs by name.
+        result: of these, the picture's (height, width) and the picture.
+    """
+
+    ending: Callable[[Any, Mapping[str, Any], Any, Any], Mapping[str, Any]]
+    result: Callable[[Mapping[str, Any], tuple[int, int], ImageSource], Any]
+
+
+@dataclass(frozen=True)
 class TaskExport:
     """How a task's models leave PyTorch.
 
@@ -224,6 +238,7 @@ class TaskExport:
             difference, such as near ties.
         limits: the largest difference of each name in float32.
         metrics: numbers of its report that say what fewer bits cost, 0 to 1.
+        pixels: how graphs of a model take pixels; raises :class:`internimage.errors.ConfigError` where they cannot.
     """
 
     graph: Callable[[Any], Graph]
@@ -231,6 +246,7 @@ class TaskExport:
     differences: Callable[[Any, Any], Mapping[str, float]]
     limits: Mapping[str, float]
     metrics: tuple[str, ...]
+    pixels: Callable[[ModelDescription], PixelExport]
 
 
 @dataclass(frozen=True)

@@ -43,6 +43,11 @@ class ModelDescription:
     source: ModelSource = ModelSource()
 
 
+def class_names(model: ModelDescription) -> tuple[str, ...]:
+    """Of a written model: its labels, or made up."""
+    return model.labels or tuple(f"class {index}" for index in range(int(model.config["num_classes"])))
+
+
 @dataclass(frozen=True)
 class ExportedDescription:
     """What an exported file says of itself, as JSON inside of it.
@@ -51,6 +56,7 @@ class ExportedDescription:
         task: name of the model's task.
         layers: what it gives instead of predictions: names of layers, as of :func:`internimage.extract_features`.
         model: the model's description, with its configuration.
+        pixels: it takes the 8-bit pixels of one picture, and gives results in that picture's pixels.
         precision: of its numbers: "float32", "float16", "bfloat16" or "int8".
         weights: SHA-256 of the model's tensors, in the order of their names.
         versions: of the packages that made it.
@@ -59,6 +65,7 @@ class ExportedDescription:
     task: str
     model: ModelDescription
     layers: tuple[str, ...] = ()
+    pixels: bool = False
     precision: str = "float32"
     weights: str = ""
     versions: dict[str, Any] = field(default_factory=dict)

@@ -44,6 +44,9 @@ class Export:
     plain: FlagCreatePairsOff[bool] = False
     """Write no deformable operators, but standard ones: for readers of ONNX that know no functions, and for programs
     (.pt2) that are loaded without this package. Slower."""
+    pixels: FlagCreatePairsOff[bool] = False
+    """ONNX: take the 8-bit RGB pixels of a picture (height, width, 3) as they are and give results in its pixels, for
+    programs without this package. Reading, scaling and what follows the network are in the file."""
     int8: Annotated[Path | None, arg(metavar="DATA", help_behavior_hint="")] = None
     """Compute products in 8 bits, for CPUs: labelled pictures, on which ranges and the loss of accuracy are measured.
     The file is refused if it loses more than a point."""
@@ -77,6 +80,7 @@ class Export:
             layers=self.layers,
             max_objects=self.max_objects,
             plain=self.plain,
+            pixels=self.pixels,
             precision=precision,
             images=list(self.images) or None,
             tell=lambda text: print(f"internimage: {text}", file=sys.stderr),

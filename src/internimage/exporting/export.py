@@ -25,6 +25,7 @@ from internimage.exporting.openvino_file import placed_openvino
 from internimage.exporting.operators import Sampling
 from internimage.exporting.parity import Parity, check_parity, checked_pictures
 from internimage.exporting.predictor import ExportedPredictor
+from internimage.exporting.reading import read_inside
 from internimage.exporting.runtimes import Exported
 from internimage.exporting.torch_file import write_torch
 from internimage.images import ImageSource
@@ -101,6 +102,7 @@ def export(
     layers: Sequence[str] = (),
     max_objects: int | None = None,
     plain: bool = False,
+    pixels: bool = False,
     precision: LowPrecision | None = None,
     images: ImageInputs | None = None,
     tell: Callable[[str], None] = lambda text: None,
@@ -119,6 +121,9 @@ def export(
         plain: no deformable operators in the file.  By default an ONNX file has them as functions of standard
             operators, which ONNX Runtime takes apart unless it has a kernel for them, as in this package; a program of
             PyTorch's has them as they are, and is loaded where this package is.
+        pixels: ONNX: the file takes the 8-bit pixels of one ``picture`` (H, W, 3), RGB, as they are, and gives results
+            in its pixels, for programs without this package: ``probabilities``; ``boxes``, ``scores``, ``labels`` and
+            ``masks``, in the frames of their boxes; ``label_map`` and ``confidence``.
         precision: compute in fewer bits; then the file is good if its accuracy or average precision is.
         images: pictures to check with, beside some of the package's own.
         tell: is told what is being done, which takes up to minutes.
@@ -133,6 +138,8 @@ def export(
         raise ConfigError(f"to is {to!r}; expected {' or '.join(_FORMS)}")
     if precision is not None and layers:
         raise ConfigError("features have no accuracy that says what fewer bits cost; leave precision or layers out")
+    if pixels and (to != "onnx" or layers or precision is not None):
+        raise ConfigError("pixels are for ONNX, predictions and float32; leave pixels out")
     if plain and to not in _PLAIN:
         raise ConfigError(f"files for {to} are of standard operators anyway; leave plain out")
     form = _PLAIN[to] if plain else _FORMS[to]
@@ -149,7 +156,7 @@ def export(
     if target.suffix.lower() != form.suffix:
         raise ConfigError(f"{target} has another suffix than {form.suffix}, by which an exported file is known")
     split = None if precision is None else read_split(predictor.spec, precision.data)
-    job = _Job(predictor, own, task, form, checked_pictures(images), tuple(layers), precision, split, follow)
+    job = _Job(predictor, own, task, form, checked_pictures(images), tuple(layers), pixels, precision, split, follow)
     with written_together(target) as folder:
         tell(f"tracing a {type(own).__name__} for images of any size")
         graph = feature_graph(own, layers) if layers else task.graph(own)
@@ -178,6 +185,7 @@ class _Job:
     form: _Form
     sources: Sequence[ImageSource]
     layers: tuple[str, ...]
+    pixels: bool
     precision: LowPrecision | None
     split: Split | None
     follow: Follow
@@ -194,6 +202,7 @@ class _Job:
             self.predictor.spec.name,
             described,
             self.layers,
+            self.pixels,
             precision=precision,
             weights=digest.hexdigest(),
             versions=versions,
@@ -203,7 +212,11 @@ class _Job:
 def _onnx(job: _Job, graph: Graph, file: Path, tell: Callable[[str], None]) -> Path:
     """The graph as an ONNX file; in fewer bits, it has another folder."""
     file.parent.mkdir()
-    write_onnx(onnx_program(graph), job.description(), file, job.form.sampling, plain=not job.form.functions)
+    program, description = onnx_program(graph), job.description()
+    if job.pixels:
+        assert description.model.preprocessing is not None
+        read_inside(program.model, description.model.preprocessing, job.task.pixels(description.model).ending)
+    write_onnx(program, description, file, job.form.sampling, plain=not job.form.functions)
     if job.precision is None:
         return file
     tell(f"{job.precision.dtype}: writing it in fewer bits")

@@ -3,14 +3,23 @@
 from __future__ import annotations
 
 import os
-from typing import Literal
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Any, Literal
 
-from internimage.contracts import task_export, task_spec
-from internimage.errors import ExportError
-from internimage.exporting.runtimes import Exported, open_exported
+import numpy as np
+
+from internimage.contracts import Pipeline, PixelExport, Run, task_export, task_spec
+from internimage.description import ModelDescription
+from internimage.errors import ConfigError, ExportError
+from internimage.exporting.runtimes import PICTURE, Exported, open_exported
+from internimage.images import ImageSource
+from internimage.images.channels import pixels_of
 from internimage.inference.runner import Runner
 from internimage.settings.depth import Depth
 from internimage.settings.views import PredictionOptions, TestTimeAugmentation, Window
+
+if TYPE_CHECKING:
+    from internimage.images.channels import AnyImage
 
 
 class ExportedPredictor(Runner):
@@ -60,6 +69,37 @@ class ExportedPredictor(Runner):
         if task is None:
             raise ExportError(f"{file.file} holds a {self.spec.model_noun}, which this version does not run")
         options = PredictionOptions(augmentation, window, keep_scores, max_objects, depth)
-        self.pipeline = task.pipeline(description, self.exported.run, options)
+        self.pipeline: Pipeline = (
+            PixelPipeline(description.model, self.exported.run, task.pixels(description.model), options)
+            if description.pixels
+            else task.pipeline(description, self.exported.run, options)
+        )
         self.labels, self.category_ids = description.model.labels, description.model.category_ids
         self.batch_size = batch_size
+
+
+class PixelPipeline:
+    """See :class:`internimage.contracts.Pipeline`; all but reading files is in the graph."""
+
+    def __init__(self, model: ModelDescription, run: Run, task: PixelExport, options: PredictionOptions) -> None:
+        if options != PredictionOptions(depth=options.depth):
+            raise ConfigError(
+                "the file takes pixels and gives finished results: augmentation, window, scores and the number of "
+                "objects are as they were exported; leave them out"
+            )
+        assert model.preprocessing is not None
+        self.preprocessing = model.preprocessing.seen_with(options.depth)
+        self.run, self.task = run, task
+        self.labels, self.classes = model.labels, int(model.config["num_classes"])
+
+    def read(self, source: ImageSource) -> AnyImage:
+        return self.preprocessing.read(source)
+
+    def prepare(self, picture: AnyImage) -> np.ndarray[Any, Any]:
+        return np.ascontiguousarray(pixels_of(picture))
+
+    def predict(
+        self, prepared: Sequence[np.ndarray[Any, Any]], sources: Sequence[ImageSource], known: Sequence[Any]
+    ) -> Iterator[Any]:
+        for pixels, source in zip(prepared, sources, strict=True):
+            yield self.task.result(self.run({PICTURE: pixels}), (pixels.shape[0], pixels.shape[1]), source)

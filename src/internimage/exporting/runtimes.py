@@ -20,6 +20,9 @@ from internimage.settings.plain import from_plain
 METADATA = "internimage"
 """Key of the description in a file's metadata."""
 
+PICTURE = "picture"
+"""Input of a file that takes pixels: uint8 (H, W, C), RGB."""
+
 OPERATORS = Path(__file__).parents[1] / "ops" / "native" / "_onnx_operators.so"
 """The operators of the domain ``internimage`` (DCNv3, DCNv4, MSDeformAttn) for ONNX Runtime, if they were compiled."""
 

@@ -17,11 +17,12 @@ class Nodes:
     """New nodes of a graph, or, with None, of a function: ``nodes.Gather(values, [0, 2], axis=-1)``.
 
     Inputs are values, or constants: arrays, integers and lists of them (int64), floating numbers (float32).
-    Constants of one content are written once.
+    Constants of one content are written once, under names that begin with ``constants``.
     """
 
-    def __init__(self, graph: ir.Graph | None) -> None:
+    def __init__(self, graph: ir.Graph | None, constants: str = "sampling_constant") -> None:
         self.graph = graph
+        self.constants = constants
         self.tape = Tape()
         self.known: dict[tuple[str, tuple[int, ...], bytes], ir.Value] = {}
 
@@ -42,7 +43,7 @@ class Nodes:
             array = array.astype(np.float32 if array.dtype.kind == "f" else np.int64)
         key = (array.dtype.str, array.shape, array.tobytes())
         if key not in self.known:
-            name = f"sampling_constant_{len(self.known)}"
+            name = f"{self.constants}_{len(self.known)}"
             tensor = ir.tensor(np.ascontiguousarray(array).reshape(array.shape), name=name)
             if self.graph is None:
                 self.known[key] = self.tape.op("Constant", [], {"value": tensor})

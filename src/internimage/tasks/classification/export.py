@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from internimage.contracts import Graph, Run, TaskExport
+from internimage.contracts import Graph, PixelExport, Run, TaskExport
 from internimage.data.samples import TimeAndPlace
-from internimage.description import ExportedDescription
+from internimage.description import ExportedDescription, ModelDescription, class_names
 from internimage.errors import ConfigError, InputSizeError
 from internimage.images import ImageSource, Preprocessing
 from internimage.results.classification import Classification
@@ -47,6 +47,7 @@ class ExportedClassifier:
         self.run = run
         self.labels = description.model.labels
         self.classes = int(description.model.config["num_classes"])
+        self.names = class_names(description.model)
         self.metadata = description.model.config.get("metadata_channels") is not None
 
     def read(self, source: ImageSource) -> AnyImage:
@@ -71,8 +72,21 @@ class ExportedClassifier:
         logits = self.run(inputs)["logits"].astype(np.float32)
         powers = np.exp(logits - logits.max(-1, keepdims=True))
         probabilities = powers / powers.sum(-1, keepdims=True)
-        names = self.labels or tuple(f"class {index}" for index in range(self.classes))
-        return [Classification(row, names, source) for row, source in zip(probabilities, sources, strict=True)]
+        return [Classification(row, self.names, source) for row, source in zip(probabilities, sources, strict=True)]
+
+
+def pixels(description: ModelDescription) -> PixelExport:
+    """See :class:`internimage.contracts.PixelExport`."""
+    if description.config.get("metadata_channels") is not None:
+        raise ConfigError("the classifier reads time and place beside the picture; leave pixels out")
+
+    def ending(op: Any, outputs: Mapping[str, Any], original: Any, seen: Any) -> Mapping[str, Any]:
+        return {"probabilities": op.Squeeze(op.Softmax(outputs["logits"], axis=-1), [0])}
+
+    def result(found: Mapping[str, Any], size: tuple[int, int], source: ImageSource) -> Classification:
+        return Classification(found["probabilities"], class_names(description), source)
+
+    return PixelExport(ending, result)
 
 
 def differences(ours: Classification, theirs: Classification) -> Mapping[str, float]:
@@ -86,5 +100,5 @@ def differences(ours: Classification, theirs: Classification) -> Mapping[str, fl
 
 
 EXPORT = TaskExport(
-    graph, ExportedClassifier, differences, {"logits, relative": 1e-4, "another best class": 0.0}, ("top1",)
+    graph, ExportedClassifier, differences, {"logits, relative": 1e-4, "another best class": 0.0}, ("top1",), pixels
 )

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from internimage.contracts import Graph, Run, TaskExport
-from internimage.description import ExportedDescription
+from internimage.contracts import Graph, PixelExport, Run, TaskExport
+from internimage.description import ExportedDescription, ModelDescription, class_names
 from internimage.errors import ConfigError
 from internimage.images import FitPreprocessing, ImageSource
 from internimage.results.detections import Detections
@@ -65,6 +65,7 @@ class ExportedDetector:
         self.run = run
         self.labels = description.model.labels
         self.classes = int(config["num_classes"])
+        self.names = class_names(description.model)
         self.max_objects = options.max_objects or most
         self.has_masks = config.get("mask_width") is not None
 
@@ -77,17 +78,31 @@ class ExportedDetector:
     def predict(
         self, prepared: Sequence[Scaled], sources: Sequence[ImageSource], known: Sequence[Any]
     ) -> list[Detections]:
-        names = self.labels or tuple(f"class {index}" for index in range(self.classes))
-        return [self._one(each, source, names) for each, source in zip(prepared, sources, strict=True)]
+        return [self._one(each, source) for each, source in zip(prepared, sources, strict=True)]
 
-    def _one(self, picture: Scaled, source: ImageSource, names: tuple[str, ...]) -> Detections:
+    def _one(self, picture: Scaled, source: ImageSource) -> Detections:
         found = self.run({"images": picture.image[None]})
         kept = slice(self.max_objects)
         scale = [seen / own for seen, own in zip(picture.image.shape[1:], picture.original, strict=True)]
         boxes = found["boxes"][kept].astype(np.float32) / np.array([scale[1], scale[0]] * 2, np.float32)
         masks = found["masks"][kept].astype(np.float32) if "masks" in found else None
         scores, labels = found["scores"][kept].astype(np.float32), found["labels"][kept]
-        return Detections(boxes, scores, labels, names, picture.original, source, masks)
+        return Detections(boxes, scores, labels, self.names, picture.original, source, masks)
+
+
+def pixels(description: ModelDescription) -> PixelExport:
+    """See :class:`internimage.contracts.PixelExport`; masks stay as they are, in the frame of their box."""
+
+    def ending(op: Any, outputs: Mapping[str, Any], original: Any, seen: Any) -> Mapping[str, Any]:
+        double, single = 11, 1  # types of ONNX
+        scale = op.Cast(op.Div(op.Cast(seen, to=double), op.Cast(original, to=double)), to=single)
+        return {**outputs, "boxes": op.Div(outputs["boxes"], op.Gather(scale, [1, 0, 1, 0]))}
+
+    def result(found: Mapping[str, Any], size: tuple[int, int], source: ImageSource) -> Detections:
+        names = class_names(description)
+        return Detections(found["boxes"], found["scores"], found["labels"], names, size, source, found.get("masks"))
+
+    return PixelExport(ending, result)
 
 
 def differences(ours: Detections, theirs: Detections) -> Mapping[str, float]:
@@ -124,4 +139,5 @@ EXPORT = TaskExport(
     differences,
     {"boxes, pixels": 0.02, "scores": 1e-4, "mask pixels": 1e-3, "objects without a partner": 0.0},
     ("box_ap", "mask_ap"),
+    pixels,
 )

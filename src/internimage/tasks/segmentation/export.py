@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from internimage.contracts import Graph, Run, TaskExport
-from internimage.description import ExportedDescription
+from internimage.contracts import Graph, PixelExport, Run, TaskExport
+from internimage.description import ExportedDescription, ModelDescription, class_names
 from internimage.errors import ConfigError
 from internimage.images import FitPreprocessing, ImageSource
 from internimage.results.segmentation import Segmentation
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from internimage.images.scaling import Scaled
 
 _NEAR = 1e-4  # classes of a pixel whose probabilities are nearer than this may change places
+_TOGETHER = 8  # classes that are enlarged at a time in a graph that takes pixels: a third of a gigabyte for 12 million
 _EXAMPLE = (224, 320)  # of graphs for images of any size
 
 
@@ -59,7 +60,7 @@ class ExportedSegmenter:
         self.palette = model.palette
         self.labels = model.labels
         self.classes = int(model.config["num_classes"])
-        self.names = model.labels or tuple(f"class {index}" for index in range(self.classes))
+        self.names = class_names(model)
         own = model.config.get("window")
         trained = None if own is None else from_plain(Window, own)
         self.window = trained if options.window == "model" else options.window
@@ -76,8 +77,7 @@ class ExportedSegmenter:
         for picture, source in zip(prepared, sources, strict=True):
             seen = picture.image.shape[1], picture.image.shape[2]
             label_map, confidence = best_classes(self._logits(picture.image), seen, picture.original)
-            labels = label_map.astype(np.uint8 if len(self.names) <= 256 else np.int32)
-            yield Segmentation(labels, confidence, self.names, source, self.palette)
+            yield Segmentation(_numbers(label_map, self.classes), confidence, self.names, source, self.palette)
 
     def _logits(self, image: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
         """Of a whole picture, at the network's own size; of one seen in windows, their mean in the picture's size."""
@@ -97,6 +97,39 @@ class ExportedSegmenter:
         return self.run({"images": image[None]})["logits"][0].astype(np.float32)
 
 
+def _numbers(label_map: np.ndarray[Any, Any], classes: int) -> np.ndarray[Any, Any]:
+    return label_map.astype(np.uint8 if classes <= 256 else np.int32)
+
+
+def pixels(description: ModelDescription) -> PixelExport:
+    """See :class:`internimage.contracts.PixelExport`."""
+    if description.config.get("window") is not None:
+        raise ConfigError("the segmenter looks at pictures in windows, which are not in the graph; leave pixels out")
+    classes = int(description.config["num_classes"])
+
+    def ending(op: Any, outputs: Mapping[str, Any], original: Any, seen: Any) -> Mapping[str, Any]:
+        best, labels, sums = [], [], []
+        for start in range(0, classes, _TOGETHER):
+            some = op.Slice(outputs["logits"], [start], [min(start + _TOGETHER, classes)], [1])
+            for size in (seen, original):
+                some = op.Resize(
+                    some, None, None, op.Concat(op.Shape(some, start=0, end=2), size, axis=0), mode="linear"
+                )
+            best.append(op.ReduceMax(some, [1], keepdims=1))
+            labels.append(op.Add(op.ArgMax(some, axis=1, keepdims=1), [start]))
+            sums.append(op.ReduceLogSumExp(some, [1], keepdims=1))
+        most, label, total = (op.Concat(*each, axis=1) for each in (best, labels, sums))
+        label = op.GatherElements(label, op.ArgMax(most, axis=1, keepdims=1), axis=1)
+        likely = op.Exp(op.Sub(op.ReduceMax(most, [1], keepdims=1), op.ReduceLogSumExp(total, [1], keepdims=1)))
+        return {"label_map": op.Squeeze(label, [0, 1]), "confidence": op.Squeeze(likely, [0, 1])}
+
+    def result(found: Mapping[str, Any], size: tuple[int, int], source: ImageSource) -> Segmentation:
+        label_map = _numbers(found["label_map"], classes)
+        return Segmentation(label_map, found["confidence"], class_names(description), source, description.palette)
+
+    return PixelExport(ending, result)
+
+
 def differences(ours: Segmentation, theirs: Segmentation) -> Mapping[str, float]:
     """Of the probability of each pixel's class, and how many pixels have another class that was no near tie."""
     apart = np.abs(ours.confidence - theirs.confidence)
@@ -109,5 +142,5 @@ def differences(ours: Segmentation, theirs: Segmentation) -> Mapping[str, float]
 
 
 EXPORT = TaskExport(
-    graph, ExportedSegmenter, differences, {"probabilities": 1e-4, "pixels of another class": 1e-3}, ("miou",)
+    graph, ExportedSegmenter, differences, {"probabilities": 1e-4, "pixels of another class": 1e-3}, ("miou",), pixels
 )
