@@ -17,7 +17,7 @@ from torch import Tensor
 
 from internimage.contracts import Graph
 from internimage.description import ExportedDescription
-from internimage.errors import ExportError, FileWriteError
+from internimage.errors import ExportError
 from internimage.exporting.runtimes import METADATA, Arrays, Exported
 from internimage.ops.standard import standard_operators
 
@@ -59,7 +59,7 @@ def write_torch(graph: Graph, description: ExportedDescription, file: Path, *, p
 
     Raises:
         ExportError: PyTorch's exporter cannot follow the model.
-        FileWriteError: the disk is full.
+        OSError: the disk is full.
     """
     with standard_operators() if plain else contextlib.nullcontext():
         program = traced_program(graph)
@@ -69,10 +69,9 @@ def write_torch(graph: Graph, description: ExportedDescription, file: Path, *, p
     text = json.dumps(asdict(description), ensure_ascii=False)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        try:
-            torch.export.save(program, file, extra_files={METADATA: text})
-        except RuntimeError as error:
-            raise FileWriteError(f"PyTorch cannot write {file.name}: {str(error).strip().splitlines()[0]}") from error
+        archive = io.BytesIO()  # where the disk is full, PyTorch's own writer ends the process
+        torch.export.save(program, archive, extra_files={METADATA: text})
+        file.write_bytes(archive.getbuffer())
         module = torch.export.load(file).module()
 
     def run(inputs: Arrays) -> Arrays:
