@@ -109,6 +109,12 @@ class FitPreprocessing:
         pixels *= (1 / np.array(self.std)).astype(np.float32)
         return np.ascontiguousarray(pixels.transpose(2, 0, 1))
 
+    def nodes(self, op: Any, picture: Any) -> Any:
+        """The same as nodes of ONNX: float32 (1, C, H, W) from uint8 (H, W, C), bit for bit."""
+        from internimage.images.nodes import fitted
+
+        return fitted(op, picture, self)
+
     def scaled(self, image: AnyImage) -> Scaled:
         """What ``array`` gives, with the size of the original."""
         return Scaled(self.array(image), (image.height, image.width))

@@ -114,6 +114,12 @@ class Preprocessing:
         values /= std
         return values
 
+    def nodes(self, op: Any, picture: Any) -> Any:
+        """The same as nodes of ONNX: float32 (1, C, H, W) from uint8 (H, W, C), bit for bit."""
+        from internimage.images.nodes import cropped
+
+        return cropped(op, picture, self)
+
     def _resize_and_crop(self, image: AnyImage) -> AnyImage:
         from PIL import Image
 
