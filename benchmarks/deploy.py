@@ -65,7 +65,9 @@ def write_files(case: Case, folder: Path, sampling: bool) -> None:
     from internimage.exporting.onnx_file import onnx_program, write_onnx
     from internimage.exporting.openvino_file import placed_openvino
     from internimage.images import FitPreprocessing, ImageSource
+    from internimage.machine import describe_machine
 
+    print(describe_machine(torch.device("cpu")), flush=True)
     torch.manual_seed(0)
     model: Any = ii.create_model(case.model).eval()
     for name, weight in model.named_parameters():

@@ -15,7 +15,7 @@ import onnx_ir as ir
 import onnxruntime
 import pytest
 import torch
-from helpers import detectors, segmenters
+from helpers import classifiers, detectors, segmenters
 from helpers.commands import run
 from helpers.disks import small_files_only
 from helpers.training import COLOURS, paint
@@ -35,7 +35,7 @@ from internimage.exporting.parity import Parity, check_parity, checked_pictures
 from internimage.exporting.predictor import ExportedPredictor
 from internimage.exporting.reading import read_inside
 from internimage.exporting.runtimes import open_exported
-from internimage.images import FitPreprocessing, Preprocessing, list_images
+from internimage.images import FitPreprocessing, ImageSource, Preprocessing, list_images
 from internimage.settings.views import PredictionOptions, Window
 from internimage.tasks.segmentation.export import ExportedSegmenter
 from internimage.tasks.segmentation.pipeline import SegmentationPipeline
@@ -45,15 +45,17 @@ PACKAGED = {
     "detector": "faster_rcnn_internimage_atto_bccd_320",
     "segmenter": "segformer_internimage_zepto_nuclei_384",
 }
-SMALL = {
+SMALL: dict[str, Any] = {
+    "tiny classifier": classifiers.CONFIGS["small"][0],
     "cascade": detectors.SMALL_CASCADE,
-    "faster": replace(detectors.SMALL_MASK, mask_width=None),
     "mask": detectors.SMALL_MASK,
     "dino": detectors.SMALL_DINO,
     "composite": detectors.SMALL_COMPOSITE,
     **{name.removeprefix("small_"): config for name, config in segmenters.CONFIGS.items()},
+    "segformer": replace(segmenters.CONFIGS["small_segformer"], window=None),
+    "segformer in windows": segmenters.CONFIGS["small_segformer"],
     # with one channel in each of GroupNorm's groups, PyTorch's own rounding is 1e-3 on a picture that shows nothing
-    "mask2former": replace(segmenters.CONFIGS["small_mask2former"], channels=128),  # type: ignore[type-var]
+    "mask2former": replace(segmenters.CONFIGS["small_mask2former"], channels=128),
 }
 
 
@@ -70,9 +72,10 @@ class Made:
     pixels: Path | None
     plain: Path
     openvino: Path
+    pictures: list[ImageSource]
 
 
-def made(model: Any, folder: Path, **options: Any) -> Made:
+def made(model: Any, folder: Path, pictures: list[ImageSource], **options: Any) -> Made:
     predictor = ii.Predictor(model, device="cpu", **options)
     own = predictor.model.keeping(options["max_objects"]) if options else predictor.model
     task = task_export(predictor.spec)
@@ -90,7 +93,7 @@ def made(model: Any, folder: Path, **options: Any) -> Made:
     write_onnx(program, description, folder / "functions.onnx", "deform_conv", plain=False)
     write_onnx(program, description, folder / "plain.onnx", "grid_sample", plain=True)
     placed = placed_openvino(folder / "plain.onnx", folder)
-    return Made(predictor, task, folder / "functions.onnx", pixels, folder / "plain.onnx", placed)
+    return Made(predictor, task, folder / "functions.onnx", pixels, folder / "plain.onnx", placed, pictures)
 
 
 def small(name: str) -> Any:
@@ -100,37 +103,38 @@ def small(name: str) -> Any:
     for layer, weight in model.named_parameters():
         if layer.endswith(("rpn.objectness.weight", "classifier.weight")):
             torch.nn.init.normal_(weight, std=0.3)
-    model.description = replace(model.description, preprocessing=FitPreprocessing(160, 256))
+    seen = Preprocessing(72, 64) if "classifier" in name else FitPreprocessing(160, 256)
+    model.description = replace(model.description, preprocessing=seen)
     return model.eval()
 
 
-def tables(*quick: str) -> list[Any]:
-    names = [*SMALL, *PACKAGED]
-    return [pytest.param(name, marks=[] if name in quick else [pytest.mark.full]) for name in names]
+IN_CI = ("tiny classifier", "detector", "segformer")
 
 
-@pytest.fixture(scope="module", params=tables("faster", "segformer"))
+@pytest.fixture(
+    scope="module",
+    params=[pytest.param(name, marks=[] if name in IN_CI else [pytest.mark.full]) for name in (*SMALL, *PACKAGED)],
+)
 def exported(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Made:
     """Of every architecture; and what is packaged, whose weights were learned."""
     name = request.param
-    options = {"max_objects": 300} if name in ("faster", "detector") else {}
-    return made(PACKAGED.get(name) or small(name), tmp_path_factory.mktemp("exported"), **options)
+    options = {"max_objects": 300} if name == "detector" else {}
+    pictures = checked_pictures()[-5:]
+    if name in ("cascade", "mask"):  # where nothing is shown, random weights find equal boxes: NMS may keep any
+        pictures = checked_pictures()[-6:-1]
+    return made(PACKAGED.get(name) or small(name), tmp_path_factory.mktemp("exported"), pictures, **options)
 
 
 def test_results_agree_in_each_runtime(exported: Made) -> None:
     """Pictures of five sizes, none of them the example's, alone and in batches, one that shows nothing."""
-    pictures = checked_pictures()
-    sources = pictures[-5:]
-    if exported.predictor.spec.name == "detection" and exported.predictor.labels is None:
-        sources = pictures[-6:-1]  # where nothing is shown, random weights find equal boxes, of which NMS may keep any
-    results = list(exported.predictor.stream(sources))
+    results = list(exported.predictor.stream(exported.pictures))
     for file in (
         ExportedPredictor(exported.functions),
         ExportedPredictor(exported.functions, own_operators=False),
         ExportedPredictor(exported.openvino),
         *([] if exported.pixels is None else [ExportedPredictor(exported.pixels)]),
     ):
-        found = check_parity(results, file.stream(sources), exported.task.differences, exported.task.limits)
+        found = check_parity(results, file.stream(exported.pictures), exported.task.differences, exported.task.limits)
         assert found.agrees, f"{file.runtime}\n{found.table()}"
         assert found.pictures == 5
     assert {node.domain for node in onnx.load(exported.plain).graph.node} == {""}
@@ -158,9 +162,11 @@ def test_batches(exported: Made) -> None:
     file = ExportedPredictor(exported.functions, batch_size=3)
     assert file([]) == []
     assert len(file([BLANK] * 4)) == 4
+    if exported.pixels is not None:
+        with pytest.raises(ConfigError, match="finished results"):
+            ExportedPredictor(exported.pixels, augmentation=ii.TestTimeAugmentation())
 
 
-@pytest.mark.full
 @pytest.mark.parametrize("exported", ["detector"], indirect=True)
 def test_blank_and_crowded_pictures(exported: Made) -> None:
     file = ExportedPredictor(exported.functions)
@@ -259,7 +265,8 @@ def test_pixels_become_what_the_preprocessing_gives(preprocessing: Preprocessing
     read_inside(model, preprocessing, ending)
     session = onnxruntime.InferenceSession(ir.to_proto(model).SerializeToString())
     rng = np.random.default_rng(0)
-    for height, width in ((97, 131), (400, 448), (31, 200), (427, 640), (1, 1), (300, 3), (224, 224)):
+    sizes_of_pictures = [(97, 131), (400, 448), (31, 200), (427, 640), (1, 1), (300, 3), (224, 224)]
+    for height, width in sizes_of_pictures + [(1500, 3)] * (preprocessing != Preprocessing(128)):
         pixels = rng.integers(0, 256, (height, width, 3), np.uint8)
         pixels[:, : width // 2] = 255  # edges, where filters overshoot
         seen, sizes = session.run(None, {"picture": pixels})
@@ -333,6 +340,16 @@ MODEL = "internimage_atto_clothing_128"
 def test_wrong_orders(options: dict[str, Any], error: type[Exception], message: str, tmp_path: Path) -> None:
     with pytest.raises(error, match=message):
         export(MODEL, **{"output": tmp_path / "m.onnx", **options})
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("config", "said"),
+    [(segmenters.CONFIGS["small_segformer"], "in windows"), (classifiers.CONFIGS["small_inat"][0], "time and place")],
+)
+def test_models_that_need_more_than_pixels(config: Any, said: str, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=f"{said}.*leave pixels out"):
+        export(ii.create_model(config), tmp_path / "m.onnx", pixels=True)
     assert not list(tmp_path.iterdir())
 
 

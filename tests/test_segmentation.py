@@ -20,6 +20,7 @@ from internimage.errors import ConfigError
 from internimage.images import FitPreprocessing, ImageSource
 from internimage.images.masks import UNKNOWN
 from internimage.layers.queries.hungarian import hungarian, match_masks
+from internimage.layers.segmentation import average_to_grid
 from internimage.models.mask2former import Mask2Former, Mask2FormerConfig, class_scores
 from internimage.models.segformer import SegFormer, SegFormerConfig
 from internimage.models.upernet import UperNet, UperNetConfig
@@ -482,3 +483,19 @@ def test_mask2former_layer_by_layer(shared: Path, name: str) -> None:
             [*predict_views(model, image, None), *predict_views(model, image, None, mirrored=True)], (128, 160)
         )
         sampled(data, "fliptta/prob", torch.from_numpy(both.scores)[None], 1e-5)
+
+
+@pytest.mark.parametrize("side", [1, 2, 3, 6])
+def test_exported_pooling_is_that_of_pytorch(side: int) -> None:
+    """Of any size, larger and smaller than the grid and than the example."""
+
+    class Pool(nn.Module):
+        def forward(self, maps: Tensor) -> Tensor:
+            return average_to_grid(maps, side)
+
+    anything = {2: torch.export.Dim.DYNAMIC, 3: torch.export.Dim.DYNAMIC}
+    program = torch.export.export(Pool(), (torch.zeros(1, 2, 7, 10),), dynamic_shapes=(anything,))
+    for size in ((7, 10), (4, 5), (6, 6), (16, 13)):
+        maps = torch.randn(1, 2, *size, generator=torch.Generator().manual_seed(0))
+        expected = nn.functional.adaptive_avg_pool2d(maps.double(), side)
+        torch.testing.assert_close(program.module()(maps).double(), expected, atol=1e-6, rtol=0)

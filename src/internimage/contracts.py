@@ -213,6 +213,9 @@ class Graph:
     varying: Mapping[str, Mapping[int, str]]
 
 
+Ending = Callable[[Any, Mapping[str, Any], Any, Any], Mapping[str, Any]]
+
+
 @dataclass(frozen=True)
 class PixelExport:
     """How a graph takes the pixels of one picture, and gives results in that picture's pixels.
@@ -223,7 +226,7 @@ class PixelExport:
         result: of these, the picture's (height, width) and the picture.
     """
 
-    ending: Callable[[Any, Mapping[str, Any], Any, Any], Mapping[str, Any]]
+    ending: Ending
     result: Callable[[Mapping[str, Any], tuple[int, int], ImageSource], Any]
 
 

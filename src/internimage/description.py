@@ -43,11 +43,6 @@ class ModelDescription:
     source: ModelSource = ModelSource()
 
 
-def class_names(model: ModelDescription) -> tuple[str, ...]:
-    """Of a written model: its labels, or made up."""
-    return model.labels or tuple(f"class {index}" for index in range(int(model.config["num_classes"])))
-
-
 @dataclass(frozen=True)
 class ExportedDescription:
     """What an exported file says of itself, as JSON inside of it.

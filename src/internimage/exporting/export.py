@@ -13,9 +13,9 @@ from typing import Any, Literal
 
 import torch
 
-from internimage.contracts import Graph, TaskExport, task_export
+from internimage.contracts import Graph, PixelExport, TaskExport, task_export
 from internimage.data.splits import Follow, unseen
-from internimage.description import ExportedDescription
+from internimage.description import ExportedDescription, ModelDescription
 from internimage.errors import ConfigError, ExportError, MissingExtraError
 from internimage.exporting.accuracy import Accuracy, LowPrecision, Split, check_accuracy, read_split
 from internimage.exporting.features import LIMITS, ExportedFeatures, feature_differences, feature_graph
@@ -58,16 +58,17 @@ class _Form:
 
 
 _ONNX = ("torch", "onnx", "onnxscript", "onnxruntime")
+_LOAD = "before torch.export.load: "
 _FORMS: dict[Target, _Form] = {
     "onnx": _Form(".onnx", _ONNX, placed_onnx, "deform_conv", functions=True),
     "openvino": _Form(".xml", (*_ONNX[:3], "openvino"), placed_openvino),
     # engines with GridSample were seen to compute something else without a word
     "tensorrt": _Form(".onnx", _ONNX, placed_onnx, "gather", remark="not run in TensorRT"),
-    "torch-export": _Form(".pt2", _ONNX[:1], None, remark="torch.export.load needs `import internimage.ops` before it"),
+    "torch-export": _Form(".pt2", _ONNX[:1], None, remark=f"{_LOAD}`import internimage.ops, torchvision`"),
 }
 _PLAIN: dict[Target, _Form] = {
     "onnx": _Form(".onnx", _ONNX, placed_onnx),
-    "torch-export": _Form(".pt2", _ONNX[:1], None),
+    "torch-export": _Form(".pt2", _ONNX[:1], None, remark=f"{_LOAD}`import torchvision`, of a detector with NMS"),
 }
 
 
@@ -130,6 +131,7 @@ def export(
         follow: wraps pictures that are looked at one by one, for progress.
 
     Raises:
+        ConfigError: the options contradict each other, or the model.
         ExportError: the model cannot be exported, or the file's results differ from the model's; then there is no file.
         DataError: the data of ``precision`` cannot be read, or are too few.
         MissingExtraError: a package is not installed.
@@ -156,7 +158,10 @@ def export(
     if target.suffix.lower() != form.suffix:
         raise ConfigError(f"{target} has another suffix than {form.suffix}, by which an exported file is known")
     split = None if precision is None else read_split(predictor.spec, precision.data)
-    job = _Job(predictor, own, task, form, checked_pictures(images), tuple(layers), pixels, precision, split, follow)
+    described = replace(own.description, config=asdict(own.config))
+    inside = task.pixels(described) if pixels else None
+    sources = checked_pictures(images)
+    job = _Job(predictor, own, described, task, form, sources, tuple(layers), inside, precision, split, follow)
     with written_together(target) as folder:
         tell(f"tracing a {type(own).__name__} for images of any size")
         graph = feature_graph(own, layers) if layers else task.graph(own)
@@ -181,11 +186,12 @@ class _Job:
 
     predictor: Predictor
     model: Any
+    described: ModelDescription
     task: TaskExport
     form: _Form
     sources: Sequence[ImageSource]
     layers: tuple[str, ...]
-    pixels: bool
+    inside: PixelExport | None
     precision: LowPrecision | None
     split: Split | None
     follow: Follow
@@ -196,13 +202,12 @@ class _Job:
             digest.update(name.encode())
             digest.update(tensor.detach().float().contiguous().numpy().tobytes())
         versions = {name: importlib.metadata.version(name) for name in ("internimage", *self.form.packages)}
-        described = replace(self.model.description, config=asdict(self.model.config))
         precision = "float32" if self.precision is None else self.precision.dtype
         return ExportedDescription(
             self.predictor.spec.name,
-            described,
+            self.described,
             self.layers,
-            self.pixels,
+            self.inside is not None,
             precision=precision,
             weights=digest.hexdigest(),
             versions=versions,
@@ -212,11 +217,11 @@ class _Job:
 def _onnx(job: _Job, graph: Graph, file: Path, tell: Callable[[str], None]) -> Path:
     """The graph as an ONNX file; in fewer bits, it has another folder."""
     file.parent.mkdir()
-    program, description = onnx_program(graph), job.description()
-    if job.pixels:
-        assert description.model.preprocessing is not None
-        read_inside(program.model, description.model.preprocessing, job.task.pixels(description.model).ending)
-    write_onnx(program, description, file, job.form.sampling, plain=not job.form.functions)
+    program = onnx_program(graph)
+    if job.inside is not None:
+        assert job.described.preprocessing is not None
+        read_inside(program.model, job.described.preprocessing, job.inside.ending)
+    write_onnx(program, job.description(), file, job.form.sampling, plain=not job.form.functions)
     if job.precision is None:
         return file
     tell(f"{job.precision.dtype}: writing it in fewer bits")

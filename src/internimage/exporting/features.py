@@ -53,7 +53,8 @@ class ExportedFeatures:
     """Features of pictures from a file that ``internimage export --layers`` wrote; torch is not imported.
 
     Args:
-        file: ``.onnx`` or OpenVINO's ``.xml``; or one that is open, whatever runs it.
+        file: ``.onnx`` or OpenVINO's ``.xml``; or one that is open, whatever runs it, to which ``device`` and
+            ``own_operators`` mean nothing.
         device: "auto", "cpu", or what the runtime calls it.
         batch_size: images per run; those of different sizes run apart.
         own_operators: see :class:`internimage.ExportedPredictor`.

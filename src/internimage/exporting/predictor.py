@@ -26,7 +26,8 @@ class ExportedPredictor(Runner):
     """As :class:`internimage.Predictor`, from a file that ``internimage export`` wrote; torch is not imported.
 
     Args:
-        file: ``.onnx`` or OpenVINO's ``.xml``; or one that is open, whatever runs it.
+        file: ``.onnx`` or OpenVINO's ``.xml``; or one that is open, whatever runs it, to which ``device``,
+            ``own_operators`` and ``threads`` mean nothing.
         device: "auto", "cpu", or what the runtime calls it.
         batch_size: images per run, of graphs that take several.
         own_operators: in ONNX Runtime, run deformable operators by this package's kernels, where they are installed.

@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from typing import Any
-
 import onnx_ir as ir
 
+from internimage.contracts import Ending
 from internimage.exporting.operators.nodes import Nodes
 from internimage.exporting.runtimes import PICTURE
 from internimage.images import FitPreprocessing, Preprocessing
-
-Ending = Callable[[Any, Mapping[str, Any], Any, Any], Mapping[str, Any]]
 
 
 def read_inside(model: ir.Model, preprocessing: Preprocessing | FitPreprocessing, ending: Ending) -> None:
@@ -20,8 +16,7 @@ def read_inside(model: ir.Model, preprocessing: Preprocessing | FitPreprocessing
     Args:
         model: with the input ``images`` (N, C, H, W), or (1, C, H, W).
         preprocessing: what becomes its beginning.
-        ending: the task's: from nodes, outputs by name, the picture's (height, width) and the one of what the network
-            sees to new outputs by name.
+        ending: the task's, see :class:`internimage.contracts.PixelExport`.
     """
     graph, op = model.graph, Nodes(model.graph, "reading_constant")
     (images,) = graph.inputs

@@ -16,6 +16,7 @@ from internimage.images import ImageSource, list_images
 from internimage.images.inputs.listing import unfold
 from internimage.images.reader import ImageInputs
 from internimage.inference.runner import Runner
+from internimage.labels import class_names
 from internimage.results.output import Output, Picture
 from internimage.settings.views import DisplayOptions
 from internimage.writing import json_text
@@ -148,7 +149,7 @@ def open_writer(
     output = Output(
         Path(folder).expanduser(),
         pictures,
-        predictor.labels or tuple(f"class {index}" for index in range(predictor.pipeline.classes)),
+        class_names(predictor.labels, predictor.pipeline.classes),
         DisplayOptions(topk, DisplayOptions().score_threshold if score_threshold is None else score_threshold),
         score_threshold or 0.0,
         predictor.category_ids,

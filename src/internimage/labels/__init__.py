@@ -19,6 +19,11 @@ _PALETTES = ("ade20k", "cityscapes", "coco_stuff", "pascal_context", "nyu40")
 LABEL_SETS = ("imagenet1k", "imagenet22k", "coco", "crowdhuman", "voc", *_PALETTES)
 
 
+def class_names(labels: tuple[str, ...] | None, count: int) -> tuple[str, ...]:
+    """The labels of ``count`` classes, made up if there are none."""
+    return labels or tuple(f"class {index}" for index in range(count))
+
+
 @cache
 def load_labels(name: str) -> tuple[str, ...]:
     """Names of a label set, in the order of the released models' outputs.

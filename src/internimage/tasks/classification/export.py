@@ -9,9 +9,10 @@ import numpy as np
 
 from internimage.contracts import Graph, PixelExport, Run, TaskExport
 from internimage.data.samples import TimeAndPlace
-from internimage.description import ExportedDescription, ModelDescription, class_names
+from internimage.description import ExportedDescription, ModelDescription
 from internimage.errors import ConfigError, InputSizeError
 from internimage.images import ImageSource, Preprocessing
+from internimage.labels import class_names
 from internimage.results.classification import Classification
 from internimage.settings.views import PredictionOptions
 
@@ -47,7 +48,7 @@ class ExportedClassifier:
         self.run = run
         self.labels = description.model.labels
         self.classes = int(description.model.config["num_classes"])
-        self.names = class_names(description.model)
+        self.names = class_names(self.labels, self.classes)
         self.metadata = description.model.config.get("metadata_channels") is not None
 
     def read(self, source: ImageSource) -> AnyImage:
@@ -79,12 +80,13 @@ def pixels(description: ModelDescription) -> PixelExport:
     """See :class:`internimage.contracts.PixelExport`."""
     if description.config.get("metadata_channels") is not None:
         raise ConfigError("the classifier reads time and place beside the picture; leave pixels out")
+    names = class_names(description.labels, int(description.config["num_classes"]))
 
     def ending(op: Any, outputs: Mapping[str, Any], original: Any, seen: Any) -> Mapping[str, Any]:
         return {"probabilities": op.Squeeze(op.Softmax(outputs["logits"], axis=-1), [0])}
 
     def result(found: Mapping[str, Any], size: tuple[int, int], source: ImageSource) -> Classification:
-        return Classification(found["probabilities"], class_names(description), source)
+        return Classification(found["probabilities"], names, source)
 
     return PixelExport(ending, result)
 

@@ -13,6 +13,7 @@ from internimage.errors import ConfigError
 from internimage.images import ImageSource, Preprocessing
 from internimage.inference.blame import finite
 from internimage.inference.views import preparation
+from internimage.labels import class_names
 from internimage.models.classifier import ImageClassifier
 from internimage.results.classification import Classification
 from internimage.settings.views import PredictionOptions
@@ -47,7 +48,7 @@ class ClassificationPipeline:
 def decode(logits: Tensor, batch: Batch, labels: tuple[str, ...] | None) -> list[Classification]:
     """Logits (N, K) to one result an image; softmax in float32."""
     probabilities = logits.detach().float().softmax(-1).cpu().numpy()
-    names = labels or tuple(f"class {index}" for index in range(logits.shape[-1]))
+    names = class_names(labels, logits.shape[-1])
     return [Classification(row, names, source) for row, source in zip(probabilities, batch.sources, strict=True)]
 
 

@@ -8,9 +8,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from internimage.contracts import Graph, PixelExport, Run, TaskExport
-from internimage.description import ExportedDescription, ModelDescription, class_names
+from internimage.description import ExportedDescription, ModelDescription
 from internimage.errors import ConfigError
 from internimage.images import FitPreprocessing, ImageSource
+from internimage.images.nodes import DOUBLE, FLOAT
+from internimage.labels import class_names
 from internimage.results.detections import Detections
 from internimage.settings.views import PredictionOptions
 
@@ -65,7 +67,7 @@ class ExportedDetector:
         self.run = run
         self.labels = description.model.labels
         self.classes = int(config["num_classes"])
-        self.names = class_names(description.model)
+        self.names = class_names(self.labels, self.classes)
         self.max_objects = options.max_objects or most
         self.has_masks = config.get("mask_width") is not None
 
@@ -92,14 +94,13 @@ class ExportedDetector:
 
 def pixels(description: ModelDescription) -> PixelExport:
     """See :class:`internimage.contracts.PixelExport`; masks stay as they are, in the frame of their box."""
+    names = class_names(description.labels, int(description.config["num_classes"]))
 
     def ending(op: Any, outputs: Mapping[str, Any], original: Any, seen: Any) -> Mapping[str, Any]:
-        double, single = 11, 1  # types of ONNX
-        scale = op.Cast(op.Div(op.Cast(seen, to=double), op.Cast(original, to=double)), to=single)
+        scale = op.Cast(op.Div(op.Cast(seen, to=DOUBLE), op.Cast(original, to=DOUBLE)), to=FLOAT)
         return {**outputs, "boxes": op.Div(outputs["boxes"], op.Gather(scale, [1, 0, 1, 0]))}
 
     def result(found: Mapping[str, Any], size: tuple[int, int], source: ImageSource) -> Detections:
-        names = class_names(description)
         return Detections(found["boxes"], found["scores"], found["labels"], names, size, source, found.get("masks"))
 
     return PixelExport(ending, result)

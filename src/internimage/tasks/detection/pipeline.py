@@ -14,6 +14,7 @@ from internimage.errors import ConfigError
 from internimage.images import FitPreprocessing, ImageSource
 from internimage.inference.blame import finite
 from internimage.inference.views import MakeViews, Views, preparation
+from internimage.labels import class_names
 from internimage.layers.boxes import nms
 from internimage.results.detections import Detections
 from internimage.settings.views import PredictionOptions
@@ -46,7 +47,7 @@ class DetectionPipeline:
     def predict(
         self, prepared: Sequence[Views], sources: Sequence[ImageSource], known: Sequence[Any]
     ) -> list[Detections]:
-        names = self.labels or tuple(f"class {index}" for index in range(self.classes))
+        names = class_names(self.labels, self.classes)
         rounds: list[list[RawDetections]] = []
         for images in zip(*(one.images for one in prepared), strict=True):
             batch = stack(images, [one.original for one in prepared], sources)

@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from internimage.contracts import Graph, PixelExport, Run, TaskExport
-from internimage.description import ExportedDescription, ModelDescription, class_names
+from internimage.description import ExportedDescription, ModelDescription
 from internimage.errors import ConfigError
 from internimage.images import FitPreprocessing, ImageSource
+from internimage.labels import class_names
 from internimage.results.segmentation import Segmentation
 from internimage.results.upscaling import best_classes, enlarge
 from internimage.settings.plain import from_plain
@@ -60,7 +61,7 @@ class ExportedSegmenter:
         self.palette = model.palette
         self.labels = model.labels
         self.classes = int(model.config["num_classes"])
-        self.names = class_names(model)
+        self.names = class_names(self.labels, self.classes)
         own = model.config.get("window")
         trained = None if own is None else from_plain(Window, own)
         self.window = trained if options.window == "model" else options.window
@@ -106,6 +107,7 @@ def pixels(description: ModelDescription) -> PixelExport:
     if description.config.get("window") is not None:
         raise ConfigError("the segmenter looks at pictures in windows, which are not in the graph; leave pixels out")
     classes = int(description.config["num_classes"])
+    names = class_names(description.labels, classes)
 
     def ending(op: Any, outputs: Mapping[str, Any], original: Any, seen: Any) -> Mapping[str, Any]:
         best, labels, sums = [], [], []
@@ -125,7 +127,7 @@ def pixels(description: ModelDescription) -> PixelExport:
 
     def result(found: Mapping[str, Any], size: tuple[int, int], source: ImageSource) -> Segmentation:
         label_map = _numbers(found["label_map"], classes)
-        return Segmentation(label_map, found["confidence"], class_names(description), source, description.palette)
+        return Segmentation(label_map, found["confidence"], names, source, description.palette)
 
     return PixelExport(ending, result)
 

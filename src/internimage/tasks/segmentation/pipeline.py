@@ -8,6 +8,7 @@ from typing import Any
 from internimage.errors import ConfigError
 from internimage.images import FitPreprocessing, ImageSource
 from internimage.inference.views import MakeViews, Views, preparation
+from internimage.labels import class_names
 from internimage.results.segmentation import Segmentation
 from internimage.settings.views import PredictionOptions, Window
 from internimage.tasks.segmentation.views import View, decode, predict_views
@@ -46,7 +47,7 @@ class SegmentationPipeline:
     def predict(
         self, prepared: Sequence[Views], sources: Sequence[ImageSource], known: Sequence[Any]
     ) -> Iterator[Segmentation]:
-        names = self.labels or tuple(f"class {index}" for index in range(self.classes))
+        names = class_names(self.labels, self.classes)
         rounds: list[list[View]] = []
         for images in zip(*(one.images for one in prepared), strict=True):
             for mirrored in (False, True) if self.flip else (False,):
