@@ -30,6 +30,7 @@ FORMS: dict[str, tuple[str, Options]] = {
     "ONNX Runtime, this package's kernels": ("functions.onnx", {}),
     "ONNX Runtime, functions taken apart": ("functions.onnx", {"own_operators": False}),
     "OpenVINO": ("openvino.xml", {}),
+    "OpenVINO, bfloat16": ("bfloat16.xml", {}),
     "ONNX Runtime, int8, this package's kernels": ("int8.onnx", {}),
 }
 SAMPLING: dict[str, tuple[str, Options]] = {
@@ -92,6 +93,11 @@ def write_files(case: Case, folder: Path, sampling: bool) -> None:
         write_onnx(program, description, folder / f"{form}.onnx", form, plain=True)
     placed_openvino(folder / "grid_sample.onnx", folder).rename(folder / "openvino.xml")
     (folder / "grid_sample.bin").rename(folder / "openvino.bin")
+    (folder / "bfloat16.bin").hardlink_to(folder / "openvino.bin")
+    asked = (folder / "openvino.xml").read_text()
+    found, said = "&quot;precision&quot;: &quot;float32&quot;", "&quot;precision&quot;: &quot;bfloat16&quot;"
+    assert found in asked
+    (folder / "bfloat16.xml").write_text(asked.replace(found, said))
     if sampling:
         placed_openvino(folder / "gather.onnx", folder)
     if predictor.spec.name == "classification":

@@ -77,6 +77,7 @@ def quantise(source: Path, target: Path, feeds: Sequence[Feed] | None) -> None:
                 activation_type=QuantType.QUInt8,
                 weight_type=QuantType.QInt8,
                 nodes_to_exclude=kept,
+                extra_options={"OpTypesToExcludeOutputQuantization": _PRODUCTS[1:]},  # nothing takes them in int8
             )
     written = onnx.load(target)
     del written.metadata_props[:]

@@ -112,6 +112,7 @@ def _onnx(path: Path, device: str, own_operators: bool, threads: int | None) -> 
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3
     options.intra_op_num_threads = threads or 0
+    options.enable_mem_pattern = False  # one block for each size of pictures is held besides: half as much memory again
     lacking = _register_operators(options) if own_operators else "own_operators=False leaves them out"
     try:
         session = onnxruntime.InferenceSession(path, options, providers=[*there, "CPUExecutionProvider"])
