@@ -85,7 +85,7 @@ def write_files(case: Case, folder: Path, sampling: bool) -> None:
     task = task_export(predictor.spec)
     assert task is not None
     description = ExportedDescription(predictor.spec.name, replace(model.description, config=asdict(model.config)))
-    program = onnx_program(task.graph(model))
+    program = onnx_program(task.graph(model, None))
     write_onnx(program, description, folder / "functions.onnx", "deform_conv", plain=False)
     kept = ir.to_proto(program.model)
     for form in ("deform_conv", "grid_sample", "gather") if sampling else ("deform_conv", "grid_sample"):

@@ -35,6 +35,7 @@ from internimage.exporting.parity import Parity, check_parity, checked_pictures
 from internimage.exporting.predictor import ExportedPredictor
 from internimage.exporting.reading import read_inside
 from internimage.exporting.runtimes import open_exported
+from internimage.exporting.torch_file import run_in_torch
 from internimage.images import FitPreprocessing, ImageSource, Preprocessing, list_images
 from internimage.settings.views import PredictionOptions, Window
 from internimage.tasks.segmentation.export import ExportedSegmenter
@@ -72,19 +73,22 @@ class Made:
     pixels: Path | None
     plain: Path
     openvino: Path
+    description: ExportedDescription
     pictures: list[ImageSource]
 
 
-def made(model: Any, folder: Path, pictures: list[ImageSource], **options: Any) -> Made:
+def made(
+    model: Any, folder: Path, pictures: list[ImageSource], frame: tuple[int, int] | None = None, **options: Any
+) -> Made:
     predictor = ii.Predictor(model, device="cpu", **options)
     own = predictor.model.keeping(options["max_objects"]) if options else predictor.model
     task = task_export(predictor.spec)
     assert task is not None
     described = replace(own.description, config=asdict(own.config))
-    description = ExportedDescription(predictor.spec.name, described)
-    program = onnx_program(task.graph(own))  # traced once
+    description = ExportedDescription(predictor.spec.name, described, frame=frame)
+    program = onnx_program(task.graph(own, frame))  # traced once
     copy, pixels = ir.to_proto(program.model), None
-    if described.config.get("window") is None:
+    if described.config.get("window") is None and frame is None:
         pixels, seen = folder / "pixels.onnx", described.preprocessing
         assert seen is not None
         read_inside(program.model, seen, task.pixels(described).ending)
@@ -93,7 +97,9 @@ def made(model: Any, folder: Path, pictures: list[ImageSource], **options: Any) 
     write_onnx(program, description, folder / "functions.onnx", "deform_conv", plain=False)
     write_onnx(program, description, folder / "plain.onnx", "grid_sample", plain=True)
     placed = placed_openvino(folder / "plain.onnx", folder)
-    return Made(predictor, task, folder / "functions.onnx", pixels, folder / "plain.onnx", placed, pictures)
+    return Made(
+        predictor, task, folder / "functions.onnx", pixels, folder / "plain.onnx", placed, description, pictures
+    )
 
 
 def small(name: str) -> Any:
@@ -177,6 +183,81 @@ def test_blank_and_crowded_pictures(exported: Made) -> None:
     assert len(ours) == len(theirs) == 300
     found = exported.task.differences(ours, theirs)
     assert all(found[name] <= limit for name, limit in exported.task.limits.items()), found
+
+
+NO_PADDING = ((512, 320), (256, 160))
+FRAMES: dict[str, tuple[tuple[int, int], ...]] = {  # pictures that have no other padding in a frame than alone
+    "tiny classifier": NO_PADDING,
+    **dict.fromkeys(("cascade", "mask", "dino", "composite"), (*NO_PADDING, (227, 131), (229, 160))),
+    **dict.fromkeys(("upernet", "segformer", "mask2former"), NO_PADDING),
+    "segformer in windows": (*NO_PADDING, (200, 150)),
+}
+
+
+@pytest.mark.parametrize(
+    "name", [name if name in ("dino", "segformer") else pytest.param(name, marks=pytest.mark.full) for name in FRAMES]
+)
+def test_files_of_one_size(name: str, tmp_path: Path) -> None:
+    """Results are the model's own where it pads alike, and otherwise those of its network on padded pictures."""
+    model, frame = small(name), (160, 256)
+    if name in ("tiny classifier", "segformer in windows"):
+        frame = (64, 64)
+    photo = checked_pictures()[0].read()
+    alike = [ImageSource(str(size), photo.resize(size)) for size in FRAMES[name]]
+    file = made(model, tmp_path, checked_pictures()[-6:-1], frame)
+    network = ExportedPredictor(run_in_torch(file.task.graph(file.predictor.model, frame), file.description))
+    for one in (file.functions, file.openvino):
+        predictor = ExportedPredictor(one)
+        for pictures, truth in ((alike, file.predictor), (file.pictures, network)):
+            results = truth.stream(pictures)
+            found = check_parity(results, predictor.stream(pictures), file.task.differences, file.task.limits)
+            assert found.agrees, f"{predictor.runtime}\n{found.table()}"
+    shape = onnx.load(file.functions).graph.input[0].type.tensor_type.shape
+    assert [side.dim_value for side in shape.dim] == [1, 3, *frame]
+
+
+def test_pictures_in_a_frame() -> None:
+    """Around the network, against PyTorch: what a frame cuts away of a segmenter's map, and tells a detector."""
+    picture, frame = checked_pictures()[0].read().resize((150, 260)), (160, 256)
+    seen = FitPreprocessing(93, 160)(picture)
+    assert seen.shape == (3, 160, 92)
+    padded = torch.nn.functional.pad(seen, (0, 256 - 92))[None]
+    for name in ("segformer", "mask"):
+        model = small(name)
+        predictor = ii.Predictor(model, device="cpu")
+        task = task_export(predictor.spec)
+        assert task is not None
+        described = replace(model.description, config=asdict(model.config))
+        description = ExportedDescription(predictor.spec.name, described, frame=frame)
+        found: Any = ExportedPredictor(run_in_torch(task.graph(model, frame), description))(picture)
+        with torch.inference_mode():
+            if name == "mask":
+                scale = torch.tensor([[92 / 150, 160 / 260, 92 / 150, 160 / 260]])
+                (objects,) = model(padded, [(160, 92)], scale)
+                np.testing.assert_allclose(found.boxes, objects.boxes, atol=1e-3)
+                np.testing.assert_allclose(found.scores, objects.scores, atol=1e-6)
+                assert found.boxes[:, 2].max() <= 150 + 1e-4
+            else:
+                whole = torch.nn.functional.interpolate(model(padded, coarse=True), size=frame, mode="bilinear")
+                logits = torch.nn.functional.interpolate(whole[..., :160, :92], size=(260, 150), mode="bilinear")
+                expected = logits[0].softmax(0).max(0)
+                assert (found.label_map != expected.indices.numpy()).mean() < 1e-3
+                np.testing.assert_allclose(found.confidence, expected.values, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("name", "size", "said"),
+    [
+        ("tiny classifier", (64, 96), "squares, such as 64x64"),
+        ("mask", (150, 256), "multiples of 32, such as 160x256"),
+        ("segformer in windows", (160, 256), "windows of 64x64"),
+        ("segformer", (16, 256), "32 pixels or more"),
+    ],
+)
+def test_sizes_that_a_model_cannot_have(name: str, size: tuple[int, int], said: str, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=said):
+        export(small(name), tmp_path / "m.onnx", size=size)
+    assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.full

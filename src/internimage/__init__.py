@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from internimage.data.converting.convert import convert_data
     from internimage.data.converting.mend import mend_data
     from internimage.exporting.export import export
+    from internimage.exporting.features import ExportedFeatures
     from internimage.exporting.predictor import ExportedPredictor
     from internimage.factory import convert_checkpoint, create_model, load_model, save_model
     from internimage.images import FitPreprocessing, Preprocessing, read_image
@@ -46,6 +47,7 @@ _PUBLIC = {
     "DataOptions": "internimage.settings.data",
     "Depth": "internimage.settings.depth",
     "Detections": "internimage.results.detections",
+    "ExportedFeatures": "internimage.exporting.features",
     "ExportedPredictor": "internimage.exporting.predictor",
     "FitPreprocessing": "internimage.images",
     "Predictor": "internimage.inference.predictor",
@@ -76,6 +78,7 @@ __all__ = [
     "DataOptions",
     "Depth",
     "Detections",
+    "ExportedFeatures",
     "ExportedPredictor",
     "FitPreprocessing",
     "Predictor",

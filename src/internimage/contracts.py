@@ -213,6 +213,9 @@ class Graph:
     varying: Mapping[str, Mapping[int, str]]
 
 
+Frame: TypeAlias = "tuple[int, int]"
+"""(height, width) of all images of an exported graph."""
+
 Ending = Callable[[Any, Mapping[str, Any], Any, Any], Mapping[str, Any]]
 
 
@@ -235,7 +238,9 @@ class TaskExport:
     """How a task's models leave PyTorch.
 
     Attributes:
-        graph: of a model, for images of any size.
+        graph: of a model, for images of any size, or one at a time in a frame.
+        framed: a model's description for pictures in a frame; raises :class:`internimage.errors.ConfigError` for one
+            that it cannot have.
         pipeline: runs an exported graph, without torch.
         differences: between two results of one picture: numbers by name; those without a limit are counts of what is no
             difference, such as near ties.
@@ -244,7 +249,8 @@ class TaskExport:
         pixels: how graphs of a model take pixels; raises :class:`internimage.errors.ConfigError` where they cannot.
     """
 
-    graph: Callable[[Any], Graph]
+    graph: Callable[[Any, Frame | None], Graph]
+    framed: Callable[[ModelDescription, Frame], ModelDescription]
     pipeline: Callable[[ExportedDescription, Run, PredictionOptions], Pipeline]
     differences: Callable[[Any, Any], Mapping[str, float]]
     limits: Mapping[str, float]

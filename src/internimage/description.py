@@ -52,6 +52,7 @@ class ExportedDescription:
         layers: what it gives instead of predictions: names of layers, as of :func:`internimage.extract_features`.
         model: the model's description, with its configuration.
         pixels: it takes the 8-bit pixels of one picture, and gives results in that picture's pixels.
+        frame: (height, width) of all its images, in which pictures lie at the top left; None for images of any size.
         precision: of its numbers: "float32", "float16", "bfloat16" or "int8".
         weights: SHA-256 of the model's tensors, in the order of their names.
         versions: of the packages that made it.
@@ -61,6 +62,7 @@ class ExportedDescription:
     model: ModelDescription
     layers: tuple[str, ...] = ()
     pixels: bool = False
+    frame: tuple[int, int] | None = None
     precision: str = "float32"
     weights: str = ""
     versions: dict[str, Any] = field(default_factory=dict)

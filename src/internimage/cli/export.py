@@ -22,8 +22,8 @@ class Export:
 
     $ internimage predict photos/ --model cells.onnx
 
-    The file takes images of any size. It is run on photos of this package, and on --images, and is not written if its
-    results are not the model's. For another layout of weights there is `internimage convert`.
+    The file takes images of any size, unless you say which. It is run on photos of this package, and on --images, and
+    is not written if its results are not the model's. For another layout of weights there is `internimage convert`.
     """
 
     model: Annotated[
@@ -47,6 +47,9 @@ class Export:
     pixels: FlagCreatePairsOff[bool] = False
     """ONNX: take the 8-bit RGB pixels of a picture (height, width, 3) as they are and give results in its pixels, for
     programs without this package. Reading, scaling and what follows the network are in the file."""
+    size: Annotated[str | None, arg(metavar="HxW", help_behavior_hint="(default: any)")] = None
+    """Take images of this height and width alone, such as 800x1216, for runtimes that want to know it: pictures are
+    scaled to fit, and what is left is filled up. Of a classifier it is the side of its squares, such as 224."""
     int8: Annotated[Path | None, arg(metavar="DATA", help_behavior_hint="")] = None
     """Compute products in 8 bits, for CPUs: labelled pictures, on which ranges and the loss of accuracy are measured.
     The file is refused if it loses more than a point."""
@@ -81,6 +84,7 @@ class Export:
             max_objects=self.max_objects,
             plain=self.plain,
             pixels=self.pixels,
+            size=None if self.size is None else _size(self.size),
             precision=precision,
             images=list(self.images) or None,
             tell=lambda text: print(f"internimage: {text}", file=sys.stderr),
@@ -94,3 +98,13 @@ class Export:
         if self.to != "torch-export":
             print(f"run it: internimage {'features' if self.layers else 'predict'} IMAGE --model {written.file}")
         return 0
+
+
+def _size(text: str) -> tuple[int, int]:
+    """(height, width) of "800x1216", or "224" for both."""
+    from internimage.errors import ConfigError
+
+    sides = text.lower().split("x")
+    if len(sides) > 2 or not all(side.isascii() and side.isdigit() for side in sides):
+        raise ConfigError(f"--size is {text}; expected height x width in pixels, such as 800x1216")
+    return int(sides[0]), int(sides[-1])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import importlib.metadata
 import importlib.util
@@ -13,7 +14,7 @@ from typing import Any, Literal
 
 import torch
 
-from internimage.contracts import Graph, PixelExport, TaskExport, task_export
+from internimage.contracts import Frame, Graph, PixelExport, TaskExport, task_export
 from internimage.data.splits import Follow, unseen
 from internimage.description import ExportedDescription, ModelDescription
 from internimage.errors import ConfigError, ExportError, MissingExtraError
@@ -27,15 +28,17 @@ from internimage.exporting.parity import Parity, check_parity, checked_pictures
 from internimage.exporting.predictor import ExportedPredictor
 from internimage.exporting.reading import read_inside
 from internimage.exporting.runtimes import Exported
-from internimage.exporting.torch_file import write_torch
+from internimage.exporting.torch_file import run_in_torch, write_torch
 from internimage.images import ImageSource
 from internimage.images.reader import ImageInputs
 from internimage.inference.features import extract_features
 from internimage.inference.predictor import Predictor
+from internimage.inference.runner import Runner
 from internimage.writing import json_text, write_text, written_together
 
 Target = Literal["onnx", "openvino", "tensorrt", "torch-export"]
 _FEW = 3  # pictures that a file is run on without our kernels
+_SMALLEST = 32  # pixels a side of images of one size
 _ELSEWHERE = "ONNX Runtime without this package's kernels"
 
 
@@ -47,6 +50,7 @@ class _Form:
         place: makes the runtime's files of an ONNX file; None where there is none on the way.
         sampling: by which standard operator.
         functions: whether deformable operators are whole in the file, and standard ones their bodies.
+        tensorrt: compared in TensorRT where ONNX Runtime hands graphs to it, else with the remark.
     """
 
     suffix: str
@@ -54,6 +58,7 @@ class _Form:
     place: Callable[[Path, Path], Path] | None
     sampling: Sampling = "grid_sample"
     functions: bool = False
+    tensorrt: bool = False
     remark: str = ""
 
 
@@ -63,7 +68,7 @@ _FORMS: dict[Target, _Form] = {
     "onnx": _Form(".onnx", _ONNX, placed_onnx, "deform_conv", functions=True),
     "openvino": _Form(".xml", (*_ONNX[:3], "openvino"), placed_openvino),
     # engines with GridSample were seen to compute something else without a word
-    "tensorrt": _Form(".onnx", _ONNX, placed_onnx, "gather", remark="not run in TensorRT"),
+    "tensorrt": _Form(".onnx", _ONNX, placed_onnx, "gather", tensorrt=True, remark="not run in TensorRT"),
     "torch-export": _Form(".pt2", _ONNX[:1], None, remark=f"{_LOAD}`import internimage.ops, torchvision`"),
 }
 _PLAIN: dict[Target, _Form] = {
@@ -104,12 +109,13 @@ def export(
     max_objects: int | None = None,
     plain: bool = False,
     pixels: bool = False,
+    size: tuple[int, int] | None = None,
     precision: LowPrecision | None = None,
     images: ImageInputs | None = None,
     tell: Callable[[str], None] = lambda text: None,
     follow: Follow = unseen,
 ) -> ExportedFile:
-    """Export a model and check that the file gives the same results, for images of any size.
+    """Export a model and check that the file gives the same results, for images of any size or of one.
 
     Args:
         model, checkpoint: see :class:`internimage.Predictor`.
@@ -125,6 +131,9 @@ def export(
         pixels: ONNX: the file takes the 8-bit pixels of one ``picture`` (H, W, 3), RGB, as they are, and gives results
             in its pixels, for programs without this package: ``probabilities``; ``boxes``, ``scores``, ``labels`` and
             ``masks``, in the frames of their boxes; ``label_map`` and ``confidence``.
+        size: (height, width) of the images that the file takes, one at a time, for runtimes that want to know it.
+            Pictures are scaled as ever but no larger than this, lie at the top left, and the rest is the mean colour;
+            detectors have a second input ``extent`` (2,), what of the image is the picture.  Classifiers see squares.
         precision: compute in fewer bits; then the file is good if its accuracy or average precision is.
         images: pictures to check with, beside some of the package's own.
         tell: is told what is being done, which takes up to minutes.
@@ -142,6 +151,10 @@ def export(
         raise ConfigError("features have no accuracy that says what fewer bits cost; leave precision or layers out")
     if pixels and (to != "onnx" or layers or precision is not None):
         raise ConfigError("pixels are for ONNX, predictions and float32; leave pixels out")
+    if size is not None and (pixels or layers):
+        raise ConfigError("one size is for predictions from prepared images; leave size, or pixels and layers, out")
+    if size is not None and min(size) < _SMALLEST:
+        raise ConfigError(f"size is {size[0]}x{size[1]}; expected {_SMALLEST} pixels or more a side")
     if plain and to not in _PLAIN:
         raise ConfigError(f"files for {to} are of standard operators anyway; leave plain out")
     form = _PLAIN[to] if plain else _FORMS[to]
@@ -159,25 +172,28 @@ def export(
         raise ConfigError(f"{target} has another suffix than {form.suffix}, by which an exported file is known")
     split = None if precision is None else read_split(predictor.spec, precision.data)
     described = replace(own.description, config=asdict(own.config))
+    if size is not None:
+        described = task.framed(described, size)
     inside = task.pixels(described) if pixels else None
     sources = checked_pictures(images)
-    job = _Job(predictor, own, described, task, form, sources, tuple(layers), inside, precision, split, follow)
+    job = _Job(predictor, own, described, task, form, sources, tuple(layers), inside, size, precision, split, follow)
     with written_together(target) as folder:
-        tell(f"tracing a {type(own).__name__} for images of any size")
-        graph = feature_graph(own, layers) if layers else task.graph(own)
+        tell(f"tracing a {type(own).__name__} for images of {_text(size)}")
+        graph = feature_graph(own, layers) if layers else task.graph(own, size)
         file: Path | Exported
         if form.place is None:
             file = write_torch(graph, job.description(), folder / target.name, plain=plain)
         else:
             file = form.place(_onnx(job, graph, folder / "made" / f"{target.stem}.onnx", tell), folder)
         tell("comparing its results with the model's")
-        runtime, comparison = _compared(job, file)
+        runtime, comparison = _compared(job, graph, file)
         if not comparison.agrees:
             raise ExportError(f"{target} is not written: {comparison.refusal}\n{comparison.table()}")
-        about = {"file": target.name, "runtime": runtime, "remark": form.remark, **asdict(comparison)}
+        remark = "" if "TensorRT" in runtime else form.remark
+        about = {"file": target.name, "runtime": runtime, "remark": remark, **asdict(comparison)}
         write_text(folder / f"{target.stem}.parity.json", json_text(about, indent=2))
         names = sorted((one.name for one in folder.iterdir() if one.is_file()), key=lambda name: name != target.name)
-    return ExportedFile(tuple(target.with_name(name) for name in names), runtime, comparison, form.remark)
+    return ExportedFile(tuple(target.with_name(name) for name in names), runtime, comparison, remark)
 
 
 @dataclass(frozen=True)
@@ -192,6 +208,7 @@ class _Job:
     sources: Sequence[ImageSource]
     layers: tuple[str, ...]
     inside: PixelExport | None
+    size: Frame | None
     precision: LowPrecision | None
     split: Split | None
     follow: Follow
@@ -208,6 +225,7 @@ class _Job:
             self.described,
             self.layers,
             self.inside is not None,
+            self.size,
             precision=precision,
             weights=digest.hexdigest(),
             versions=versions,
@@ -246,7 +264,7 @@ def _reduced(job: _Job, source: Path) -> Path:
     return target
 
 
-def _compared(job: _Job, file: Path | Exported) -> tuple[str, Parity | Accuracy]:
+def _compared(job: _Job, graph: Graph, file: Path | Exported) -> tuple[str, Parity | Accuracy]:
     """What ran the file, and how far its results are from the model's."""
     count = len(job.sources)
     few = job.sources[-_FEW:]
@@ -259,17 +277,31 @@ def _compared(job: _Job, file: Path | Exported) -> tuple[str, Parity | Accuracy]
         features = ExportedFeatures(file, device="cpu")
         ours = job.follow(extract_features(job.model, job.sources, job.layers), count, "comparing")
         return features.runtime, check_parity(ours, features.extract(job.sources), feature_differences, LIMITS)
-    exported, task = ExportedPredictor(file, device="cpu"), job.task
+    exported, task = _opened(job, file), job.task
     if job.precision is not None and job.split is not None:
         accept = job.precision.accept
         return exported.runtime, check_accuracy(job.predictor, exported, job.split, task.metrics, accept, job.follow)
+    model: Runner = job.predictor
+    if job.size is not None:  # which sees pictures in their own size
+        model = ExportedPredictor(run_in_torch(graph, job.description()))
     if job.form.functions:
         taken_apart = ExportedPredictor(file, device="cpu", own_operators=False).stream(few)
-        found = check_parity(job.predictor.stream(few), taken_apart, task.differences, task.limits)
+        found = check_parity(model.stream(few), taken_apart, task.differences, task.limits)
         if not found.agrees:
             return _ELSEWHERE, found
-    results = job.follow(job.predictor.stream(job.sources), count, "comparing")
+    results = job.follow(model.stream(job.sources), count, "comparing")
     return exported.runtime, check_parity(results, exported.stream(job.sources), task.differences, task.limits)
+
+
+def _opened(job: _Job, file: Path | Exported) -> ExportedPredictor:
+    if job.form.tensorrt:
+        with contextlib.suppress(ConfigError):  # which says that there is none
+            return ExportedPredictor(file, device="tensorrt")
+    return ExportedPredictor(file, device="cpu")
+
+
+def _text(size: Frame | None) -> str:
+    return "any size" if size is None else f"{size[0]}x{size[1]}"
 
 
 def _look_for_packages(to: Target, form: _Form) -> None:

@@ -30,7 +30,8 @@ class ExportedPredictor(Runner):
             ``own_operators`` and ``threads`` mean nothing.
         device: "auto", "cpu", or what the runtime calls it.
         batch_size: images per run, of graphs that take several.
-        own_operators: in ONNX Runtime, run deformable operators by this package's kernels, where they are installed.
+        own_operators: in ONNX Runtime on a CPU, run deformable operators by this package's kernels, where they are
+            installed.
         threads: of the CPU; None as many as the runtime takes.
         augmentation, window, keep_scores, max_objects, depth: see :class:`internimage.Predictor`.
 

@@ -26,6 +26,13 @@ PICTURE = "picture"
 OPERATORS = Path(__file__).parents[1] / "ops" / "native" / "_onnx_operators.so"
 """The operators of the domain ``internimage`` (DCNv3, DCNv4, MSDeformAttn) for ONNX Runtime, if they were compiled."""
 
+_PROVIDERS = {  # of ONNX Runtime, by device
+    "cpu": (),
+    "auto": ("CUDAExecutionProvider",),
+    "cuda": ("CUDAExecutionProvider",),
+    "tensorrt": ("TensorrtExecutionProvider", "CUDAExecutionProvider"),
+}
+
 Arrays = Mapping[str, np.ndarray[Any, Any]]
 
 
@@ -53,8 +60,9 @@ def open_exported(
 
     Args:
         place: the file.
-        device: "auto", "cpu", or what the runtime calls it.
-        own_operators: in ONNX Runtime, run deformable operators by this package's kernels, where they are installed.
+        device: "auto", "cpu", "cuda", "tensorrt" in an ONNX Runtime that has it, or what OpenVINO calls it.
+        own_operators: in ONNX Runtime on a CPU, run deformable operators by this package's kernels, where they are
+            installed.
         threads: of the CPU; None as many as the runtime takes.
 
     Raises:
@@ -105,15 +113,16 @@ def _onnx(path: Path, device: str, own_operators: bool, threads: int | None) -> 
         import onnxruntime
     except ImportError:
         raise MissingExtraError(f"{path.name} needs ONNX Runtime: pip install 'internimage[export]'") from None
-    wanted = ["CUDAExecutionProvider"] if device != "cpu" else []
+    wanted = _PROVIDERS.get(device, _PROVIDERS["cuda"])
     there = [name for name in wanted if name in onnxruntime.get_available_providers()]
-    if device not in ("auto", "cpu") and not there:
-        raise ConfigError(f"device is {device}; this ONNX Runtime has no GPU, expected cpu or auto")
+    if device not in ("auto", "cpu") and there[:1] != list(wanted[:1]):
+        missing = "TensorRT" if device == "tensorrt" else "GPU"
+        raise ConfigError(f"device is {device}; this ONNX Runtime has no {missing}, expected cpu or auto")
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3
     options.intra_op_num_threads = threads or 0
     options.enable_mem_pattern = False  # one block for each size of pictures is held besides: half as much memory again
-    lacking = _register_operators(options) if own_operators else "own_operators=False leaves them out"
+    lacking = _register_operators(options, there) if own_operators else "own_operators=False leaves them out"
     try:
         session = onnxruntime.InferenceSession(path, options, providers=[*there, "CPUExecutionProvider"])
     except Exception as error:  # of its own kinds, which are not public
@@ -126,13 +135,16 @@ def _onnx(path: Path, device: str, own_operators: bool, threads: int | None) -> 
         raise ExportError(
             f"{path} cannot be run by ONNX Runtime {onnxruntime.__version__}{old}: {_first_line(error)}"
         ) from error
+    if device == "tensorrt" and session.get_providers()[0] != there[0]:
+        raise ConfigError("device is tensorrt; its libraries do not load here, expected cuda, cpu or auto")
     description = description_of(session.get_modelmeta().custom_metadata_map.get(METADATA), path)
     names = [slot.name for slot in session.get_outputs()]
 
     def run(inputs: Arrays) -> Arrays:
         return dict(zip(names, session.run(names, dict(inputs)), strict=True))
 
-    return Exported(path, f"ONNX Runtime {onnxruntime.__version__}", description, run)
+    runtime = f"ONNX Runtime {onnxruntime.__version__}{', TensorRT' if device == 'tensorrt' else ''}"
+    return Exported(path, runtime, description, run)
 
 
 def lacking_operators() -> str | None:
@@ -142,8 +154,10 @@ def lacking_operators() -> str | None:
     return None if OPERATORS.exists() else f"their library is not installed ({OPERATORS.name} is missing)"
 
 
-def _register_operators(options: Any) -> str | None:
-    """For sessions with these options; why not, if so."""
+def _register_operators(options: Any, others: list[str]) -> str | None:
+    """For sessions with these options, which has ``others`` beside the CPU; why not, if so."""
+    if others:
+        return f"they are for CPUs, and {others[0]} has its own DeformConv"
     if reason := lacking_operators():
         return reason
     try:

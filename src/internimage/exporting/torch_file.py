@@ -7,7 +7,7 @@ import io
 import json
 import warnings
 from collections.abc import Iterator
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -73,14 +73,19 @@ def write_torch(graph: Graph, description: ExportedDescription, file: Path, *, p
         torch.export.save(program, archive, extra_files={METADATA: text})
         file.write_bytes(archive.getbuffer())
         module = torch.export.load(file).module()
+    return replace(run_in_torch(replace(graph, module=module), description), file=file)
+
+
+def run_in_torch(graph: Graph, description: ExportedDescription) -> Exported:
+    """A graph that was not exported, run as an exported file is."""
 
     def run(inputs: Arrays) -> Arrays:
         with torch.inference_mode():
-            found = module(*(torch.from_numpy(np.ascontiguousarray(inputs[name])) for name in graph.inputs))
+            found = graph.module(*(torch.from_numpy(np.ascontiguousarray(inputs[name])) for name in graph.inputs))
         tensors = (found,) if isinstance(found, Tensor) else found
         return {name: one.numpy() for name, one in zip(graph.outputs, tensors, strict=True)}
 
-    return Exported(file, f"PyTorch {torch.__version__}", description, run)
+    return Exported(Path("model"), f"PyTorch {torch.__version__}", description, run)
 
 
 def _let_lists_be_empty(program: Any) -> None:

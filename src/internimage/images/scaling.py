@@ -21,10 +21,17 @@ _UNIT = 2048  # OpenCV's weights of 8-bit pixels are whole numbers of 1 / 2048
 
 @dataclass(frozen=True)
 class Scaled:
-    """A picture (C, H, W) as a network takes it, and its original (height, width)."""
+    """A picture as a network takes it.
+
+    Attributes:
+        image: float32 (C, H, W).
+        original: (height, width) of the picture.
+        seen: (height, width) of the picture in ``image``, at the top left.
+    """
 
     image: np.ndarray[Any, Any]
     original: tuple[int, int]
+    seen: tuple[int, int]
 
 
 @dataclass(frozen=True)
@@ -89,15 +96,15 @@ class FitPreprocessing:
 
         return torch.from_numpy(self.array(image))
 
-    def array(self, image: AnyImage) -> np.ndarray[Any, Any]:
-        """What ``__call__`` gives as a NumPy array, without torch."""
+    def array(self, image: AnyImage, frame: tuple[int, int] | None = None) -> np.ndarray[Any, Any]:
+        """What ``__call__`` gives as a NumPy array, without torch; no larger than ``frame`` (height, width)."""
         import numpy as np
 
         from internimage.images.channels import check_mode, pixels_of
         from internimage.images.decoding import exceeds_pixel_limit
 
         check_mode(image, self.channels)
-        height, width = self.size((image.height, image.width))
+        height, width = self.size((image.height, image.width), frame)
         if exceeds_pixel_limit(width, height):
             raise ImageReadError(f"{image.width}x{image.height} pixels scaled to {width}x{height} are too many")
         scaled = scale_bilinear(pixels_of(image), height, width)
@@ -115,20 +122,32 @@ class FitPreprocessing:
 
         return fitted(op, picture, self)
 
-    def scaled(self, image: AnyImage) -> Scaled:
-        """What ``array`` gives, with the size of the original."""
-        return Scaled(self.array(image), (image.height, image.width))
+    def scaled(self, image: AnyImage, frame: tuple[int, int] | None = None) -> Scaled:
+        """What ``array`` gives, with its sizes; a ``frame`` is filled up with the mean colour."""
+        values = self.array(image, frame)
+        seen = values.shape[1], values.shape[2]
+        return Scaled(values if frame is None else in_frame(values, frame), (image.height, image.width), seen)
 
     def resized(self, size: int) -> FitPreprocessing:
         """The same with a shorter side of ``size`` pixels, and a longer one in proportion."""
         return replace(self, short=size, long=round(size * self.long / self.short))
 
-    def size(self, original: tuple[int, int]) -> tuple[int, int]:
-        """(height, width) after the first scaling, at least one pixel each."""
+    def size(self, original: tuple[int, int], frame: tuple[int, int] | None = None) -> tuple[int, int]:
+        """(height, width) after the first scaling, at least one pixel each and within a frame."""
         shorter, longer = min(original), max(original)
         scale = min(self.long / longer, self.short / shorter)
+        if frame is not None:
+            scale = min(scale, *(most / side for most, side in zip(frame, original, strict=True)))
         height, width = (max(1, int(side * scale + 0.5)) for side in original)
         return height, width
+
+
+def in_frame(values: np.ndarray[Any, Any], frame: tuple[int, int]) -> np.ndarray[Any, Any]:
+    """An image (C, h, w) at the top left of one (C, H, W) of zeros, which are the mean colour."""
+    import numpy as np
+
+    _, height, width = values.shape
+    return np.pad(values, ((0, 0), (0, frame[0] - height), (0, frame[1] - width)))
 
 
 def scale_bilinear(pixels: np.ndarray[Any, Any], height: int, width: int) -> np.ndarray[Any, Any]:

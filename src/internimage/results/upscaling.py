@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -12,14 +11,17 @@ Array = np.ndarray[Any, Any]
 _AT_ONCE = 4 << 20  # pixels of all classes that are enlarged at a time: 16 MB
 
 
-def best_classes(logits: Array, seen: tuple[int, int], original: tuple[int, int]) -> tuple[Array, Array]:
+def best_classes(
+    logits: Array, whole: tuple[int, int], seen: tuple[int, int], original: tuple[int, int]
+) -> tuple[Array, Array]:
     """Class (H, W) and its probability of each pixel, from logits (K, h, w).
 
-    They are enlarged to the size that the network saw and then to the picture's, bilinearly.  Both are linear, so
-    they are one product of matrices; a few classes at a time.
+    They are enlarged to ``whole``, what the network saw, cut to ``seen``, what of it was the picture, and scaled to the
+    ``original``, bilinearly.  All is linear, so it is one product of matrices; a few classes at a time.
     """
     rows, columns = (
-        _through(own, (between, last)) for own, between, last in zip(logits.shape[1:], seen, original, strict=True)
+        _bilinear(part, last) @ _bilinear(own, all_)[:part]
+        for own, all_, part, last in zip(logits.shape[1:], whole, seen, original, strict=True)
     )
     height, width = original
     best, total = (np.full(original, -np.inf, np.float32) for _ in range(2))
@@ -44,14 +46,6 @@ def enlarge(logits: Array, size: tuple[int, int]) -> Array:
     rows, columns = (_bilinear(own, wanted) for own, wanted in zip(logits.shape[1:], size, strict=True))
     enlarged: Array = rows @ logits @ columns.T
     return enlarged
-
-
-def _through(length: int, lengths: Sequence[int]) -> Array:
-    """(last of ``lengths``, ``length``): the weights of one scaling after another."""
-    weights: Array = np.eye(length, dtype=np.float32)
-    for wanted in lengths:
-        weights = _bilinear(len(weights), wanted) @ weights
-    return weights
 
 
 def _bilinear(length: int, wanted: int) -> Array:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from internimage.contracts import Graph, PixelExport, Run, TaskExport
+from internimage.contracts import Frame, Graph, PixelExport, Run, TaskExport
 from internimage.data.samples import TimeAndPlace
 from internimage.description import ExportedDescription, ModelDescription
 from internimage.errors import ConfigError, InputSizeError
@@ -22,18 +23,32 @@ if TYPE_CHECKING:
 _NEAR = 1e-4  # probabilities that are nearer than this may change places
 
 
-def graph(model: Any) -> Graph:
+def graph(model: Any, frame: Frame | None = None) -> Graph:
     """Images (N, C, H, W), normalised, to logits (N, K); models that read them are given time and place."""
     import torch
 
     side = model.description.preprocessing.side
-    config = model.config
-    inputs = {"images": torch.zeros(2, config.backbone.in_channels, side, side)}
+    config, count = model.config, 2 if frame is None else 1
+    inputs = {"images": torch.zeros(count, config.backbone.in_channels, *(frame or (side, side)))}
     if config.metadata_channels is not None:
-        inputs |= {"temporal": torch.zeros(2, 4), "spatial": torch.zeros(2, 3)}
+        inputs |= {"temporal": torch.zeros(count, 4), "spatial": torch.zeros(count, 3)}
+    if frame is not None:
+        return Graph(model, inputs, ("logits",), {})
     varying = {name: {0: "batch"} for name in inputs}
     varying["images"] |= {2: "height", 3: "width"}
     return Graph(model, inputs, ("logits",), varying)
+
+
+def framed(description: ModelDescription, frame: Frame) -> ModelDescription:
+    """See :class:`internimage.contracts.TaskExport`."""
+    height, width = frame
+    preprocessing = description.preprocessing
+    assert isinstance(preprocessing, Preprocessing)
+    if height != width:
+        raise ConfigError(f"size is {height}x{width}; classifiers see squares, such as {height}x{height}")
+    if height == preprocessing.crop:
+        return description
+    return replace(description, preprocessing=preprocessing.resized(height))
 
 
 class ExportedClassifier:
@@ -46,6 +61,7 @@ class ExportedClassifier:
         assert isinstance(preprocessing, Preprocessing)
         self.preprocessing = preprocessing.seen_with(options.depth)
         self.run = run
+        self.frame = description.frame
         self.labels = description.model.labels
         self.classes = int(description.model.config["num_classes"])
         self.names = class_names(self.labels, self.classes)
@@ -70,7 +86,12 @@ class ExportedClassifier:
             told = [each or TimeAndPlace() for each in known]
             inputs["temporal"] = np.array([each.temporal() for each in told], np.float32)
             inputs["spatial"] = np.array([each.spatial() for each in told], np.float32)
-        logits = self.run(inputs)["logits"].astype(np.float32)
+        together = len(prepared) if self.frame is None else 1
+        parts = [
+            self.run({name: values[start : start + together] for name, values in inputs.items()})["logits"]
+            for start in range(0, len(prepared), together)
+        ]
+        logits = np.concatenate(parts).astype(np.float32)
         powers = np.exp(logits - logits.max(-1, keepdims=True))
         probabilities = powers / powers.sum(-1, keepdims=True)
         return [Classification(row, self.names, source) for row, source in zip(probabilities, sources, strict=True)]
@@ -102,5 +123,11 @@ def differences(ours: Classification, theirs: Classification) -> Mapping[str, fl
 
 
 EXPORT = TaskExport(
-    graph, ExportedClassifier, differences, {"logits, relative": 1e-4, "another best class": 0.0}, ("top1",), pixels
+    graph,
+    framed,
+    ExportedClassifier,
+    differences,
+    {"logits, relative": 1e-4, "another best class": 0.0},
+    ("top1",),
+    pixels,
 )

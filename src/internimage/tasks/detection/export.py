@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from internimage.contracts import Graph, PixelExport, Run, TaskExport
+from internimage.contracts import Frame, Graph, PixelExport, Run, TaskExport
 from internimage.description import ExportedDescription, ModelDescription
 from internimage.errors import ConfigError
 from internimage.images import FitPreprocessing, ImageSource
@@ -15,6 +15,7 @@ from internimage.images.nodes import DOUBLE, FLOAT
 from internimage.labels import class_names
 from internimage.results.detections import Detections
 from internimage.settings.views import PredictionOptions
+from internimage.structures.batching import DIVISOR, padded
 
 if TYPE_CHECKING:
     from internimage.images.channels import AnyImage
@@ -24,29 +25,47 @@ _NEAR = 1e-4  # scores that are nearer than this may change places, or fall on e
 _EXAMPLE = (224, 320)  # of graphs for images of any size
 
 
-def graph(model: Any) -> Graph:
-    """An image (1, C, H, W), normalised and not padded, to its objects, in pixels of that image."""
+def graph(model: Any, frame: Frame | None = None) -> Graph:
+    """An image (1, C, H, W), normalised, to its objects, in its pixels.
+
+    One of any size is not padded; in a frame ``extent`` (2,) says what of it is the picture, (height, width).
+    """
     import torch
     import torch.nn.functional as F
-
-    from internimage.structures.batching import DIVISOR
 
     class OneImage(torch.nn.Module):
         def __init__(self) -> None:
             super().__init__()
             self.detector = model
 
-        def forward(self, images: torch.Tensor) -> tuple[torch.Tensor, ...]:
-            height, width = images.shape[2:]
-            below, beside = ((side + DIVISOR - 1) // DIVISOR * DIVISOR - side for side in (height, width))
-            (found,) = self.detector(F.pad(images, (0, beside, 0, below)), [(height, width)], images.new_ones(1, 4))
+        def forward(self, images: torch.Tensor, extent: torch.Tensor | None = None) -> tuple[torch.Tensor, ...]:
+            if extent is None:
+                height, width = images.shape[2:]
+                below, beside = ((side + DIVISOR - 1) // DIVISOR * DIVISOR - side for side in (height, width))
+                images = F.pad(images, (0, beside, 0, below))
+            else:
+                sides: Any = extent.unbind()  # known when the graph runs
+                height, width = (side.item() for side in sides)
+            (found,) = self.detector(images, [(height, width)], images.new_ones(1, 4))
             masks = () if found.masks is None else (found.masks,)
             return (found.boxes, found.scores, found.labels, *masks)
 
-    inputs = {"images": torch.zeros(1, model.config.backbone.in_channels, *_EXAMPLE)}
-    varying = {"images": {2: "height", 3: "width"}}
+    inputs = {"images": torch.zeros(1, model.config.backbone.in_channels, *(frame or _EXAMPLE))}
+    varying = {"images": {2: "height", 3: "width"}} if frame is None else {}
+    if frame is not None:
+        inputs["extent"] = torch.tensor(frame)
     outputs = ("boxes", "scores", "labels", *(("masks",) if model.has_masks else ()))
     return Graph(OneImage(), inputs, outputs, varying)
+
+
+def framed(description: ModelDescription, frame: Frame) -> ModelDescription:
+    """See :class:`internimage.contracts.TaskExport`."""
+    if any(side % DIVISOR for side in frame):
+        raise ConfigError(
+            f"size is {frame[0]}x{frame[1]}; detectors need multiples of {DIVISOR}, such as "
+            f"{padded(frame[0])}x{padded(frame[1])}"
+        )
+    return description
 
 
 class ExportedDetector:
@@ -65,6 +84,7 @@ class ExportedDetector:
             raise ConfigError(f"the file reports {most} objects of an image; export one with more (--max-objects)")
         self.preprocessing = preprocessing.seen_with(options.depth)
         self.run = run
+        self.frame = description.frame
         self.labels = description.model.labels
         self.classes = int(config["num_classes"])
         self.names = class_names(self.labels, self.classes)
@@ -75,7 +95,7 @@ class ExportedDetector:
         return self.preprocessing.read(source)
 
     def prepare(self, picture: AnyImage) -> Scaled:
-        return self.preprocessing.scaled(picture)
+        return self.preprocessing.scaled(picture, self.frame)
 
     def predict(
         self, prepared: Sequence[Scaled], sources: Sequence[ImageSource], known: Sequence[Any]
@@ -83,9 +103,10 @@ class ExportedDetector:
         return [self._one(each, source) for each, source in zip(prepared, sources, strict=True)]
 
     def _one(self, picture: Scaled, source: ImageSource) -> Detections:
-        found = self.run({"images": picture.image[None]})
+        extent = {} if self.frame is None else {"extent": np.array(picture.seen)}
+        found = self.run({"images": picture.image[None], **extent})
         kept = slice(self.max_objects)
-        scale = [seen / own for seen, own in zip(picture.image.shape[1:], picture.original, strict=True)]
+        scale = [seen / own for seen, own in zip(picture.seen, picture.original, strict=True)]
         boxes = found["boxes"][kept].astype(np.float32) / np.array([scale[1], scale[0]] * 2, np.float32)
         masks = found["masks"][kept].astype(np.float32) if "masks" in found else None
         scores, labels = found["scores"][kept].astype(np.float32), found["labels"][kept]
@@ -136,6 +157,7 @@ def differences(ours: Detections, theirs: Detections) -> Mapping[str, float]:
 
 EXPORT = TaskExport(
     graph,
+    framed,
     ExportedDetector,
     differences,
     {"boxes, pixels": 0.02, "scores": 1e-4, "mask pixels": 1e-3, "objects without a partner": 0.0},

@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from internimage.contracts import Graph, PixelExport, Run, TaskExport
+from internimage.contracts import Frame, Graph, PixelExport, Run, TaskExport
 from internimage.description import ExportedDescription, ModelDescription
 from internimage.errors import ConfigError
 from internimage.images import FitPreprocessing, ImageSource
+from internimage.images.scaling import in_frame
 from internimage.labels import class_names
 from internimage.results.segmentation import Segmentation
 from internimage.results.upscaling import best_classes, enlarge
@@ -26,7 +27,7 @@ _TOGETHER = 8  # classes that are enlarged at a time in a graph that takes pixel
 _EXAMPLE = (224, 320)  # of graphs for images of any size
 
 
-def graph(model: Any) -> Graph:
+def graph(model: Any, frame: Frame | None = None) -> Graph:
     """An image (1, C, H, W), normalised, to logits (1, K, h, w) at the network's own size, a fourth or an eighth."""
     import torch
 
@@ -39,9 +40,21 @@ def graph(model: Any) -> Graph:
             logits: torch.Tensor = self.segmenter(images, coarse=True)
             return logits
 
-    inputs = {"images": torch.zeros(1, model.config.backbone.in_channels, *_EXAMPLE)}
-    varying = {"images": {2: "height", 3: "width"}}
+    inputs = {"images": torch.zeros(1, model.config.backbone.in_channels, *(frame or _EXAMPLE))}
+    varying = {"images": {2: "height", 3: "width"}} if frame is None else {}
     return Graph(Coarse(), inputs, ("logits",), varying)
+
+
+def framed(description: ModelDescription, frame: Frame) -> ModelDescription:
+    """See :class:`internimage.contracts.TaskExport`; a segmenter that looks in windows looks in these."""
+    said = f"size is {frame[0]}x{frame[1]}"
+    preprocessing, window = description.preprocessing, description.config.get("window")
+    assert isinstance(preprocessing, FitPreprocessing)
+    if window is not None and tuple(window["size"]) != frame:
+        raise ConfigError(f"{said}; the segmenter looks in windows of {'x'.join(map(str, window['size']))}, give these")
+    if window is None and any(side % preprocessing.multiple for side in frame):
+        raise ConfigError(f"{said}; the segmenter sees multiples of {preprocessing.multiple}, give such")
+    return description
 
 
 class ExportedSegmenter:
@@ -58,6 +71,7 @@ class ExportedSegmenter:
         assert isinstance(model.preprocessing, FitPreprocessing)
         self.preprocessing = model.preprocessing.seen_with(options.depth)
         self.run = run
+        self.frame = description.frame
         self.palette = model.palette
         self.labels = model.labels
         self.classes = int(model.config["num_classes"])
@@ -65,37 +79,41 @@ class ExportedSegmenter:
         own = model.config.get("window")
         trained = None if own is None else from_plain(Window, own)
         self.window = trained if options.window == "model" else options.window
+        if self.frame is not None and self.window != trained:
+            raise ConfigError(f"the file sees images of {self.frame[0]}x{self.frame[1]} alone; leave window out")
 
     def read(self, source: ImageSource) -> AnyImage:
         return self.preprocessing.read(source)
 
     def prepare(self, picture: AnyImage) -> Scaled:
-        return self.preprocessing.scaled(picture)
+        return self.preprocessing.scaled(picture, None if self.window else self.frame)
 
     def predict(
         self, prepared: Sequence[Scaled], sources: Sequence[ImageSource], known: Sequence[Any]
     ) -> Iterator[Segmentation]:
         for picture, source in zip(prepared, sources, strict=True):
-            seen = picture.image.shape[1], picture.image.shape[2]
-            label_map, confidence = best_classes(self._logits(picture.image), seen, picture.original)
+            logits, whole = self._logits(picture.image)
+            label_map, confidence = best_classes(logits, whole, picture.seen, picture.original)
             yield Segmentation(_numbers(label_map, self.classes), confidence, self.names, source, self.palette)
 
-    def _logits(self, image: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
-        """Of a whole picture, at the network's own size; of one seen in windows, their mean in the picture's size."""
-        height, width = image.shape[1:]
+    def _logits(self, image: np.ndarray[Any, Any]) -> tuple[np.ndarray[Any, Any], Frame]:
+        """At the network's own size, or of windows their mean, and the (height, width) that they are of."""
+        _, height, width = image.shape
         parts = self.window.parts(height, width) if self.window else [(0, 0, height, width)]
         if len(parts) == 1:
-            return self._run(image)
+            return self._run(image), self.frame or (height, width)
         sums: np.ndarray[Any, Any] = np.zeros((len(self.names), height, width), np.float32)
         visits = np.zeros((height, width), np.float32)
         for top, left, bottom, right in parts:
             seen = self._run(np.ascontiguousarray(image[:, top:bottom, left:right]))
-            sums[:, top:bottom, left:right] += enlarge(seen, (bottom - top, right - left))
+            size = bottom - top, right - left
+            sums[:, top:bottom, left:right] += enlarge(seen, self.frame or size)[:, : size[0], : size[1]]
             visits[top:bottom, left:right] += 1
-        return sums / visits
+        return sums / visits, (height, width)
 
     def _run(self, image: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
-        return self.run({"images": image[None]})["logits"][0].astype(np.float32)
+        seen = image if self.frame is None else in_frame(image, self.frame)
+        return self.run({"images": seen[None]})["logits"][0].astype(np.float32)
 
 
 def _numbers(label_map: np.ndarray[Any, Any], classes: int) -> np.ndarray[Any, Any]:
@@ -144,5 +162,11 @@ def differences(ours: Segmentation, theirs: Segmentation) -> Mapping[str, float]
 
 
 EXPORT = TaskExport(
-    graph, ExportedSegmenter, differences, {"probabilities": 1e-4, "pixels of another class": 1e-3}, ("miou",), pixels
+    graph,
+    framed,
+    ExportedSegmenter,
+    differences,
+    {"probabilities": 1e-4, "pixels of another class": 1e-3},
+    ("miou",),
+    pixels,
 )
