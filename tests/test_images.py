@@ -328,7 +328,9 @@ def test_preprocessing_equals_torchvision(resize: int, crop: int | None, interpo
 def test_long_pictures_are_resized_in_part(resize: int, crop: int, monkeypatch: pytest.MonkeyPatch) -> None:
     chosen = Preprocessing(resize, crop, mean=(0, 0, 0), std=(1, 1, 1))
     monkeypatch.setattr("internimage.images.decoding.exceeds_pixel_limit", lambda width, height: True)
-    for picture in PICTURES:
+    rng = np.random.default_rng(0)
+    noise = [Image.fromarray(rng.integers(0, 256, (*size, 3), np.uint8)) for size in ((9000, 3), (3, 9000))]
+    for picture in [*PICTURES, *noise]:
         assert (chosen(picture) - torchvision_of(chosen)(picture)).abs().max() < 1.01 / 255
 
 

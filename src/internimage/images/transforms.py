@@ -16,6 +16,7 @@ if TYPE_CHECKING:  # recipes name preprocessings, and are listed without numpy, 
     from internimage.images.reader import ImageSource
 
 _FILTERS = ("bicubic", "bilinear")
+_REACH = 2  # pixels beside the middle that the wider of them sees
 
 
 @dataclass(frozen=True)
@@ -138,17 +139,33 @@ class Preprocessing:
             return image.resize((width, height), filter_)
         left, top = _margin(width, self.crop), _margin(height, self.crop)
         if too_large:
-            x0, y0 = max(left, 0), max(top, 0)
-            x1, y1 = min(left + self.crop, width), min(top + self.crop, height)
-            x_scale, y_scale = image.width / width, image.height / height
-            right, bottom = min(x1 * x_scale, image.width), min(y1 * y_scale, image.height)
-            box = (x0 * x_scale, y0 * y_scale, right, bottom)
-            image = image.resize((x1 - x0, y1 - y0), filter_, box=box)
+            inside = max(left, 0), max(top, 0), min(left + self.crop, width), min(top + self.crop, height)
+            image = _part_of_resized(image, (width, height), inside, filter_)
             left, top = min(left, 0), min(top, 0)
         else:
             image = image.resize((width, height), filter_)
         # PIL fills what lies outside with black.
         return image.crop((left, top, left + self.crop, top + self.crop))
+
+
+def _part_of_resized(image: AnyImage, size: tuple[int, int], box: tuple[int, int, int, int], filter_: Any) -> AnyImage:
+    """What lies in a box of the picture resized to (width, height), without the rest.
+
+    Columns first and then rows, as Pillow resizes whole pictures; of a box it may take rows first, and what is rounded
+    between the two is something else: up to 24 steps of 255 of noise.
+    """
+    near, within = [], []  # pixels of the picture that the box needs, and where it lies among them, along x and y
+    for own, wanted, start, end in zip(image.size, size, box[:2], box[2:], strict=True):
+        scale = own / wanted
+        first = max(0, int(start * scale - _REACH * max(1.0, scale) - 1))
+        last = min(own, int(end * scale + _REACH * max(1.0, scale)) + 2)
+        near.append((first, last))
+        within.append((start * scale - first, min(end * scale, own) - first))
+    (left, right), (top, bottom) = near
+    image = image.crop((left, top, right, bottom))
+    width, height = box[2] - box[0], box[3] - box[1]
+    image = image.resize((width, bottom - top), filter_, box=(within[0][0], 0, within[0][1], bottom - top))
+    return image.resize((width, height), filter_, box=(0, within[1][0], width, within[1][1]))
 
 
 def check_statistics(mean: tuple[float, ...], std: tuple[float, ...]) -> None:
