@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import logging
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -14,7 +13,7 @@ import numpy as np
 from internimage.contracts import TaskExport
 from internimage.errors import DataError, ImageReadError
 from internimage.exporting.operators import SAMPLING_LAYER
-from internimage.exporting.runtimes import open_exported
+from internimage.exporting.runtimes import open_exported, quiet
 from internimage.images import ImageSource
 from internimage.settings.views import PredictionOptions
 
@@ -52,7 +51,7 @@ def quantise(source: Path, target: Path, feeds: Sequence[Feed] | None) -> None:
 
     graph = onnx.load(source)
     kept = [node.name for node in graph.graph.node if node.op_type in _PRODUCTS and kept_layer(node.name)]
-    with warnings.catch_warnings(), _quiet():
+    with warnings.catch_warnings(), quiet():
         warnings.simplefilter("ignore")
         if feeds is None:
             products = _PRODUCTS[1:]
@@ -85,17 +84,6 @@ def quantise(source: Path, target: Path, feeds: Sequence[Feed] | None) -> None:
     onnx.save(written, target)
 
 
-@contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    """Within it nothing below an error is logged: advice to programmers."""
-    before = logging.root.manager.disable
-    logging.disable(logging.WARNING)
-    try:
-        yield
-    finally:
-        logging.disable(before)
-
-
 def recorded_feeds(source: Path, task: TaskExport, pictures: Sequence[ImageSource]) -> list[Feed]:
     """The inputs that a file is run with when it predicts the pictures; those that cannot be read have none.
 
@@ -126,7 +114,7 @@ def halve(source: Path, target: Path) -> None:
     named = [(node.name, kept_layer(node.name)) for node in graph.graph.node]
     exact = {layer_of(name).removesuffix(f".{own}") for name, own in named if own}
     kept = [name for name, own in named if own or layer_of(name) in exact]
-    with _quiet():
+    with quiet():
         written = convert_float_to_float16(
             graph, keep_io_types=True, op_block_list=[*DEFAULT_OP_BLOCK_LIST, *_EXACT], node_block_list=kept
         )

@@ -85,7 +85,7 @@ def onnx_program(graph: Graph) -> Any:
             optimize=False,
             verbose=False,
         )
-    _simplify(program.model)
+        _simplify(program.model)
     for number, node in enumerate(program.model.graph.all_nodes()):
         scopes = ast.literal_eval(node.metadata_props.get(_SCOPES, "[]"))
         layer = next((scope for scope in reversed(scopes[:-1]) if scope), "")

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import logging
 import os
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -106,6 +108,17 @@ def description_of(text: str | None, path: Path) -> ExportedDescription:
         return from_plain(ExportedDescription, json.loads(text))
     except (ValueError, ConfigError) as error:
         raise ExportError(f"{path} was written by another version of internimage: {error}") from error
+
+
+@contextlib.contextmanager
+def quiet() -> Iterator[None]:
+    """Within it nothing below an error is logged: libraries' advice to programmers."""
+    before = logging.root.manager.disable
+    logging.disable(logging.WARNING)
+    try:
+        yield
+    finally:
+        logging.disable(before)
 
 
 def _onnx(path: Path, device: str, own_operators: bool, threads: int | None) -> Exported:

@@ -18,7 +18,7 @@ from torch import Tensor
 from internimage.contracts import Graph
 from internimage.description import ExportedDescription
 from internimage.errors import ExportError
-from internimage.exporting.runtimes import METADATA, Arrays, Exported
+from internimage.exporting.runtimes import METADATA, Arrays, Exported, quiet
 from internimage.ops.standard import standard_operators
 
 
@@ -37,9 +37,9 @@ def traced_program(graph: Graph) -> Any:
 
 @contextlib.contextmanager
 def exporter_errors(graph: Graph) -> Iterator[None]:
-    """What PyTorch's exporters print is hidden, and what they raise is said in one sentence."""
+    """What PyTorch's exporters print and log is hidden, and what they raise is said in one sentence."""
     try:
-        with torch.no_grad(), warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
+        with torch.no_grad(), warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()), quiet():
             warnings.simplefilter("ignore")
             yield
     except Exception as error:  # of many kinds; its cause says what the exporter could not follow
