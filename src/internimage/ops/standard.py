@@ -31,7 +31,9 @@ def standard_operators() -> Iterator[None]:
 
 def spelled_out() -> bool:
     """Whether they are: within :func:`standard_operators`, and where ``torch.onnx.export`` looks."""
-    return _spelled_out.get() or torch.onnx.is_in_onnx_export()
+    if not torch.compiler.is_dynamo_compiling() and _spelled_out.get():  # Dynamo of torch 2.10 follows no ContextVar
+        return True
+    return torch.onnx.is_in_onnx_export()
 
 
 def convolution_standard(
