@@ -23,6 +23,7 @@ from internimage.structures.batching import pad_together
 
 OPS = {name: torch.from_numpy(array) for name, array in np.load(GOLDENS / "detection_ops.npz").items()}
 STDS = (0.1, 0.1, 0.2, 0.2)
+NEAR = {"rtol": 1e-6, "atol": 1e-5}
 
 
 def test_nms_keeps_the_same_boxes() -> None:
@@ -34,7 +35,8 @@ def test_nms_keeps_the_same_boxes() -> None:
 
 def test_boxes_are_coded_the_same() -> None:
     rois, deltas = OPS["coder.rois"], OPS["coder.deltas"].unflatten(1, (3, 4))
-    assert torch.equal(decode(rois, deltas, STDS, (186, 250)).flatten(1), OPS["coder.decoded"])
+    # with AVX-512 exp() ends in another bit than with AVX2
+    torch.testing.assert_close(decode(rois, deltas, STDS, (186, 250)).flatten(1), OPS["coder.decoded"], **NEAR)
     boxes = rois[(rois[:, 2] > rois[:, 0] + 4) & (rois[:, 3] > rois[:, 1] + 4)]
     there_and_back = decode(boxes, encode(boxes, boxes.flip(0), STDS)[:, None], STDS)[:, 0]
     torch.testing.assert_close(there_and_back, boxes.flip(0), atol=2e-4, rtol=1e-4)
