@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from internimage.data.objects import ObjectImage
+from internimage.metrics.found import insides, overlaps
 
 IOU = 0.5
 FALSE, IGNORED = -1, -2
@@ -77,7 +78,7 @@ class Mistakes:
             for label in truth[found].tolist():
                 counts[label, label] += 1
             boxes = np.array([one.image.objects[place].box for place in missed]).reshape(-1, 4)
-            pairs = _greedy(_overlaps(one.boxes[false], boxes), np.zeros(len(missed), bool))
+            pairs = _greedy(overlaps(one.boxes[false], boxes), np.zeros(len(missed), bool))
             for place, other in zip(false, pairs.tolist(), strict=True):
                 counts[truth[missed[other]] if other != FALSE else -1, one.labels[place]] += 1
             for number in set(range(len(missed))) - set(pairs.tolist()):
@@ -129,7 +130,7 @@ def match(
     crowd = np.array([one.crowd for one in image.objects], bool)
     truth = np.array([one.box for one in image.objects], np.float64).reshape(-1, 4)
     order = np.argsort(-scores, kind="stable")
-    shares = _overlaps(boxes[order], truth, crowd)
+    shares = np.where(crowd, insides(boxes[order], truth), overlaps(boxes[order], truth))
     shares[labels[order, None] != np.array([one.label for one in image.objects], int)] = 0
     objects = np.empty(len(order), int)
     objects[order] = _greedy(shares, crowd)
@@ -146,20 +147,6 @@ def best_threshold(images: Sequence[Matched]) -> float:
     lost = np.concatenate([[0], right[order].cumsum()])[left_out]
     f1 = 2 * (right.sum() - lost) / np.maximum(1, len(scores) - left_out + objects)
     return float(_THRESHOLDS[np.flatnonzero(f1 == f1.max())[-1]]) if f1.max() else _USUAL
-
-
-def _overlaps(
-    boxes: np.ndarray[Any, Any], others: np.ndarray[Any, Any], crowd: np.ndarray[Any, Any] | None = None
-) -> np.ndarray[Any, Any]:
-    """Intersection over union (K, T) of boxes; with a crowd, the share of the box that is inside."""
-    one, other = (array.astype(np.float64) for array in (boxes[:, None], others[None]))
-    sides = np.minimum(one[..., 2:], other[..., 2:]) - np.maximum(one[..., :2], other[..., :2])
-    common = np.maximum(sides, 0).prod(-1)
-    area, beside = ((array[..., 2:] - array[..., :2]).prod(-1) for array in (one, other))
-    whole = area + beside - common
-    if crowd is not None:
-        whole = np.where(crowd, area, whole)
-    return np.divide(common, whole, out=np.zeros_like(common), where=whole > 0)
 
 
 def _greedy(shares: np.ndarray[Any, Any], crowd: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
