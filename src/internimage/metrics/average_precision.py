@@ -72,6 +72,7 @@ def average_precision(
     entries: Sequence[dict[str, Any]],
     kind: Kind,
     max_detections: tuple[int, ...] = (1, 10, COUNTED),
+    federated: bool = False,
 ) -> PrecisionRecall:
     """Evaluate boxes or masks; the arguments are not changed.
 
@@ -80,18 +81,15 @@ def average_precision(
         entries: the content of a COCO result file; boxes are ignored for "segm", so that an area is its mask's.
         kind: "bbox" or "segm".
         max_detections: greatest numbers of detections an image and category, ascending.
+        federated: whether ``truth`` says which classes were looked for, see
+            :func:`internimage.metrics.lvis.lvis_average_precision`.
 
     Raises:
         DataError: an entry belongs to no image of ``truth``.
         MissingExtraError: faster-coco-eval is not installed.
     """
     library = _library()
-    known = {image["id"] for image in truth["images"]}
-    foreign = sorted({entry["image_id"] for entry in entries} - known)
-    if foreign:
-        raise DataError(
-            f"there are detections in image {foreign[0]}, which is not among the {len(known)} annotated ones"
-        )
+    check_images(truth, entries)
     # the library writes into what it is given, and takes annotation 0 for none
     objects = [{**one, "id": number} for number, one in enumerate(truth["annotations"], start=1)]
     shape = "bbox" if kind == "bbox" else "segmentation"
@@ -100,7 +98,9 @@ def average_precision(
         if isinstance(result[shape]["counts"], list):
             result[shape] = library.mask.frPyObjects(result[shape], *result[shape]["size"])
     annotated = library.COCO({**truth, "annotations": objects}, print_function=_silent)
-    evaluation = library.COCOeval_faster(annotated, annotated.loadRes(results), kind, print_function=_silent)
+    evaluation = library.COCOeval_faster(
+        annotated, annotated.loadRes(results), kind, print_function=_silent, lvis_style=federated
+    )
     evaluation.params.maxDets = list(max_detections)
     evaluation.evaluate()
     evaluation.accumulate()
@@ -110,6 +110,16 @@ def average_precision(
         tuple(int(category) for category in evaluation.params.catIds),
         max_detections,
     )
+
+
+def check_images(truth: dict[str, Any], entries: Sequence[dict[str, Any]]) -> None:
+    """Refuse results of other images than those of the annotation file."""
+    known = {image["id"] for image in truth["images"]}
+    foreign = sorted({entry["image_id"] for entry in entries} - known)
+    if foreign:
+        raise DataError(
+            f"there are detections in image {foreign[0]}, which is not among the {len(known)} annotated ones"
+        )
 
 
 def _silent(*_: object) -> None: ...
