@@ -1,0 +1,220 @@
+"""Detections of several views or slices of one picture made one: soft-NMS, box fusion, slices and their merging."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Literal
+
+import numpy as np
+
+from internimage.metrics.found import Found, insides, joined, overlaps
+
+FusedScore = Literal["avg", "max", "box_and_model_avg", "absent_model_aware_avg"]
+SliceOverlap = Literal["iou", "ios"]
+
+
+def soft_nms(
+    found: Found,
+    method: Literal["linear", "gaussian"] = "linear",
+    overlap: float = 0.5,
+    sigma: float = 0.5,
+    minimum: float = 0.001,
+) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
+    """Lower the scores of detections that overlap a better one of their class (Bodla et al., 2017).
+
+    Args:
+        found: detections of one image.
+        method: "linear" multiplies a score by 1 - IoU where IoU is more than ``overlap``, "gaussian" by
+            exp(-IoU² / sigma).
+        overlap, sigma: see there.
+        minimum: detections below this score are left out.
+
+    Returns:
+        Places (N,) of the detections that are left, and their lowered scores (N,), highest first.
+    """
+    scores, waiting = found.scores.astype(np.float64), np.ones(len(found.scores), bool)
+    while waiting.any():
+        top = np.where(waiting, scores, -np.inf).argmax()
+        waiting[top] = False
+        rivals = np.flatnonzero(waiting & (found.labels == found.labels[top]))
+        shares = overlaps(found.boxes[top][None], found.boxes[rivals])[0]
+        if method == "linear":
+            scores[rivals] *= np.where(shares > overlap, 1 - shares, 1)
+        else:
+            scores[rivals] *= np.exp(-(shares**2) / sigma)
+    order = np.argsort(-scores, kind="stable")
+    order = order[scores[order] >= minimum]
+    return order, scores[order]
+
+
+def weighted_boxes_fusion(
+    views: Sequence[Found],
+    weights: Sequence[float],
+    overlap: float = 0.55,
+    minimum: float = 0.0,
+    score: FusedScore = "avg",
+    overflow: bool = False,
+) -> Found:
+    """Fuse the detections of several views of a picture, or of several models (Solovyev et al., 2021).
+
+    From the highest score times weight on, each box joins the cluster of its class whose fused box it overlaps most,
+    by more than ``overlap``, or starts one.  A fused box is the mean of its boxes, by score times weight.
+
+    Args:
+        views: detections of each, boxes inside the picture and in one unit; those without extent or score are left out.
+        weights: of each view.
+        overlap: least IoU.
+        minimum: detections below this score are left out.
+        score: of a fused box, from its boxes' scores times weights: "avg", their sum divided by all weights, as if no
+            more boxes than views were in it; "max", the highest divided by the highest weight; "box_and_model_avg",
+            the sum divided by the weights of the boxes, times the share of all weights that the views in it have;
+            "absent_model_aware_avg", the sum divided by the weights of the boxes and of the views that have none in it.
+        overflow: "avg" without the limit.
+
+    Returns:
+        Fused boxes, float64, highest score first.
+    """
+    pool = _Pool(views, weights, minimum)
+    clusters = pool.clusters(overlap, moving=True)
+    scores = [pool.fused_score(members, score, overflow) for members in clusters]
+    boxes = [np.average(pool.boxes[members], axis=0, weights=pool.weighted[members]) for members in clusters]
+    return pool.fused(clusters, scores, boxes)
+
+
+def non_maximum_weighted(
+    views: Sequence[Found], weights: Sequence[float], overlap: float = 0.55, minimum: float = 0.0
+) -> Found:
+    """Fuse detections as :func:`weighted_boxes_fusion` does, but around the best box of each cluster (Zhou, 2017).
+
+    A box joins the cluster whose best box it overlaps most.  The fused box is the mean by score times weight times IoU
+    with the best one, and the score is that one's times its weight, divided by the highest weight.
+    """
+    pool = _Pool(views, weights, minimum)
+    clusters = pool.clusters(overlap, moving=False)
+    scores = [pool.fused_score(members, "max", False) for members in clusters]
+    boxes = []
+    for members in clusters:
+        own = pool.boxes[members]
+        nearness = overlaps(own[:1], own)[0] * pool.weighted[members]
+        boxes.append(np.average(own, axis=0, weights=nearness))
+    return pool.fused(clusters, scores, boxes)
+
+
+class _Pool:
+    """The detections of all views, best first."""
+
+    def __init__(self, views: Sequence[Found], weights: Sequence[float], minimum: float) -> None:
+        self.view_weights = np.array(weights, np.float64)
+        labels, scores = joined((view.labels for view in views), int), joined((view.scores for view in views), float)
+        boxes = np.concatenate([np.zeros((0, 4)), *(view.boxes for view in views)])
+        of_view = np.repeat(np.arange(len(views)), [len(view.labels) for view in views])
+        weighted = scores * self.view_weights[of_view]
+        sound = (weighted > 0) & (boxes[:, 2:] > boxes[:, :2]).all(1)
+        kept = np.flatnonzero(sound & (scores >= minimum))
+        order = kept[np.argsort(-weighted[kept], kind="stable")]
+        self.labels, self.boxes = labels[order], boxes[order]
+        self.views, self.weighted = of_view[order], weighted[order]
+
+    def clusters(self, overlap: float, moving: bool) -> list[list[int]]:
+        """Places of the boxes of each cluster; each has a centre that is its first box or, moving, the fused one."""
+        members: list[list[int]] = []
+        labels, centres = np.empty(len(self.labels), int), np.empty((len(self.labels), 4))
+        for place, (label, box) in enumerate(zip(self.labels, self.boxes, strict=True)):
+            same = np.flatnonzero(labels[: len(members)] == label)
+            shares = overlaps(box[None], centres[same])[0]
+            if len(same) and shares.max() > overlap:
+                number = int(same[shares.argmax()])
+                members[number].append(place)
+                if moving:
+                    own = members[number]
+                    centres[number] = np.average(self.boxes[own], axis=0, weights=self.weighted[own])
+            else:
+                labels[len(members)], centres[len(members)] = label, box
+                members.append([place])
+        return members
+
+    def fused_score(self, members: list[int], rule: FusedScore, overflow: bool) -> float:
+        """The score of one cluster, see :func:`weighted_boxes_fusion`."""
+        scores, views, total = self.weighted[members], self.views[members], self.view_weights.sum()
+        present, own = self.view_weights[np.unique(views)].sum(), self.view_weights[views].sum()
+        if rule == "max":
+            return float(scores.max() / self.view_weights.max())
+        if rule == "box_and_model_avg":
+            return float(scores.sum() / own * present / total)
+        if rule == "absent_model_aware_avg":
+            return float(scores.sum() / (own + total - present))
+        number = len(members) if overflow else min(len(members), len(self.view_weights))
+        return float(scores.mean() * number / total)
+
+    def fused(self, clusters: list[list[int]], scores: list[float], boxes: list[np.ndarray[Any, Any]]) -> Found:
+        """The clusters as detections, highest score first."""
+        labels = self.labels[[members[0] for members in clusters]]
+        order = np.argsort(-np.array(scores), kind="stable")
+        return Found(labels, np.array(scores), np.reshape(boxes, (-1, 4))).part(order)
+
+
+def slices(size: tuple[int, int], window: tuple[int, int], overlap: tuple[float, float]) -> np.ndarray[Any, Any]:
+    """Windows that cover a picture, row by row; those that would stick out are moved back inside.
+
+    Args:
+        size: (height, width) of the picture.
+        window: (height, width) of a window; less where the picture is smaller.
+        overlap: share of a window's height and of its width that the next one repeats, less than 1.
+
+    Returns:
+        (N, 4) int, x1, y1, x2, y2 in pixels.
+    """
+    rows, columns = (_spans(*axis) for axis in zip(size, window, overlap, strict=True))
+    return np.array([(x1, y1, x2, y2) for y1, y2 in rows for x1, x2 in columns])
+
+
+def _spans(length: int, side: int, overlap: float) -> list[tuple[int, int]]:
+    """First and last edges of the windows along one side."""
+    step = side - int(overlap * side)
+    number = max(0, -(-(length - side) // step)) + 1
+    ends = [min(length, place * step + side) for place in range(number)]
+    return [(max(0, end - side), end) for end in ends]
+
+
+def merge_slices(found: Found, measure: SliceOverlap = "ios", overlap: float = 0.5, per_class: bool = True) -> Found:
+    """Unite detections of one picture that slices cut or repeated, in the picture's coordinates.
+
+    From the highest score on, a box takes all that are left and overlap it enough.  They are united with it in the same
+    order as long as each overlaps enough what it has grown to; those that do not are lost.
+
+    Args:
+        found: detections of all slices.
+        measure: "iou", or "ios", the intersection divided by the smaller area.
+        overlap: how much is enough.
+        per_class: whether only boxes of one class are united; else the class is the best one's, the last of equals.
+
+    Returns:
+        Detections, highest score first, each with the score of the best one in it.
+    """
+    # of equal scores, the one further left and up
+    order = np.lexsort((*found.boxes.T[::-1], -found.scores))
+    labels, scores, boxes = found.labels[order], found.scores[order], found.boxes[order].astype(np.float64)
+    left = np.ones(len(order), bool)
+    kept = []
+    for place in range(len(order)):
+        if not left[place]:
+            continue
+        kept.append(place)
+        left[place] = False
+        rivals = np.flatnonzero(left & (labels == labels[place])) if per_class else np.flatnonzero(left)
+        taken = rivals[_near(boxes[place], boxes[rivals], measure) >= overlap]
+        left[taken] = False
+        for other in taken:
+            if _near(boxes[place], boxes[other][None], measure)[0] >= overlap:
+                boxes[place, :2] = np.minimum(boxes[place, :2], boxes[other, :2])
+                boxes[place, 2:] = np.maximum(boxes[place, 2:], boxes[other, 2:])
+                labels[place] = labels[other if scores[other] == scores[place] else place]
+    return Found(labels[kept], scores[kept], boxes[kept])
+
+
+def _near(box: np.ndarray[Any, Any], others: np.ndarray[Any, Any], measure: SliceOverlap) -> np.ndarray[Any, Any]:
+    """Overlap (K,) of a box (4,) with others (K, 4)."""
+    if measure == "iou":
+        return overlaps(box[None], others)[0]
+    # divided by its own area, and by the other's: the greater quotient has the smaller area
+    return np.maximum(insides(box[None], others)[0], insides(others, box[None])[:, 0])
