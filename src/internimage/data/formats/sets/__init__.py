@@ -1,0 +1,1 @@
+"""Benchmark sets as they are downloaded, one file a set."""
