@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from math import ceil
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
@@ -76,13 +76,54 @@ class ObjectAnnotation(NamedTuple):
         return sorted(near) == [0, 1, 2, 3]
 
 
+class Verified(NamedTuple):
+    """Which classes somebody looked for in an image, of a set where that is not all of them.
+
+    Attributes:
+        present: there, with boxes or without.
+        absent: not there, so that what is found of them is wrong.
+        partly: there are more of them than have boxes.
+    """
+
+    present: frozenset[int] = frozenset()
+    absent: frozenset[int] = frozenset()
+    partly: frozenset[int] = frozenset()
+
+
 class ObjectImage(NamedTuple):
-    """An image file, its id in the JSON, its (height, width) and what is in it."""
+    """An image and what is in it.
+
+    Attributes:
+        file: the picture.
+        identity: its id in the data.
+        size: its (height, width).
+        objects: what is annotated.
+        verified: of sets that look for some classes in each image; None where all are annotated.
+    """
 
     file: Path
     identity: int | str
     size: tuple[int, int]
     objects: tuple[ObjectAnnotation, ...]
+    verified: Verified | None = None
+
+
+Metric = Literal["coco", "lvis", "openimages", "voc-11-points", "voc-area", "crowdhuman", "bdd100k"]
+
+
+@dataclass(frozen=True)
+class Rule:
+    """How results on a set are measured by its authors.
+
+    Attributes:
+        metric: by whose rule.
+        frequency: of LVIS, for each class "r", "c" or "f": rare, common, frequent.
+        ancestors: of OpenImages, for each class the wider ones that it is of.
+    """
+
+    metric: Metric = "coco"
+    frequency: tuple[str, ...] = ()
+    ancestors: tuple[frozenset[int], ...] = ()
 
 
 @dataclass(frozen=True)
@@ -94,6 +135,7 @@ class ObjectImages(Part):
             ``classes``.
         category_ids: the file's id of each class.
         images: in the order of the file.
+        rule: how results are measured.
     """
 
     name: str
@@ -103,6 +145,7 @@ class ObjectImages(Part):
     format: str = "COCO"
     left_out: tuple[LeftOut, ...] = ()
     notes: tuple[str, ...] = ()
+    rule: Rule = Rule()
 
     @property
     def entries(self) -> tuple[ObjectImage, ...]:
@@ -160,6 +203,10 @@ class ObjectImages(Part):
 
     def summary(self) -> str:
         return summarised(len(self), self.classes, self.counts())
+
+    def measured_by(self, rule: Rule) -> ObjectImages:
+        """The same images, whose results are measured by another rule."""
+        return replace(self, rule=rule)
 
     def with_entries(self, entries: Sequence[Any], name: str) -> ObjectImages:
         return replace(self, images=tuple(entries), name=name)

@@ -73,6 +73,14 @@ class Format:
 _HERE = "internimage.data.formats"
 # The first that recognises a folder reads it: what names boxes and outlines before what is only pictures in folders.
 FORMATS: tuple[Format, ...] = (
+    Format("LVIS", "objects", f"{_HERE}.sets.lvis", "annotations/lvis_v1_train.json", True),
+    Format("Objects365", "objects", f"{_HERE}.sets.objects365", "annotations/zhiyuan_objv2_train.json", True),
+    Format("OpenImages", "objects", f"{_HERE}.sets.openimages", "annotations/oidv6-train-annotations-bbox.csv", True),
+    Format("CrowdHuman", "objects", f"{_HERE}.sets.crowdhuman", "annotation_train.odgt with Images/", True),
+    Format("BDD100K", "objects", f"{_HERE}.sets.bdd100k", "labels/det_20/det_train.json", True),
+    Format("nuScenes", "objects", f"{_HERE}.sets.nuscenes", "v1.0-trainval/image_annotations.json", True),
+    Format("VOCdevkit", "objects", f"{_HERE}.sets.voc_devkit", "VOCdevkit/VOC2007/ImageSets/Main", True),
+    Format("Places", "labels", f"{_HERE}.sets.places", "places365_train_standard.txt with data_256/", True),
     Format("COCO", "objects", f"{_HERE}.coco", "annotations/train.json with images/ or train/"),
     Format("YOLO", "objects", f"{_HERE}.yolo", "data.yaml, obj.data or classes.txt with .txt files in labels/", True),
     Format("Pascal VOC", "objects", f"{_HERE}.voc", "Annotations/*.xml, or .xml files beside the pictures", True),

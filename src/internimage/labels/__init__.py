@@ -16,7 +16,8 @@ from internimage.errors import ConfigError
 # COCO's files number the 80 kinds of objects among the 90 that were once planned
 COCO_CATEGORY_IDS = tuple(sorted({*range(1, 91)} - {12, 26, 29, 30, 45, 66, 68, 69, 71, 83}))
 _PALETTES = ("ade20k", "cityscapes", "coco_stuff", "pascal_context", "nyu40")
-LABEL_SETS = ("imagenet1k", "imagenet22k", "coco", "crowdhuman", "voc", *_PALETTES)
+_LISTS = ("coco", "voc", "bdd100k", "nuscenes", "openimages", "lvis", "objects365", "places365")
+LABEL_SETS = ("imagenet1k", "imagenet22k", "crowdhuman", *_LISTS, *_PALETTES)
 
 
 def class_names(labels: tuple[str, ...] | None, count: int) -> tuple[str, ...]:
@@ -29,7 +30,8 @@ def load_labels(name: str) -> tuple[str, ...]:
     """Names of a label set, in the order of the released models' outputs.
 
     "imagenet1k" has 1,000 names; "imagenet22k" 21,841, of which those outside ImageNet-1K are WordNet ids; "coco" the
-    80 kinds of objects of COCO, "voc" the 20 of Pascal VOC; "crowdhuman" one; "ade20k" 150, "cityscapes" 19,
+    80 kinds of objects of COCO, "voc" the 20 of Pascal VOC; "crowdhuman" one; "bdd100k" 10, "nuscenes" the 10 of its
+    detection; "openimages" 601, "lvis" 1,203, "objects365" and "places365" 365; "ade20k" 150, "cityscapes" 19,
     "coco_stuff" 171, "pascal_context" 59 and "nyu40" 40.
     """
     if name in _PALETTES:
@@ -39,7 +41,7 @@ def load_labels(name: str) -> tuple[str, ...]:
     if name == "imagenet22k":
         known = dict(_imagenet1k())
         return tuple(known.get(wnid, wnid) for wnid in _lines("imagenet22k_wnids.txt"))
-    if name in ("coco", "voc"):
+    if name in _LISTS:
         return tuple(_lines(f"{name}.txt"))
     if name == "crowdhuman":
         return ("person",)

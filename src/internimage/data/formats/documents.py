@@ -25,14 +25,14 @@ def read_text(path: Path) -> str:
         raise DataError(f"{path} is not readable text in UTF-8: {error}") from error
 
 
-def read_json(path: Path) -> Any:
-    """The content of a JSON file.
+def read_json(path: Path, *, largest: int = LARGEST) -> Any:
+    """The content of a JSON file of at most so many bytes.
 
     Raises:
         DataError: it is not there, too large, or no JSON.
     """
     try:
-        return json.loads(_bytes(path))
+        return json.loads(_bytes(path, largest))
     except (ValueError, RecursionError) as error:
         raise DataError(f"{path} is not readable JSON: {error}") from error
 
@@ -73,10 +73,10 @@ def read_yaml(path: Path) -> Any:
         raise DataError(f"{path} is not readable YAML: {' '.join(str(error).split())}") from error
 
 
-def _bytes(path: Path) -> bytes:
+def _bytes(path: Path, largest: int = LARGEST) -> bytes:
     try:
-        if path.stat().st_size > LARGEST:
-            raise DataError(f"{path} has more than {LARGEST >> 30} GiB; export it in several parts")
+        if path.stat().st_size > largest:
+            raise DataError(f"{path} has more than {largest >> 30} GiB; export it in several parts")
         return path.read_bytes()
     except OSError as error:
         raise DataError(f"{path} cannot be read: {error.strerror or error}") from error

@@ -18,7 +18,7 @@ from internimage.data.formats.parts import PART_NAMES
 from internimage.data.formats.pictures import PictureFinder, check_name
 from internimage.data.formats.shapes import BadEntryError, Box, Segmentation, outline_bounds, short
 from internimage.data.left_out import BadEntries, LeftOut, Unit
-from internimage.data.objects import ObjectAnnotation, ObjectImage, ObjectImages, bounds
+from internimage.data.objects import ObjectAnnotation, ObjectImage, ObjectImages, Verified, bounds
 from internimage.errors import DataError, ImageReadError
 from internimage.images.decoding import exceeds_pixel_limit
 from internimage.images.reader import picture_size
@@ -27,11 +27,18 @@ from internimage.settings.data import DataOptions
 
 @dataclass
 class DrawnPicture:
-    """A picture, its (height, width), and what is drawn on it: class, box, outline or mask, crowd or not."""
+    """A picture, its (height, width), and what is drawn on it: class, box, outline or mask, crowd or not.
+
+    ``identity`` is what the data call it, None for its place.  ``present`` and ``absent`` are the classes that somebody
+    looked for, in sets where not all are.
+    """
 
     file: Path
     size: tuple[int, int]
     objects: list[tuple[str, Box, Segmentation | None, bool]] = field(default_factory=list)
+    identity: int | str | None = None
+    present: set[str] = field(default_factory=set)
+    absent: set[str] = field(default_factory=set)
 
 
 class Gathering:
@@ -41,15 +48,17 @@ class Gathering:
         name: where it lies, for messages.
         format: how it is written down.
         finder: finds pictures by the names in the files; None where files are found without.
+        verified: whether pictures know which classes somebody looked for.
 
     Attributes:
         notes: what was understood differently than written, a line each.
     """
 
-    def __init__(self, name: str, format: str, finder: PictureFinder | None = None) -> None:
+    def __init__(self, name: str, format: str, finder: PictureFinder | None = None, *, verified: bool = False) -> None:
         self.name = name
         self.format = format
         self.finder = finder
+        self.verified = verified
         self.notes: list[str] = []
         self._pictures: list[DrawnPicture] = []
         self._absent: list[str] = []
@@ -71,7 +80,9 @@ class Gathering:
         """Count something that is right and yet no object."""
         self._left_out.setdefault((unit, reason, advice), []).append(where)
 
-    def find(self, name: object, size: tuple[int, int] | None = None) -> DrawnPicture:
+    def find(
+        self, name: object, size: tuple[int, int] | None = None, identity: int | str | None = None
+    ) -> DrawnPicture:
         """The picture of a name, of ``size`` (height, width) or as its file says.
 
         Raises:
@@ -87,10 +98,12 @@ class Gathering:
             if size is None:
                 raise BadEntryError(f"the picture {name} is not there, and its size is not in the file")
             folder = next(iter(self.finder.folders), self.finder.root)
-            return self.add_picture(folder / str(name).replace("\\", "/").lstrip("/"), size)
-        return self.add_picture(path, size)
+            return self.add_picture(folder / str(name).replace("\\", "/").lstrip("/"), size, identity)
+        return self.add_picture(path, size, identity)
 
-    def add_picture(self, file: Path, size: tuple[int, int] | None = None) -> DrawnPicture:
+    def add_picture(
+        self, file: Path, size: tuple[int, int] | None = None, identity: int | str | None = None
+    ) -> DrawnPicture:
         """A picture by its file.
 
         Raises:
@@ -99,7 +112,7 @@ class Gathering:
         height, width = size or file_size(file)
         if exceeds_pixel_limit(width, height):
             raise BadEntryError(f"the picture has {width}x{height} pixels, more than are read (--max-pixels N)")
-        drawn = DrawnPicture(file, (height, width))
+        drawn = DrawnPicture(file, (height, width), identity=identity)
         self._pictures.append(drawn)
         return drawn
 
@@ -130,8 +143,8 @@ class Gathering:
         """Classes that any object is of."""
         return {label for picture in self._pictures for label, *_ in picture.objects}
 
-    def settle(self, options: DataOptions, classes: Sequence[str], first: int) -> ObjectImages:
-        """Everything that can be used, numbered by ``classes``, whose ids begin at ``first``.
+    def settle(self, options: DataOptions, classes: Sequence[str], ids: Sequence[int | str]) -> ObjectImages:
+        """Everything that can be used, numbered by ``classes``, which the data call ``ids``.
 
         Raises:
             DataError: there are entries that contradict the format, and they are not to be dropped; or no picture is
@@ -149,7 +162,14 @@ class Gathering:
             for label, box, segmentation, crowd in picture.objects:
                 identity += 1
                 objects.append(ObjectAnnotation(box, number[label], segmentation, crowd, identity))
-            images.append(ObjectImage(picture.file, index, picture.size, tuple(objects)))
+            verified = None
+            if self.verified:
+                seen = {label for label, *_ in picture.objects} | picture.present
+                verified = Verified(
+                    frozenset(number[one] for one in seen), frozenset(number[one] for one in picture.absent)
+                )
+            name = index if picture.identity is None else picture.identity
+            images.append(ObjectImage(picture.file, name, picture.size, tuple(objects), verified))
         totals = Counter[Unit]({"objects": identity, "pictures": len(images)})
         for (unit, *_), names in self._left_out.items():
             totals[unit] += len(names)
@@ -157,9 +177,9 @@ class Gathering:
             LeftOut(reason, unit, tuple(names), len(names), totals[unit], advice)
             for (unit, reason, advice), names in self._left_out.items()
         )
-        ids = tuple(range(first, first + len(classes)))
         notes = (*self.notes, *(self.finder.notes() if self.finder else ()))
-        return ObjectImages(self.name, tuple(classes), ids, tuple(images), self.format, (*left_out, *counted), notes)
+        left = (*left_out, *counted)
+        return ObjectImages(self.name, tuple(classes), tuple(ids), tuple(images), self.format, left, notes)
 
 
 def settled(
@@ -168,6 +188,7 @@ def settled(
     options: DataOptions | None,
     classes: Sequence[str] | None = None,
     first: int = 1,
+    ids: Sequence[int | str] | None = None,
 ) -> dict[str, ObjectImages]:
     """The parts in their usual order, or the wanted one if there is such, with one list of classes.
 
@@ -176,16 +197,18 @@ def settled(
         wanted: the part that is asked for.
         options: how annotations are read.
         classes: their names where the format lists them; else they are sorted by name.
-        first: the id of the first class.
+        first: the id of the first class, where they are counted.
+        ids: what the data call the classes, else.
 
     Raises:
         DataError: there is nothing, no object at all, or :meth:`Gathering.settle` refuses a part.
     """
     if classes is None:
         classes = sorted(set().union(*(part.labels() for part in gathered.values())))
+    ids = range(first, first + len(classes)) if ids is None else ids
     chosen = {name: part for name, part in gathered.items() if name == wanted} or gathered
     parts = {
-        name: chosen[name].settle(options or DataOptions(), classes, first)
+        name: chosen[name].settle(options or DataOptions(), classes, ids)
         for name in (*PART_NAMES, "all")
         if name in chosen
     }

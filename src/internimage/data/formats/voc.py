@@ -80,6 +80,19 @@ def read_parts(root: Path, wanted: str | None = None, options: DataOptions | Non
     Raises:
         DataError: a file is no XML, or entries contradict the format.
     """
+    return settled(gather(root), wanted, options)
+
+
+def gather(root: Path, *, from_one: bool | None = None) -> dict[str, Gathering]:
+    """What is drawn on the pictures of each part.
+
+    Args:
+        root: of the data.
+        from_one: whether corners are counted from 1; None to tell by all of them.
+
+    Raises:
+        DataError: a file is no XML, or entries contradict the format.
+    """
     lists = _lists(root)
     entries = []
     for file, part in annotation_files(root, ".xml"):
@@ -88,7 +101,7 @@ def read_parts(root: Path, wanted: str | None = None, options: DataOptions | Non
             entries += [_entry(file, name) for name in listed or ([] if lists else [part or "all"])]
     if not entries:
         raise DataError(f"{root}: none of the names in {_LISTS} has an XML file")
-    from_one = _counts_from_one(entries)
+    from_one = _counts_from_one(entries) if from_one is None else from_one
     neighbours = Neighbours()
     gathered: dict[str, Gathering] = {}
     for entry in entries:
@@ -98,7 +111,7 @@ def read_parts(root: Path, wanted: str | None = None, options: DataOptions | Non
             gathered[entry.part] = part_found
             part_found.notes.append(_FROM_ONE if from_one else _FROM_ZERO)
         _read_picture(gathered[entry.part], entry, neighbours.find(entry.file), float(from_one))
-    return settled(gathered, wanted, options)
+    return gathered
 
 
 def _entry(file: Path, part: str) -> _Entry:

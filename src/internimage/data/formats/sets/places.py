@@ -132,7 +132,9 @@ def _lines(file: Path) -> Iterator[tuple[str, int]]:
             continue
         name = PurePosixPath(words[0].lstrip("/"))
         if len(words) != 2 or not words[1].isdecimal() or ".." in name.parts:
-            raise DataError(f"{file} line {index} is {line[:80]!r}; expected a path and a number, such as /a/airfield 0")
+            raise DataError(
+                f"{file} line {index} is {line[:80]!r}; expected a path and a number, such as /a/airfield 0"
+            )
         yield str(name), int(words[1])
 
 

@@ -1,0 +1,68 @@
+"""Objects365 v2: COCO's JSON that names folders which its archives do not have.
+
+Names of classes are the file's, misspelt ones and those that end in a space too.  Format: https://www.objects365.org.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path, PurePosixPath
+
+from internimage.data.formats.coco_file import CocoFile
+from internimage.data.formats.documents import read_json
+from internimage.data.formats.pictures import PictureFinder
+from internimage.data.left_out import LeftOut
+from internimage.data.objects import ObjectImages
+from internimage.settings.data import DataOptions
+
+_GIGABYTES = 16
+_FILE = "zhiyuan_objv2_{part}.json"
+_FOLDERS = ("{part}", "images/{part}", "{part}/images", "images", ".")
+# training pictures that the released code leaves out, because they cannot be used
+_UNUSABLE = frozenset({"objects365_v2_00908726.jpg", "objects365_v1_00320532.jpg", "objects365_v1_00320534.jpg"})
+
+
+def recognise(root: Path) -> bool:
+    """Whether its JSON lies at ``root`` or in ``annotations``."""
+    return bool(_files(root))
+
+
+def estimate(root: Path, most: int) -> int:
+    """How many images there are to train on: the file is too large to be counted."""
+    return most
+
+
+def read_parts(root: Path, wanted: str | None = None, options: DataOptions | None = None) -> dict[str, ObjectImages]:
+    """Training and validation.
+
+    Raises:
+        DataError: a file contradicts the format.
+    """
+    files = _files(root)
+    base = root if root.is_dir() else root.parent.parent if root.parent.name == "annotations" else root.parent
+    chosen = {part: file for part, file in files.items() if part == wanted} or files
+    return {part: _read(file, part, base, options or DataOptions()) for part, file in chosen.items()}
+
+
+def _files(root: Path) -> dict[str, Path]:
+    names = {part: _FILE.format(part=part) for part in ("train", "val")}
+    if root.is_file():
+        return {part: root for part, name in names.items() if root.name == name}
+    places = {part: [root / name, root / "annotations" / name, root / part / name] for part, name in names.items()}
+    found = {part: [file for file in files if file.is_file()] for part, files in places.items()}
+    return {part: files[0] for part, files in found.items() if files}
+
+
+def _read(file: Path, part: str, base: Path, options: DataOptions) -> ObjectImages:
+    content = read_json(file, largest=_GIGABYTES << 30)
+    images = content.get("images") if isinstance(content, dict) else None
+    for entry in images if isinstance(images, list) else ():
+        if isinstance(entry, dict) and isinstance(entry.get("file_name"), str):
+            entry["file_name"] = "/".join(PurePosixPath(entry["file_name"]).parts[-2:])
+    folders = [base / name.format(part=part) for name in _FOLDERS]
+    found = CocoFile(file, content, PictureFinder(folders, base), needed=True).read(options)
+    unusable = [image for image in found.images if image.file.name in _UNUSABLE]
+    kept = tuple(image for image in found.images if image.file.name not in _UNUSABLE)
+    names = tuple(str(image.file) for image in unusable)
+    left_out = (LeftOut("known to be unusable", "pictures", names, len(names), len(found.images)),) if names else ()
+    return replace(found, images=kept, format="Objects365", left_out=(*found.left_out, *left_out))

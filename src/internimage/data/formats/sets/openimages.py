@@ -1,0 +1,189 @@
+"""OpenImages v6 and its challenge of 2019: objects and verified classes in CSV files.
+
+Boxes are shares of the picture, in the order XMin, XMax, YMin, YMax; sizes come from the pictures' headers.  Boxes
+around groups (IsGroupOf) are crowds here.  Classes are numbered as class-descriptions-boxable.csv lists them.
+Format: https://storage.googleapis.com/openimages/web/download_v6.html.
+"""
+
+from __future__ import annotations
+
+import csv
+from array import array
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+from internimage.data.formats.documents import read_json
+from internimage.data.formats.gathering import Gathering, file_sizes, settled
+from internimage.data.formats.pictures import PictureFinder
+from internimage.data.formats.shapes import BadEntryError
+from internimage.data.objects import ObjectImages, Rule
+from internimage.errors import DataError
+from internimage.settings.data import DataOptions
+
+_NAMES = {"train": ("oidv6-train", "train"), "val": ("validation",), "test": ("test",)}
+_BOXES = ("{}-annotations-bbox.csv", "challenge-2019-{}-detection-bbox.csv")
+_LABELS = (
+    "{}-annotations-human-imagelabels-boxable.csv",
+    "challenge-2019-{}-detection-human-imagelabels.csv",
+)
+_CLASSES = ("class-descriptions-boxable.csv", "challenge-2019-classes-description-500.csv")
+_TREES = ("bbox_labels_600_hierarchy.json", "challenge-2019-label500-hierarchy.json")
+_PLACES = (".", "annotations", "csv", "labels", "metadata", "label_descriptions", "challenge2019")
+_EDGES = ("XMin", "YMin", "XMax", "YMax")
+
+
+@dataclass
+class _Columns:
+    """Objects of a part, in the order of the file: the number of picture and class, corners, and group or not."""
+
+    pictures: dict[str, int] = field(default_factory=dict)
+    picture: array[int] = field(default_factory=lambda: array("q"))
+    label: array[int] = field(default_factory=lambda: array("i"))
+    corners: array[float] = field(default_factory=lambda: array("d"))
+    group: array[int] = field(default_factory=lambda: array("b"))
+
+
+def recognise(root: Path) -> bool:
+    """Whether files of boxes lie at ``root``."""
+    return root.is_dir() and bool(_files(root, _BOXES))
+
+
+def estimate(root: Path, most: int) -> int:
+    """How many images there are to train on."""
+    folder = next((root / name for name in ("train", "images/train") if (root / name).is_dir()), None)
+    return 0 if folder is None else sum(1 for _ in islice(folder.iterdir(), most))
+
+
+def read_parts(root: Path, wanted: str | None = None, options: DataOptions | None = None) -> dict[str, ObjectImages]:
+    """Training, validation and test, those that are there; the ``wanted`` one alone.
+
+    Raises:
+        DataError: rows contradict the format, or the classes' file is not there.
+    """
+    files, verified = _files(root, _BOXES), _files(root, _LABELS)
+    names = _classes(root)
+    chosen = {part: file for part, file in files.items() if part == wanted} or files
+    gathered = {part: _gather(root, part, file, verified.get(part), names) for part, file in chosen.items()}
+    parts = settled(gathered, wanted, options, tuple(names.values()), ids=tuple(names))
+    rule = Rule("openimages", ancestors=_ancestors(root, tuple(names)))
+    return {name: part.measured_by(rule) for name, part in parts.items()}
+
+
+def _find(root: Path, names: Sequence[str]) -> Path | None:
+    return next((root / place / name for name in names for place in _PLACES if (root / place / name).is_file()), None)
+
+
+def _files(root: Path, patterns: Sequence[str]) -> dict[str, Path]:
+    found = {
+        part: _find(root, [pattern.format(name) for pattern in patterns for name in names])
+        for part, names in _NAMES.items()
+    }
+    return {part: file for part, file in found.items() if file is not None}
+
+
+def _classes(root: Path) -> dict[str, str]:
+    """Names by ids, in the order of the file."""
+    file = _find(root, _CLASSES)
+    if file is None:
+        raise DataError(f"{root} has no {_CLASSES[0]}; download it beside the annotations: it names the classes")
+    with file.open(encoding="utf-8-sig", newline="") as lines:
+        rows = [row for row in csv.reader(lines) if row]
+    if wrong := next((index for index, row in enumerate(rows, 1) if len(row) != 2 or not all(row)), None):
+        raise DataError(f"{file} line {wrong} is {rows[wrong - 1]}; expected an id and a name, such as /m/01yrx,Cat")
+    names = dict(rows)
+    if len(names) < len(rows) or len(set(names.values())) < len(rows):
+        raise DataError(f"{file} has an id or a name twice; expected each of them once")
+    return names
+
+
+def _ancestors(root: Path, ids: Sequence[str]) -> tuple[frozenset[int], ...]:
+    """The wider classes that each class is of; parts are none."""
+    file = _find(root, _TREES)
+    if file is None:
+        raise DataError(f"{root} has no {_TREES[0]}; download it beside the annotations: results are measured by it")
+    number = {identity: index for index, identity in enumerate(ids)}
+    found: list[set[int]] = [set() for _ in ids]
+    tree = read_json(file)
+    if not isinstance(tree, dict):
+        raise DataError(f"{file} is no tree; expected LabelName and Subcategory")
+    waiting: list[tuple[Any, tuple[int, ...]]] = [(node, ()) for node in tree.get("Subcategory") or ()]
+    while waiting:
+        node, above = waiting.pop()
+        if not isinstance(node, dict) or not isinstance(node.get("LabelName"), str):
+            raise DataError(f"{file} has an entry without LabelName; expected a tree of classes")
+        own = number.get(node["LabelName"])
+        if own is not None:
+            found[own] |= set(above)
+            above = (*above, own)
+        waiting += [(child, above) for child in node.get("Subcategory") or ()]
+    return tuple(map(frozenset, found))
+
+
+def _gather(root: Path, name: str, file: Path, verified: Path | None, names: Mapping[str, str]) -> Gathering:
+    folders = [root / place / folder for place in (".", "images", "OpenImages") for folder in (name, "validation")]
+    part = Gathering(str(file), "OpenImages", PictureFinder(folders[:: 1 if name == "val" else 2], root), verified=True)
+    columns = _columns(part, file, {identity: index for index, identity in enumerate(names)})
+    if verified is None:
+        part.notes.append("no file of image-level labels: what is not verified cannot be told from what is wrong")
+    labels = list(names.values())
+    assert part.finder is not None
+    paths = {identity: part.finder.find(f"{identity}.jpg") for identity in columns.pictures}
+    there = {identity: path for identity, path in paths.items() if path is not None}
+    sizes = dict(zip(there, file_sizes(there.values()), strict=True))
+    drawn = []
+    for identity in columns.pictures:
+        picture = None
+        with part.entry("pictures", f"{file}, image {identity}"):
+            picture = part.find(f"{identity}.jpg", sizes.get(identity), identity)
+        drawn.append(picture)
+    for index, (place, label) in enumerate(zip(columns.picture, columns.label, strict=True)):
+        picture = drawn[place]
+        if picture is not None:
+            height, width = picture.size
+            x1, y1, x2, y2 = columns.corners[4 * index : 4 * index + 4]
+            corners = (x1 * width, y1 * height, x2 * width, y2 * height)
+            part.add(picture, labels[label], corners, None, bool(columns.group[index]))
+    for where, row in _rows(verified, ("ImageID", "LabelName", "Confidence")) if verified else ():
+        identity, label_id, confidence = row
+        if label_id not in names:
+            raise DataError(f"{where}: {label_id} is none of the {len(names)} classes")
+        picture = drawn[columns.pictures[identity]] if identity in columns.pictures else None
+        if picture is not None:
+            (picture.present if float(confidence) > 0 else picture.absent).add(names[label_id])
+    return part
+
+
+def _columns(part: Gathering, file: Path, number: Mapping[str, int]) -> _Columns:
+    found = _Columns()
+    for where, row in _rows(file, ("ImageID", "LabelName", *_EDGES, "IsGroupOf")):
+        with part.entry("objects", where):
+            if row[1] not in number:
+                raise BadEntryError(f"the class {row[1]} is none of the {len(number)} in the classes' file")
+            try:
+                corners = [float(value) for value in row[2:6]]
+            except ValueError:
+                corners = []
+            if not corners or not all(-1 <= value <= 2 for value in corners):
+                raise BadEntryError(f"the box is {', '.join(row[2:6])}; expected shares of the picture, 0 to 1")
+            found.picture.append(found.pictures.setdefault(row[0], len(found.pictures)))
+            found.label.append(number[row[1]])
+            found.corners.extend(corners)
+            found.group.append(row[6] == "1")
+    return found
+
+
+def _rows(file: Path, columns: Sequence[str]) -> Iterator[tuple[str, list[str]]]:
+    """Where a row stands, and these columns of it."""
+    with file.open(encoding="utf-8-sig", newline="") as lines:
+        reader = csv.reader(lines)
+        header = next(reader, [])
+        if lacking := [name for name in columns if name not in header]:
+            raise DataError(f"{file} has no column {', '.join(lacking)}; expected those of OpenImages v6")
+        places = [header.index(name) for name in columns]
+        for index, row in enumerate(reader, 2):
+            if len(row) != len(header):
+                raise DataError(f"{file} line {index} has {len(row)} values; expected {len(header)}: the file is cut")
+            yield f"{file} line {index}", [row[place] for place in places]
