@@ -25,7 +25,8 @@ from internimage.drawing.precision_recall import precision_recall_chart
 from internimage.errors import DataError, ImageReadError, MissingExtraError
 from internimage.images import ImageSource
 from internimage.inference.evaluation import evaluate_part
-from internimage.metrics.average_precision import AveragePrecision, Kind, average_precision
+from internimage.metrics.average_precision import AveragePrecision
+from internimage.metrics.coco import Kind, average_precision
 from internimage.results.detections import Detections, run_lengths
 from internimage.tasks.detection.evaluation import DetectionReport
 

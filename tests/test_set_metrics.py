@@ -11,11 +11,8 @@ import numpy as np
 import pytest
 
 from internimage.errors import DataError
-from internimage.metrics import openimages
-from internimage.metrics.average_precision import Kind, average_precision
-from internimage.metrics.crowdhuman import crowd_human_numbers
+from internimage.metrics.coco import Kind, average_precision
 from internimage.metrics.found import Found, Truth
-from internimage.metrics.lvis import lvis_average_precision
 from internimage.metrics.merging import (
     FusedScore,
     SliceOverlap,
@@ -25,7 +22,10 @@ from internimage.metrics.merging import (
     soft_nms,
     weighted_boxes_fusion,
 )
-from internimage.metrics.voc import voc_precision
+from internimage.metrics.sets import openimages
+from internimage.metrics.sets.crowdhuman import crowd_human_numbers
+from internimage.metrics.sets.lvis import lvis_average_precision
+from internimage.metrics.sets.voc import voc_precision
 
 SETS = Path(__file__).parent / "goldens" / "sets"
 NOTHING = Truth((60, 80), np.zeros(0, int), np.zeros((0, 4)), np.zeros(0, bool))

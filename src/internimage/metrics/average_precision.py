@@ -1,138 +1,26 @@
-"""COCO average precision of boxes and masks, computed by faster-coco-eval."""
+"""A detector's results on images with known objects: kept, merged over processes, measured by the set's own rule."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from internimage.errors import DataError, MissingExtraError
+from internimage.errors import DataError
+from internimage.metrics.coco import COUNTED, Kind, PrecisionRecall, average_precision, library
+from internimage.metrics.found import Found
 from internimage.metrics.mistakes import Mistakes, find_mistakes
+from internimage.metrics.sets.lvis import by_frequency, lvis_average_precision
+from internimage.metrics.sets.rules import own_numbers
 from internimage.results.detections import Detections
 
 if TYPE_CHECKING:
     from internimage.data.formats.coco_results import ResultEntry
     from internimage.data.objects import ObjectImages
 
-Kind = Literal["bbox", "segm"]
 _PREFIX: dict[Kind, str] = {"bbox": "box", "segm": "mask"}
-COUNTED = 100
-"""Objects an image that COCO's average precision counts."""
-
-_SIZES = ("", "_small", "_medium", "_large")  # by area: up to 32² pixels, up to 96², above
 RECALL = np.linspace(0.0, 1.0, 101)
-
-
-@dataclass(frozen=True)
-class PrecisionRecall:
-    """What an evaluation of boxes or masks accumulates; -1 where there are no objects.
-
-    Attributes:
-        precision: (10, 101, K, 4, M) at IoU 0.5 to 0.95, recall 0 to 1, by category, size (all, small, medium, large)
-            and greatest number of detections an image.
-        recall: (10, K, 4, M).
-        categories: K category ids, ascending.
-        max_detections: M numbers, ascending.
-    """
-
-    precision: np.ndarray[Any, Any]
-    recall: np.ndarray[Any, Any]
-    categories: tuple[int, ...]
-    max_detections: tuple[int, ...]
-
-    def numbers(self) -> dict[str, float]:
-        """COCO's twelve numbers, those without objects left out: ap, ap50, ap75, ap_small ..., ar1 ..., ar_small ...
-
-        As in pycocotools "ap" is at 100 detections whenever 100 is among the numbers, all else at the greatest.
-        """
-        at = self.max_detections.index(100) if 100 in self.max_detections else -1
-        found = {"ap": _mean(self.precision[..., 0, at])}
-        found |= {f"ap{name}": _mean(self.precision[row, ..., 0, -1]) for name, row in (("50", 0), ("75", 5))}
-        found |= {f"ap{size}": _mean(self.precision[..., area, -1]) for area, size in enumerate(_SIZES) if size}
-        found |= {f"ar{most}": _mean(self.recall[..., 0, i]) for i, most in enumerate(self.max_detections)}
-        found |= {f"ar{size}": _mean(self.recall[..., area, -1]) for area, size in enumerate(_SIZES) if size}
-        return {name: value for name, value in found.items() if value is not None}
-
-    def of_category(self, category: int) -> dict[str, float]:
-        """ap and ap50 of one category id; empty if it has no objects."""
-        precision = self.precision[:, :, self.categories.index(category), 0, -1]
-        found = {"ap": _mean(precision), "ap50": _mean(precision[0])}
-        return {name: value for name, value in found.items() if value is not None}
-
-
-def _mean(values: np.ndarray[Any, Any]) -> float | None:
-    counted = values[values > -1]
-    return float(counted.mean()) if counted.size else None
-
-
-def average_precision(
-    truth: dict[str, Any],
-    entries: Sequence[dict[str, Any]],
-    kind: Kind,
-    max_detections: tuple[int, ...] = (1, 10, COUNTED),
-    federated: bool = False,
-) -> PrecisionRecall:
-    """Evaluate boxes or masks; the arguments are not changed.
-
-    Args:
-        truth: the content of a COCO annotation file; all its images count.
-        entries: the content of a COCO result file; boxes are ignored for "segm", so that an area is its mask's.
-        kind: "bbox" or "segm".
-        max_detections: greatest numbers of detections an image and category, ascending.
-        federated: whether ``truth`` says which classes were looked for, see
-            :func:`internimage.metrics.lvis.lvis_average_precision`.
-
-    Raises:
-        DataError: an entry belongs to no image of ``truth``.
-        MissingExtraError: faster-coco-eval is not installed.
-    """
-    library = _library()
-    check_images(truth, entries)
-    # the library writes into what it is given, and takes annotation 0 for none
-    objects = [{**one, "id": number} for number, one in enumerate(truth["annotations"], start=1)]
-    shape = "bbox" if kind == "bbox" else "segmentation"
-    results = [{key: entry[key] for key in ("image_id", "category_id", "score", shape)} for entry in entries]
-    for result in results if kind == "segm" else ():
-        if isinstance(result[shape]["counts"], list):
-            result[shape] = library.mask.frPyObjects(result[shape], *result[shape]["size"])
-    annotated = library.COCO({**truth, "annotations": objects}, print_function=_silent)
-    evaluation = library.COCOeval_faster(
-        annotated, annotated.loadRes(results), kind, print_function=_silent, lvis_style=federated
-    )
-    evaluation.params.maxDets = list(max_detections)
-    evaluation.evaluate()
-    evaluation.accumulate()
-    return PrecisionRecall(
-        np.asarray(evaluation.eval["precision"]),
-        np.asarray(evaluation.eval["recall"]),
-        tuple(int(category) for category in evaluation.params.catIds),
-        max_detections,
-    )
-
-
-def check_images(truth: dict[str, Any], entries: Sequence[dict[str, Any]]) -> None:
-    """Refuse results of other images than those of the annotation file."""
-    known = {image["id"] for image in truth["images"]}
-    foreign = sorted({entry["image_id"] for entry in entries} - known)
-    if foreign:
-        raise DataError(
-            f"there are detections in image {foreign[0]}, which is not among the {len(known)} annotated ones"
-        )
-
-
-def _silent(*_: object) -> None: ...
-
-
-def _library() -> Any:
-    try:
-        import faster_coco_eval  # type: ignore[import-untyped]
-    except ImportError as error:
-        raise MissingExtraError(
-            "evaluating detectors needs faster-coco-eval: pip install 'internimage[train]'"
-        ) from error
-    return faster_coco_eval
 
 
 class _Found(NamedTuple):
@@ -153,13 +41,13 @@ def _run_lengths(result: Detections, index: int) -> bytes:
     """The mask of one object, compressed."""
     mask = result.mask(index)
     assert mask is not None, "masks are evaluated, but the results have none"
-    counts: bytes = _library().mask.encode(np.asfortranarray(mask, np.uint8))["counts"]
+    counts: bytes = library().mask.encode(np.asfortranarray(mask, np.uint8))["counts"]
     return counts
 
 
 def _compressed(segmentation: Any, size: tuple[int, int]) -> Any:
     """Polygons or run lengths as compressed run lengths."""
-    functions = _library().mask
+    functions = library().mask
     if isinstance(segmentation, list):
         return functions.merge(functions.frPyObjects(segmentation, *size))
     if segmentation is None or not isinstance(segmentation["counts"], str):
@@ -185,13 +73,14 @@ class AveragePrecision:
     """
 
     def __init__(self, truth: ObjectImages, masks: bool, limit: int = COUNTED) -> None:
-        _library()
+        library()
         self.limit = limit
         self.truth = truth
         self.kinds: tuple[Kind, ...] = ("bbox", "segm") if masks else ("bbox",)
         self._images = {image.identity: image for image in truth.images}
         self._found: dict[int | str, _Found] = {}
         self._evaluated: dict[tuple[Kind, tuple[int, ...]], PrecisionRecall] = {}
+        self._own: dict[str, float] | None = None
         bare = [x.file for x in truth.images if not all(one.segmentation or one.crowd for one in x.objects)]
         if masks and bare:
             raise DataError(f"{len(bare)} images have objects without masks, {bare[0]} for one; evaluate boxes only")
@@ -210,11 +99,11 @@ class AveragePrecision:
             raise DataError(f"{image.file} is {width}x{height}, its annotations are for {columns}x{rows}")
         masks = tuple(_run_lengths(result, index) for index in range(len(result))) if "segm" in self.kinds else ()
         self._found[identity] = _Found(result.labels, result.scores, result.boxes, masks)
-        self._evaluated.clear()
+        self._changed()
 
     def add_entries(self, entries: Sequence[ResultEntry], identity: int | str) -> None:
         """Add what a result file says of the image with this number; boxes that it lacks are those of the masks."""
-        functions, size = _library().mask, self._images[identity].size
+        functions, size = library().mask, self._images[identity].size
         runs = [_compressed(entry.segmentation, size) for entry in entries]
         boxes = np.array(
             [functions.toBbox(run) if one.box is None else one.box for one, run in zip(entries, runs, strict=True)],
@@ -224,14 +113,14 @@ class AveragePrecision:
         labels, scores = (np.array([getattr(one, name) for one in entries]) for name in ("label", "score"))
         masks = tuple(run["counts"] for run in runs if run is not None) if "segm" in self.kinds else ()
         self._found[identity] = _Found(labels.astype(int), scores.astype(float), boxes, masks)
-        self._evaluated.clear()
+        self._changed()
 
     def state(self) -> dict[int | str, _Found]:
         return self._found
 
     def merge(self, states: Sequence[dict[int | str, _Found]]) -> None:
         self._found = {identity: found for state in states for identity, found in state.items()}
-        self._evaluated.clear()
+        self._changed()
 
     def mistakes(self, threshold: float | None = None) -> Mistakes:
         """What is found, missed and false at a score threshold, see :func:`find_mistakes`."""
@@ -241,14 +130,17 @@ class AveragePrecision:
     def compute(self) -> dict[str, float]:
         """box_ap, box_ap50, ..., mask_ap, ..., each in [0, 1], those without objects left out; and "images".
 
-        Where images have more objects than COCO counts, also box_ap_at_300 and the like, at the model's limit.
+        They are COCO's, of LVIS its own.  Other sets' rules have theirs beside them, see
+        :func:`internimage.metrics.sets.rules.own_numbers`.  Where images have more objects than COCO counts, also
+        box_ap_at_300 and the like, at the model's limit.
         """
-        numbers = {
-            f"{_PREFIX[kind]}_{name}": value
-            for kind in self.kinds
-            for name, value in self._evaluate(kind).numbers().items()
-        }
-        if self.limit > COUNTED and self.crowded():
+        numbers = dict(self._own_numbers())
+        for kind in self.kinds:
+            found = self._evaluate(kind).numbers()
+            if self._federated:
+                found |= by_frequency(self._evaluate(kind), self.truth.rule.frequency)
+            numbers |= {f"{_PREFIX[kind]}_{name}": value for name, value in found.items()}
+        if self.limit > COUNTED and not self._federated and self.crowded():
             for kind in self.kinds:
                 if "ap" in (found := self._evaluate(kind, (self.limit,)).numbers()):
                     numbers[f"{_PREFIX[kind]}_ap_at_{self.limit}"] = found["ap"]
@@ -282,14 +174,34 @@ class AveragePrecision:
                 curves[name] = curve
         return RECALL, {**curves, "all": np.mean(list(curves.values()), axis=0)} if curves else {}
 
+    def _changed(self) -> None:
+        self._evaluated.clear()
+        self._own = None
+
     def _identities(self) -> list[int | str]:
         """The predicted images in the order of their ids; the library gets their places, for it takes no large ids."""
         return sorted(self._found, key=lambda identity: (isinstance(identity, str), identity))
 
+    @property
+    def _federated(self) -> bool:
+        return self.truth.rule.metric == "lvis"
+
+    def _own_numbers(self) -> dict[str, float]:
+        if self._own is None:
+            identities = self._identities()
+            images = [self._images[identity] for identity in identities]
+            founds = [Found(*self._found[identity].without_nan()) for identity in identities]
+            self._own = own_numbers(self.truth.rule, images, founds, len(self.truth.classes))
+        return self._own
+
     def _evaluate(self, kind: Kind, most: tuple[int, ...] = (1, 10, COUNTED)) -> PrecisionRecall:
         if (kind, most) not in self._evaluated:
-            found = average_precision(self._annotations(kind), self._entries(kind), kind, most)
-            self._evaluated[kind, most] = found
+            truth, entries = self._annotations(kind), self._entries(kind)
+            self._evaluated[kind, most] = (
+                lvis_average_precision(truth, entries, kind).evaluated
+                if self._federated
+                else average_precision(truth, entries, kind, most)
+            )
         return self._evaluated[kind, most]
 
     def _annotations(self, kind: Kind) -> dict[str, Any]:
@@ -297,7 +209,11 @@ class AveragePrecision:
         images, annotations = [], []
         for number, identity in enumerate(self._identities(), 1):
             image = self._images[identity]
-            images.append({"id": number, "height": image.size[0], "width": image.size[1]})
+            entry: dict[str, Any] = {"id": number, "height": image.size[0], "width": image.size[1]}
+            if image.verified is not None:
+                entry["neg_category_ids"] = [label + 1 for label in image.verified.absent]
+                entry["not_exhaustive_category_ids"] = [label + 1 for label in image.verified.partly]
+            images.append(entry)
             for one in image.objects:
                 x1, y1, x2, y2 = one.box
                 shape: Any = one.segmentation
@@ -313,7 +229,8 @@ class AveragePrecision:
                     "iscrowd": int(one.crowd),
                 }
                 annotations.append(annotation | ({"segmentation": shape} if kind == "segm" else {}))
-        categories = [{"id": number} for number in range(1, len(self.truth.classes) + 1)]
+        frequency = self.truth.rule.frequency or ("",) * len(self.truth.classes)
+        categories = [{"id": number, "frequency": letter} for number, letter in enumerate(frequency, 1)]
         return {"images": images, "annotations": annotations, "categories": categories}
 
     def _entries(self, kind: Kind) -> list[dict[str, Any]]:

@@ -19,7 +19,7 @@ from internimage.drawing.charts import contact_sheet
 from internimage.drawing.objects import Object, class_colour, draw_objects
 from internimage.errors import ImageReadError
 from internimage.images import show_image
-from internimage.metrics.average_precision import COUNTED
+from internimage.metrics.coco import COUNTED
 from internimage.writing import counted
 
 _OUTSIDE = 1.0  # pixels; annotators and rounding go this far beyond the edge

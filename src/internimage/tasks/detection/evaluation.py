@@ -16,9 +16,11 @@ from internimage.data.formats.coco_results import read_results
 from internimage.data.objects import ObjectImages
 from internimage.drawing.charts import confusion_matrix
 from internimage.drawing.precision_recall import precision_recall_chart
-from internimage.metrics.average_precision import COUNTED, AveragePrecision
+from internimage.metrics.average_precision import AveragePrecision
 from internimage.metrics.classes import class_numbers, percent
+from internimage.metrics.coco import COUNTED
 from internimage.metrics.mistakes import IOU, Mistakes
+from internimage.metrics.sets.rules import MAIN, RULES
 from internimage.results.detections import Detections
 from internimage.settings.views import ReportOptions
 from internimage.tasks.detection.worst import MOST, worst_sheet
@@ -139,7 +141,7 @@ class DetectionReport:
         lines.append(self._at_threshold())
         totals = [f"{heading} {numbers[key]:.1%}" for key, heading in columns.items() if key in numbers]
         lines.append("  ".join([*totals, f"images {int(numbers['images'])}"]))
-        lines += self._crowded(numbers)
+        lines += self._by_own_rule(numbers) + self._crowded(numbers)
         lines += [f"left out: {name}" for name in self.unreadable] + self.left_out
         return "\n".join(lines)
 
@@ -169,6 +171,14 @@ class DetectionReport:
             save_picture(sheet, worst)
             written.append(worst)
         return written
+
+    def _by_own_rule(self, numbers: dict[str, float]) -> list[str]:
+        """The numbers that the set is known by, where they are not COCO's."""
+        metric = self.metric.truth.rule.metric
+        if metric == "coco":
+            return []
+        found = [f"{name} {numbers[name]:.1%}" for name in MAIN.get(metric, ("box_ap",)) if name in numbers]
+        return [f"{RULES[metric]}: {'  '.join(found)}"]
 
     def _crowded(self, numbers: dict[str, float]) -> list[str]:
         """What average precision does not count of images with very many objects."""

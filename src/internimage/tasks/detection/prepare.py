@@ -13,7 +13,7 @@ from internimage.data.objects import ObjectImages
 from internimage.data.splits import Splits
 from internimage.errors import ConfigError, DataError
 from internimage.images import FitPreprocessing
-from internimage.metrics.average_precision import COUNTED
+from internimage.metrics.coco import COUNTED
 from internimage.recipes import Recipe
 from internimage.settings.detection import DetectionAugmentation
 from internimage.settings.training import RunConfig

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from internimage.metrics.average_precision import Kind, PrecisionRecall, average_precision, check_images
+from internimage.metrics.coco import Kind, PrecisionRecall, average_precision, check_images
 
 COUNTED = 300
 """Objects an image that LVIS' average precision counts, over all classes."""
@@ -23,7 +23,7 @@ class LvisPrecision:
     """What an evaluation of boxes or masks accumulates.
 
     Attributes:
-        evaluated: by category and size, see :class:`internimage.metrics.average_precision.PrecisionRecall`.
+        evaluated: by category and size, see :class:`internimage.metrics.coco.PrecisionRecall`.
         frequencies: "r" (in at most 10 training images), "c" (100) or "f" of each of its categories.
     """
 
@@ -34,12 +34,17 @@ class LvisPrecision:
         """LVIS' numbers, those without objects left out: ap, ap50, ap_small ..., ar300 ... and ap_rare, ap_common,
         ap_frequent.
         """
-        found = self.evaluated.numbers()
-        for name, letter in FREQUENCIES.items():
-            precision = self.evaluated.precision[:, :, np.array(self.frequencies) == letter, 0, -1]
-            if (counted := precision[precision > -1]).size:
-                found[f"ap_{name}"] = float(counted.mean())
-        return found
+        return {**self.evaluated.numbers(), **by_frequency(self.evaluated, self.frequencies)}
+
+
+def by_frequency(evaluated: PrecisionRecall, frequencies: Sequence[str]) -> dict[str, float]:
+    """ap_rare, ap_common and ap_frequent, those without objects left out, given the letter of each category."""
+    found = {}
+    for name, letter in FREQUENCIES.items():
+        precision = evaluated.precision[:, :, np.array(frequencies) == letter, 0, -1]
+        if (counted := precision[precision > -1]).size:
+            found[f"ap_{name}"] = float(counted.mean())
+    return found
 
 
 def lvis_average_precision(

@@ -1,0 +1,1 @@
+"""Rules by which the authors of benchmark sets measure detectors."""
