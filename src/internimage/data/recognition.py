@@ -59,6 +59,11 @@ class Format:
         counted = self.module.endswith(".class_folders") or list(parts) == [wanted]
         return parts if counted else with_neighbours(root, parts)
 
+    def read_annotations(self, file: Path, options: DataOptions) -> Any:
+        """What a file says, also where its pictures are not there; None for formats that need them."""
+        reads = hasattr(import_module(self.module), "read_annotations")
+        return self._function("read_annotations")(file, options) if reads else None
+
     def estimate(self, root: Path, most: int = _MANY) -> int:
         """How many images there are to train on, about."""
         if hasattr(import_module(self.module), "estimate"):

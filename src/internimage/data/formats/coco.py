@@ -79,6 +79,11 @@ def read_coco(annotations: Path, images: Path, options: DataOptions | None = Non
     return _read(annotations, [images], images, options, needed=False)
 
 
+def read_annotations(file: Path, options: DataOptions) -> ObjectImages:
+    """One file, whether its pictures are there or not."""
+    return read_coco(file, file.parent, options)
+
+
 def find_files(root: Path) -> dict[str, Path]:
     """The annotation file of each part.
 

@@ -79,14 +79,16 @@ def _report(pipeline: Pipeline, data: ObjectImages, options: ReportOptions) -> R
 
 def _read_annotations(root: Path, wanted: str | None, options: DataOptions) -> Mapping[str, ObjectImages]:
     """The parts; of one annotation file also where its pictures are not there."""
-    from internimage.data.formats.coco import read_coco
+    from internimage.data.recognition import find_format
 
     try:
         return _read_parts(root, wanted, options)
     except DataError:
-        if not root.is_file():
+        found = find_format(root) if root.is_file() else None
+        part = None if found is None else found.read_annotations(root, options)
+        if part is None:  # what is wrong with the file itself is said again by the other
             raise
-        return {"all": read_coco(root, root.parent, options)}  # what is wrong with the file itself is said again
+        return {"all": part}
 
 
 def _measure(data: ObjectImages, file: Path, options: ReportOptions) -> Report:

@@ -43,13 +43,24 @@ def read_parts(root: Path, wanted: str | None = None, options: DataOptions | Non
     chosen = {name: file for name, file in files.items() if name == part}
     if not chosen:
         chosen = {name: file for name, file in files.items() if name != MINIVAL} or files
-    base = root if root.is_dir() else root.parent.parent if root.parent.name == "annotations" else root.parent
-    read = {name: _read(file, base, options or DataOptions()) for name, file in chosen.items()}
+    read = {name: _read(file, _base(root), options or DataOptions()) for name, file in chosen.items()}
     if wanted == MINIVAL and part == "val" and "val" in read:
         val = read["val"]
         few = [image for image in val.images if image.file.parent.name == "val2017"]
         return {MINIVAL: val.with_entries(few, f"{val.name} ({MINIVAL}: the pictures of val2017)")}
     return read
+
+
+def read_annotations(file: Path, options: DataOptions) -> ObjectImages:
+    """One file, whether its pictures are there or not."""
+    return _read(file, _base(file), options, needed=False)
+
+
+def _base(root: Path) -> Path:
+    """Where the pictures of a folder or file lie."""
+    if root.is_dir():
+        return root
+    return root.parent.parent if root.parent.name == "annotations" else root.parent
 
 
 def _files(root: Path) -> dict[str, Path]:
@@ -72,7 +83,7 @@ def _is_lvis(file: Path) -> bool:
         return all(any(mark in end for end in ends) or content.find(mark) >= 0 for mark in _MARKS)
 
 
-def _read(file: Path, base: Path, options: DataOptions) -> ObjectImages:
+def _read(file: Path, base: Path, options: DataOptions, *, needed: bool = True) -> ObjectImages:
     content = read_json(file, largest=_GIGABYTES << 30)
     images = content.get("images") if isinstance(content, dict) else None
     entries = [one for one in images if isinstance(one, dict)] if isinstance(images, list) else []
@@ -80,7 +91,7 @@ def _read(file: Path, base: Path, options: DataOptions) -> ObjectImages:
         if entry.get("file_name") is None and isinstance(entry.get("coco_url"), str):
             entry["file_name"] = "/".join(PurePosixPath(urlsplit(entry["coco_url"]).path).parts[-2:])
     folders = [base / name for name in (".", "images", "coco", "coco/images")] + [base.parent / "coco", base.parent]
-    part = CocoFile(file, content, PictureFinder(folders, base), needed=True).read(options)
+    part = CocoFile(file, content, PictureFinder(folders, base), needed).read(options)
     number = {identity: index for index, identity in enumerate(part.category_ids)}
     looked_for = {entry.get("id"): entry for entry in entries}
     found = tuple(

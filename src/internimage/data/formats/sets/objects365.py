@@ -39,9 +39,20 @@ def read_parts(root: Path, wanted: str | None = None, options: DataOptions | Non
         DataError: a file contradicts the format.
     """
     files = _files(root)
-    base = root if root.is_dir() else root.parent.parent if root.parent.name == "annotations" else root.parent
     chosen = {part: file for part, file in files.items() if part == wanted} or files
-    return {part: _read(file, part, base, options or DataOptions()) for part, file in chosen.items()}
+    return {part: _read(file, part, _base(root), options or DataOptions()) for part, file in chosen.items()}
+
+
+def read_annotations(file: Path, options: DataOptions) -> ObjectImages:
+    """One file, whether its pictures are there or not."""
+    return _read(file, next(iter(_files(file))), _base(file), options, needed=False)
+
+
+def _base(root: Path) -> Path:
+    """Where the pictures of a folder or file lie."""
+    if root.is_dir():
+        return root
+    return root.parent.parent if root.parent.name == "annotations" else root.parent
 
 
 def _files(root: Path) -> dict[str, Path]:
@@ -53,14 +64,14 @@ def _files(root: Path) -> dict[str, Path]:
     return {part: files[0] for part, files in found.items() if files}
 
 
-def _read(file: Path, part: str, base: Path, options: DataOptions) -> ObjectImages:
+def _read(file: Path, part: str, base: Path, options: DataOptions, *, needed: bool = True) -> ObjectImages:
     content = read_json(file, largest=_GIGABYTES << 30)
     images = content.get("images") if isinstance(content, dict) else None
     for entry in images if isinstance(images, list) else ():
         if isinstance(entry, dict) and isinstance(entry.get("file_name"), str):
             entry["file_name"] = "/".join(PurePosixPath(entry["file_name"]).parts[-2:])
     folders = [base / name.format(part=part) for name in _FOLDERS]
-    found = CocoFile(file, content, PictureFinder(folders, base), needed=True).read(options)
+    found = CocoFile(file, content, PictureFinder(folders, base), needed).read(options)
     unusable = [image for image in found.images if image.file.name in _UNUSABLE]
     kept = tuple(image for image in found.images if image.file.name not in _UNUSABLE)
     names = tuple(str(image.file) for image in unusable)
