@@ -32,10 +32,11 @@ class Evaluate:
     """Labelled images. Classifiers: one folder per class, or train, val, test as folders, .csv, .zip, .tar shards
     or iNaturalist's .json; detectors: COCO annotations; segmenters: a folder of masks beside the folder of images."""
     part: Annotated[
-        Literal["all", "train", "val", "test"] | None,
-        arg(metavar="{all,train,val,test}", help_behavior_hint="(default: val, or all without one)"),
+        Literal["all", "train", "val", "test", "minival"] | None,
+        arg(metavar="{all,train,val,test,minival}", help_behavior_hint="(default: val, or all without one)"),
     ] = None
-    """Part to evaluate on; all takes FOLDER itself (one folder per class), or its only part."""
+    """Part to evaluate on; all takes FOLDER itself (one folder per class), or its only part;
+    minival is LVIS' validation without the pictures of COCO's training."""
     predictions: Annotated[Path | None, arg(metavar="FILE", help_behavior_hint="")] = None
     """Measure these instead of a model: COCO's results (.json), a folder of masks named as the pictures, or a table
     (.csv) with the columns path, label and maybe score."""
