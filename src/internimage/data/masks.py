@@ -5,15 +5,16 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 
 from internimage.data.formats.mask_folders import Colour
 from internimage.data.left_out import LeftOut, shortened
 from internimage.data.objects import ObjectImage, ObjectImages, bitmap
-from internimage.data.samples import Measured, Part, renumbered
+from internimage.data.samples import ImageFile, Measured, Part, renumbered
 from internimage.errors import DataError, ImageReadError
+from internimage.images import MatlabArray
 from internimage.images.masks import UNKNOWN, grey_numbers, read_mask
 from internimage.writing import counted
 
@@ -24,11 +25,14 @@ BACKGROUND = "background"
 VOID = 255  # what most tools write where a pixel belongs to no class
 
 
-class SegmentedImage(NamedTuple):
-    """A picture and where its classes are: a mask file, or objects that are painted over a background."""
+MaskFile: TypeAlias = "Path | MatlabArray"
 
-    file: Path
-    mask: Path | ObjectImage
+
+class SegmentedImage(NamedTuple):
+    """A picture and where its classes are: a mask in a file, or objects that are painted over a background."""
+
+    file: ImageFile
+    mask: MaskFile | ObjectImage
 
 
 @dataclass(frozen=True)
@@ -129,7 +133,7 @@ class SegmentedImages(Part):
 
     def missing(self) -> list[SegmentedImage]:
         """Pictures without a mask."""
-        return [image for image in self.images if isinstance(image.mask, Path) and not image.mask.exists()]
+        return [image for image in self.images if not isinstance(image.mask, ObjectImage) and not _exists(image.mask)]
 
     def truth(self, image: SegmentedImage) -> np.ndarray[Any, Any]:
         """Class numbers (H, W) int32 of one picture, -1 where unknown.
@@ -137,7 +141,7 @@ class SegmentedImages(Part):
         Raises:
             ImageReadError: the mask cannot be read, or has numbers that stand for no class.
         """
-        if isinstance(image.mask, Path):
+        if not isinstance(image.mask, ObjectImage):
             return self.coding.decode(read_mask(image.mask), str(image.mask))
         painted = np.zeros(image.mask.size, np.int32)
         for one in sorted(image.mask.objects, key=lambda one: -one.area):  # small ones lie on large ones
@@ -201,6 +205,10 @@ def paint(part: ObjectImages) -> SegmentedImages:
     )
 
 
+def _exists(mask: MaskFile) -> bool:
+    return (mask if isinstance(mask, Path) else mask.file).exists()
+
+
 def _renumbered(image: ObjectImage, number: Mapping[int, int]) -> ObjectImage:
     return image._replace(objects=tuple(one._replace(label=number[one.label]) for one in image.objects))
 
@@ -234,7 +242,7 @@ def wrong_mask_size(entry: SegmentedImage, size: tuple[int, int], mask: tuple[in
     height, width = mask
     if size == (width, height):
         return None
-    where = str(entry.mask) if isinstance(entry.mask, Path) else "the annotations"
+    where = "the annotations" if isinstance(entry.mask, ObjectImage) else str(entry.mask)
     text = f"the picture is {size[0]}x{size[1]}, {where} {width}x{height}"
     if size != (height, width):
         return f"{text}; expected one size"

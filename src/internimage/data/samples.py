@@ -10,13 +10,13 @@ from typing import Any, NamedTuple, Protocol, Self, TypeAlias
 
 from internimage.data.left_out import LeftOut, shortened
 from internimage.errors import ChannelsError, DataError, ImageReadError
-from internimage.images import ArchiveMember, ImageSource
+from internimage.images import ImageSource, Member
 from internimage.settings.data import DataOptions
 from internimage.writing import counted
 
 _SKIPPING = "--on-corrupt skip, in Python on_corrupt='skip', leaves such files out"
 
-ImageFile: TypeAlias = "Path | ArchiveMember"
+ImageFile: TypeAlias = "Path | Member"
 
 
 class HasFile(Protocol):

@@ -11,7 +11,8 @@ if TYPE_CHECKING:
     from internimage.images.inputs.unread import Unread, left_out_of
     from internimage.images.inputs.video import read_video
     from internimage.images.lazy import Frame
-    from internimage.images.members import ArchiveMember
+    from internimage.images.matlab import MatlabArray
+    from internimage.images.members import ArchiveMember, Member
     from internimage.images.reader import (
         IMAGE_SUFFIXES,
         ImageInput,
@@ -31,6 +32,8 @@ __all__ = [
     "ImageInput",
     "ImageInputs",
     "ImageSource",
+    "MatlabArray",
+    "Member",
     "Preprocessing",
     "Unread",
     "left_out_of",
@@ -45,6 +48,8 @@ _FILES = {
     "ArchiveMember": "members",
     "FitPreprocessing": "scaling",
     "Frame": "lazy",
+    "MatlabArray": "matlab",
+    "Member": "members",
     "Preprocessing": "transforms",
     "Unread": "inputs.unread",
     "left_out_of": "inputs.unread",

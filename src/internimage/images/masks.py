@@ -10,6 +10,7 @@ from PIL import Image
 
 from internimage.errors import ImageReadError
 from internimage.images.decoding import identify, refuse_too_large
+from internimage.images.matlab import MatlabArray
 
 UNKNOWN = -1
 """In a label map: a pixel that teaches nothing and is not measured."""
@@ -17,7 +18,7 @@ UNKNOWN = -1
 _NUMBERS = ("L", "P", "1")
 
 
-def read_mask(path: Path) -> np.ndarray[Any, Any]:
+def read_mask(path: Path | MatlabArray) -> np.ndarray[Any, Any]:
     """Pixels as the file stores them: numbers (H, W) int32, or colours (H, W, 3) uint8.
 
     Of palette images the numbers, not their colours; of 16-bit images all 16 bits; of images of one bit 0 and 1; of
@@ -26,7 +27,10 @@ def read_mask(path: Path) -> np.ndarray[Any, Any]:
 
     Raises:
         ImageReadError: the file is missing, broken, too large, a JPEG, or has pixels of another kind.
+        MissingExtraError: a MATLAB file needs a package that is not installed.
     """
+    if isinstance(path, MatlabArray):
+        return _read_numbers(path)
     try:
         with path.open("rb") as file:
             image = identify(file)
@@ -52,6 +56,16 @@ def read_mask(path: Path) -> np.ndarray[Any, Any]:
         if (opacity != opacity[0, 0]).any():  # the shape is drawn in alpha alone
             return opacity.astype(np.int32)
     return colours
+
+
+def _read_numbers(array: MatlabArray) -> np.ndarray[Any, Any]:
+    try:
+        numbers = array.read()
+    except ImageReadError as error:
+        raise ImageReadError(f"{array}: {error}") from error.__cause__
+    if numbers.ndim != 2 or not numbers.size:
+        raise ImageReadError(f"{array}: numbers of shape {numbers.shape}; expected height and width")
+    return numbers.astype(np.int32)
 
 
 def grey_numbers(colours: np.ndarray[Any, Any]) -> np.ndarray[Any, Any] | None:

@@ -1,4 +1,4 @@
-"""Images inside archives: where one lies, and its bytes."""
+"""Images inside archives: where one lies, and its bytes; and what else holds images that are no files of their own."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Literal, TypeAlias
 
 from internimage.errors import ImageReadError
+from internimage.images.matlab import MatlabArray
 
 Packing: TypeAlias = "Literal['tar', 'zip', 'deflated zip']"
 
@@ -66,6 +67,10 @@ class ArchiveMember:
         if checksum is not None and zlib.crc32(data) != checksum:
             raise ImageReadError("the archive is damaged, the checksum of this file is wrong")
         return data
+
+
+Member: TypeAlias = ArchiveMember | MatlabArray
+"""An image inside a file: both have a name, ``size`` and ``read_bytes``."""
 
 
 def _inflate(data: bytes) -> bytes:

@@ -17,7 +17,7 @@ from internimage.errors import ImageReadError
 from internimage.images.channels import AnyImage, from_tensor, from_values
 from internimage.images.decoding import LOOKING, Header, decode, decode_header, decode_small, refuse_size, upright
 from internimage.images.lazy import BinaryFile, Frame, LazyPicture, read_whole
-from internimage.images.members import ArchiveMember
+from internimage.images.members import Member
 from internimage.settings.depth import WHOLE, Depth
 
 if TYPE_CHECKING:
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 Encoded: TypeAlias = "bytes | bytearray | memoryview | BinaryFile"
 ImageInput: TypeAlias = (
-    "str | Path | ArchiveMember | Encoded | LazyPicture | Image.Image | np.ndarray[Any, Any] | torch.Tensor"
+    "str | Path | Member | Encoded | LazyPicture | Image.Image | np.ndarray[Any, Any] | torch.Tensor"
 )
 ImageInputs: TypeAlias = "ImageInput | ImageSource | Iterable[ImageInputs]"
 
@@ -49,7 +49,8 @@ def read_image(source: ImageInput, channels: int = 3, depth: Depth = WHOLE) -> A
         source: One of
 
             - a path, or an ``http(s)`` URL as a string (at most 100 MB, 30 s without an answer);
-            - an :class:`ArchiveMember`, a file inside a tar or zip archive;
+            - an :class:`ArchiveMember`, a file inside a tar or zip archive, or a :class:`MatlabArray`, a picture inside
+              a MATLAB file (``internimage[formats]``);
             - the bytes of an image file: JPEG, PNG, WebP, GIF, BMP, TIFF, PBM/PGM/PPM, AVIF, JPEG 2000 or NumPy's
               .npy, as ``bytes``, ``bytearray``, ``memoryview``, or a binary file object, which is read from its
               current position to its end (at most 1 GB) and stays open;
@@ -76,7 +77,7 @@ def read_image(source: ImageInput, channels: int = 3, depth: Depth = WHOLE) -> A
         ImageReadError: The source is missing, broken, truncated, of a wrong type or shape, or has more pixels
             than ``PIL.Image.MAX_IMAGE_PIXELS`` (checked before decoding).  The message starts with its name.
     """
-    if isinstance(source, str | Path | ArchiveMember):
+    if isinstance(source, str | Path | Member):
         name = str(source)
     elif isinstance(source, bytes | bytearray | memoryview):
         name = f"image from {type(source).__name__}"
@@ -85,7 +86,7 @@ def read_image(source: ImageInput, channels: int = 3, depth: Depth = WHOLE) -> A
     return ImageSource(name, source).read(channels, depth)
 
 
-def show_image(source: str | Path | ArchiveMember) -> Image.Image:
+def show_image(source: str | Path | Member) -> Image.Image:
     """A picture as RGB for people to look at: the first three of many channels, deep ones made bright.
 
     Raises:
@@ -154,7 +155,7 @@ def exif_turn(path: Path) -> int:
     return read_header(path).turn
 
 
-def thumbnail(source: Path | ArchiveMember, side: int) -> Image.Image:
+def thumbnail(source: Path | Member, side: int) -> Image.Image:
     """A picture, upright, squeezed into (side, side) as RGB; a JPEG is not decoded whole for it.
 
     Raises:
@@ -169,7 +170,7 @@ def thumbnail(source: Path | ArchiveMember, side: int) -> Image.Image:
         raise ImageReadError(f"{source}: cannot be read, {error or type(error).__name__}") from error
 
 
-def read_header(path: Path | ArchiveMember) -> Header:
+def read_header(path: Path | Member) -> Header:
     """The header of a picture.
 
     Raises:
@@ -196,7 +197,7 @@ def _read(source: ImageInput, channels: int | None, depth: Depth) -> AnyImage:
         return _within_limit(from_values(source, channels, depth))
     if isinstance(source, LazyPicture):
         return upright(source.load(), channels, depth)
-    if isinstance(source, str | Path | ArchiveMember | bytes | bytearray | memoryview | BinaryFile):
+    if isinstance(source, str | Path | Member | bytes | bytearray | memoryview | BinaryFile):
         with open_picture(source) as file:
             return decode(file, channels, depth)
     import torch
@@ -212,11 +213,11 @@ def _within_limit(picture: AnyImage) -> AnyImage:
     return picture
 
 
-def open_picture(source: str | Path | ArchiveMember | Encoded) -> BinaryIO:
+def open_picture(source: str | Path | Member | Encoded) -> BinaryIO:
     """The bytes of a picture as a file at its beginning; errors do not yet say the name."""
     if isinstance(source, bytes | bytearray | memoryview):
         return io.BytesIO(source)
-    if isinstance(source, ArchiveMember):
+    if isinstance(source, Member):
         return io.BytesIO(source.read_bytes())
     if isinstance(source, BinaryFile):
         return io.BytesIO(read_whole(source))

@@ -17,7 +17,7 @@ from internimage.drawing.charts import contact_sheet
 from internimage.drawing.objects import class_colour
 from internimage.drawing.regions import draw_regions
 from internimage.errors import ImageReadError
-from internimage.images import show_image
+from internimage.images import Member, show_image
 from internimage.images.masks import UNKNOWN
 
 MOST = 8
@@ -35,9 +35,9 @@ class WorstPictures:
     """
 
     classes: int
-    _kept: list[tuple[float, str, tuple[int, int], bytes, bytes]] = field(default_factory=list)
+    _kept: list[tuple[float, Path | Member, tuple[int, int], bytes, bytes]] = field(default_factory=list)
 
-    def add(self, file: Path, label_map: np.ndarray[Any, Any], truth: np.ndarray[Any, Any]) -> None:
+    def add(self, file: Path | Member, label_map: np.ndarray[Any, Any], truth: np.ndarray[Any, Any]) -> None:
         """One picture: predicted and true class numbers (H, W), -1 where the truth is unknown."""
         known = truth != UNKNOWN
         if not known.any():
@@ -50,7 +50,7 @@ class WorstPictures:
         if len(self._kept) < MOST or -iou > self._kept[0][0]:
             size = truth.shape[0], truth.shape[1]
             packed = [zlib.compress(each.astype(np.int16).tobytes()) for each in (truth, label_map)]
-            heapq.heappush(self._kept, (-iou, str(file), size, packed[0], packed[1]))
+            heapq.heappush(self._kept, (-iou, file, size, packed[0], packed[1]))
             if len(self._kept) > MOST:
                 heapq.heappop(self._kept)
 
@@ -63,7 +63,7 @@ class WorstPictures:
 
     def listed(self) -> list[dict[str, Any]]:
         """ "image" and its "iou", the worst first."""
-        return [{"image": entry[1], "iou": -entry[0]} for entry in sorted(self._kept, reverse=True)]
+        return [{"image": str(entry[1]), "iou": -entry[0]} for entry in sorted(self._kept, reverse=True)]
 
     def sheet(self, classes: tuple[str, ...], palette: tuple[Colour, ...] | None) -> Image.Image | None:
         """Picture, truth, prediction and where they differ; None without pictures."""
@@ -74,13 +74,13 @@ class WorstPictures:
         for negative, file, size, *packed in sorted(self._kept, reverse=True):
             truth, found = (np.frombuffer(zlib.decompress(one), np.int16).reshape(size) for one in packed)
             try:
-                picture = show_image(Path(file))
+                picture = show_image(file)
             except ImageReadError:  # results of others may be measured where there are no pictures
                 continue
             wrong = float((truth != found)[truth != UNKNOWN].mean())
             seen |= set(np.unique(np.stack([truth, found])).tolist())
             captions = [
-                (PurePath(file).name, INK),
+                (PurePath(str(file)).name, INK),
                 ("", INK),
                 (f"IoU {-negative:.1%}", INK),
                 (f"{wrong:.1%} wrong", BAD),

@@ -32,7 +32,8 @@ def areas_as_objects(parts: Mapping[str, SegmentedImages]) -> tuple[dict[str, Ob
             count += len(objects)
             specks += tiny
             size = part.truth(image).shape
-            images.append(ObjectImage(image.file, identity, (size[0], size[1]), tuple(objects)))
+            file: Any = image.file  # one inside of a file is written like one beside it
+            images.append(ObjectImage(file, identity, (size[0], size[1]), tuple(objects)))
         if len(specks) > _SPECKS * (count + len(specks)):
             raise DataError(
                 f"{part.name}: {len(specks)} of {count + len(specks)} areas have less than {_SPECK} pixels, as noise "

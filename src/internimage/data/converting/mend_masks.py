@@ -14,7 +14,8 @@ from PIL import Image
 from internimage.data.converting.turning import SIDEWAYS, turned_pixels
 from internimage.data.formats.mask_folders import find_pairs
 from internimage.data.formats.mask_numbers import area_numbers, classes_of, inner
-from internimage.data.masks import VOID, Coding, SegmentedImage, SegmentedImages, flat_ids
+from internimage.data.masks import VOID, Coding, MaskFile, SegmentedImage, SegmentedImages, flat_ids
+from internimage.data.objects import ObjectImage
 from internimage.data.samples import ImageFile
 from internimage.errors import DataError, ImageReadError
 from internimage.images.masks import UNKNOWN, grey_numbers, read_mask
@@ -100,7 +101,7 @@ def _truth(part: SegmentedImages, entry: SegmentedImage, done: Counter[str]) -> 
     try:
         return part.truth(entry)
     except ImageReadError:
-        numbers = _numbers(entry.mask) if isinstance(entry.mask, Path) else None
+        numbers = None if isinstance(entry.mask, ObjectImage) else _numbers(entry.mask)
         known = [*flat_ids(part.coding.ids), *part.coding.unknown]
         if numbers is None:
             return None
@@ -119,7 +120,7 @@ def _unknown(coding: Coding) -> int:
     return next((one for one in (VOID, *sorted(coding.unknown)) if one not in taken), VOID)
 
 
-def _numbers(mask: Path) -> NDArray[np.int32] | None:
+def _numbers(mask: MaskFile) -> NDArray[np.int32] | None:
     try:
         pixels: Any = read_mask(mask)
     except ImageReadError:

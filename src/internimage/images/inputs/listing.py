@@ -12,7 +12,7 @@ from internimage.errors import ImageReadError
 from internimage.images.inputs.pages import has_several_pages, read_pages
 from internimage.images.inputs.video import count_frames, is_video, read_video
 from internimage.images.lazy import BinaryFile, Unreadable, read_whole
-from internimage.images.members import ArchiveMember
+from internimage.images.members import Member
 from internimage.images.reader import IMAGE_SUFFIXES, ImageInput, ImageInputs, ImageSource, is_url
 
 
@@ -93,7 +93,7 @@ def count_unfolded(
 def _named(value: ImageInput | ImageSource, number: int) -> ImageSource:
     if isinstance(value, ImageSource):
         return value
-    if isinstance(value, str | Path | ArchiveMember):
+    if isinstance(value, str | Path | Member):
         return ImageSource(str(value), value)
     if isinstance(value, BinaryFile):
         try:

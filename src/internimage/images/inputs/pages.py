@@ -13,10 +13,10 @@ from PIL import ExifTags, Image
 from internimage.errors import ConfigError, ImageReadError
 from internimage.images.decoding import identify, refuse_too_large
 from internimage.images.lazy import BinaryFile, Frame, Unreadable
-from internimage.images.members import ArchiveMember
+from internimage.images.members import Member
 from internimage.images.reader import Encoded, ImageSource, open_picture
 
-PageFile: TypeAlias = "str | Path | ArchiveMember | Encoded"
+PageFile: TypeAlias = "str | Path | Member | Encoded"
 
 _ANIMATIONS = ("GIF", "PNG", "WEBP", "AVIF")
 _SUBFILE_TYPE, _NO_PAGE = 254, 0b101  # tag of TIFF; its bits for a smaller copy and for a mask of another page
@@ -44,7 +44,7 @@ def read_pages(path: PageFile | ImageSource, every: int = 1) -> Iterator[ImageSo
         raise ConfigError(f"every is {every}; expected 1 or more")
     if isinstance(path, ImageSource):
         return _pages(path, every)
-    named = isinstance(path, str | Path | ArchiveMember)
+    named = isinstance(path, str | Path | Member)
     return _pages(ImageSource(str(path) if named else f"image from {type(path).__name__}", path), every)
 
 
@@ -53,7 +53,7 @@ def has_several_pages(source: ImageSource, channels: int = 3) -> bool:
 
     A TIFF of as many pages as the ``channels`` that are read, neither one nor three, has none: they are its channels.
     """
-    if not isinstance(source.value, Path | ArchiveMember | str) or "://" in source.name:
+    if not isinstance(source.value, Path | Member | str) or "://" in source.name:
         return False
     try:
         with open_picture(source.value) as file:
@@ -76,7 +76,7 @@ def first_pages_note(names: Sequence[str]) -> str:
 def _pages(source: ImageSource, every: int) -> Iterator[ImageSource]:
     number = 0
     try:
-        if not isinstance(source.value, str | Path | ArchiveMember | bytes | bytearray | memoryview | BinaryFile):
+        if not isinstance(source.value, str | Path | Member | bytes | bytearray | memoryview | BinaryFile):
             kind = type(source.value).__name__
             raise ImageReadError(f"expected the path of a file, bytes or a file object, got {kind}")
         with open_picture(source.value) as file:

@@ -13,6 +13,7 @@ import numpy as np
 
 from internimage.data.formats.masks import read_classes
 from internimage.data.masks import SegmentedImages
+from internimage.data.samples import ImageFile
 from internimage.drawing.canvas import Colour
 from internimage.drawing.charts import confusion_matrix
 from internimage.errors import DataError
@@ -69,7 +70,7 @@ class SegmentationReport:
         """Count the pixels of one image; the truth is its map of the data's class numbers."""
         self.add_map(sample.entry.file, self.numbers[result.label_map], sample.measured.truth)
 
-    def add_map(self, file: Path, label_map: np.ndarray[Any, Any], truth: np.ndarray[Any, Any]) -> None:
+    def add_map(self, file: ImageFile, label_map: np.ndarray[Any, Any], truth: np.ndarray[Any, Any]) -> None:
         """Count the pixels of one image, given the data's class numbers (H, W) as predicted and as they are."""
         self.metric.add(label_map, truth)
         self.worst.add(file, label_map, truth)
