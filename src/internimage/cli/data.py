@@ -13,6 +13,7 @@ from tyro.conf import FlagCreatePairsOff, Positional, arg, subcommand
 from internimage.cli.common import MaxPixels, print_json, progress
 from internimage.settings.data import Boxes, DataOptions, FormatName, Pictures
 
+ReadingName = Annotated[str | None, arg(metavar="NAME", help_behavior_hint="(default: the most usual one)")]
 _SHEETS = (".png", ".jpg", ".jpeg", ".webp")
 _DATA = (
     "One folder per class, or train, val, test as folders, .csv, .zip, .tar shards; COCO's .json, or the export of a "
@@ -44,6 +45,8 @@ class Check:
     """With --fix: boxes and masks were drawn on the pictures before the turn that EXIF asks for; turn them too."""
     link: FlagCreatePairsOff[bool] = False
     """With --fix: link to the pictures instead of copying them."""
+    reading: ReadingName = None
+    """Which one, where a benchmark set can be read in several ways."""
     max_pixels: MaxPixels = None
 
     def run(self) -> int:
@@ -69,6 +72,7 @@ class Check:
             target,
             boxes_as_stored=self.boxes_as_stored,
             pictures=pictures,
+            reading=DataOptions(reading=self.reading),
             follow=lambda entries: progress(entries, total=len(entries), what="reading"),
         )
         print("\n".join(written.lines))
@@ -82,7 +86,8 @@ class Check:
         from internimage.writing import save_picture
 
         spec = recognise(self.data)
-        parts = spec.read_parts(self.data, None, DataOptions(bad_entries="drop", allow_left_out=True))
+        options = DataOptions(bad_entries="drop", allow_left_out=True, reading=self.reading)
+        parts = spec.read_parts(self.data, None, options)
 
         findings = {
             name: spec.check(part, partial(progress, total=len(part), what="reading")) for name, part in parts.items()
@@ -138,6 +143,8 @@ class Convert:
     """Stop at entries that contradict the format, or leave them out."""
     allow_left_out: FlagCreatePairsOff[bool] = False
     """Go on where more than 5 % of the objects or pictures are left out."""
+    reading: ReadingName = None
+    """Which one, where a benchmark set can be read in several ways."""
     max_pixels: MaxPixels = None
 
     def run(self) -> int:
@@ -147,7 +154,7 @@ class Convert:
         if self.link and self.no_pictures:
             raise ConfigError("--link and --no-pictures contradict each other; leave one out")
         pictures: Pictures = "link" if self.link else "none" if self.no_pictures else "copy"
-        reading = DataOptions(self.crowds, self.bad_entries, self.allow_left_out, self.boxes)
+        reading = DataOptions(self.crowds, self.bad_entries, self.allow_left_out, self.boxes, self.reading)
         written = convert_data(self.source, self.target, self.to, pictures=pictures, areas=self.areas, reading=reading)
         print("\n".join(written.lines))
         print(f"written: {written.folder}, {written.pictures} pictures", file=sys.stderr)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib import import_module
 from itertools import islice
 from pathlib import Path
@@ -13,8 +13,7 @@ from typing import Any, Literal
 from internimage.data.formats.beside import with_neighbours
 from internimage.data.formats.pictures import is_hidden, pictures_below
 from internimage.data.left_out import shortened
-from internimage.data.samples import Part
-from internimage.errors import ConfigError, DataError
+from internimage.errors import ConfigError, DataError, MissingExtraError
 from internimage.settings.data import DataOptions
 from internimage.writing import counted
 
@@ -30,9 +29,10 @@ class Format:
     Attributes:
         name: for people.
         kind: what each picture has: objects, a class for each pixel, or a label.
-        module: where its functions are: ``recognise(root)``, ``read_parts(root, wanted, options)`` and, where it can
-            be told without reading, ``estimate(root, most)``, how many images there are to train on.
-        example: what is expected where.
+        module: where its functions are: ``recognise(root)``, ``read_parts(root, wanted, options)``; where it can be
+            told without reading, ``estimate(root, most)``, how many images there are to train on; and where data can be
+            read in several ways, ``readings(root)``, the name of each and what it is, the usual one first.
+        example: what is expected where; empty for sets that are recognised by files of their own.
         tool: whether it is what another tool writes, so that its name says enough.
     """
 
@@ -44,7 +44,7 @@ class Format:
 
     def recognise(self, root: Path) -> bool:
         """Whether data of this format lie at ``root``."""
-        return bool(self._function("recognise")(root))
+        return bool(self._functions()["recognise"](root))
 
     def read_parts(self, root: Path, wanted: str | None, options: DataOptions) -> Mapping[str, Any]:
         """The parts of a data set by name, or the wanted one alone; of all, what lies beside them is counted too.
@@ -55,7 +55,10 @@ class Format:
         """
         if options.boxes != DataOptions().boxes and not self.module.endswith(".coco"):
             raise ConfigError(f"--boxes {options.boxes} is for a JSON like COCO's; {root} is read as {self.name}")
-        parts: Mapping[str, Part] = self._function("read_parts")(root, wanted, options)
+        note = self._note_of_reading(root, options.reading)
+        parts: Mapping[str, Any] = self._functions()["read_parts"](root, wanted, options)
+        if note:
+            parts = {name: replace(part, notes=(note, *part.notes)) for name, part in parts.items()}
         counted = self.module.endswith(".class_folders") or list(parts) == [wanted]
         return parts if counted else with_neighbours(root, parts)
 
@@ -66,16 +69,34 @@ class Format:
 
     def estimate(self, root: Path, most: int = _MANY) -> int:
         """How many images there are to train on, about."""
-        if hasattr(import_module(self.module), "estimate"):
-            return int(self._function("estimate")(root, most))
+        if (function := self._functions().get("estimate")) is not None:
+            return int(function(root, most))
         return len(pictures_below(root)) if root.is_dir() else 0
 
-    def _function(self, name: str) -> Callable[..., Any]:
-        function: Callable[..., Any] = getattr(import_module(self.module), name)
-        return function
+    def _note_of_reading(self, root: Path, asked: str | None) -> str:
+        """Which of several readings is taken where nothing was said."""
+        function = self._functions().get("readings")
+        offered: Mapping[str, str] = function(root) if function is not None else {}
+        if asked is not None and asked not in offered:
+            ways = " or ".join(f"{name} ({what})" for name, what in offered.items()) or "in one way"
+            raise ConfigError(f"--reading {asked}: {root} is {self.name}, which is read {'as ' * bool(offered)}{ways}")
+        if asked is not None or len(offered) < 2:
+            return ""
+        (taken, what), *others = offered.items()
+        return f"read as {taken} ({what}); {' or '.join(f'--reading {name} ({what})' for name, what in others)}"
+
+    def _functions(self) -> Mapping[str, Callable[..., Any]]:
+        return vars(import_module(self.module))
 
 
 _HERE = "internimage.data.formats"
+_SETS_OF_MASKS = (
+    ("Cityscapes", "cityscapes"),
+    ("COCO-Stuff", "coco_stuff"),
+    ("Mapillary Vistas", "mapillary"),
+    ("NYUv2", "nyu"),
+    ("Pascal Context", "pascal_context"),
+)
 # The first that recognises a folder reads it: what names boxes and outlines before what is only pictures in folders.
 FORMATS: tuple[Format, ...] = (
     Format("LVIS", "objects", f"{_HERE}.sets.lvis", "annotations/lvis_v1_train.json", True),
@@ -87,6 +108,7 @@ FORMATS: tuple[Format, ...] = (
     Format("VOCdevkit", "objects", f"{_HERE}.sets.voc_devkit", "VOCdevkit/VOC2007/ImageSets/Main", True),
     Format("Places", "labels", f"{_HERE}.sets.places", "places365_train_standard.txt with data_256/", True),
     Format("COCO", "objects", f"{_HERE}.coco", "annotations/train.json with images/ or train/"),
+    *(Format(name, "masks", f"{_HERE}.sets.{module}", "") for name, module in _SETS_OF_MASKS),
     Format("YOLO", "objects", f"{_HERE}.yolo", "data.yaml, obj.data or classes.txt with .txt files in labels/", True),
     Format("Pascal VOC", "objects", f"{_HERE}.voc", "Annotations/*.xml, or .xml files beside the pictures", True),
     Format("labelme", "objects", f"{_HERE}.labelme", "labelme's .json files beside the pictures", True),
@@ -141,7 +163,7 @@ def estimate(root: Path) -> int:
     try:
         found = find_format(root)
         return found.estimate(root) if found else 0
-    except (OSError, DataError, KeyError):
+    except (OSError, DataError, KeyError, MissingExtraError):
         return 0
 
 
@@ -157,7 +179,7 @@ def unrecognised(root: Path, formats: Sequence[Format] = FORMATS) -> str:
 
 def _expected(formats: Sequence[Format]) -> str:
     """Examples, and the names of tools."""
-    examples = [f"{one.example} ({one.name})" for one in formats if not one.tool]
+    examples = [f"{one.example} ({one.name})" for one in formats if one.example and not one.tool]
     tools = dict.fromkeys(one.name for one in formats if one.tool)
     return "; ".join([*examples, *([f"or an export of {', '.join(tools)}"] if tools else [])])
 

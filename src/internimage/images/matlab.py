@@ -16,6 +16,7 @@ from internimage.errors import ImageReadError, MissingExtraError
 from internimage.images.decoding import refuse_size
 
 _HDF5 = b"\x89HDF\r\n\x1a\n"
+_NUMBERS = "buif"  # kinds of NumPy's types
 _HEADER = 512  # bytes that MATLAB writes before HDF5's own
 
 
@@ -117,20 +118,24 @@ def _read_hdf5(file: Path, variable: str, index: int | None) -> np.ndarray[Any, 
 
 def _opened(file: Path) -> Any:
     try:
-        import h5py  # type: ignore[import-untyped]
-    except ImportError as error:
-        raise MissingExtraError(f"{file} is HDF5, which needs h5py: pip install 'internimage[formats]'") from error
-    try:
-        return h5py.File(file, "r")
+        return _h5py(file).File(file, "r")
     except OSError as error:
         raise ImageReadError(f"cannot be read, {error}") from error
 
 
 def _dataset(content: Any, variable: str) -> Any:
     found = content.get(variable)
-    if found is None or not hasattr(found, "dtype") or found.dtype.kind not in "uif":
+    if not isinstance(found, _h5py(content.filename).Dataset) or found.dtype.kind not in _NUMBERS:
         raise ImageReadError(_other_variables(variable, [name for name in content if not name.startswith("#")]))
     return found
+
+
+def _h5py(file: Path | str) -> Any:
+    try:
+        import h5py  # type: ignore[import-untyped]
+    except ImportError as error:
+        raise MissingExtraError(f"{file} is HDF5, which needs h5py: pip install 'internimage[formats]'") from error
+    return h5py
 
 
 def _read_old(file: Path, variable: str, index: int | None) -> np.ndarray[Any, Any]:
@@ -143,7 +148,7 @@ def _read_old(file: Path, variable: str, index: int | None) -> np.ndarray[Any, A
         others = [name for name, *_ in whosmat(file)] if found is None else []
     except Exception as error:  # on broken files SciPy raises about any type there is
         raise ImageReadError(f"cannot be read, {error or type(error).__name__}") from error
-    if not isinstance(found, np.ndarray) or found.dtype.kind not in "uif":
+    if not isinstance(found, np.ndarray) or found.dtype.kind not in _NUMBERS:
         raise ImageReadError(_other_variables(variable, others))
     if index is not None and not 0 <= index < found.shape[-1]:
         raise ImageReadError(f"{variable} has no entry {index + 1}; it is {found.shape}")

@@ -35,12 +35,16 @@ class DataOptions:
         boxes: how the boxes of a JSON like COCO's are meant: "sizes" are x, y, width and height in pixels, as COCO has
             them; "corners" x1, y1, x2, y2; "shares" and "share-corners" the same in shares of the picture; "yolo" the
             middle, width and height in shares.
+        reading: which one, by its name, where a benchmark set can be read in several ways, such as "coarse" for
+            Cityscapes or "v2.0" for Mapillary Vistas; a name that a folder does not offer ends in a list of those that
+            it does. None is the most usual one; `internimage data check` says which.
     """
 
     crowds: Literal["ignore", "learn"] = "ignore"
     bad_entries: Literal["error", "drop"] = "error"
     allow_left_out: bool = False
     boxes: Boxes = "sizes"
+    reading: str | None = None
 
 
 @dataclass(frozen=True)

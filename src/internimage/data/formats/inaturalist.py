@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from internimage.data.samples import LabelledImage, LabelledImages, TimeAndPlace
 from internimage.errors import DataError
 
 _NAME = re.compile(r"(train|val)20\d\d\.json")
+_SPECIES = "categories.json"
 _LOOK = 2**20  # bytes
 _DATE = re.compile(r"\s*\d+-(\d{1,2})-\d+")
 
@@ -35,12 +37,15 @@ def is_inaturalist(path: Path) -> bool:
 def read_inaturalist(path: Path) -> LabelledImages:
     """``train2018.json`` or ``val2018.json``; images lie below its folder at their ``file_name``.
 
-    Classes have the names and the order of its ``categories``.  Time and place come from ``train2018_locations.json``
-    or ``val2018_locations.json`` beside it, if that is there; photos that it leaves out have none.
+    Classes have the names and the order of its ``categories``; where those names are numbers, as the set's authors hid
+    them, and ``categories.json`` lies beside, they have the names of that.  Time and place come from
+    ``train2018_locations.json`` or ``val2018_locations.json`` beside it, if that is there; photos that it leaves out
+    have none.
     """
     content = _load(path)
     images, annotations, categories = (_list(path, content, key) for key in ("images", "annotations", "categories"))
     classes, number = _categories(path, categories)
+    classes, notes = _species(path.with_name(_SPECIES), list(number), classes)
     label_of: dict[Any, int] = {}
     for index, entry in enumerate(annotations):
         where = f"{path} annotations[{index}]"
@@ -62,7 +67,7 @@ def read_inaturalist(path: Path) -> LabelledImages:
         samples.append(LabelledImage(path.parent / file, label_of.pop(image), taken.get(image)))
     if label_of:
         raise DataError(f"{path}: image {next(iter(label_of))} is annotated but not in images; expected its file_name")
-    return LabelledImages(str(path), classes, tuple(samples), "iNaturalist's JSON")
+    return LabelledImages(str(path), classes, tuple(samples), "iNaturalist's JSON", notes=notes)
 
 
 def _categories(path: Path, entries: list[Any]) -> tuple[tuple[str, ...], dict[Any, int]]:
@@ -77,6 +82,22 @@ def _categories(path: Path, entries: list[Any]) -> tuple[tuple[str, ...], dict[A
         names[str(name)] = None
         number[category] = index
     return tuple(names), number
+
+
+def _species(file: Path, ids: list[Any], classes: tuple[str, ...]) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """The names of ``categories.json`` for hidden ones, and what to say of it; of equal names each has its id too."""
+    if not file.is_file() or not all(name.isdecimal() for name in classes):
+        return classes, ()
+    content = _load(file)
+    if not isinstance(content, list):
+        raise DataError(f"{file} holds no list; expected one of id and name of each class")
+    fields = [_fields(f"{file} [{index}]", entry, "id", "name") for index, entry in enumerate(content)]
+    names = {category: str(name) for category, name in fields}
+    if missing := [one for one in ids if one not in names]:
+        raise DataError(f"{file} has no name for category {missing[0]}; expected one for each of {len(ids)} categories")
+    shared = Counter(names[one] for one in ids)
+    named = tuple(names[one] if shared[names[one]] == 1 else f"{names[one]} ({one})" for one in ids)
+    return named, (f"{file.name} names the classes, which are numbers in the other files",)
 
 
 def _locations(path: Path) -> dict[Any, TimeAndPlace]:

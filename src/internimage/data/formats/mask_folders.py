@@ -11,6 +11,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cache
 from importlib.resources import files
 from itertools import islice
 from pathlib import Path
@@ -59,11 +60,23 @@ class Layout:
 
 def find_layout(root: Path) -> Layout | None:
     """The known data set that lies at ``root``."""
+    there = (one for one in _layouts() if (root / one.marker).exists() and (root / one.train[0]).is_dir())
+    return next(there, None)
+
+
+def layout_of(name: str) -> Layout:
+    """The layout of a known data set by its name.
+
+    Raises:
+        KeyError: there is none of this name.
+    """
+    return {one.name: one for one in _layouts()}[name]
+
+
+@cache
+def _layouts() -> tuple[Layout, ...]:
     known = json.loads(files("internimage.data.formats").joinpath("layouts.json").read_text(encoding="utf-8"))
-    for entry in known:
-        if (root / entry["marker"]).exists() and (root / entry["train"][0]).is_dir():
-            return Layout(**{key: _frozen(value) for key, value in entry.items()})
-    return None
+    return tuple(Layout(**{key: _frozen(value) for key, value in entry.items()}) for entry in known)
 
 
 def has_pairs(root: Path) -> bool:

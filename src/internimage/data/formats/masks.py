@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from internimage.data.formats.mask_folders import find_layout, find_pairs, has_pairs
+from internimage.data.formats.mask_folders import Layout, find_layout, find_pairs, has_pairs
 from internimage.data.formats.mask_numbers import (
     Classes,
     grouped,
@@ -20,7 +20,8 @@ from internimage.errors import DataError
 from internimage.labels import load_labels, load_palette
 from internimage.settings.data import DataOptions
 
-_NAMING = ("classes.json", "categories.json", "classes.txt")
+NAMING = ("classes.json", "categories.json", "classes.txt")
+"""Files beside the masks that say what their numbers mean."""
 _KEYS = {"classes", "ids", "palette", "unknown", "void_index"}
 
 
@@ -157,12 +158,15 @@ def _classes(path: Path, names: Any, ids: Any, palette: Any, unknown: list[Any])
 
 def _named_classes(root: Path) -> Classes | None:
     """From a file at ``root``, or from what is known of a data set; None if nobody says."""
-    for name in _NAMING:
+    for name in NAMING:
         if (root / name).is_file():
             return read_classes(root / name)
     layout = find_layout(root)
-    if layout is None:
-        return None
+    return None if layout is None else layout_classes(layout)
+
+
+def layout_classes(layout: Layout) -> Classes:
+    """Names, colours and numbers of the classes of a known data set."""
     names = load_labels(layout.labels) if layout.labels else layout.classes
     palette = load_palette(layout.labels) if layout.labels else layout.palette
     ids = grouped(layout.ids or range(layout.first, layout.first + len(names)))
@@ -174,7 +178,7 @@ def _named_classes(root: Path) -> Classes | None:
 
 def _is_bare_list(root: Path) -> bool:
     """Whether classes are named by a text, which has no numbers."""
-    return next((root / name for name in _NAMING if (root / name).is_file()), root).suffix == ".txt"
+    return next((root / name for name in NAMING if (root / name).is_file()), root).suffix == ".txt"
 
 
 def _are_numbers(value: Any) -> bool:
