@@ -81,7 +81,8 @@ def stored_masks(
         if numbers.shape != (height, width):
             done["masks are of another size than their pictures: they are left out, with them"] += 1
             continue
-        coded = np.array([*(group[0] for group in part.coding.ids), _unknown(part.coding)], np.int32)[numbers]
+        first = (next(iter(group), VOID) for group in part.coding.ids)  # a class without numbers is nowhere
+        coded = np.array([*first, _unknown(part.coding)], np.int32)[numbers]
         found.append(SegmentedImage(entry.file, _kept(coded, aside)))
     if not found:
         raise DataError(f"{part.name}: none of {len(part)} masks can be used")
@@ -115,9 +116,9 @@ def _truth(part: SegmentedImages, entry: SegmentedImage, done: Counter[str]) -> 
 
 
 def _unknown(coding: Coding) -> int:
-    """A number that stands for unknown, of masks that are written anew."""
-    taken = set(flat_ids(coding.ids))
-    return next((one for one in (VOID, *sorted(coding.unknown)) if one not in taken), VOID)
+    """A number that stands for unknown, of masks that are written anew: the usual one, if it may be."""
+    may_be = [one for one in sorted(coding.unknown, key=lambda one: (one != VOID, one)) if one >= 0]
+    return next((one for one in may_be if one not in flat_ids(coding.ids)), VOID)
 
 
 def _numbers(mask: MaskFile) -> NDArray[np.int32] | None:

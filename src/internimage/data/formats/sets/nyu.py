@@ -88,6 +88,8 @@ def _shape(file: Path, variable: str, axes: int) -> tuple[int, ...]:
 def _splits(file: Path, count: int) -> dict[str, list[int]]:
     """Numbers of the pictures of each part, from 1."""
     splits = file.with_name(_SPLITS)
+    if not splits.exists():
+        raise DataError(f"{splits} is not there, which says what is for training; it is downloaded beside {file.name}")
     found = {part: _numbers(splits, variable).tolist() for part, variable in _PARTS.items()}
     for part, numbers in found.items():
         if strange := sorted(one for one in numbers if not 1 <= one <= count):
@@ -113,4 +115,4 @@ def _numbers(file: Path, variable: str) -> np.ndarray[tuple[int], np.dtype[np.in
     try:
         return read_variable(file, variable).astype(np.int64).ravel()
     except ImageReadError as error:
-        raise DataError(f"{file}: {error}; it lies beside {_FILE} where that is downloaded") from error
+        raise DataError(f"{file}: {error}") from error

@@ -41,12 +41,20 @@ def holds(folder: Path, end: str, unlike: str = "\0") -> bool:
 
 
 def by_name(folder: Path, end: str = "") -> dict[str, Path]:
-    """Files below a folder by their path in it, without ``end``; without an end pictures, without their suffix."""
-    found = {}
+    """Files below a folder by their path in it, without ``end``; without an end pictures, without their suffix.
+
+    Raises:
+        DataError: two files have one name.
+    """
+    found: dict[str, Path] = {}
     for path in sorted(folder.rglob(f"*{end}")):
-        if not path.name.startswith(".") and (end or path.suffix.lower() in IMAGE_SUFFIXES):
-            inner = path.relative_to(folder)
-            found[inner.as_posix().removesuffix(end) if end else inner.with_suffix("").as_posix()] = path
+        if path.name.startswith(".") or not (end or path.suffix.lower() in IMAGE_SUFFIXES):
+            continue
+        inner = path.relative_to(folder)
+        name = inner.as_posix().removesuffix(end) if end else inner.with_suffix("").as_posix()
+        if name in found:
+            raise DataError(f"{path} and {found[name].name} have one name; expected one file of each name")
+        found[name] = path
     return found
 
 

@@ -28,49 +28,21 @@ from internimage.settings.data import DataOptions
 
 _NAME = "Pascal Context"
 _ORIGINAL_IDS = (
-    *(2, 9, 18, 19, 22, 23, 25, 31, 33, 34, 44, 45, 46, 59, 65, 68, 72, 80, 85, 98, 104, 105, 113, 115, 144, 158, 159),
-    *(162, 187, 189, 207, 220, 232, 258, 259, 260, 284, 295, 296, 308, 324, 326, 347, 349, 354, 355, 360, 366, 368),
-    *(397, 415, 416, 420, 424, 427, 440, 445, 454, 458),
+    *(2, 9, 18, 19, 22, 23, 25, 31, 33, 34, 44, 45, 46, 59, 65, 68, 72, 80, 85, 98, 104, 105, 113, 115, 144),
+    *(158, 159, 162, 187, 189, 207, 220, 232, 258, 259, 260, 284, 295, 296, 308, 324, 326, 347, 349, 354, 355),
+    *(360, 366, 368, 397, 415, 416, 420, 424, 427, 440, 445, 454, 458),
 )
 _LAST_ORIGINAL = 459
 _VOC_FIRST = (  # places in the order of the alphabet
-    *(0, 5, 6, 7, 9, 11, 13, 14, 16, 19, 49, 22, 30, 33, 36, 39, 42, 48, 51, 54, 1, 2, 4, 8, 10, 12, 15, 17, 18, 20),
-    *(
-        23,
-        24,
-        25,
-        26,
-        27,
-        28,
-        29,
-        31,
-        32,
-        34,
-        35,
-        21,
-        38,
-        45,
-        37,
-        40,
-        41,
-        43,
-        44,
-        46,
-        47,
-        3,
-        50,
-        52,
-        53,
-        55,
-        56,
-        57,
-        58,
-    ),
+    *(0, 5, 6, 7, 9, 11, 13, 14, 16, 19, 49, 22, 30, 33, 36, 39, 42, 48, 51, 54, 1, 2, 4, 8, 10, 12, 15, 17),
+    *(18, 20, 23, 24, 25, 26, 27, 28, 29, 31, 32, 34, 35, 21, 38, 45, 37, 40, 41, 43, 44, 46, 47, 3, 50, 52),
+    *(53, 55, 56, 57, 58),
 )
 _VOC_CLASSES = 20
 _PNG, _MATLAB, _JSON = "SegmentationClassContext", "trainval", "trainval_merged.json"
 _PICTURES = "JPEGImages"
 _VARIABLE = "LabelMap"
+_TWENTY = "SegmentationClass"  # VOC's own masks
 _LISTS = "ImageSets/SegmentationContext"
 _COMPARED = 20  # pictures
 _CERTAIN = 10  # times as many pixels for one order as for the other
@@ -104,7 +76,8 @@ def readings(root: Path) -> dict[str, str]:
 
 def estimate(root: Path, most: int) -> int:
     """How many images there are to train on."""
-    return min(most, len(_names(root, next(iter(readings(root)), "mat")).get("train", ())))
+    names = _names(root, next(iter(readings(root)), "mat"))
+    return min(most, len(names.get("train") or names.get("all") or ()))
 
 
 def read_parts(root: Path, wanted: str | None = None, options: DataOptions | None = None) -> dict[str, SegmentedImages]:
@@ -203,7 +176,9 @@ def _order(matlab: Path, voc: Path, entries: Sequence[Named]) -> Order | None:
     numbers = {order: _numbers(order) for order in _ORDERS}
     differ = numbers["alphabet"] != numbers["voc first"]
     votes: Counter[Order] = Counter()
-    for name, _, mask in entries[:: -(-len(entries) // _COMPARED) or 1]:
+    others = {path.stem for folder in (matlab, voc / _TWENTY) for path in folder.glob("*.*")}
+    compared = [(name, mask) for name, _, mask in entries if name in others]
+    for name, mask in compared[:: -(-len(compared) // _COMPARED) or 1]:
         for truth in _known_otherwise(matlab, voc, name):
             try:
                 pixels = read_mask(mask)
@@ -226,7 +201,7 @@ def _known_otherwise(matlab: Path, voc: Path, name: str) -> Iterator[NDArray[np.
     twenty[1 : _VOC_CLASSES + 1] = _VOC_FIRST[:_VOC_CLASSES]
     sources: tuple[tuple[MaskFile, NDArray[np.int32]], ...] = (
         (_original(matlab, name), originals),
-        (voc / "SegmentationClass" / f"{name}.png", twenty),
+        (voc / _TWENTY / f"{name}.png", twenty),
     )
     for source, table in sources:
         try:
