@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 from helpers.commands import run
 
-from internimage.data.objects import ObjectImage, ObjectImages
+from internimage.data.left_out import is_much
+from internimage.data.objects import ObjectImage, ObjectImages, Rule
 from internimage.data.recognition import find_format
 from internimage.data.samples import LabelledImages
 from internimage.errors import DataError
@@ -162,6 +163,14 @@ def test_what_is_broken_is_named(file: str, change: Callable[[Path], None], said
     change(sets / file)
     with pytest.raises(DataError, match=rf"(?s){said}"):
         read(sets / file.partition("/")[0])
+
+
+def test_crowds_of_a_set_stop_no_training(sets: Path) -> None:
+    """4 of CrowdHuman's 10 are ignored there as they are here, and not too many to go on."""
+    part: ObjectImages = read(sets / "crowdhuman")["train"].usable(DataOptions())
+    assert [(one.count, one.total) for one in part.left_out] == [(4, 10)]
+    assert not is_much(part.left_out)
+    assert is_much(part.measured_by(Rule()).usable(DataOptions()).left_out[-1:])
 
 
 def test_a_set_is_measured_by_its_rule(capfd: pytest.CaptureFixture[str]) -> None:

@@ -193,8 +193,9 @@ class ObjectImages(Part):
         learn = "--crowds learn takes them for single objects (in Python DataOptions(crowds='learn'))"
         if crowds and len(crowds) == total:
             learn = f"every object is marked so (iscrowd), as some tools mark drawn masks: {learn}"
+        meant = self.rule.metric != "coco"
         found = (
-            LeftOut("crowds, neither learnt nor missed", "objects", tuple(crowds), len(crowds), total, learn),
+            LeftOut("crowds, neither learnt nor missed", "objects", tuple(crowds), len(crowds), total, learn, meant),
             LeftOut("boxes of less than a pixel", "objects", tuple(tiny), len(tiny), total),
             LeftOut("boxes outside their picture", "objects", tuple(outside), len(outside), total),
         )

@@ -30,8 +30,9 @@ class Format:
         name: for people.
         kind: what each picture has: objects, a class for each pixel, or a label.
         module: where its functions are: ``recognise(root)``, ``read_parts(root, wanted, options)``; where it can be
-            told without reading, ``estimate(root, most)``, how many images there are to train on; and where data can be
-            read in several ways, ``readings(root)``, the name of each and what it is, the usual one first.
+            told without reading, ``estimate(root, most)``, how many images there are to train on; of files whose
+            pictures need not be there, ``read_annotations(file, options)``; and where data can be read in several ways,
+            ``readings(root)``, the name of each and what it is, the usual one first.
         example: what is expected where; empty for sets that are recognised by files of their own.
         tool: whether it is what another tool writes, so that its name says enough.
     """
@@ -64,8 +65,8 @@ class Format:
 
     def read_annotations(self, file: Path, options: DataOptions) -> Any:
         """What a file says, also where its pictures are not there; None for formats that need them."""
-        reads = hasattr(import_module(self.module), "read_annotations")
-        return self._function("read_annotations")(file, options) if reads else None
+        function = self._functions().get("read_annotations")
+        return None if function is None else function(file, options)
 
     def estimate(self, root: Path, most: int = _MANY) -> int:
         """How many images there are to train on, about."""
