@@ -28,7 +28,7 @@ EXTRAS = {
     *("train", "formats", "video", "driving", "multimodal", "generation", "export", "serve", "ray", "deepspeed"),
     *("transformers", "timm", "labelling", "viewer", "all", "test"),
 }
-MANY_OF_A_KIND = ("data/formats", "checkpoints/names", "recipes", "cli", "")
+MANY_OF_A_KIND = ("data/formats", "data/formats/sets", "checkpoints/names", "recipes", "cli", "")
 # each is one thing that a reader follows from top to bottom: two kernels, one registration
 LONG_FUNCTIONS = {"ops/triton_kernels.py:backward", "ops/registration.py:_register"}
 
