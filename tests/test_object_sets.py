@@ -5,12 +5,13 @@ import zipfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
+from unittest.mock import ANY
 
 import pytest
 from helpers.commands import run
 
 from internimage.data.left_out import is_much
-from internimage.data.objects import ObjectImage, ObjectImages, Rule
+from internimage.data.objects import ObjectImage, ObjectImages, Rule, Verified
 from internimage.data.recognition import find_format
 from internimage.data.samples import LabelledImages
 from internimage.errors import DataError
@@ -94,6 +95,42 @@ def test_places_are_no_letters(name: str, sets: Path) -> None:
         assert found == EXPECTED[name][part]
 
 
+def test_pictures_without_boxes_are_measured_and_not_learnt(sets: Path) -> None:
+    """OpenImages' image labels alone say what is there, and what is wrong if it is found."""
+    folder = sets / "openimages"
+    for part, file in (("train", "oidv6-train"), ("validation", "validation")):
+        picture = next((folder / part).iterdir())
+        picture.with_name("00bare.jpg").write_bytes(picture.read_bytes())
+        with (folder / "annotations" / f"{file}-annotations-human-imagelabels-boxable.csv").open("a") as lines:
+            lines.write("00bare,verification,/m/01yrx,0\n")
+    parts: dict[str, ObjectImages] = read(folder)
+    assert [len(parts[part]) for part in ("train", "val")] == [3, 4]
+    assert parts["val"].images[-1][1:] == ("00bare", ANY, (), Verified(frozenset(), frozenset({1})))
+
+
+def test_what_is_known_of_classes_follows_their_numbers(sets: Path) -> None:
+    part: ObjectImages = read(sets / "openimages")["val"]
+    other = part.with_classes(("new", *reversed(part.classes[1:])))  # without tortoises, which no picture shows
+    assert {
+        other.classes[label]: [other.classes[one] for one in wider] for label, wider in enumerate(other.rule.ancestors)
+    } == {"new": [], "Helmet": [], "Animal": [], "Dog": ["Animal"], "Mouse": ["Animal"], "Cat": ["Animal"]}
+    for before, after in zip(part.images, other.images, strict=True):
+        for some, same in zip(before.verified or (), after.verified or (), strict=True):
+            assert {part.classes[one] for one in some} - {"Tortoise"} == {other.classes[one] for one in same}
+    lvis: ObjectImages = read(sets / "lvis")["val"]
+    assert lvis.with_classes(("new", *lvis.classes)).rule == Rule("lvis", ("", *lvis.rule.frequency))
+
+
+def test_boxes_beside_known_masks_do_not_hide_them(sets: Path) -> None:
+    """As in VOC2010, where Pascal Context lies."""
+    year = (sets / "voc/VOCdevkit/VOC2012").rename(sets / "VOC2010")
+    (year / "SegmentationClassContext").mkdir()
+    (year / "SegmentationClassContext/2009_005640.png").write_bytes(b"")
+    found = find_format(year)
+    assert found is not None
+    assert found.name == "Pascal Context"
+
+
 def test_bdd100k_of_2018_has_the_same_boxes(sets: Path) -> None:
     """Without the objects that 2020 added as crowds."""
     (sets / "bdd100k" / "labels").rename(sets / "labels of 2020")
@@ -151,6 +188,14 @@ LVIS, OPEN, CROWD = "lvis/annotations/lvis_v1_val.json", "openimages/annotations
         ("crowdhuman/Images/665733,19439889325533cd.jpg", Path.unlink, "665733,19439889325533cd.jpg is not there"),
         ("bdd100k/labels/det_20/det_val.json", replaced('"bus"', '"tram"'), r"labels\[0\]: the category is .*tram"),
         ("bdd100k/labels/det_20/det_val.json", cut, "det_val.json is not readable JSON"),
+        (f"{OPEN}/validation-annotations-human-imagelabels-boxable.csv", replaced(",1", ",x"), "line 2 is /m/04rmv, x"),
+        (f"{OPEN}/validation-annotations-bbox.csv", lambda file: file.write_bytes(b"\xff"), "not a readable CSV file"),
+        (CROWD, lambda file: file.write_text(file.read_text() * 2), "665733,19439889325533cd is there twice"),
+        (
+            "nuscenes/v1.0-trainval/image_annotations.json",
+            replaced("movable_object.trafficcone", "cone"),
+            r"\[0\]: the category is .*cone",
+        ),
         ("nuscenes/v1.0-trainval/image_annotations.json", cut, "image_annotations.json is not readable JSON"),
         ("objects365/annotations/zhiyuan_objv2_val.json", cut, "zhiyuan_objv2_val.json is not readable JSON"),
         ("voc/VOCdevkit/VOC2007/Annotations/007093.xml", cut, "007093.xml is not readable XML"),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from array import array
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from math import ceil
@@ -125,6 +125,13 @@ class Rule:
     frequency: tuple[str, ...] = ()
     ancestors: tuple[frozenset[int], ...] = ()
 
+    def renumbered(self, number: Mapping[int, int], count: int) -> Rule:
+        """The same for ``count`` classes, of which some had other numbers and the others are new."""
+        old = {new: own for own, new in number.items()}
+        frequency = (self.frequency[old[new]] if new in old else "" for new in range(count))
+        ancestors = (_kept(self.ancestors[old[new]], number) if new in old else frozenset() for new in range(count))
+        return Rule(self.metric, tuple(frequency) if self.frequency else (), tuple(ancestors) if self.ancestors else ())
+
 
 @dataclass(frozen=True)
 class ObjectImages(Part):
@@ -217,14 +224,20 @@ class ObjectImages(Part):
         if classes == self.classes:
             return self
         number = renumbered(self, classes)
+        place = {name: index for index, name in enumerate(classes)}
+        every = {index: place[name] for index, name in enumerate(self.classes) if name in place}
         images = tuple(
-            image._replace(objects=tuple(one._replace(label=number[one.label]) for one in image.objects))
+            image._replace(
+                objects=tuple(one._replace(label=number[one.label]) for one in image.objects),
+                verified=None if image.verified is None else Verified(*(_kept(some, every) for some in image.verified)),
+            )
             for image in self.images
         )
         known = dict(zip(self.classes, self.category_ids, strict=True))
         free = max((one for one in self.category_ids if isinstance(one, int)), default=0) + 1
         ids = tuple(known.get(name, free + index) for index, name in enumerate(classes))
-        return replace(self, classes=classes, category_ids=ids, images=images)
+        rule = self.rule.renumbered(every, len(classes))
+        return replace(self, classes=classes, category_ids=ids, images=images, rule=rule)
 
     def labels_of(self, entry: ObjectImage) -> frozenset[int]:
         return frozenset(one.label for one in entry.objects)
@@ -246,6 +259,11 @@ class ObjectImages(Part):
         if not objects or any(one.segmentation is None for one in objects):
             return False
         return sum(one.outlined for one in objects) <= _OUTLINES * len(objects)
+
+
+def _kept(labels: Iterable[int], number: Mapping[int, int]) -> frozenset[int]:
+    """Classes by their new numbers, those that have one."""
+    return frozenset(number[one] for one in labels if one in number)
 
 
 def bitmap(annotation: ObjectAnnotation, size: tuple[int, int]) -> np.ndarray[Any, Any]:

@@ -106,10 +106,11 @@ FORMATS: tuple[Format, ...] = (
     Format("CrowdHuman", "objects", f"{_HERE}.sets.crowdhuman", "annotation_train.odgt with Images/", True),
     Format("BDD100K", "objects", f"{_HERE}.sets.bdd100k", "labels/det_20/det_train.json", True),
     Format("nuScenes", "objects", f"{_HERE}.sets.nuscenes", "v1.0-trainval/image_annotations.json", True),
-    Format("VOCdevkit", "objects", f"{_HERE}.sets.voc_devkit", "VOCdevkit/VOC2007/ImageSets/Main", True),
     Format("Places", "labels", f"{_HERE}.sets.places", "places365_train_standard.txt with data_256/", True),
     Format("COCO", "objects", f"{_HERE}.coco", "annotations/train.json with images/ or train/"),
     *(Format(name, "masks", f"{_HERE}.sets.{module}", "") for name, module in _SETS_OF_MASKS),
+    # after them: Pascal Context's masks lie in VOC2010, beside its boxes
+    Format("VOCdevkit", "objects", f"{_HERE}.sets.voc_devkit", "VOCdevkit/VOC2007/ImageSets/Main", True),
     Format("YOLO", "objects", f"{_HERE}.yolo", "data.yaml, obj.data or classes.txt with .txt files in labels/", True),
     Format("Pascal VOC", "objects", f"{_HERE}.voc", "Annotations/*.xml, or .xml files beside the pictures", True),
     Format("labelme", "objects", f"{_HERE}.labelme", "labelme's .json files beside the pictures", True),

@@ -39,7 +39,7 @@ def estimate(root: Path, most: int = 100_000) -> int:
     except DataError:
         return 0
     file = files.get("train") or files.get("all")
-    return _count_pictures(file, most) if file else 0
+    return count_pictures(file, most) if file else 0
 
 
 def read_parts(root: Path, wanted: str | None = None, options: DataOptions | None = None) -> dict[str, ObjectImages]:
@@ -160,7 +160,8 @@ def _is_coco(path: Path) -> bool:
         return bool(_OBJECTS.search(content) or _EMPTY.search(content))
 
 
-def _count_pictures(path: Path, most: int) -> int:
+def count_pictures(path: Path, most: int) -> int:
+    """How many pictures a file names, up to ``most``, without parsing it."""
     with mapped(path) as content:
         return sum(1 for _ in islice(_PICTURES.finditer(content), most))
 

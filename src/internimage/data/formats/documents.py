@@ -12,6 +12,10 @@ from internimage.errors import DataError, MissingExtraError
 LARGEST = 2**30  # bytes; what labelling tools export is smaller, and what is larger fills the memory several times
 
 
+LARGEST_SET = 2**34
+"""Bytes of the annotations of a benchmark set."""
+
+
 def read_text(path: Path) -> str:
     """A text in UTF-8, or in UTF-16 if it says so.
 

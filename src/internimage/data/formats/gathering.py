@@ -61,6 +61,7 @@ class Gathering:
         self.verified = verified
         self.notes: list[str] = []
         self._pictures: list[DrawnPicture] = []
+        self._identities: set[int | str | None] = set()
         self._absent: list[str] = []
         self._bad = BadEntries()
         self._totals: Counter[Unit] = Counter()
@@ -109,10 +110,13 @@ class Gathering:
         Raises:
             BadEntryError: it cannot be read and its size is not known, or has more pixels than are read.
         """
+        if identity is not None and identity in self._identities:
+            raise BadEntryError(f"the picture {identity} is there twice; expected each once")
         height, width = size or file_size(file)
         if exceeds_pixel_limit(width, height):
             raise BadEntryError(f"the picture has {width}x{height} pixels, more than are read (--max-pixels N)")
         drawn = DrawnPicture(file, (height, width), identity=identity)
+        self._identities.add(identity)
         self._pictures.append(drawn)
         return drawn
 

@@ -146,7 +146,7 @@ def _children(folder: Path, names: Sequence[str]) -> list[str]:
 def _pairs(root: Path, place: Sequence[str], layout: Layout | None) -> list[tuple[Path, Path]]:
     images, masks = root / place[0], root / place[1]
     ends = (layout.image, layout.mask) if layout else ("", "")
-    pictures, drawn = _by_name(images, ends[0]), _by_name(masks, ends[1])
+    pictures, drawn = by_name(images, ends[0]), by_name(masks, ends[1])
     if len(place) > 2:
         lines = (root / place[2]).read_text(encoding="utf-8").splitlines()
         names = {line.split()[0] for line in lines if line.strip()}
@@ -161,14 +161,20 @@ def _pairs(root: Path, place: Sequence[str], layout: Layout | None) -> list[tupl
     return sorted((path, drawn.get(name, masks / f"{name}{ends[1] or '.png'}")) for name, path in pictures.items())
 
 
-def _by_name(folder: Path, end: str) -> dict[str, Path]:
-    """Files below a folder by their path in it, without ``end`` or else the suffix; hidden ones are left out."""
+def by_name(folder: Path, end: str = "") -> dict[str, Path]:
+    """Files below a folder by their path in it, without ``end``; without an end pictures, without their suffix.
+
+    Hidden ones are left out.
+
+    Raises:
+        DataError: two files have one name.
+    """
     found: dict[str, Path] = {}
-    for path in sorted(folder.rglob("*")):
-        inner = path.relative_to(folder)
-        if path.suffix.lower() not in IMAGE_SUFFIXES or not path.name.endswith(end) or path.name.startswith("."):
+    for path in sorted(folder.rglob(f"*{end}")):
+        if path.name.startswith(".") or not (end or path.suffix.lower() in IMAGE_SUFFIXES):
             continue
-        name = str(inner).removesuffix(end) if end else str(inner.with_suffix(""))
+        inner = path.relative_to(folder)
+        name = inner.as_posix().removesuffix(end) if end else inner.with_suffix("").as_posix()
         if name in found:
             raise DataError(f"{path} and {found[name].name} have one name; expected one file of each name")
         if path.is_file():

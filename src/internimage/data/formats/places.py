@@ -63,6 +63,13 @@ def some_files(root: Path, *suffixes: str) -> list[Path]:
     return [file for folder, _ in places(root) for file in islice(files_in(folder, *suffixes), _LOOKED_AT)]
 
 
+def data_folder(root: Path) -> Path:
+    """The folder of a data set that is given as such, or as an annotation file in it or in ``annotations``."""
+    if root.is_dir():
+        return root
+    return root.parent.parent if root.parent.name.lower() in ANNOTATION_FOLDERS else root.parent
+
+
 def holds(path: Path, *words: bytes) -> bool:
     """Whether a file has all these words, in UTF-8 or UTF-16, without parsing it."""
     with mapped(path) as content:

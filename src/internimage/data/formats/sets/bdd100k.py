@@ -9,7 +9,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from internimage.data.formats.documents import read_json
+from internimage.data.formats.documents import LARGEST_SET, read_json
 from internimage.data.formats.gathering import Gathering, settled
 from internimage.data.formats.pictures import PictureFinder
 from internimage.data.formats.shapes import BadEntryError, number, short
@@ -31,7 +31,6 @@ _FOLDERS = ("images/100k/{part}", "100k/{part}", "images/{part}", "{part}")
 _OTHER_NAMES = {"person": "pedestrian", "bike": "bicycle", "motor": "motorcycle", "van": "car", "caravan": "car"}
 _CROWDS = {"other person": "pedestrian", "other vehicle": "car", "trailer": "truck"}
 _EDGES = ("x1", "y1", "x2", "y2")
-_GIGABYTES = 8
 
 
 def recognise(root: Path) -> bool:
@@ -80,7 +79,7 @@ def _picture_folders(base: Path, part: str) -> list[Path]:
 
 def _gather(base: Path, file: Path, name: str) -> Gathering:
     part = Gathering(str(file), "BDD100K", PictureFinder(_picture_folders(base, name), base))
-    content = read_json(file, largest=_GIGABYTES << 30)
+    content = read_json(file, largest=LARGEST_SET)
     if not isinstance(content, list):
         raise DataError(f"{file} is no list; expected frames with name and labels, as BDD100K's det_20 has them")
     known = set(load_labels("bdd100k"))

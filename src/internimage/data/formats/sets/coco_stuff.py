@@ -22,12 +22,11 @@ from itertools import islice
 from pathlib import Path
 
 from internimage.data.formats import masks
-from internimage.data.formats.mask_folders import find_layout
+from internimage.data.formats.mask_folders import by_name, find_layout
 from internimage.data.formats.mask_numbers import Classes, grouped
 from internimage.data.formats.sets.pairs import (
     Named,
     beside,
-    by_name,
     has_own_classes,
     holds,
     listed,

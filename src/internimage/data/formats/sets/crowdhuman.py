@@ -15,6 +15,7 @@ from typing import Any
 from internimage.data.formats.documents import read_text
 from internimage.data.formats.gathering import Gathering, settled
 from internimage.data.formats.pictures import PictureFinder
+from internimage.data.formats.places import data_folder
 from internimage.data.formats.shapes import BadEntryError, number, short
 from internimage.data.objects import ObjectImages, Rule
 from internimage.errors import DataError
@@ -43,9 +44,9 @@ def read_parts(root: Path, wanted: str | None = None, options: DataOptions | Non
     Raises:
         DataError: entries contradict the format.
     """
-    gathered = {part: _gather(file, part) for part, file in _files(root).items() if part == wanted} or {
-        part: _gather(file, part) for part, file in _files(root).items()
-    }
+    files = _files(root)
+    chosen = {part: file for part, file in files.items() if part == wanted} or files
+    gathered = {part: _gather(file, part) for part, file in chosen.items()}
     parts = settled(gathered, wanted, options, (_PERSON,))
     return {name: part.measured_by(Rule("crowdhuman")) for name, part in parts.items()}
 
@@ -58,7 +59,7 @@ def _files(root: Path) -> dict[str, Path]:
 
 
 def _gather(file: Path, name: str) -> Gathering:
-    root = file.parent.parent if file.parent.name == "annotations" else file.parent
+    root = data_folder(file)
     part = Gathering(str(file), "CrowdHuman", PictureFinder([root / one.format(part=name) for one in _FOLDERS], root))
     for index, line in enumerate(read_text(file).splitlines(), 1):
         where = f"{file} line {index}"

@@ -13,18 +13,16 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from internimage.data.formats.coco_file import CocoFile
-from internimage.data.formats.documents import read_json
+from internimage.data.formats.documents import LARGEST_SET, read_json
 from internimage.data.formats.parts import part_mentioned
 from internimage.data.formats.pictures import PictureFinder
-from internimage.data.formats.places import mapped
+from internimage.data.formats.places import data_folder, holds
 from internimage.data.objects import ObjectImage, ObjectImages, Rule, Verified
 from internimage.errors import DataError
 from internimage.settings.data import DataOptions
 
 MINIVAL = "minival"
-_GIGABYTES = 16
 _MARKS = (b'"neg_category_ids"', b'"not_exhaustive_category_ids"')
-_LOOK = 1 << 20  # bytes of a file that are looked at
 
 
 def recognise(root: Path) -> bool:
@@ -43,7 +41,7 @@ def read_parts(root: Path, wanted: str | None = None, options: DataOptions | Non
     chosen = {name: file for name, file in files.items() if name == part}
     if not chosen:
         chosen = {name: file for name, file in files.items() if name != MINIVAL} or files
-    read = {name: _read(file, _base(root), options or DataOptions()) for name, file in chosen.items()}
+    read = {name: _read(file, data_folder(root), options or DataOptions()) for name, file in chosen.items()}
     if wanted == MINIVAL and part == "val" and "val" in read:
         val = read["val"]
         few = [image for image in val.images if image.file.parent.name == "val2017"]
@@ -53,14 +51,7 @@ def read_parts(root: Path, wanted: str | None = None, options: DataOptions | Non
 
 def read_annotations(file: Path, options: DataOptions) -> ObjectImages:
     """One file, whether its pictures are there or not."""
-    return _read(file, _base(file), options, needed=False)
-
-
-def _base(root: Path) -> Path:
-    """Where the pictures of a folder or file lie."""
-    if root.is_dir():
-        return root
-    return root.parent.parent if root.parent.name == "annotations" else root.parent
+    return _read(file, data_folder(file), options, needed=False)
 
 
 def _files(root: Path) -> dict[str, Path]:
@@ -76,15 +67,11 @@ def _files(root: Path) -> dict[str, Path]:
 
 
 def _is_lvis(file: Path) -> bool:
-    if file.suffix.lower() != ".json":
-        return False
-    with mapped(file) as content:
-        ends = (content[:_LOOK], content[-_LOOK:])
-        return all(any(mark in end for end in ends) or content.find(mark) >= 0 for mark in _MARKS)
+    return file.suffix.lower() == ".json" and holds(file, *_MARKS)
 
 
 def _read(file: Path, base: Path, options: DataOptions, *, needed: bool = True) -> ObjectImages:
-    content = read_json(file, largest=_GIGABYTES << 30)
+    content = read_json(file, largest=LARGEST_SET)
     images = content.get("images") if isinstance(content, dict) else None
     entries = [one for one in images if isinstance(one, dict)] if isinstance(images, list) else []
     for entry in entries:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from internimage.data.formats.documents import read_json
+from internimage.data.formats.documents import LARGEST_SET, read_json
 from internimage.data.formats.gathering import DrawnPicture, Gathering, settled
 from internimage.data.formats.pictures import PictureFinder
 from internimage.data.formats.shapes import BadEntryError, number, short
@@ -19,7 +19,6 @@ from internimage.settings.data import DataOptions
 
 _SIZE = (900, 1600)  # of every picture
 _FILE = "image_annotations.json"
-_GIGABYTES = 8
 _CLASSES = {
     "movable_object.barrier": "barrier",
     "vehicle.bicycle": "bicycle",
@@ -36,6 +35,17 @@ _CLASSES = {
     "vehicle.trailer": "trailer",
     "vehicle.truck": "truck",
 }
+_NONE = (
+    "animal",
+    "human.pedestrian.personal_mobility",
+    "human.pedestrian.stroller",
+    "human.pedestrian.wheelchair",
+    "movable_object.debris",
+    "movable_object.pushable_pullable",
+    "static_object.bicycle_rack",
+    "vehicle.emergency.ambulance",
+    "vehicle.emergency.police",
+)
 
 
 def recognise(root: Path) -> bool:
@@ -54,7 +64,7 @@ def read_parts(root: Path, wanted: str | None = None, options: DataOptions | Non
         names = ", ".join(str(file.relative_to(root)) for file in files)
         raise DataError(f"{root} has {names}; expected one version, give its file")
     file = files[0]
-    content = read_json(file, largest=_GIGABYTES << 30)
+    content = read_json(file, largest=LARGEST_SET)
     if not isinstance(content, list):
         raise DataError(f"{file} is no list; expected entries with filename, category_name and bbox_corners")
     base = file.parent.parent
@@ -70,6 +80,8 @@ def read_parts(root: Path, wanted: str | None = None, options: DataOptions | Non
                 pictures[name] = part.find(name, _SIZE, name)
             if not isinstance(box, list) or len(box) != 4:
                 raise BadEntryError(f"bbox_corners is {short(box)}; expected x1, y1, x2 and y2 in pixels")
+            if category not in _CLASSES and category not in _NONE:
+                raise BadEntryError(f"the category is {short(category)}; expected one of nuScenes' 23")
             if category not in _CLASSES:
                 part.leave_out("of none of the ten classes of detection", f"{where} {category}")
                 continue

@@ -8,14 +8,15 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path, PurePosixPath
 
+from internimage.data.formats.coco import count_pictures
 from internimage.data.formats.coco_file import CocoFile
-from internimage.data.formats.documents import read_json
+from internimage.data.formats.documents import LARGEST_SET, read_json
 from internimage.data.formats.pictures import PictureFinder
+from internimage.data.formats.places import data_folder
 from internimage.data.left_out import LeftOut
 from internimage.data.objects import ObjectImages
 from internimage.settings.data import DataOptions
 
-_GIGABYTES = 16
 _FILE = "zhiyuan_objv2_{part}.json"
 _FOLDERS = ("{part}", "images/{part}", "{part}/images", "images", ".")
 # training pictures that the released code leaves out, because they cannot be used
@@ -28,8 +29,9 @@ def recognise(root: Path) -> bool:
 
 
 def estimate(root: Path, most: int) -> int:
-    """How many images there are to train on: the file is too large to be counted."""
-    return most
+    """How many images there are to train on, counted up to ``most``."""
+    train = _files(root).get("train")
+    return count_pictures(train, most) if train else 0
 
 
 def read_parts(root: Path, wanted: str | None = None, options: DataOptions | None = None) -> dict[str, ObjectImages]:
@@ -40,19 +42,12 @@ def read_parts(root: Path, wanted: str | None = None, options: DataOptions | Non
     """
     files = _files(root)
     chosen = {part: file for part, file in files.items() if part == wanted} or files
-    return {part: _read(file, part, _base(root), options or DataOptions()) for part, file in chosen.items()}
+    return {part: _read(file, part, data_folder(root), options or DataOptions()) for part, file in chosen.items()}
 
 
 def read_annotations(file: Path, options: DataOptions) -> ObjectImages:
     """One file, whether its pictures are there or not."""
-    return _read(file, next(iter(_files(file))), _base(file), options, needed=False)
-
-
-def _base(root: Path) -> Path:
-    """Where the pictures of a folder or file lie."""
-    if root.is_dir():
-        return root
-    return root.parent.parent if root.parent.name == "annotations" else root.parent
+    return _read(file, next(iter(_files(file))), data_folder(file), options, needed=False)
 
 
 def _files(root: Path) -> dict[str, Path]:
@@ -65,7 +60,7 @@ def _files(root: Path) -> dict[str, Path]:
 
 
 def _read(file: Path, part: str, base: Path, options: DataOptions, *, needed: bool = True) -> ObjectImages:
-    content = read_json(file, largest=_GIGABYTES << 30)
+    content = read_json(file, largest=LARGEST_SET)
     images = content.get("images") if isinstance(content, dict) else None
     for entry in images if isinstance(images, list) else ():
         if isinstance(entry, dict) and isinstance(entry.get("file_name"), str):

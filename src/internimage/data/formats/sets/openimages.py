@@ -32,6 +32,8 @@ _LABELS = (
 _CLASSES = ("class-descriptions-boxable.csv", "challenge-2019-classes-description-500.csv")
 _TREES = ("bbox_labels_600_hierarchy.json", "challenge-2019-label500-hierarchy.json")
 _PLACES = (".", "annotations", "csv", "labels", "metadata", "label_descriptions", "challenge2019")
+_FOLDERS = {"train": ("train",), "val": ("validation", "val"), "test": ("test",)}
+_SURE = {"1": True, "1.0": True, "0": False, "0.0": False}
 _EDGES = ("XMin", "YMin", "XMax", "YMax")
 
 
@@ -89,8 +91,7 @@ def _classes(root: Path) -> dict[str, str]:
     file = _find(root, _CLASSES)
     if file is None:
         raise DataError(f"{root} has no {_CLASSES[0]}; download it beside the annotations: it names the classes")
-    with file.open(encoding="utf-8-sig", newline="") as lines:
-        rows = [row for row in csv.reader(lines) if row]
+    rows = [row for _, row in _lines(file) if row]
     if wrong := next((index for index, row in enumerate(rows, 1) if len(row) != 2 or not all(row)), None):
         raise DataError(f"{file} line {wrong} is {rows[wrong - 1]}; expected an id and a name, such as /m/01yrx,Cat")
     names = dict(rows)
@@ -123,9 +124,16 @@ def _ancestors(root: Path, ids: Sequence[str]) -> tuple[frozenset[int], ...]:
 
 
 def _gather(root: Path, name: str, file: Path, verified: Path | None, names: Mapping[str, str]) -> Gathering:
-    folders = [root / place / folder for place in (".", "images", "OpenImages") for folder in (name, "validation")]
-    part = Gathering(str(file), "OpenImages", PictureFinder(folders[:: 1 if name == "val" else 2], root), verified=True)
+    folders = [root / place / folder for place in (".", "images", "OpenImages") for folder in _FOLDERS[name]]
+    part = Gathering(str(file), "OpenImages", PictureFinder(folders, root), verified=True)
     columns = _columns(part, file, {identity: index for index, identity in enumerate(names)})
+
+    def looked_for() -> Iterator[tuple[str, list[str]]]:
+        return _rows(verified, ("ImageID", "LabelName", "Confidence")) if verified else iter(())
+
+    if name != "train":  # pictures without boxes are measured too: what is found of an absent class is wrong
+        for _, (identity, *_) in looked_for():
+            columns.pictures.setdefault(identity, len(columns.pictures))
     if verified is None:
         part.notes.append("no file of image-level labels: what is not verified cannot be told from what is wrong")
     labels = list(names.values())
@@ -146,13 +154,15 @@ def _gather(root: Path, name: str, file: Path, verified: Path | None, names: Map
             x1, y1, x2, y2 = columns.corners[4 * index : 4 * index + 4]
             corners = (x1 * width, y1 * height, x2 * width, y2 * height)
             part.add(picture, labels[label], corners, None, bool(columns.group[index]))
-    for where, row in _rows(verified, ("ImageID", "LabelName", "Confidence")) if verified else ():
-        identity, label_id, confidence = row
-        if label_id not in names:
-            raise DataError(f"{where}: {label_id} is none of the {len(names)} classes")
+    for where, (identity, label_id, confidence) in looked_for():
+        if label_id not in names or confidence not in _SURE:
+            raise DataError(
+                f"{where} is {label_id}, {confidence}; expected one of the {len(names)} classes, and whether it is "
+                "there, 1 or 0"
+            )
         picture = drawn[columns.pictures[identity]] if identity in columns.pictures else None
         if picture is not None:
-            (picture.present if float(confidence) > 0 else picture.absent).add(names[label_id])
+            (picture.present if _SURE[confidence] else picture.absent).add(names[label_id])
     return part
 
 
@@ -177,13 +187,21 @@ def _columns(part: Gathering, file: Path, number: Mapping[str, int]) -> _Columns
 
 def _rows(file: Path, columns: Sequence[str]) -> Iterator[tuple[str, list[str]]]:
     """Where a row stands, and these columns of it."""
-    with file.open(encoding="utf-8-sig", newline="") as lines:
-        reader = csv.reader(lines)
-        header = next(reader, [])
-        if lacking := [name for name in columns if name not in header]:
-            raise DataError(f"{file} has no column {', '.join(lacking)}; expected those of OpenImages v6")
-        places = [header.index(name) for name in columns]
-        for index, row in enumerate(reader, 2):
-            if len(row) != len(header):
-                raise DataError(f"{file} line {index} has {len(row)} values; expected {len(header)}: the file is cut")
-            yield f"{file} line {index}", [row[place] for place in places]
+    lines = _lines(file)
+    _, header = next(lines, (1, []))
+    if lacking := [name for name in columns if name not in header]:
+        raise DataError(f"{file} has no column {', '.join(lacking)}; expected those of OpenImages v6")
+    places = [header.index(name) for name in columns]
+    for index, row in lines:
+        if len(row) != len(header):
+            raise DataError(f"{file} line {index} has {len(row)} values; expected {len(header)}: the file is cut")
+        yield f"{file} line {index}", [row[place] for place in places]
+
+
+def _lines(file: Path) -> Iterator[tuple[int, list[str]]]:
+    """Numbers and values of the lines."""
+    try:
+        with file.open(encoding="utf-8-sig", newline="") as content:
+            yield from enumerate(csv.reader(content), 1)
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise DataError(f"{file} is not a readable CSV file: {error}") from error

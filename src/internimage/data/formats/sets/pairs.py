@@ -10,12 +10,12 @@ from pathlib import Path
 import numpy as np
 
 from internimage.data.formats.documents import read_text
+from internimage.data.formats.mask_folders import by_name
 from internimage.data.formats.mask_numbers import Classes
 from internimage.data.formats.masks import NAMING
 from internimage.data.left_out import BadEntries
 from internimage.data.masks import MaskFile, SegmentedImage, SegmentedImages
 from internimage.errors import DataError, ImageReadError
-from internimage.images import IMAGE_SUFFIXES
 from internimage.images.masks import read_mask
 from internimage.settings.data import DataOptions
 
@@ -38,24 +38,6 @@ def holds(folder: Path, end: str, unlike: str = "\0") -> bool:
     with os.scandir(folder) as entries:
         names = [one.name for one in islice(entries, _FEW)]
     return any(name.endswith(end) for name in names) and not any(name.endswith(unlike) for name in names)
-
-
-def by_name(folder: Path, end: str = "") -> dict[str, Path]:
-    """Files below a folder by their path in it, without ``end``; without an end pictures, without their suffix.
-
-    Raises:
-        DataError: two files have one name.
-    """
-    found: dict[str, Path] = {}
-    for path in sorted(folder.rglob(f"*{end}")):
-        if path.name.startswith(".") or not (end or path.suffix.lower() in IMAGE_SUFFIXES):
-            continue
-        inner = path.relative_to(folder)
-        name = inner.as_posix().removesuffix(end) if end else inner.with_suffix("").as_posix()
-        if name in found:
-            raise DataError(f"{path} and {found[name].name} have one name; expected one file of each name")
-        found[name] = path
-    return found
 
 
 def beside(pictures: Path, masks: Path, ends: tuple[str, str] = ("", "")) -> list[Named]:

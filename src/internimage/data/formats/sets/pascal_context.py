@@ -17,8 +17,9 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from internimage.data.formats.mask_folders import by_name
 from internimage.data.formats.mask_numbers import Classes, grouped
-from internimage.data.formats.sets.pairs import Named, by_name, has_own_classes, listed, parts_of
+from internimage.data.formats.sets.pairs import Named, has_own_classes, listed, parts_of
 from internimage.data.masks import VOID, Coding, MaskFile, SegmentedImages
 from internimage.errors import DataError, ImageReadError, MissingExtraError
 from internimage.images import MatlabArray
