@@ -2,9 +2,10 @@
 
     python benchmarks/deploy.py internimage_t_1k_224:224x224 mask_rcnn_internimage_t_fpn_1x_coco:800x1216 --threads 1 2
 
-The network with what makes classes or objects of its outputs, without reading pictures.  Random weights, whose scores
-are far enough from each other to have an order; each form in a process of its own, all in turn; medians and ranges, and
-the peak memory of each process.  ``--sampling`` adds every way of sampling to the table.
+The network with what makes classes or objects of its outputs, without reading pictures.  Models of this package have
+their weights, others random ones, whose scores are far enough from each other to have an order; each form in a process
+of its own, all in turn; medians and ranges, and the peak memory of each process.  Of int8 there are classifiers and the
+models of this package.  ``--sampling`` adds every way of sampling to the table.
 """
 
 from __future__ import annotations
@@ -32,6 +33,7 @@ FORMS: dict[str, tuple[str, Options]] = {
     "OpenVINO": ("openvino.xml", {}),
     "OpenVINO, bfloat16": ("bfloat16.xml", {}),
     "ONNX Runtime, int8, this package's kernels": ("int8.onnx", {}),
+    "ONNX Runtime, int8, functions taken apart": ("int8.onnx", {"own_operators": False}),
 }
 SAMPLING: dict[str, tuple[str, Options]] = {
     "ONNX Runtime, GridSample": ("grid_sample.onnx", {}),
@@ -67,12 +69,14 @@ def write_files(case: Case, folder: Path, sampling: bool) -> None:
     from internimage.exporting.openvino_file import placed_openvino
     from internimage.images import FitPreprocessing, ImageSource
     from internimage.machine import describe_machine
+    from internimage.recipes import get_recipe, packaged_models
 
     print(describe_machine(torch.device("cpu")), flush=True)
     torch.manual_seed(0)
-    model: Any = ii.create_model(case.model).eval()
+    packaged = case.model in packaged_models(get_recipe(case.model).task)
+    model: Any = ii.create_model(case.model, pretrained=packaged).eval()
     for name, weight in model.named_parameters():
-        if name.endswith(LOUD):
+        if name.endswith(LOUD) and not packaged:
             torch.nn.init.normal_(weight, std=0.3)
     before = model.description.preprocessing
     fitted = FitPreprocessing(case.height, case.width)
@@ -100,7 +104,7 @@ def write_files(case: Case, folder: Path, sampling: bool) -> None:
     (folder / "bfloat16.xml").write_text(asked.replace(found, said))
     if sampling:
         placed_openvino(folder / "gather.onnx", folder)
-    if predictor.spec.name == "classification":
+    if predictor.spec.name == "classification" or packaged:
         photos = [ImageSource(str(one), one) for one in pictures()]
         quantise(
             folder / "functions.onnx", folder / "int8.onnx", recorded_feeds(folder / "functions.onnx", task, photos)
