@@ -10,6 +10,7 @@ from xml.etree import ElementTree
 import numpy as np
 import pytest
 
+from internimage.data.formats.sets.openimages import ancestors_in
 from internimage.errors import DataError
 from internimage.metrics.coco import Kind, average_precision
 from internimage.metrics.found import Found, Truth
@@ -112,7 +113,7 @@ def test_crowdhuman_is_that_of_its_tool() -> None:
 
 
 NAMES, TITLES = zip(*csv.reader(lines("openimages/class-descriptions-boxable.csv")), strict=True)
-KINDS = openimages.class_kinds(read("openimages/bbox_labels_600_hierarchy.json"), NAMES)
+KINDS = openimages.class_kinds(ancestors_in(read("openimages/bbox_labels_600_hierarchy.json"), NAMES))
 NOT_LOOKED = openimages.Verified(np.zeros(0, int), np.zeros(0, int))
 ALONE = np.eye(len(NAMES), dtype=bool)
 SIZES = read("openimages/detections.json")["image_sizes_height_width"]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
@@ -36,25 +36,15 @@ class Verified(NamedTuple):
     absent: np.ndarray[Any, Any]
 
 
-def class_kinds(hierarchy: dict[str, Any], names: Sequence[str]) -> np.ndarray[Any, Any]:
-    """(C, C) bool, whether the class of a row is a kind of the class of a column: itself, its parents, theirs.
-
-    A class may have several parents.  Parts are no kinds, and the root is no class.
+def class_kinds(ancestors: Sequence[Iterable[int]]) -> np.ndarray[Any, Any]:
+    """(C, C) bool, whether the class of a row is a kind of the class of a column: of itself, and of its ancestors.
 
     Args:
-        hierarchy: the content of bbox_labels_600_hierarchy.json.
-        names: the C classes' names there, as "/m/0jbk".
+        ancestors: of each of the C classes the wider ones, see :class:`internimage.data.objects.Rule`.
     """
-    number = {name: place for place, name in enumerate(names)}
-    kinds = np.eye(len(names), dtype=bool)
-    waiting: list[tuple[dict[str, Any], list[int]]] = [(node, []) for node in hierarchy.get("Subcategory", ())]
-    while waiting:
-        node, above = waiting.pop()
-        own = number.get(node["LabelName"])
-        if own is not None:
-            kinds[own, above] = True
-            above = [*above, own]
-        waiting += [(child, above) for child in node.get("Subcategory", ())]
+    kinds = np.eye(len(ancestors), dtype=bool)
+    for label, wider in enumerate(ancestors):
+        kinds[label, list(wider)] = True
     return kinds
 
 

@@ -9,7 +9,7 @@ import numpy as np
 
 from internimage.metrics.found import Found, Truth
 from internimage.metrics.sets.crowdhuman import crowd_human_numbers
-from internimage.metrics.sets.openimages import Verified, found_of_kinds, open_images_precision
+from internimage.metrics.sets.openimages import Verified, class_kinds, found_of_kinds, open_images_precision
 from internimage.metrics.sets.voc import voc_precision
 
 if TYPE_CHECKING:
@@ -59,9 +59,7 @@ def own_numbers(rule: Rule, images: Sequence[ObjectImage], founds: Sequence[Foun
 def _open_images(
     rule: Rule, images: Sequence[ObjectImage], truths: Sequence[Truth], founds: Sequence[Found]
 ) -> dict[str, float]:
-    kinds = np.eye(len(rule.ancestors), dtype=bool)
-    for label, wider in enumerate(rule.ancestors):
-        kinds[label, list(wider)] = True
+    kinds = class_kinds(rule.ancestors)
     verified = [
         Verified(*(np.array(sorted(some), int) for some in (image.verified or ((), ()))[:2])) for image in images
     ]

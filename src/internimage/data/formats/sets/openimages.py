@@ -100,27 +100,40 @@ def _classes(root: Path) -> dict[str, str]:
     return names
 
 
-def _ancestors(root: Path, ids: Sequence[str]) -> tuple[frozenset[int], ...]:
-    """The wider classes that each class is of; parts are none."""
-    file = _find(root, _TREES)
-    if file is None:
-        raise DataError(f"{root} has no {_TREES[0]}; download it beside the annotations: results are measured by it")
+def ancestors_in(tree: Any, ids: Sequence[str]) -> tuple[frozenset[int], ...]:
+    """The wider classes that each class is of, of which there may be several; parts are none, and nor is the root.
+
+    Args:
+        tree: the content of bbox_labels_600_hierarchy.json.
+        ids: the classes' names there, such as "/m/0jbk".
+
+    Raises:
+        DataError: it is no such tree.
+    """
     number = {identity: index for index, identity in enumerate(ids)}
     found: list[set[int]] = [set() for _ in ids]
-    tree = read_json(file)
-    if not isinstance(tree, dict):
-        raise DataError(f"{file} is no tree; expected LabelName and Subcategory")
-    waiting: list[tuple[Any, tuple[int, ...]]] = [(node, ()) for node in tree.get("Subcategory") or ()]
+    waiting: list[tuple[Any, tuple[int, ...]]] = [(tree, ())]
     while waiting:
         node, above = waiting.pop()
         if not isinstance(node, dict) or not isinstance(node.get("LabelName"), str):
-            raise DataError(f"{file} has an entry without LabelName; expected a tree of classes")
-        own = number.get(node["LabelName"])
+            raise DataError("it has an entry without LabelName; expected a tree of classes")
+        own = None if node is tree else number.get(node["LabelName"])
         if own is not None:
             found[own] |= set(above)
             above = (*above, own)
         waiting += [(child, above) for child in node.get("Subcategory") or ()]
     return tuple(map(frozenset, found))
+
+
+def _ancestors(root: Path, ids: Sequence[str]) -> tuple[frozenset[int], ...]:
+    file = _find(root, _TREES)
+    if file is None:
+        raise DataError(f"{root} has no {_TREES[0]}; download it beside the annotations: results are measured by it")
+    try:
+        return ancestors_in(read_json(file), ids)
+    except DataError as error:
+        text = str(error)
+        raise DataError(text if text.startswith(str(file)) else f"{file}: {text}") from None
 
 
 def _gather(root: Path, name: str, file: Path, verified: Path | None, names: Mapping[str, str]) -> Gathering:
