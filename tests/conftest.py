@@ -20,6 +20,13 @@ from helpers.goldens import SHARED
 from internimage import registry
 
 
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """A set has another order in each process: workers would collect different tests, and none would run."""
+    for mark in metafunc.definition.iter_markers("parametrize"):
+        if isinstance(mark.args[1], set | frozenset):
+            raise TypeError(f"{metafunc.function.__name__}: parametrise over a list, not over a {type(mark.args[1])}")
+
+
 @pytest.fixture(scope="session")
 def shared() -> Path:
     """The folder of all goldens and specifications; tests that need it fail without it."""
