@@ -53,6 +53,7 @@ def main() -> None:
         for folder in ("images", "masks"):
             (target / name / folder).mkdir(parents=True, exist_ok=True)
         for image in part.images:
+            assert isinstance(image.file, Path)
             shutil.copyfile(image.file, target / name / "images" / image.file.name)
             Image.fromarray(label_map(image)).save(target / name / "masks" / f"{image.file.stem}.png")
     (target / "classes.json").write_text(json.dumps(CLASSES))

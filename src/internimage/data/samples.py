@@ -64,6 +64,7 @@ class Part:
         format: how they are written down, such as "COCO".
         left_out: what of the files is not among them.
         notes: what was understood differently than written, a line each.
+        listed: whether the classes are the list of a known set, which stays whole whatever the images show.
     """
 
     name: str
@@ -71,6 +72,7 @@ class Part:
     format: str = ""
     left_out: tuple[LeftOut, ...] = ()
     notes: tuple[str, ...] = ()
+    listed: bool = False
 
     @property
     def entries(self) -> Sequence[Any]:
@@ -89,8 +91,12 @@ class Part:
         raise NotImplementedError
 
     def with_entries(self, entries: Sequence[Any], name: str) -> Self:
-        """Some of the images, under another name."""
+        """Some of the images, perhaps changed, under another name."""
         raise NotImplementedError
+
+    def chosen(self, numbers: Sequence[int], name: str) -> Self:
+        """Those images that have these places among the entries, under another name."""
+        return self.with_entries([self.entries[number] for number in numbers], name)
 
     def with_classes(self, classes: tuple[str, ...]) -> Self:
         """The same images, numbered by another list of classes, which has all that they show.
@@ -163,7 +169,7 @@ class LabelledImages(Part):
     """Image files with class numbers.
 
     Attributes:
-        name, classes, format, left_out, notes: see :class:`Part`; a label is an index into ``classes``.
+        name, classes, format, left_out, notes, listed: see :class:`Part`; a label is an index into ``classes``.
         samples: the files.
     """
 
@@ -173,6 +179,7 @@ class LabelledImages(Part):
     format: str = "class folders"
     left_out: tuple[LeftOut, ...] = ()
     notes: tuple[str, ...] = ()
+    listed: bool = False
 
     @property
     def entries(self) -> tuple[LabelledImage, ...]:

@@ -155,8 +155,8 @@ def divide(
         )
     aside = replace(part, left_out=(), notes=())  # type: ignore[type-var]  # each part is a dataclass
     return (
-        part.with_entries([part.entries[number] for number in kept], part.name),
-        aside.with_entries([part.entries[number] for number in taken], f"{part.name} (set aside)"),
+        part.chosen(kept, part.name),
+        aside.chosen(taken, f"{part.name} (set aside)"),
         notes,
     )
 
@@ -200,7 +200,7 @@ def _used_classes(parts: Iterable[Part]) -> tuple[tuple[str, ...], list[str]]:
     classes = listed[0].classes
     names: set[str] = set()
     for part in listed:
-        used = part.used()
+        used = None if part.listed else part.used()
         if used is None:
             return classes, []
         names |= {part.classes[number] for number in used}

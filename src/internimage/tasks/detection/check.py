@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from math import sqrt
-from statistics import median
+from pathlib import Path
 
 import numpy as np
 from PIL import Image
@@ -138,13 +138,14 @@ def check_objects(
 
 def _describe(findings: DetectionFindings, data: ObjectImages) -> None:
     """How many objects a picture has, and how large they are."""
-    single = [[one for one in image.objects if not one.crowd] for image in data.images]
-    numbers = sorted(len(objects) for objects in single)
-    areas = [(x2 - x1) * (y2 - y1) for objects in single for x1, y1, x2, y2 in (one.box for one in objects)]
-    findings.objects_a_picture = numbers[0], median(numbers), numbers[-1]
-    findings.crowded = sum(number > COUNTED for number in numbers)
-    if areas:
-        sides = [sqrt(max(0.0, area)) for area in (min(areas), median(areas), max(areas))]
+    table = data.table
+    boxes = table.boxes[~table.crowds]
+    numbers = np.bincount(table.image_of[~table.crowds], minlength=len(data))
+    areas = (boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1])
+    findings.objects_a_picture = float(numbers.min()), float(np.median(numbers)), float(numbers.max())
+    findings.crowded = int((numbers > COUNTED).sum())
+    if len(areas):
+        sides = [sqrt(max(0.0, area)) for area in (areas.min(), np.median(areas), areas.max())]
         findings.box_sides = sides[0], sides[1], sides[2]
 
 
@@ -166,7 +167,7 @@ def _read(image: ObjectImage) -> Image.Image | ImageReadError | None:
     try:
         return show_image(image.file)
     except ImageReadError as error:
-        return error if image.file.exists() else None
+        return None if isinstance(image.file, Path) and not image.file.exists() else error
 
 
 def _check_annotations(findings: DetectionFindings, image: ObjectImage, classes: tuple[str, ...]) -> None:

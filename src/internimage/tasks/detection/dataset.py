@@ -71,14 +71,18 @@ class DetectionDataset(PictureDataset[ObjectImage, DetectionSample]):
     ) -> DetectionSample:
         if wrong := wrong_size(entry, picture.size):
             raise ImageReadError(f"{source.name}: {wrong}")
-        image, truth = self.transform(picture, detection_target(entry, masks=self.masks))
+        target = detection_target(entry, masks=self.masks, groups=self.data.rule.learns_groups)
+        image, truth = self.transform(picture, target)
         return DetectionSample(image, truth, entry.size, source, unreadable)
 
 
-def detection_target(entry: ObjectImage, *, masks: bool) -> DetectionTarget:
-    """What can be learned from an image, in its own pixels: no crowds, no boxes of less than a pixel within it."""
+def detection_target(entry: ObjectImage, *, masks: bool, groups: bool = False) -> DetectionTarget:
+    """What can be learned from an image, in its own pixels: no boxes of less than a pixel within it.
+
+    Crowds are learnt where ``groups`` says so.
+    """
     height, width = entry.size
-    objects = [one for one in entry.objects if not one.crowd]
+    objects = [one for one in entry.objects if groups or not one.crowd]
     boxes = torch.tensor([one.box for one in objects], dtype=torch.float32).reshape(-1, 4)
     boxes = boxes.clamp(torch.zeros(4), torch.tensor([width, height, width, height]))
     kept = (boxes[:, 2:] - boxes[:, :2] >= 1).all(1)
@@ -91,12 +95,10 @@ def detection_target(entry: ObjectImage, *, masks: bool) -> DetectionTarget:
 
 
 def too_small(data: ObjectImages, frame: FitPreprocessing) -> int:
-    """How many objects, crowds aside, nobody learns: less than a pixel of the picture, or of the scaled picture."""
-    count = 0
-    for entry in data.images:
-        height, width = entry.size
-        smallest = max(1.0, min(height, width) / min(frame.size(entry.size)))
-        for x1, y1, x2, y2 in (one.box for one in entry.objects if not one.crowd):
-            extent = min(min(x2, width) - max(x1, 0), min(y2, height) - max(y1, 0))
-            count += extent < smallest
-    return count
+    """How many of the objects to learn nobody learns: less than a pixel of the picture, or of the scaled picture."""
+    table = data.table
+    smallest = np.array([max(1.0, min(size) / min(frame.size(size))) for size in map(tuple, table.sizes.tolist())])
+    height, width = table.sizes[table.image_of].T
+    x1, y1, x2, y2 = table.boxes.T
+    across, down = np.minimum(x2, width) - np.maximum(x1, 0), np.minimum(y2, height) - np.maximum(y1, 0)
+    return int((data.learnt & (np.minimum(across, down) < smallest[table.image_of])).sum())

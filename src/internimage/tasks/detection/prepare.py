@@ -5,6 +5,7 @@ from __future__ import annotations
 import warnings
 from dataclasses import replace
 
+import numpy as np
 import torch
 
 from internimage.contracts import Prepared
@@ -99,9 +100,10 @@ def _what_is_learnt(learnt: bool, splits: Splits[ObjectImages], without: bool) -
     if not learnt and not without:
         return "boxes are learnt; the model has no masks"
     what, part = ("measured", splits.val) if learnt else ("learnt", splits.train)
-    objects = [one for image in part.images for one in image.objects if not one.crowd]
-    bare, outlined = sum(one.segmentation is None for one in objects), sum(one.outlined for one in objects)
-    reason = f"{bare} of {len(objects)} objects have no mask" if bare else f"{outlined} of {len(objects)} are boxes"
+    table = part.table
+    total, bare = int((~table.crowds).sum()), int((~table.crowds & ~table.with_shapes).sum())
+    outlined = int((~table.crowds & table.outlined).sum())
+    reason = f"{bare} of {total} objects have no mask" if bare else f"{outlined} of {total} are boxes"
     return f"boxes are {what}, masks are not: {reason}"
 
 
@@ -109,13 +111,14 @@ def _crowded(kept: int, splits: Splits[ObjectImages]) -> list[str]:
     """Pictures with more objects than the model reports, or than average precision counts."""
     notes = []
     for name, part in (("training", splits.train), ("validation", splits.val)):
-        most = [sum(not one.crowd for one in image.objects) for image in part.images]
-        if beyond := sum(number > kept for number in most):
+        single = np.bincount(part.table.image_of[~part.table.crowds], minlength=len(part))
+        most = int(single.max(initial=0))
+        if beyond := int((single > kept).sum()):
             notes.append(
-                f"{beyond} of {len(part)} {name} pictures have more than {kept} objects, up to {max(most)}, and the "
-                f"model reports {kept} at most; --max-objects {max(most)} lets it report all"
+                f"{beyond} of {len(part)} {name} pictures have more than {kept} objects, up to {most}, and the "
+                f"model reports {kept} at most; --max-objects {most} lets it report all"
             )
-        elif beyond := sum(number > COUNTED for number in most):
+        elif beyond := int((single > COUNTED).sum()):
             notes.append(
                 f"{beyond} of {len(part)} {name} pictures have more than {COUNTED} objects, of which COCO's average "
                 f"precision counts {COUNTED}"

@@ -35,7 +35,7 @@ def worst_sheet(mistakes: Mistakes, classes: tuple[str, ...]) -> Image.Image | N
         several = len(classes) > 1
         truth = draw_objects(small, _truth(one, set(missed), scale, classes if several else None))
         found = draw_objects(small, _found(one, mistakes.threshold, scale, classes if several else None))
-        name = PurePath(one.image.file).name
+        name = PurePath(one.image.file.name).name
         pictures.append((truth, [(name, INK), (f"{len(missed)} of {objects} missed", MISSED if missed else MUTED)]))
         pictures.append((found, [("", INK), (f"{len(false)} false", WRONG if false else MUTED)]))
     if not pictures:

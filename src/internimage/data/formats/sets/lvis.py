@@ -44,8 +44,9 @@ def read_parts(root: Path, wanted: str | None = None, options: DataOptions | Non
     read = {name: _read(file, data_folder(root), options or DataOptions()) for name, file in chosen.items()}
     if wanted == MINIVAL and part == "val" and "val" in read:
         val = read["val"]
-        few = [image for image in val.images if image.file.parent.name == "val2017"]
-        return {MINIVAL: val.with_entries(few, f"{val.name} ({MINIVAL}: the pictures of val2017)")}
+        images = val.table.files
+        few = [row for row in range(len(val)) if Path(str(images[row])).parent.name == "val2017"]
+        return {MINIVAL: val.chosen(few, f"{val.name} ({MINIVAL}: the pictures of val2017)")}
     return read
 
 
@@ -81,12 +82,12 @@ def _read(file: Path, base: Path, options: DataOptions, *, needed: bool = True) 
     part = CocoFile(file, content, PictureFinder(folders, base), needed).read(options)
     number = {identity: index for index, identity in enumerate(part.category_ids)}
     looked_for = {entry.get("id"): entry for entry in entries}
-    found = tuple(
+    found = [
         image._replace(verified=_verified(file, image, looked_for.get(image.identity, {}), number))
         for image in part.images
-    )
+    ]
     frequency = _frequency(file, content["categories"], number)
-    return replace(part, images=found, format="LVIS", rule=Rule("lvis", frequency))
+    return replace(part, images=found, format="LVIS", rule=Rule("lvis", frequency), listed=True)
 
 
 def _verified(file: Path, image: ObjectImage, entry: Mapping[str, Any], number: Mapping[Any, int]) -> Verified:

@@ -12,7 +12,7 @@ from internimage.data.formats.documents import LARGEST_SET, read_json
 from internimage.data.formats.gathering import DrawnPicture, Gathering, settled
 from internimage.data.formats.pictures import PictureFinder
 from internimage.data.formats.shapes import BadEntryError, number, short
-from internimage.data.objects import ObjectImages
+from internimage.data.objects import ObjectImages, Rule
 from internimage.errors import DataError
 from internimage.labels import load_labels
 from internimage.settings.data import DataOptions
@@ -87,7 +87,8 @@ def read_parts(root: Path, wanted: str | None = None, options: DataOptions | Non
                 continue
             x1, y1, x2, y2 = (number(value, "bbox_corners") for value in box)
             part.add(pictures[name], _CLASSES[category], (x1, y1, x2, y2))
-    return settled({"all": part}, wanted, options, load_labels("nuscenes"))
+    parts = settled({"all": part}, wanted, options, load_labels("nuscenes"))
+    return {name: part.measured_by(Rule()) for name, part in parts.items()}
 
 
 def _files(root: Path) -> list[Path]:

@@ -67,8 +67,9 @@ def _read(file: Path, part: str, base: Path, options: DataOptions, *, needed: bo
             entry["file_name"] = "/".join(PurePosixPath(entry["file_name"]).parts[-2:])
     folders = [base / name.format(part=part) for name in _FOLDERS]
     found = CocoFile(file, content, PictureFinder(folders, base), needed).read(options)
-    unusable = [image for image in found.images if image.file.name in _UNUSABLE]
-    kept = tuple(image for image in found.images if image.file.name not in _UNUSABLE)
-    names = tuple(str(image.file) for image in unusable)
-    left_out = (LeftOut("known to be unusable", "pictures", names, len(names), len(found.images)),) if names else ()
-    return replace(found, images=kept, format="Objects365", left_out=(*found.left_out, *left_out))
+    files = found.table.files
+    unusable = [row for row in range(len(found)) if files[row].name in _UNUSABLE]
+    kept = found.chosen(sorted(set(range(len(found))) - set(unusable)), found.name) if unusable else found
+    names = tuple(str(files[row]) for row in unusable)
+    left_out = (LeftOut("known to be unusable", "pictures", names, len(names), len(found)),) if names else ()
+    return replace(kept, format="Objects365", left_out=(*found.left_out, *left_out), listed=True)

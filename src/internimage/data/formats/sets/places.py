@@ -121,7 +121,7 @@ def _part(
         if not 0 <= number < len(classes):
             raise DataError(f"{file} line {index}: {name} is of class {number}; expected 0 to {len(classes) - 1}")
     samples = tuple(LabelledImage(folder / name, number) for name, number in entries)
-    return LabelledImages(str(file), tuple(classes), samples, layout.name)
+    return LabelledImages(str(file), tuple(classes), samples, layout.name, listed=True)
 
 
 def _lines(file: Path) -> Iterator[tuple[str, int]]:

@@ -73,7 +73,7 @@ def _joined(
 ) -> ObjectImages:
     ids = range(1, len(classes) + 1)
     parts = [part.settle(options, classes, ids) for part in gathered]
-    images = tuple(image._replace(identity=image.file.stem) for part in parts for image in part.images)
+    images = [image._replace(identity=Path(str(image.file)).stem) for part in parts for image in part.images]
     left_out = tuple(one for part in parts for one in part.left_out)
     notes = tuple(dict.fromkeys(note for part in parts for note in part.notes))
     places = f"these are {', '.join(part.name for part in parts)}"
