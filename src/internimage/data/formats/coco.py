@@ -6,7 +6,6 @@ sizes, polygons without a box, other spellings of paths.
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Iterator
 from itertools import islice
@@ -169,8 +168,4 @@ def count_pictures(path: Path, most: int) -> int:
 def _read(
     file: Path, places: list[Path], root: Path, options: DataOptions | None, *, needed: bool = True
 ) -> ObjectImages:
-    try:
-        content = json.loads(file.read_bytes())
-    except (OSError, ValueError, RecursionError) as error:
-        raise DataError(f"{file} is not readable JSON: {error}") from error
-    return CocoFile(file, content, PictureFinder(places, root), needed).read(options or DataOptions())
+    return CocoFile(file, PictureFinder(places, root), needed).read(options or DataOptions())

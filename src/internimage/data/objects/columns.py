@@ -44,7 +44,21 @@ class Ragged:
         return content
 
     def take(self, rows: Array) -> Ragged:
+        if len(rows) > len(self) / 2 and (np.diff(rows) > 0).all():  # most of them, in order
+            kept = np.zeros(len(self), bool)
+            kept[rows] = True
+            return Ragged(self.values[np.repeat(kept, self.lengths)], starts(self.lengths[rows]))
         return Ragged.of(self[row] for row in rows.tolist())
+
+    def find(self, content: bytes) -> list[int]:
+        """Rows that are this, found by a search in all of them together."""
+        text, found = self.values.tobytes(), []
+        place = text.find(content)
+        while place >= 0:
+            row = int(np.searchsorted(self.first, place, "right")) - 1
+            found += [row] if self[row] == content else []
+            place = text.find(content, place + 1)
+        return found
 
     @property
     def lengths(self) -> Array:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from array import array
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -146,8 +147,17 @@ class ObjectTable(Sequence[ObjectImage]):
     def where(self, row: int) -> str:
         """An object's name for messages."""
         image = int(np.searchsorted(self.first, row, "right")) - 1
-        name = self.files.name(image) if isinstance(self.files, Paths) else self.files[image].name
-        return f"{name} annotation {self.numbers[row]}"
+        return f"{self.name(image)} annotation {self.numbers[row]}"
+
+    def called(self, name: str) -> list[int]:
+        """Images whose file has this name."""
+        if isinstance(self.files, Paths):
+            return self.files.names.find(os.fsencode(name))
+        return [image for image in range(len(self)) if self.name(image) == name]
+
+    def name(self, image: int) -> str:
+        """The name of an image's file, without its folder."""
+        return self.files.name(image) if isinstance(self.files, Paths) else self.files[image].name
 
     def _objects(self, rows: Array) -> dict[str, Any]:
         return {name: taken(getattr(self, name), rows) for name in ("boxes", "labels", "crowds", "numbers", "shapes")}

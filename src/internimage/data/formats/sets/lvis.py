@@ -13,7 +13,6 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from internimage.data.formats.coco_file import CocoFile
-from internimage.data.formats.documents import LARGEST_SET, read_json
 from internimage.data.formats.parts import part_mentioned
 from internimage.data.formats.pictures import PictureFinder
 from internimage.data.formats.places import data_folder, holds
@@ -22,6 +21,7 @@ from internimage.errors import DataError
 from internimage.settings.data import DataOptions
 
 MINIVAL = "minival"
+_LOOKED_FOR = ("neg_category_ids", "not_exhaustive_category_ids")
 _MARKS = (b'"neg_category_ids"', b'"not_exhaustive_category_ids"')
 
 
@@ -72,28 +72,27 @@ def _is_lvis(file: Path) -> bool:
 
 
 def _read(file: Path, base: Path, options: DataOptions, *, needed: bool = True) -> ObjectImages:
-    content = read_json(file, largest=LARGEST_SET)
-    images = content.get("images") if isinstance(content, dict) else None
-    entries = [one for one in images if isinstance(one, dict)] if isinstance(images, list) else []
-    for entry in entries:
-        if entry.get("file_name") is None and isinstance(entry.get("coco_url"), str):
-            entry["file_name"] = "/".join(PurePosixPath(urlsplit(entry["coco_url"]).path).parts[-2:])
     folders = [base / name for name in (".", "images", "coco", "coco/images")] + [base.parent / "coco", base.parent]
-    part = CocoFile(file, content, PictureFinder(folders, base), needed).read(options)
+    content = CocoFile(file, PictureFinder(folders, base), needed, named=_name, keep=_LOOKED_FOR)
+    part = content.read(options)
     number = {identity: index for index, identity in enumerate(part.category_ids)}
-    looked_for = {entry.get("id"): entry for entry in entries}
     found = [
-        image._replace(verified=_verified(file, image, looked_for.get(image.identity, {}), number))
-        for image in part.images
+        image._replace(verified=_verified(file, image, content.kept[image.identity], number)) for image in part.images
     ]
-    frequency = _frequency(file, content["categories"], number)
+    frequency = _frequency(file, content.categories, number)
     return replace(part, images=found, format="LVIS", rule=Rule("lvis", frequency), listed=True)
+
+
+def _name(entry: Mapping[str, Any]) -> Any:
+    """The picture's name, of which most entries have only an address."""
+    name, url = entry.get("file_name"), entry.get("coco_url")
+    return "/".join(PurePosixPath(urlsplit(url).path).parts[-2:]) if name is None and isinstance(url, str) else name
 
 
 def _verified(file: Path, image: ObjectImage, entry: Mapping[str, Any], number: Mapping[Any, int]) -> Verified:
     classes = []
-    for key in ("neg_category_ids", "not_exhaustive_category_ids"):
-        ids = entry.get(key, [])
+    for key in _LOOKED_FOR:
+        ids = [] if entry[key] is None else entry[key]
         if not isinstance(ids, list) or not all(identity in number for identity in ids):
             raise DataError(f"{file}: {key} of image {image.identity} is {str(ids)[:80]}; expected ids of categories")
         classes.append(frozenset(number[identity] for identity in ids))

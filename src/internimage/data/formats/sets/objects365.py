@@ -6,14 +6,13 @@ Names of classes are the file's, misspelt ones and those that end in a space too
 from __future__ import annotations
 
 from dataclasses import replace
-from pathlib import Path, PurePosixPath
+from pathlib import Path
+from typing import Any
 
 from internimage.data.formats.coco import count_pictures
 from internimage.data.formats.coco_file import CocoFile
-from internimage.data.formats.documents import LARGEST_SET, read_json
 from internimage.data.formats.pictures import PictureFinder
 from internimage.data.formats.places import data_folder
-from internimage.data.left_out import LeftOut
 from internimage.data.objects import ObjectImages
 from internimage.settings.data import DataOptions
 
@@ -60,16 +59,12 @@ def _files(root: Path) -> dict[str, Path]:
 
 
 def _read(file: Path, part: str, base: Path, options: DataOptions, *, needed: bool = True) -> ObjectImages:
-    content = read_json(file, largest=LARGEST_SET)
-    images = content.get("images") if isinstance(content, dict) else None
-    for entry in images if isinstance(images, list) else ():
-        if isinstance(entry, dict) and isinstance(entry.get("file_name"), str):
-            entry["file_name"] = "/".join(PurePosixPath(entry["file_name"]).parts[-2:])
     folders = [base / name.format(part=part) for name in _FOLDERS]
-    found = CocoFile(file, content, PictureFinder(folders, base), needed).read(options)
-    files = found.table.files
-    unusable = [row for row in range(len(found)) if files[row].name in _UNUSABLE]
-    kept = found.chosen(sorted(set(range(len(found))) - set(unusable)), found.name) if unusable else found
-    names = tuple(str(files[row]) for row in unusable)
-    left_out = (LeftOut("known to be unusable", "pictures", names, len(names), len(found)),) if names else ()
-    return replace(kept, format="Objects365", left_out=(*found.left_out, *left_out), listed=True)
+    found = CocoFile(file, PictureFinder(folders, base), needed, named=_name, without=_UNUSABLE).read(options)
+    return replace(found, format="Objects365", listed=True)
+
+
+def _name(entry: dict[str, Any]) -> Any:
+    """The picture's name without folders that the archives have not."""
+    name = entry.get("file_name")
+    return "/".join(name.split("/")[-2:]) if isinstance(name, str) else name
