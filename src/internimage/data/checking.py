@@ -99,9 +99,9 @@ def look_over(
         options: how training would read.
         follow: wraps the pictures that are looked at, for progress.
     """
-    files = [(name, entry.file) for name, part in parts.items() for entry in part.entries]
+    files = [(name, file) for name, part in parts.items() for file in part.files]
     groups = [[files[i] for i in group] for group in twin_groups([file for _, file in files], follow) if len(group) > 1]
-    looked = {name: headers(entry.file for entry in part.entries) for name, part in parts.items()}
+    looked = {name: headers(part.files) for name, part in parts.items()}
     numbers = {header.channels for known in looked.values() for header in known.values()}
     mixed = bool(numbers - {3, 4}) and len(numbers) > 1  # the fourth may be left out
     found, leaks = {}, {name: list[tuple[str, str]]() for name in parts if "train" in parts and name != "train"}
@@ -118,7 +118,7 @@ def look_over(
             [str(file) for file, header in known.items() if header.floating],
             dict(Counter(header.channels for header in known.values())) if numbers != {3} else {},
             mixed,
-            paged_pictures(entry.file for entry in part.entries),
+            paged_pictures(part.files),
             is_much(usable.left_out),
             [text for one in usable.left_out if one.reason == UNUSABLE for text in one.names],
         )
@@ -169,7 +169,7 @@ def paged_pictures(files: Iterable[ImageFile], channels: int = 3) -> list[str]:
 
 def pages_notes(splits: Splits[Any], preprocessing: Preprocessing | FitPreprocessing) -> list[str]:
     """That of some files one page is read, as far as a look at some of their headers tells; nothing without any."""
-    files = [entry.file for part in (splits.train, splits.val) for entry in part.entries]
+    files = [file for part in (splits.train, splits.val) for file in part.files]
     paged = paged_pictures(some_of(files), preprocessing.channels)
     return [first_pages_note(paged)] if paged else []
 
@@ -234,7 +234,7 @@ def some_of(files: Sequence[ImageFile]) -> Sequence[ImageFile]:
 
 def turned_notes(splits: Splits[Any], drawn: str) -> list[str]:
     """How many pictures EXIF turns, as far as a look at some of their headers tells; nothing without any."""
-    some = some_of([entry.file for part in (splits.train, splits.val) for entry in part.entries])
+    some = some_of([file for part in (splits.train, splits.val) for file in part.files])
     turned = [str(file) for file, header in headers(some).items() if header.turn != 1]
     if not turned:
         return []

@@ -79,6 +79,11 @@ class Part:
         """What is known of each image; it has ``file``."""
         raise NotImplementedError
 
+    @property
+    def files(self) -> Sequence[ImageFile]:
+        """The image files; cheaper than to go through the entries where there are millions."""
+        return [entry.file for entry in self.entries]
+
     def __len__(self) -> int:
         return len(self.entries)
 

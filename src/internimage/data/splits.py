@@ -131,11 +131,11 @@ def divide(
     kept: list[int] = []
     if split.chosen is not None:
         names = set(split.chosen)
-        taken = [number for number, one in enumerate(part.entries) if relative_name(one.file, root) in names]
+        taken = [number for number, one in enumerate(part.files) if relative_name(one, root) in names]
     elif split.rule == 1:
         kept, taken = divide_by_first_rule(part, split.fraction, split.seed)
     else:
-        files = [entry.file for entry in part.entries]
+        files = part.files
         groups = twin_groups(files, lambda looked_at: follow(looked_at, len(files), "pictures that are there twice"))
         twins = sum(len(group) for group in groups if len(group) > 1)
         if twins:
@@ -239,7 +239,7 @@ def identity(splits: Splits[Any], root: Path) -> dict[str, Any]:
     """
     content: dict[str, Any] = {**_common(splits), **_names(splits, root)}
     if splits.set_aside:
-        content[SET_ASIDE] = [relative_name(entry.file, root) for entry in splits.val.entries]
+        content[SET_ASIDE] = [relative_name(file, root) for file in splits.val.files]
     return content
 
 
@@ -256,14 +256,14 @@ def _common(splits: Splits[Any]) -> dict[str, Any]:
 
 def _names(splits: Splits[Any], root: Path) -> dict[str, str]:
     def names(part: Part) -> str:
-        return _digest([relative_name(one.file, root) for one in part.entries])
+        return _digest([relative_name(one, root) for one in part.files])
 
     return {"names of training images": names(splits.train), "names of validation images": names(splits.val)}
 
 
 def _whole_paths(splits: Splits[Any]) -> dict[str, str]:
     def paths(part: Part) -> str:
-        return _digest([str(one.file) for one in part.entries])
+        return _digest(list(map(str, part.files)))
 
     return {"training images": paths(splits.train), "validation images": paths(splits.val)}
 

@@ -101,7 +101,7 @@ def evaluate(
     usual = reading or DataOptions()
     images = _part(predictor.spec.read_parts, root, part, usual).usable(usual)
     refuse_much(images.name, images.left_out, usual.allow_left_out)
-    for note in pixel_notes([entry.file for entry in images.entries], predictor.preprocessing):
+    for note in pixel_notes(images.files, predictor.preprocessing):
         print(f"internimage: {note}", file=sys.stderr)
     return evaluate_part(predictor, images, options, on_corrupt=on_corrupt, progress=progress)
 

@@ -34,9 +34,8 @@ def tell(started: Started, usual: TrainingConfig | None) -> None:
     for note in started.prepared.notes:
         reporter.note(note)
     description: Any = trainer.model.description
-    files = [entry.file for entry in splits.train.entries]
     preprocessing = description.preprocessing
-    for note in (*pages_notes(splits, preprocessing), *pixel_notes(files, preprocessing)):
+    for note in (*pages_notes(splits, preprocessing), *pixel_notes(splits.train.files, preprocessing)):
         reporter.note(note)
     for note in _about_the_model(started):
         reporter.note(note)

@@ -32,7 +32,7 @@ def with_neighbours(root: Path, parts: Mapping[str, Any]) -> dict[str, Any]:
         root: of the data, a folder or a file.
         parts: every part that there is.
     """
-    used = {entry.file for part in parts.values() for entry in part.entries if isinstance(entry.file, Path)}
+    used = {file for part in parts.values() for file in part.files if isinstance(file, Path)}
     base = root if root.is_dir() else root.parent
     folders = _folders(base, parts.values())
     bare = [path for path in _found(folders, pictures_below) if path not in used]
@@ -58,7 +58,7 @@ def _folders(root: Path, parts: Iterable[Part]) -> dict[Path, bool]:
     """
     found: dict[Path, bool] = {}
     for part in parts:
-        places = {entry.file.parent for entry in part.entries if isinstance(entry.file, Path)}
+        places = {file.parent for file in part.files if isinstance(file, Path)}
         places = {place for place in places if place.is_relative_to(root) and place.is_dir()}
         if not places:
             continue

@@ -10,7 +10,7 @@ import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, overload
 
 import numpy as np
 
@@ -66,7 +66,7 @@ class Ragged:
 
 
 @dataclass(frozen=True, eq=False)
-class Paths:
+class Paths(Sequence[Path]):
     """Paths of files, most of which lie in few folders.
 
     Attributes:
@@ -92,8 +92,14 @@ class Paths:
     def __len__(self) -> int:
         return len(self.folder)
 
-    def __getitem__(self, row: int) -> Path:
-        return Path(self.folders[self.folder[row]], self.name(row))
+    @overload
+    def __getitem__(self, index: int) -> Path: ...
+    @overload
+    def __getitem__(self, index: slice) -> Paths: ...
+    def __getitem__(self, index: int | slice) -> Path | Paths:
+        if isinstance(index, slice):
+            return self.take(np.arange(len(self))[index])
+        return Path(self.folders[self.folder[index]], self.name(range(len(self))[index]))
 
     def name(self, row: int) -> str:
         return os.fsdecode(self.names[row])

@@ -15,7 +15,7 @@ from internimage.data.left_out import LeftOut
 from internimage.data.objects.annotations import ObjectImage, wrong_size
 from internimage.data.objects.columns import Array, Paths, Ragged
 from internimage.data.objects.table import ObjectTable, Verifieds
-from internimage.data.samples import Measured, Part, renumbered, summarised
+from internimage.data.samples import ImageFile, Measured, Part, renumbered, summarised
 from internimage.errors import ImageReadError
 from internimage.settings.data import DataOptions
 
@@ -88,6 +88,10 @@ class ObjectImages(Part):
     def entries(self) -> Sequence[ObjectImage]:
         """The images; what every data set calls them."""
         return self.images
+
+    @property
+    def files(self) -> Sequence[ImageFile]:
+        return self.table.files
 
     def measured(self, entry: ObjectImage, size: tuple[int, int]) -> Measured:
         """The image's id; its objects are in ``images``."""
