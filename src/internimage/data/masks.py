@@ -14,7 +14,7 @@ from internimage.data.left_out import LeftOut, shortened
 from internimage.data.objects import ObjectImage, ObjectImages, bitmap
 from internimage.data.samples import ImageFile, Measured, Part, renumbered
 from internimage.errors import DataError, ImageReadError
-from internimage.images import MatlabArray
+from internimage.images import ArchiveMember
 from internimage.images.masks import UNKNOWN, grey_numbers, read_mask
 from internimage.writing import counted
 
@@ -25,7 +25,7 @@ BACKGROUND = "background"
 VOID = 255  # what most tools write where a pixel belongs to no class
 
 
-MaskFile: TypeAlias = "Path | MatlabArray"
+MaskFile: TypeAlias = ImageFile
 
 
 class SegmentedImage(NamedTuple):
@@ -206,7 +206,7 @@ def paint(part: ObjectImages) -> SegmentedImages:
 
 
 def _exists(mask: MaskFile) -> bool:
-    return (mask if isinstance(mask, Path) else mask.file).exists()
+    return (mask if isinstance(mask, Path) else mask.archive if isinstance(mask, ArchiveMember) else mask.file).exists()
 
 
 def _renumbered(image: ObjectImage, number: Mapping[int, int]) -> ObjectImage:

@@ -119,6 +119,7 @@ FORMATS: tuple[Format, ...] = (
     Format("Label Studio", "objects", f"{_HERE}.labelstudio", "Label Studio's .json or JSON-MIN", True),
     Format("Supervisely", "objects", f"{_HERE}.supervisely", "meta.json with DATASET/ann and DATASET/img", True),
     Format("imagefolder", "objects", f"{_HERE}.imagefolder", "metadata.jsonl with file_name and objects", True),
+    Format("WebDataset shards", "objects", f"{_HERE}.shards", "train*.tar of KEY.jpg with KEY.json (objects)", True),
     Format("masks", "masks", f"{_HERE}.masks", "images/ and masks/, or train/images and train/masks"),
     Format("Label Studio", "labels", f"{_HERE}.labelstudio_choices", "Label Studio's .json with choices", True),
     Format("imagefolder", "labels", f"{_HERE}.imagefolder_labels", "metadata.jsonl with file_name and label", True),

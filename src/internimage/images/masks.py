@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ from PIL import Image
 from internimage.errors import ImageReadError
 from internimage.images.decoding import identify, refuse_too_large
 from internimage.images.matlab import MatlabArray
+from internimage.images.members import ArchiveMember, Member
 
 UNKNOWN = -1
 """In a label map: a pixel that teaches nothing and is not measured."""
@@ -18,7 +20,7 @@ UNKNOWN = -1
 _NUMBERS = ("L", "P", "1")
 
 
-def read_mask(path: Path | MatlabArray) -> np.ndarray[Any, Any]:
+def read_mask(path: Path | Member) -> np.ndarray[Any, Any]:
     """Pixels as the file stores them: numbers (H, W) int32, or colours (H, W, 3) uint8.
 
     Of palette images the numbers, not their colours; of 16-bit images all 16 bits; of images of one bit 0 and 1; of
@@ -32,7 +34,7 @@ def read_mask(path: Path | MatlabArray) -> np.ndarray[Any, Any]:
     if isinstance(path, MatlabArray):
         return _read_numbers(path)
     try:
-        with path.open("rb") as file:
+        with io.BytesIO(path.read_bytes()) if isinstance(path, ArchiveMember) else path.open("rb") as file:
             image = identify(file)
             refuse_too_large(*image.size)
             if image.format in ("JPEG", "MPO"):

@@ -137,7 +137,7 @@ class ImageSource:
             raise ImageReadError(f"{name}: cannot be read, {reason}") from error
 
 
-def picture_size(path: Path) -> tuple[int, int]:
+def picture_size(path: Path | Member) -> tuple[int, int]:
     """(width, height) of a picture as :func:`read_image` gives it, from its header.
 
     Raises:

@@ -11,6 +11,7 @@ import re
 import tarfile
 import zipfile
 from collections.abc import Callable, Iterator, Sequence
+from itertools import islice
 from pathlib import Path
 
 from internimage.data.samples import LabelledImage, LabelledImages
@@ -23,6 +24,7 @@ _PACKED_TAR = re.compile(r"\.(tar\.(gz|bz2|xz|zst|lz4|Z)|tgz|tbz2?|txz)$", re.IG
 _MOST_CLASSES = 10**6  # a larger class number is a mistake, and would ask for as many names
 _MOST_LABEL_BYTES = 2**20
 _BLOCK = 512
+_FEW = 16  # files of a shard that are looked at to know what it holds
 
 
 def read_zip(archive: Path) -> LabelledImages:
@@ -131,17 +133,43 @@ def _index_zip(archive: Path) -> dict[str, ArchiveMember]:
     return members
 
 
-def _read_shard(shard: Path) -> Iterator[tuple[ArchiveMember, str]]:
-    """Image and label of each sample, in the order of the images' keys in the file."""
+def read_samples(shard: Path, wanted: Callable[[str], bool]) -> Iterator[tuple[str, dict[str, ArchiveMember]]]:
+    """Keys and files of a shard's samples, in the order of the keys' first files: what follows the key, and the file.
+
+    Args:
+        shard: the tar.
+        wanted: whether files with such a suffix, ``.seg.png``, belong to samples.
+
+    Raises:
+        DataError: it cannot be read, or has a file twice.
+    """
     samples: dict[str, dict[str, ArchiveMember]] = {}
     for member in _index_tar(shard):
         key, suffix = _split(member.name)
-        if _is_image(member.name) or suffix in (".cls", ".json"):
+        if wanted(suffix):
             files = samples.setdefault(key, {})
             if suffix in files:
                 raise DataError(f"{member} is in the shard twice; expected each key once")
             files[suffix] = member
-    for key, files in samples.items():
+    yield from samples.items()
+
+
+def first_sample(shard: Path) -> dict[str, ArchiveMember]:
+    """The files of a shard's first sample; nothing where it is no shard."""
+    found: dict[str, ArchiveMember] = {}
+    try:
+        keys = [(_split(member.name), member) for member in islice(_index_tar(shard), _FEW)]
+    except DataError:
+        return found
+    for (key, suffix), member in keys:
+        if key == keys[0][0][0]:
+            found[suffix] = member
+    return found
+
+
+def _read_shard(shard: Path) -> Iterator[tuple[ArchiveMember, str]]:
+    """Image and label of each sample."""
+    for key, files in read_samples(shard, lambda suffix: suffix.endswith((*IMAGE_SUFFIXES, ".cls", ".json"))):
         found = [suffix for suffix in files if suffix in IMAGE_SUFFIXES]
         label = files.get(".cls", files.get(".json"))
         if len(found) != 1 or label is None:
@@ -197,7 +225,7 @@ def _number(labels: Sequence[str], listing: Path, where: Callable[[int], str]) -
         listing: file of the names, if it exists.
         where: from the index of a label to where it stands, for messages.
     """
-    names = _read_classes(listing) if listing.is_file() else None
+    names = read_names(listing) if listing.is_file() else None
     wordy = next((index for index, label in enumerate(labels) if not _is_number(label)), None)
     if wordy is None:
         numbers = [int(label) for label in labels]
@@ -220,7 +248,12 @@ def _number(labels: Sequence[str], listing: Path, where: Callable[[int], str]) -
     return names, (index[label] for label in labels)
 
 
-def _read_classes(listing: Path) -> tuple[str, ...]:
+def read_names(listing: Path) -> tuple[str, ...]:
+    """Names of classes, one a line.
+
+    Raises:
+        DataError: a line is empty or there twice.
+    """
     names: dict[str, None] = {}
     for number, line in enumerate(_lines(listing), 1):
         name = line.strip()

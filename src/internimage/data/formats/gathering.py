@@ -19,6 +19,7 @@ from internimage.data.formats.pictures import PictureFinder, check_name
 from internimage.data.formats.shapes import BadEntryError, Box, Segmentation, outline_bounds, short
 from internimage.data.left_out import BadEntries, LeftOut, Unit
 from internimage.data.objects import ObjectAnnotation, ObjectImage, ObjectImages, Verified, bounds
+from internimage.data.samples import ImageFile
 from internimage.errors import DataError, ImageReadError
 from internimage.images.decoding import exceeds_pixel_limit
 from internimage.images.reader import picture_size
@@ -33,7 +34,7 @@ class DrawnPicture:
     looked for, in sets where not all are.
     """
 
-    file: Path
+    file: ImageFile
     size: tuple[int, int]
     objects: list[tuple[str, Box, Segmentation | None, bool]] = field(default_factory=list)
     identity: int | str | None = None
@@ -103,7 +104,7 @@ class Gathering:
         return self.add_picture(path, size, identity)
 
     def add_picture(
-        self, file: Path, size: tuple[int, int] | None = None, identity: int | str | None = None
+        self, file: ImageFile, size: tuple[int, int] | None = None, identity: int | str | None = None
     ) -> DrawnPicture:
         """A picture by its file.
 
@@ -221,7 +222,7 @@ def settled(
     return parts
 
 
-def file_size(file: Path) -> tuple[int, int]:
+def file_size(file: ImageFile) -> tuple[int, int]:
     """(height, width) of a picture.
 
     Raises:

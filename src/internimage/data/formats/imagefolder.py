@@ -6,15 +6,15 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from internimage.data.formats.gathering import DrawnPicture, Gathering, settled
+from internimage.data.formats.gathering import Gathering, settled
 from internimage.data.formats.imagefolder_file import Row, has_objects, metadata_files, read_rows
 from internimage.data.formats.pictures import PictureFinder
-from internimage.data.formats.shapes import BadEntryError, number, short
+from internimage.data.formats.shapes import BadEntryError, Box, number, short
 from internimage.data.objects import ObjectImages
 from internimage.settings.data import DataOptions
 
 _DIGITS = 5  # of numbers that are classes
-_CATEGORIES = ("categories", "category", "label", "labels", "class")
+_CATEGORIES = ("categories", "category", "label", "labels", "class", "category_id")
 
 
 def recognise(root: Path) -> bool:
@@ -45,39 +45,57 @@ def read_parts(root: Path, wanted: str | None = None, options: DataOptions | Non
             part.finder = finder
             with part.entry("pictures", row.where):
                 _read_picture(part, row)
+    classes = numbered_classes(gathered)
+    return settled(gathered, wanted, options, classes, first=1 if classes is None else 0)
+
+
+def numbered_classes(gathered: Mapping[str, Gathering]) -> list[str] | None:
+    """The numbers that classes are called by, as many as there are; None where they have names."""
     used = set().union(*(part.labels() for part in gathered.values()))
-    numbered = all(label.isdecimal() and len(label) <= _DIGITS for label in used)
-    classes = None
-    if numbered:  # the names are in the features of the hub's data set, which no file here has
-        classes = [str(index) for index in range(max(map(int, used), default=-1) + 1)]
-        for part in gathered.values():
-            part.notes.append("classes are called by their numbers: the metadata have no names")
-    return settled(gathered, wanted, options, classes, first=0 if numbered else 1)
+    if not all(label.isdecimal() and len(label) <= _DIGITS for label in used):
+        return None
+    for part in gathered.values():  # the names are in the features of the hub's data set, which no file here has
+        part.notes.append("classes are called by their numbers: the data have no names")
+    return [str(index) for index in range(max(map(int, used), default=-1) + 1)]
+
+
+def objects_in(objects: Any) -> list[dict[str, Any]]:
+    """``bbox``, ``label`` and whatever else each object has: from lists of each, or from a list of objects.
+
+    Raises:
+        BadEntryError: it is neither.
+    """
+    if objects is None:
+        return []
+    if isinstance(objects, list) and all(isinstance(one, Mapping) for one in objects):
+        return [{**one, "bbox": one.get("bbox"), "label": _label(one)} for one in objects]
+    if not isinstance(objects, Mapping):
+        raise BadEntryError(f"objects is {short(objects)}; expected bbox and categories")
+    boxes, labels = objects.get("bbox"), _label(objects)
+    if not isinstance(boxes, list) or not isinstance(labels, list) or len(boxes) != len(labels):
+        raise BadEntryError(f"objects is {short(objects)}; expected as many bbox as categories")
+    return [{"bbox": box, "label": label} for box, label in zip(boxes, labels, strict=True)]
+
+
+def box_in(box: Any) -> Box:
+    """x1, y1, x2, y2 of x, y, width and height.
+
+    Raises:
+        BadEntryError: it is none.
+    """
+    if not isinstance(box, list) or len(box) != 4:
+        raise BadEntryError(f"bbox is {short(box)}; expected x, y, width and height in pixels")
+    x, y, width, height = (number(value, "bbox") for value in box)
+    return x, y, x + width, y + height
+
+
+def _label(one: Mapping[str, Any]) -> Any:
+    return next((one[key] for key in _CATEGORIES if key in one), None)
 
 
 def _read_picture(part: Gathering, row: Row) -> None:
     picture = part.find(row.columns.get("file_name"))
-    for index, (box, label) in enumerate(_objects(row.columns.get("objects"))):
+    for index, one in enumerate(objects_in(row.columns.get("objects"))):
         with part.entry("objects", f"{row.where} objects[{index}]"):
-            _read_object(part, picture, box, label)
-
-
-def _objects(objects: Any) -> list[tuple[Any, Any]]:
-    """Boxes and categories, from lists of both, or from a list of objects."""
-    if objects is None:
-        return []
-    if isinstance(objects, list) and all(isinstance(one, Mapping) for one in objects):
-        return [(one.get("bbox"), next((one[key] for key in _CATEGORIES if key in one), None)) for one in objects]
-    if not isinstance(objects, Mapping):
-        raise BadEntryError(f"objects is {short(objects)}; expected bbox and categories")
-    boxes, labels = objects.get("bbox"), next((objects[key] for key in _CATEGORIES if key in objects), None)
-    if not isinstance(boxes, list) or not isinstance(labels, list) or len(boxes) != len(labels):
-        raise BadEntryError(f"objects is {short(objects)}; expected as many bbox as categories")
-    return list(zip(boxes, labels, strict=True))
-
-
-def _read_object(part: Gathering, picture: DrawnPicture, box: Any, label: Any) -> None:
-    if not isinstance(box, list) or len(box) != 4:
-        raise BadEntryError(f"bbox is {short(box)}; expected x, y, width and height in pixels")
-    x, y, width, height = (number(value, "bbox") for value in box)
-    part.add(picture, str(label) if type(label) is int else label, (x, y, x + width, y + height))
+            label = one["label"]
+            part.add(picture, str(label) if type(label) is int else label, box_in(one["bbox"]))

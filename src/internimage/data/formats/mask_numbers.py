@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from internimage.data.formats.mask_folders import Colour
 from internimage.data.left_out import shortened
 from internimage.data.masks import BACKGROUND, VOID, Coding, flat_ids
+from internimage.data.samples import ImageFile
 from internimage.errors import DataError, ImageReadError
 from internimage.images.masks import grey_numbers, read_mask
 
@@ -23,7 +24,7 @@ _LOOKED_AT = 100  # masks, where a file names the classes
 _MOST = 256  # classes that are believed without a file
 _FEW = 2  # numbers at edges that are believed: a thin class may have no inner pixel
 
-Pairs = Mapping[str, Sequence[tuple[Path, Path]]]
+Pairs = Mapping[str, Sequence[tuple[ImageFile, ImageFile]]]
 
 
 @dataclass(frozen=True)

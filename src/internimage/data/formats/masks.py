@@ -10,11 +10,13 @@ from typing import Any
 from internimage.data.formats.mask_folders import Layout, find_layout, find_pairs, has_pairs
 from internimage.data.formats.mask_numbers import (
     Classes,
+    Pairs,
     grouped,
     is_black_and_white,
     refuse_counted_from_one,
     seen_classes,
 )
+from internimage.data.formats.shards import has_masks, mask_pairs
 from internimage.data.masks import VOID, Coding, SegmentedImage, SegmentedImages, flat_ids, listed
 from internimage.errors import DataError
 from internimage.labels import load_labels, load_palette
@@ -27,7 +29,7 @@ _KEYS = {"classes", "ids", "palette", "unknown", "void_index"}
 
 def recognise(root: Path) -> bool:
     """Whether pictures and masks lie at ``root``: folders of both, the masks as pictures."""
-    return has_pairs(root)
+    return has_pairs(root) or has_masks(root)
 
 
 def estimate(root: Path, most: int) -> int:
@@ -39,7 +41,8 @@ def estimate(root: Path, most: int) -> int:
 def read_parts(root: Path, wanted: str | None = None, options: DataOptions | None = None) -> dict[str, SegmentedImages]:
     """The parts of a data set as they lie there: "train", "val", "test", or "all"; only ``wanted`` if there is such.
 
-    Where pictures and masks may lie is said in :mod:`internimage.data.formats.mask_folders`.  What the masks' numbers
+    Where pictures and masks may lie is said in :mod:`internimage.data.formats.mask_folders` and, packed, in
+    :mod:`internimage.data.formats.shards`.  What the masks' numbers
     mean is said by ``classes.json`` or ``classes.txt`` at ``root``, see :func:`read_classes`; without, the numbers that
     the masks have are the classes.
 
@@ -47,9 +50,9 @@ def read_parts(root: Path, wanted: str | None = None, options: DataOptions | Non
         DataError: nothing of the kind is there, no picture has a mask, the classes' file contradicts itself, without
             such a file the numbers are no classes (at edges only, or too many), or ``classes.txt`` may count from 1.
     """
-    if not root.is_dir():
+    if not root.exists():
         raise DataError(f"{root} does not exist; expected a folder with pictures and masks")
-    everything = find_pairs(root)
+    everything: Pairs = find_pairs(root) or mask_pairs(root)
     if not everything:
         raise DataError(
             f"{root} holds no pictures with masks; expected train/images and train/masks, or images and masks"
@@ -68,7 +71,7 @@ def read_parts(root: Path, wanted: str | None = None, options: DataOptions | Non
             classes.names,
             classes.palette,
             classes.coding,
-            tuple(SegmentedImage(picture, mask) for picture, mask in sorted(found)),
+            tuple(SegmentedImage(picture, mask) for picture, mask in sorted(found, key=str)),
             notes=notes,
         )
         for part, found in pairs.items()
