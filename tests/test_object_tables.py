@@ -11,8 +11,9 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from PIL import Image
 
-from internimage.data.formats import coco_cache
+from internimage.data.formats import kept as kept_files
 from internimage.data.formats.coco_file import CocoFile
 from internimage.data.formats.json_lists import read_entries, read_pieces
 from internimage.data.formats.pictures import PictureFinder
@@ -213,7 +214,7 @@ def test_groups_are_learnt_where_the_authors_do(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("shapes", [False, True])
 def test_large_files_are_kept_as_they_were_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, shapes: bool) -> None:
-    monkeypatch.setattr(coco_cache, "LARGE", 1)
+    monkeypatch.setattr(kept_files, "LARGE", 1)
     monkeypatch.setenv("INTERNIMAGE_CACHE", str(tmp_path / "cache"))
     content = coco(np.random.default_rng(5))
     for number, entry in enumerate(content["annotations"]):
@@ -246,10 +247,37 @@ def test_large_files_are_kept_as_they_were_read(tmp_path: Path, monkeypatch: pyt
     kept()[0].write_bytes(b"broken")
     assert read().images == first.images
     content["annotations"][0]["bbox"] = [9, 9, 9, 9]
-    for number in range(10):  # each is another file
+    for number in range(20):  # each is another file
         content["annotations"][0]["category_id"] = 1 + 6 * (number % 2)
         file.write_text(json.dumps(content) + " " * number)
         assert any(one.box == (9, 9, 18, 18) for image in read().images for one in image.objects)
-    assert len(kept()) == 8
+    assert len(kept()) == 16
     monkeypatch.setenv("INTERNIMAGE_CACHE", "0")
     assert not isinstance(read().table.boxes, np.memmap)
+
+
+def test_sizes_of_many_pictures_are_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(kept_files, "MANY", 3)
+    monkeypatch.setenv("INTERNIMAGE_CACHE", str(tmp_path / "cache"))
+    files, asked = [tmp_path / f"{number}.png" for number in range(4)], []
+    for number, file in enumerate(files):
+        Image.new("RGB", (10 + number, 20)).save(file)
+
+    def measure(some: Any) -> Any:
+        asked.append(len(some))
+        return np.array([Image.open(file).size[::-1] for file in some], np.int32)
+
+    def sizes() -> list[list[int]]:
+        found: list[list[int]] = kept_files.kept_sizes(files, measure).tolist()
+        return found
+
+    expected = [[20, 10 + number] for number in range(4)]
+    assert sizes() == sizes() == expected
+    assert asked == [4]
+    Image.new("RGB", (99, 20)).save(files[0])  # written anew in its place
+    assert sizes() == [[20, 99], *expected[1:]]
+    (tmp_path / "more.png").touch()  # beside them
+    assert sizes() == sizes()
+    assert asked == [4, 4, 4]
+    files.pop()
+    assert sizes() == [[20, 99], *expected[1:3]]

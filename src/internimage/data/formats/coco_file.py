@@ -18,7 +18,6 @@ import msgspec
 import numpy as np
 
 from internimage.data.formats.coco_boxes import judge_boxes
-from internimage.data.formats.coco_cache import CocoCache
 from internimage.data.formats.coco_entries import (
     FAR,
     EntryError,
@@ -32,6 +31,7 @@ from internimage.data.formats.coco_entries import (
 )
 from internimage.data.formats.coco_rows import Rows, unknown_image
 from internimage.data.formats.json_lists import PIECE, Piece, read_entries, read_pieces
+from internimage.data.formats.kept import KeptTable
 from internimage.data.formats.pictures import PictureFinder, check_name
 from internimage.data.left_out import BadEntries, LeftOut
 from internimage.data.objects import ObjectImages, ObjectTable
@@ -111,7 +111,7 @@ class CocoFile:
         self._options = options
         finder = self.pictures
         reading = (options.boxes, finder.folders, finder.root, self._named.__qualname__, self._keep, self._without)
-        cache = CocoCache(self.path, *reading)
+        cache = KeptTable(self.path, *reading)
         if (kept := cache.load()) is not None:
             table, beside = kept
             self.categories = beside["categories"]

@@ -14,11 +14,15 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import numpy as np
+
+from internimage.data.formats.kept import kept_sizes
 from internimage.data.formats.parts import PART_NAMES
 from internimage.data.formats.pictures import PictureFinder, check_name
 from internimage.data.formats.shapes import BadEntryError, Box, Segmentation, outline_bounds, short
 from internimage.data.left_out import BadEntries, LeftOut, Unit
-from internimage.data.objects import ObjectAnnotation, ObjectImage, ObjectImages, Verified, bounds
+from internimage.data.objects import ObjectAnnotation, ObjectImage, ObjectImages, bounds
+from internimage.data.objects.columns import Array
 from internimage.data.samples import ImageFile
 from internimage.errors import DataError, ImageReadError
 from internimage.images.decoding import exceeds_pixel_limit
@@ -30,16 +34,13 @@ from internimage.settings.data import DataOptions
 class DrawnPicture:
     """A picture, its (height, width), and what is drawn on it: class, box, outline or mask, crowd or not.
 
-    ``identity`` is what the data call it, None for its place.  ``present`` and ``absent`` are the classes that somebody
-    looked for, in sets where not all are.
+    ``identity`` is what the data call it, None for its place.
     """
 
     file: ImageFile
     size: tuple[int, int]
     objects: list[tuple[str, Box, Segmentation | None, bool]] = field(default_factory=list)
     identity: int | str | None = None
-    present: set[str] = field(default_factory=set)
-    absent: set[str] = field(default_factory=set)
 
 
 class Gathering:
@@ -49,17 +50,15 @@ class Gathering:
         name: where it lies, for messages.
         format: how it is written down.
         finder: finds pictures by the names in the files; None where files are found without.
-        verified: whether pictures know which classes somebody looked for.
 
     Attributes:
         notes: what was understood differently than written, a line each.
     """
 
-    def __init__(self, name: str, format: str, finder: PictureFinder | None = None, *, verified: bool = False) -> None:
+    def __init__(self, name: str, format: str, finder: PictureFinder | None = None) -> None:
         self.name = name
         self.format = format
         self.finder = finder
-        self.verified = verified
         self.notes: list[str] = []
         self._pictures: list[DrawnPicture] = []
         self._identities: set[int | str | None] = set()
@@ -167,14 +166,8 @@ class Gathering:
             for label, box, segmentation, crowd in picture.objects:
                 identity += 1
                 objects.append(ObjectAnnotation(box, number[label], segmentation, crowd, identity))
-            verified = None
-            if self.verified:
-                seen = {label for label, *_ in picture.objects} | picture.present
-                verified = Verified(
-                    frozenset(number[one] for one in seen), frozenset(number[one] for one in picture.absent)
-                )
             name = index if picture.identity is None else picture.identity
-            images.append(ObjectImage(picture.file, name, picture.size, tuple(objects), verified))
+            images.append(ObjectImage(picture.file, name, picture.size, tuple(objects)))
         totals = Counter[Unit]({"objects": identity, "pictures": len(images)})
         for (unit, *_), names in self._left_out.items():
             totals[unit] += len(names)
@@ -236,13 +229,16 @@ def file_size(file: ImageFile) -> tuple[int, int]:
 
 
 def file_sizes(files: Iterable[Path]) -> list[tuple[int, int] | None]:
-    """(height, width) of many pictures; None of what cannot be read."""
+    """(height, width) of many pictures; None of what cannot be read.  Those of very many are kept for the next time."""
 
-    def size(file: Path) -> tuple[int, int] | None:
+    def size(file: Path) -> tuple[int, int]:
         try:
             return file_size(file)
         except BadEntryError:
-            return None
+            return 0, 0
 
-    with ThreadPoolExecutor() as pool:
-        return list(pool.map(size, files))
+    def measure(files: Sequence[Path]) -> Array:
+        with ThreadPoolExecutor() as pool:
+            return np.array(list(pool.map(size, files)), np.int32).reshape(-1, 2)
+
+    return [(height, width) if height else None for height, width in kept_sizes(list(files), measure).tolist()]

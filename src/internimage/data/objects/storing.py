@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from internimage.data.objects.annotations import Verified
 from internimage.data.objects.columns import Array, Paths, Ragged
 from internimage.data.objects.table import ObjectTable
 
@@ -22,9 +23,9 @@ _PLAIN = (  # in their order
 
 
 def can_store(table: ObjectTable) -> bool:
-    """Whether every column is an array, and no class is verified."""
+    """Whether every column is an array."""
     plain = isinstance(table.identities, np.ndarray) and isinstance(table.numbers, np.ndarray)
-    return plain and isinstance(table.files, Paths) and table.verified is None
+    return plain and isinstance(table.files, Paths)
 
 
 def store_table(table: ObjectTable, folder: Path) -> tuple[str, ...]:
@@ -35,6 +36,8 @@ def store_table(table: ObjectTable, folder: Path) -> tuple[str, ...]:
     arrays |= _ragged("names", table.files.names)
     if table.shapes is not None:
         arrays |= _ragged("shapes", table.shapes)
+    for kind, classes in zip(Verified._fields, table.verified or (), strict=False):
+        arrays |= _ragged(kind, classes)
     for name, column in arrays.items():
         np.save(folder / f"{name}.npy", column, allow_pickle=False)
     return table.files.folders
@@ -57,7 +60,11 @@ def load_table(folder: Path, folders: tuple[str, ...]) -> ObjectTable:
     files = Paths(folders, column("folder"), ragged("names"))
     shapes = ragged("shapes") if (folder / "shapes_first.npy").is_file() else None
     identities, sizes, first, boxes, labels, crowds, numbers = map(column, _PLAIN)
-    return ObjectTable(files, identities, sizes, first, boxes, labels, crowds, numbers, shapes)
+    verified = None
+    if all((folder / f"{kind}_first.npy").is_file() for kind in Verified._fields):
+        present, absent, partly = map(ragged, Verified._fields)
+        verified = present, absent, partly
+    return ObjectTable(files, identities, sizes, first, boxes, labels, crowds, numbers, shapes, verified)
 
 
 def _ragged(name: str, column: Ragged) -> dict[str, Array]:

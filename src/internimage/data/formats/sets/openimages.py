@@ -10,16 +10,19 @@ from __future__ import annotations
 import csv
 from array import array
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from internimage.data.formats.documents import read_json
-from internimage.data.formats.gathering import Gathering, file_sizes, settled
+from internimage.data.formats.gathering import Gathering, file_sizes
 from internimage.data.formats.pictures import PictureFinder
 from internimage.data.formats.shapes import BadEntryError
-from internimage.data.objects import ObjectImages, Rule
+from internimage.data.objects import ObjectImages, ObjectTable, Rule
+from internimage.data.objects.columns import Array, Ragged, starts
 from internimage.errors import DataError
 from internimage.settings.data import DataOptions
 
@@ -48,6 +51,15 @@ class _Columns:
     group: array[int] = field(default_factory=lambda: array("b"))
 
 
+@dataclass
+class _Verified:
+    """Image-level labels: the number of picture and class, and whether it is there."""
+
+    picture: array[int] = field(default_factory=lambda: array("q"))
+    label: array[int] = field(default_factory=lambda: array("i"))
+    present: array[int] = field(default_factory=lambda: array("b"))
+
+
 def recognise(root: Path) -> bool:
     """Whether files of boxes lie at ``root``."""
     return root.is_dir() and bool(_files(root, _BOXES))
@@ -68,8 +80,10 @@ def read_parts(root: Path, wanted: str | None = None, options: DataOptions | Non
     files, verified = _files(root, _BOXES), _files(root, _LABELS)
     names = _classes(root)
     chosen = {part: file for part, file in files.items() if part == wanted} or files
-    gathered = {part: _gather(root, part, file, verified.get(part), names) for part, file in chosen.items()}
-    parts = settled(gathered, wanted, options, tuple(names.values()), ids=tuple(names))
+    parts = {
+        part: _read(root, part, file, verified.get(part), names, options or DataOptions())
+        for part, file in chosen.items()
+    }
     rule = Rule("openimages", ancestors=_ancestors(root, tuple(names)))
     return {name: part.measured_by(rule) for name, part in parts.items()}
 
@@ -136,47 +150,79 @@ def _ancestors(root: Path, ids: Sequence[str]) -> tuple[frozenset[int], ...]:
         raise DataError(text if text.startswith(str(file)) else f"{file}: {text}") from None
 
 
-def _gather(root: Path, name: str, file: Path, verified: Path | None, names: Mapping[str, str]) -> Gathering:
+def _read(
+    root: Path, name: str, file: Path, verified: Path | None, names: Mapping[str, str], options: DataOptions
+) -> ObjectImages:
+    """One part.  Objects stay in columns: there are fifteen million."""
     folders = [root / place / folder for place in (".", "images", "OpenImages") for folder in _FOLDERS[name]]
-    part = Gathering(str(file), "OpenImages", PictureFinder(folders, root), verified=True)
-    columns = _columns(part, file, {identity: index for index, identity in enumerate(names)})
-
-    def looked_for() -> Iterator[tuple[str, list[str]]]:
-        return _rows(verified, ("ImageID", "LabelName", "Confidence")) if verified else iter(())
-
-    if name != "train":  # pictures without boxes are measured too: what is found of an absent class is wrong
-        for _, (identity, *_) in looked_for():
-            columns.pictures.setdefault(identity, len(columns.pictures))
+    part = Gathering(str(file), "OpenImages", PictureFinder(folders, root))
+    number = {identity: index for index, identity in enumerate(names)}
+    columns = _columns(part, file, number)
+    shown = _Verified()
     if verified is None:
         part.notes.append("no file of image-level labels: what is not verified cannot be told from what is wrong")
-    labels = list(names.values())
+    else:
+        _look_for(shown, columns.pictures, verified, number, more=name != "train")
     assert part.finder is not None
     paths = {identity: part.finder.find(f"{identity}.jpg") for identity in columns.pictures}
     there = {identity: path for identity, path in paths.items() if path is not None}
     sizes = dict(zip(there, file_sizes(there.values()), strict=True))
-    drawn = []
-    for identity in columns.pictures:
-        picture = None
+    kept = np.zeros(len(columns.pictures), bool)
+    for place, identity in enumerate(columns.pictures):
         with part.entry("pictures", f"{file}, image {identity}"):
-            picture = part.find(f"{identity}.jpg", sizes.get(identity), identity)
-        drawn.append(picture)
-    for index, (place, label) in enumerate(zip(columns.picture, columns.label, strict=True)):
-        picture = drawn[place]
-        if picture is not None:
-            height, width = picture.size
-            x1, y1, x2, y2 = columns.corners[4 * index : 4 * index + 4]
-            corners = (x1 * width, y1 * height, x2 * width, y2 * height)
-            part.add(picture, labels[label], corners, None, bool(columns.group[index]))
-    for where, (identity, label_id, confidence) in looked_for():
-        if label_id not in names or confidence not in _SURE:
+            part.find(f"{identity}.jpg", sizes.get(identity), identity)
+            kept[place] = True
+    pictures = part.settle(options, tuple(names.values()), tuple(names))
+    return replace(pictures, images=_table(pictures.table, kept, columns, shown, len(names)))
+
+
+def _look_for(shown: _Verified, pictures: dict[str, int], file: Path, number: Mapping[str, int], *, more: bool) -> None:
+    """Image-level labels of the pictures; of ``more`` pictures where those without boxes are measured too."""
+    for where, (identity, label, confidence) in _rows(file, ("ImageID", "LabelName", "Confidence")):
+        if label not in number or confidence not in _SURE:
             raise DataError(
-                f"{where} is {label_id}, {confidence}; expected one of the {len(names)} classes, and whether it is "
+                f"{where} is {label}, {confidence}; expected one of the {len(number)} classes, and whether it is "
                 "there, 1 or 0"
             )
-        picture = drawn[columns.pictures[identity]] if identity in columns.pictures else None
-        if picture is not None:
-            (picture.present if _SURE[confidence] else picture.absent).add(names[label_id])
-    return part
+        if more:  # what is found of an absent class is wrong
+            pictures.setdefault(identity, len(pictures))
+        if identity in pictures:
+            shown.picture.append(pictures[identity])
+            shown.label.append(number[label])
+            shown.present.append(_SURE[confidence])
+
+
+def _table(pictures: ObjectTable, kept: Array, columns: _Columns, shown: _Verified, classes: int) -> ObjectTable:
+    """Pictures with their objects, of those that are ``kept``."""
+    place = np.where(kept, np.cumsum(kept) - 1, -1)
+    image = place[np.array(columns.picture, np.int64)]
+    order = np.argsort(image, kind="stable")
+    order = order[image[order] >= 0]
+    image = image[order]
+    shares = np.array(columns.corners, np.float64).reshape(-1, 4)[order]
+    labels = np.array(columns.label, np.int32)[order]
+    seen, present = place[np.array(shown.picture, np.int64)], np.array(shown.present, bool)
+    verified, missing = np.array(shown.label, np.int32), seen < 0
+
+    def packed(images: Array, some: Array) -> Ragged:
+        pairs = np.unique(images.astype(np.int64) * classes + some)
+        counts = np.bincount(pairs // classes, minlength=len(pictures))
+        return Ragged((pairs % classes).astype(np.int32).view(np.uint8), starts(4 * counts))
+
+    there, absent = present & ~missing, ~present & ~missing
+    return replace(
+        pictures,
+        first=starts(np.bincount(image, minlength=len(pictures))),
+        boxes=shares * pictures.sizes[image][:, [1, 0, 1, 0]],
+        labels=labels,
+        crowds=np.array(columns.group, bool)[order],
+        numbers=np.arange(1, len(order) + 1),
+        verified=(
+            packed(np.concatenate([image, seen[there]]), np.concatenate([labels, verified[there]])),
+            packed(seen[absent], verified[absent]),
+            packed(seen[:0], verified[:0]),
+        ),
+    )
 
 
 def _columns(part: Gathering, file: Path, number: Mapping[str, int]) -> _Columns:
