@@ -21,8 +21,8 @@ from torchvision.datasets import ImageFolder
 
 import internimage
 from internimage.contracts import Amount
-from internimage.data.dataset import EpochSampler
 from internimage.data.formats.class_folders import read_image_folder
+from internimage.data.sampling.sampler import EpochSampler
 from internimage.images import Preprocessing
 from internimage.tasks.classification.augmentation import training_transform
 from internimage.tasks.classification.dataset import ClassificationDataset

@@ -19,9 +19,9 @@ from torch.utils.data import DataLoader
 
 import internimage as ii
 from internimage.backbones.config import InternImageConfig
-from internimage.data.dataset import EpochSampler
 from internimage.data.formats.class_folders import read_parts
 from internimage.data.samples import LabelledImages, TimeAndPlace
+from internimage.data.sampling.sampler import EpochSampler
 from internimage.data.splits import Splits, make_splits
 from internimage.description import ModelDescription
 from internimage.errors import ConfigError, DataError, ImageReadError

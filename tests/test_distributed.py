@@ -16,7 +16,7 @@ from helpers.distributed_worker import CONFIG, ONE, TWO, VAL, Data, Task, Toy, c
 from torch import nn
 
 from internimage import create_model
-from internimage.data.dataset import EpochSampler, SampleKey
+from internimage.data.sampling.sampler import EpochSampler, SampleKey
 from internimage.errors import ConfigError, TrainingError
 from internimage.inference.evaluation import measure
 from internimage.settings.training import TrainingConfig

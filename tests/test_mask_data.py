@@ -13,9 +13,10 @@ from helpers.commands import run
 from helpers.goldens import GOLDENS
 from PIL import Image
 
-from internimage.data.dataset import EvaluationDataset, SampleKey
+from internimage.data.dataset import EvaluationDataset
 from internimage.data.formats.masks import read_classes
 from internimage.data.masks import Coding, SegmentedImages
+from internimage.data.sampling.sampler import SampleKey
 from internimage.data.splits import Splits, make_splits
 from internimage.errors import ConfigError, DataError, ImageReadError
 from internimage.images import FitPreprocessing

@@ -15,9 +15,10 @@ from PIL import Image, ImageDraw
 from pycocotools import mask as coco_mask
 from torch.utils.data import DataLoader
 
-from internimage.data.dataset import EpochSampler, EvaluationDataset, SampleKey
+from internimage.data.dataset import EvaluationDataset
 from internimage.data.formats.coco import read_coco, read_parts, recognise
 from internimage.data.objects import ObjectAnnotation, bitmap, mask_bounds
+from internimage.data.sampling.sampler import EpochSampler, SampleKey
 from internimage.data.splits import make_splits
 from internimage.errors import ConfigError, DataError, ImageReadError, MissingExtraError
 from internimage.images.scaling import FitPreprocessing, scale_bilinear

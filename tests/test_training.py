@@ -24,8 +24,8 @@ from torch import Tensor, nn
 
 import internimage as ii
 from internimage.checkpoints.layouts import from_ours
-from internimage.data.dataset import EpochSampler, SampleKey
 from internimage.data.samples import EvaluationSample, Measured
+from internimage.data.sampling.sampler import EpochSampler, SampleKey
 from internimage.errors import ConfigError, ImageReadError, InterruptedRunError, TrainingError
 from internimage.images.reader import ImageSource
 from internimage.metrics.accuracy import Accuracy
@@ -191,7 +191,7 @@ def test_training_equals_a_plain_loop(toy: Any, accumulate: int) -> None:
     trainer = toy("a", config)
     trainer.fit()
 
-    from internimage.data.dataset import mix_seed
+    from internimage.data.sampling.sampler import mix_seed
 
     model, data, task = toy_model(), ToyData(), ToyTask()
     matrices = [p for p in model.parameters() if p.ndim > 1]

@@ -144,7 +144,7 @@ class Prepared:
 
     Attributes:
         task, model: see there.
-        train: training samples, a data set for PyTorch indexed by :class:`internimage.data.dataset.SampleKey`.
+        train: training samples, a data set for PyTorch indexed by :class:`internimage.data.sampling.sampler.SampleKey`.
         val: the validation part.
         splits: the parts that were found.
         notes: what a person should know before it starts, a line each.

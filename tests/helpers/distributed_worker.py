@@ -16,8 +16,8 @@ from torch import Tensor, nn
 from helpers.training import Silent
 from internimage.backbones.config import InternImageConfig
 from internimage.backbones.internimage import InternImage
-from internimage.data.dataset import SampleKey
 from internimage.data.samples import EvaluationSample, Measured
+from internimage.data.sampling.sampler import SampleKey
 from internimage.errors import ImageReadError, InternImageError
 from internimage.images import ImageSource
 from internimage.models.model import Model

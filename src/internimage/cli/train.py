@@ -174,10 +174,11 @@ def train_command(value_of: Callable[[str], str | None]) -> Train:
     init = value_of("--init") or choice.init
     training, augmentation = usual_settings(choice, root, init, _pixels(value_of("--size")))
     if value_of("--epochs") is not None:
-        training = replace(training, updates=0)
+        training = training.in_epochs()
     if resume is not None and (Path(resume) / RUN_FILE).exists():  # where there is none, the command says so
         training = read_run(Path(resume)).training
     given: dict[str, Any] = {"recipe": recipe, "init": init, "training": training, "augmentation": augmentation}
+    given["reading"] = choice.reading
     return train_options(choice.spec)(model=choice.recipe.name, **given)
 
 

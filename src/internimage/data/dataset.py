@@ -10,13 +10,13 @@ import re
 from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import Any, Generic, Literal, TypeAlias, TypeVar
 
 import torch
-from torch.utils.data import DataLoader, Dataset, Sampler
+from torch.utils.data import DataLoader, Dataset
 
 from internimage.data.samples import EvaluationSample, HasFile, Part, with_advice
+from internimage.data.sampling.sampler import SampleKey, mix_seed
 from internimage.errors import ImageReadError
 from internimage.images import ImageSource
 from internimage.images.channels import AnyImage
@@ -25,14 +25,6 @@ Read: TypeAlias = Callable[[ImageSource], AnyImage]
 OnCorrupt = Literal["error", "skip"]
 Entry = TypeVar("Entry", bound=HasFile)
 Result = TypeVar("Result", covariant=True)
-
-
-@dataclass(frozen=True)
-class SampleKey:
-    """Which sample, in which epoch."""
-
-    epoch: int
-    index: int
 
 
 class PictureDataset(Dataset[Result], Generic[Entry, Result]):
@@ -66,7 +58,7 @@ class PictureDataset(Dataset[Result], Generic[Entry, Result]):
             source = ImageSource(str(entry.file), entry.file)
             try:
                 picture = self.read(source)
-                with _seeded(mix_seed(self.seed, key.epoch, key.index)):
+                with _seeded(mix_seed(self.seed, key.epoch, key.index + key.turn * len(self.entries))):
                     return self.prepare(entry, source, picture, tuple(unreadable))
             except ImageReadError as error:
                 if self.on_corrupt == "error":
@@ -135,47 +127,6 @@ class EvaluationDataset(PictureDataset[Any, EvaluationSample]):
         return EvaluationSample(entry, source, self.picture(picture), self.data.measured(entry, picture.size))
 
 
-class EpochSampler(Sampler[SampleKey]):
-    """All samples once an epoch, in an order that depends on (seed, epoch) alone; the same on every process.
-
-    With ``rank`` and ``world``, every ``world``-th of them, starting at ``rank``: each sample is seen by one process,
-    and the batches that the processes take at the same time make up the batch that one process would take.
-
-    Args:
-        length: samples of the data set.
-        seed: of the order.
-        shuffle: take them in random order.
-        rank, world: which of how many processes this is.
-        share: samples that each process takes; None for all there are.  Beyond the end it starts over.
-
-    ``epoch`` and ``skip``, the samples to leave out at the start, may be set before each epoch.
-    """
-
-    def __init__(
-        self, length: int, seed: int, *, shuffle: bool, rank: int = 0, world: int = 1, share: int | None = None
-    ) -> None:
-        self.length = length
-        self.seed = seed
-        self.shuffle = shuffle
-        self.rank = rank
-        self.world = world
-        self.share = len(range(rank, length, world)) if share is None else share
-        self.epoch = 0
-        self.skip = 0
-
-    def __len__(self) -> int:
-        """Samples in a whole epoch."""
-        return self.share
-
-    def __iter__(self) -> Iterator[SampleKey]:
-        order = torch.arange(self.length)
-        if self.shuffle:
-            generator = torch.Generator().manual_seed(mix_seed(self.seed, self.epoch, 0))
-            order = torch.randperm(self.length, generator=generator)
-        numbers = torch.arange(self.skip, self.share) * self.world + self.rank
-        return (SampleKey(self.epoch, int(index)) for index in order[numbers % self.length])
-
-
 def batches(loader: DataLoader[Result]) -> Generator[Result, None, None]:
     """The batches of a loader; an image that a worker process cannot read is the same error as in this process."""
     try:
@@ -205,14 +156,3 @@ def _seeded(seed: int) -> Iterator[None]:
         yield
     finally:
         torch.random.set_rng_state(state)
-
-
-def mix_seed(seed: int, epoch: int, index: int) -> int:
-    """A 63-bit seed from three numbers (splitmix64 steps): neighbours give unrelated generators."""
-    state = 0
-    for value in (seed, epoch, index):
-        state = (state ^ value) + 0x9E3779B97F4A7C15 & 0xFFFFFFFFFFFFFFFF
-        state = (state ^ (state >> 30)) * 0xBF58476D1CE4E5B9 & 0xFFFFFFFFFFFFFFFF
-        state = (state ^ (state >> 27)) * 0x94D049BB133111EB & 0xFFFFFFFFFFFFFFFF
-        state ^= state >> 31
-    return state >> 1

@@ -80,6 +80,20 @@ def _imagenet_22k(
     )
 
 
+def _places(name: str, classes: int, published: PublishedScore, labels: str | None = None) -> Recipe:
+    """InternImage-H for scenes, trained as for ImageNet-1K."""
+    return _recipe(
+        name,
+        H,
+        {"num_classes": classes, "head": "attention_pool"},
+        size=384,
+        labels=labels,
+        published=published,
+        training=fine_tuned("internimage_h_jointto22k_384", drop_path=0.2),
+        note="of the paper, which trains it as for ImageNet-1K; no configuration and no weights were published",
+    )
+
+
 def _recipe(name: str, backbone: InternImageConfig, plain: dict[str, Any], *, size: int, **fields: Any) -> Recipe:
     """A classifier of images of ``size`` x ``size`` pixels; ``plain`` is what its configuration has besides."""
     return Recipe(
@@ -202,6 +216,8 @@ RECIPES: tuple[Recipe, ...] = (
         ),
         note="also reads time and place of the photo (temporal, spatial); without them they count as unknown",
     ),
+    _places("internimage_h_22ktoplaces365_384", 365, PublishedScore("Places365 top-1", 61.2), labels="places365"),
+    _places("internimage_h_22ktoplaces205_384", 205, PublishedScore("Places205 top-1", 71.7)),
     _imagenet_22k(
         "internimage_g_pretrainto22k_384",
         G,

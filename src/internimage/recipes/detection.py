@@ -1,4 +1,4 @@
-"""The detectors: the released ones, and small ones of ours.  One call is one model."""
+"""The detectors: the released ones but for those after Objects365, and small ones of ours.  One call is one model."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from typing import Any
 
 from internimage.checkpoints.hub import PackagedModel
 from internimage.images import FitPreprocessing
+from internimage.recipes import detection_objects365
 from internimage.recipes.backbones import (
     ATTO,
     FLASH_ATTO,
@@ -15,7 +16,6 @@ from internimage.recipes.backbones import (
     FLASH_T,
     XL,
     B,
-    G,
     H,
     L,
     S,
@@ -24,7 +24,7 @@ from internimage.recipes.backbones import (
     released_file,
 )
 from internimage.recipes.recipe import MeasuredScore, PublishedScore, Recipe, TrainingRecipe
-from internimage.recipes.schedules import CROWD_HUMAN, detector_1x, detector_3x, dino_1x, dino_large
+from internimage.recipes.schedules import BDD100K, CROWD_HUMAN, detector_1x, detector_3x, dino_1x
 
 _BOXES = "COCO box AP"
 
@@ -37,7 +37,6 @@ _SMALL: dict[str, Any] = {
     "detections": {"keep": 300},
     "sampled_regions": 128,
 }
-_COMPOSITE: dict[str, Any] = {"backbone": H, "composite": {"half_precision_scale": True}, "denoising": 1000}
 
 
 def _ours(name: str, architecture: str, plain: dict[str, Any], **fields: Any) -> Recipe:
@@ -61,20 +60,6 @@ def _coco(
         weights=released_file(name, plain["backbone"]),
         published=published,
         training=training,
-    )
-
-
-def _large(name: str, plain: dict[str, Any], *, published: PublishedScore, **fields: Any) -> Recipe:
-    """A released DINO, pre-trained on Objects365; pictures of 1000 pixels and more."""
-    return Recipe(
-        name,
-        "detection",
-        "dino",
-        plain,
-        preprocessing=FitPreprocessing(short=1000, long=2000),
-        weights=released_file(name, plain["backbone"]),
-        published=published,
-        **fields,
     )
 
 
@@ -236,46 +221,18 @@ RECIPES: tuple[Recipe, ...] = (
         training=dino_1x("internimage_l_22k_192to384", drop_path=0.4, layer_decay=0.9),
         published=PublishedScore(_BOXES, 57.5),
     ),
-    _large(
-        "dino_4scale_internimage_h_objects365_coco",
-        {"backbone": H, "denoising": 1000},
-        published=PublishedScore(_BOXES, 63.4),
-        labels="coco",
-        training=dino_large("pretrained", drop_path=0.5),
+    Recipe(
+        "dino_4scale_internimage_h_1x_bdd100k",
+        "detection",
+        "dino",
+        {"backbone": H},
+        preprocessing=FitPreprocessing(short=800, long=1333),
+        labels="bdd100k",
+        published=PublishedScore("BDD100K box AP", 38.8),
+        training=dino_1x("internimage_h_jointto22k_384", drop_path=0.5, pictures=BDD100K, layer_decay=0.94),
+        note="of the paper, which names backbone, start and 12 epochs; no configuration and no weights were published",
     ),
-    _large(
-        "dino_4scale_internimage_g_objects365_coco",
-        {"backbone": G, "denoising": 1000, "parts": 4},
-        published=PublishedScore(_BOXES, 64.2),
-        labels="coco",
-        training=dino_large("pretrained", drop_path=0.5),
-    ),
-    _large(
-        "dino_4scale_cbinternimage_h_objects365_coco",
-        _COMPOSITE,
-        published=PublishedScore(_BOXES, 64.5, multi_scale=65.0),
-        labels="coco",
-        training=dino_large("pretrained", drop_path=0.5),
-    ),
-    _large(
-        "dino_4scale_cbinternimage_h_objects365_lvis",
-        {**_COMPOSITE, "num_classes": 1203},
-        published=PublishedScore("LVIS minival box AP", 65.8),
-        note="62.3 on LVIS val, 63.2 with several views; classes are numbered",
-    ),
-    _large(
-        "dino_4scale_cbinternimage_h_objects365_openimages",
-        {**_COMPOSITE, "num_classes": 601},
-        published=PublishedScore("OpenImages box AP", 74.1),
-        note="classes are numbered",
-    ),
-    _large(
-        "dino_4scale_cbinternimage_h_objects365_voc0712",
-        {**_COMPOSITE, "num_classes": 20},
-        published=PublishedScore("VOC 2007 box AP", 94.0),
-        labels="voc",
-        note="97.2 on VOC 2012",
-    ),
+    *detection_objects365.RECIPES,
     # FlashInternImage
     _coco(
         "mask_rcnn_flash_internimage_t_fpn_1x_coco",

@@ -7,8 +7,15 @@ Precision is bfloat16 where the released script runs float16.
 
 Detectors: 16 images an update, AdamW, the rate falls to a tenth twice, precision float32; the 500 updates of warm-up
 are given as a share of an epoch of the data.  Rates of those with 4 or 8 images a process hold for eight processes.
-Those of 20,000 updates draw the shorter side from steps of 25 pixels instead of 1, and begin with the released
-detector: the weights on Objects365 that they began with were not all released.
+Those of COCO after Objects365 name no weights to begin with for InternImage-H and G; here it is the released detector.
+That of Pascal VOC asks for shorter sides of 600 to 1200 where mmdet's ``RepeatDataset`` does not look, so its detector
+may have seen pictures that fit 600x1000.  That of LVIS asks for a loss over a choice of classes that the released code
+never computes; here, too, all are in it.  All leave out pictures without objects; here class-aware and repeat-factor
+sampling do.
+
+What is not in a released configuration but in the paper: pre-training on Objects365 (epochs, rate, images an update,
+sides), CrowdHuman after it (updates), BDD100K (epochs and start), Places (as ImageNet-1K).  The rest of these is as in
+the released ones nearest to them, and is not known of theirs.
 
 Segmenters: 16 images an update; the published numbers of updates, 1,500 of them of warm-up, are given as epochs of the
 data that they were trained on, rounded to whole ones.  Colours are varied in half of the images, all four at once,
@@ -25,6 +32,7 @@ from typing import Any
 
 from internimage.recipes.recipe import TrainingRecipe
 from internimage.settings.classification import ClassificationAugmentation
+from internimage.settings.data import DataOptions
 from internimage.settings.detection import DetectionAugmentation
 from internimage.settings.segmentation import SegmentationAugmentation
 from internimage.settings.training import TrainingConfig
@@ -75,7 +83,9 @@ def fine_tuned(init: str, drop_path: float, **changes: Any) -> TrainingRecipe:
 
 # Detectors
 
-COCO, CROWD_HUMAN = 117_266, 15_000  # training pictures with objects
+# training pictures with objects, as far as their number is known, else with annotations
+COCO, CROWD_HUMAN, BDD100K, LVIS, VOC = 117_266, 15_000, 69_863, 100_170, 16_551
+OBJECTS365, OPEN_IMAGES = 1_742_289, 1_743_042
 
 _DETECTOR = TrainingConfig(
     epochs=12,
@@ -96,15 +106,16 @@ _LARGE_DINO = replace(
     _DINO,
     epochs=3,
     updates=20_000,
+    warmup_updates=500,
     batch_size=1,
     lr_drops=(),
     end_lr=1.0,
     layer_decay=0.94,
     deformable_lr_scale=1e-3,
+    drop_path=0.5,
 )
 _ONE_SCALE = DetectionAugmentation()
 _MULTI_SCALE = DetectionAugmentation(short_sides=tuple(range(480, 801, 32)), crop=True)
-_VERY_MULTI_SCALE = DetectionAugmentation(short_sides=tuple(range(600, 1801, 25)), long=2000)
 
 
 def _warmed_up(training: TrainingConfig, pictures: int = COCO) -> TrainingConfig:
@@ -124,16 +135,19 @@ def detector_3x(init: str, drop_path: float, *, pictures: int = COCO, **changes:
     return TrainingRecipe(init, _warmed_up(training, pictures), _MULTI_SCALE)
 
 
-def dino_1x(init: str, drop_path: float, **changes: Any) -> TrainingRecipe:
-    """12 epochs of COCO, crops at many scales."""
+def dino_1x(init: str, drop_path: float, *, pictures: int = COCO, **changes: Any) -> TrainingRecipe:
+    """12 epochs of so many ``pictures``, crops at many scales."""
     training = replace(_DINO, drop_path=drop_path, **changes)
-    return TrainingRecipe(init, _warmed_up(training), _MULTI_SCALE)
+    return TrainingRecipe(init, _warmed_up(training, pictures), _MULTI_SCALE)
 
 
-def dino_large(init: str, drop_path: float) -> TrainingRecipe:
-    """20,000 updates on large pictures of COCO."""
-    training = replace(_LARGE_DINO, drop_path=drop_path)
-    return TrainingRecipe(init, _warmed_up(training), _VERY_MULTI_SCALE)
+def dino_large(
+    init: str, pictures: int, *, largest: int = 1200, reading: DataOptions | None = None, **changes: Any
+) -> TrainingRecipe:
+    """20,000 updates, if not changed, on so many ``pictures`` whose shorter side has 600 to ``largest`` pixels."""
+    augmentation = DetectionAugmentation(short_sides=(600, largest), long=2000, every_side=True)
+    training = _warmed_up(replace(_LARGE_DINO, **changes), pictures)
+    return TrainingRecipe(init, training, augmentation, reading or DataOptions())
 
 
 # Segmenters

@@ -22,6 +22,7 @@ class DetectionAugmentation:
             (https://arxiv.org/abs/2012.07177, where the factors are 0.1 and 2).
         flip: probability of a horizontal flip.
         photometric: jitter brightness, contrast, saturation and hue of half of the images.
+        every_side: draw the shorter side from all whole numbers from the smallest to the largest of ``short_sides``.
     """
 
     short_sides: tuple[int, ...] = (800,)
@@ -30,6 +31,7 @@ class DetectionAugmentation:
     jitter: tuple[float, float] | None = None
     flip: float = 0.5
     photometric: bool = False
+    every_side: bool = False
 
     def __post_init__(self) -> None:
         if not 0 <= self.flip <= 1:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 from internimage.errors import ConfigError
@@ -25,6 +25,12 @@ class TrainingConfig:
     Attributes:
         epochs: passes over the training images.
         updates: end after this many updates, even within an epoch, instead of after ``epochs``; 0 uses ``epochs``.
+        sampling: which images an epoch takes: "uniform" each once; "class-aware" the classes in turn and of each its
+            next image, so that rare ones come as often as others; "repeat-factor" each once, and those that show a
+            class which less than ``repeat_threshold`` of the images show more often, max over such classes of
+            sqrt(threshold / share), rounded up. The last two leave out images that show nothing.
+        repeat_threshold: share of the images up to which a class is rare.
+        repeat: how often an epoch takes all of that.
         batch_size: images per process and batch; ``accumulate`` batches make an update.
         accumulate: batches per update; their gradients are added up.
         lr: peak learning rate of AdamW.
@@ -32,6 +38,7 @@ class TrainingConfig:
             al., 2017). 0 for no scaling.
         weight_decay: weight decay of matrices; vectors have none.
         warmup_epochs: epochs of linear warm-up; may be a fraction.
+        warmup_updates: updates of warm-up, instead of ``warmup_epochs``; 0 uses those.
         warmup_start: first learning rate, as a share of the peak.
         lr_drops: epochs after which the learning rate is divided by ten (step schedule of detectors); empty for a
             cosine schedule.
@@ -64,12 +71,16 @@ class TrainingConfig:
 
     epochs: int = 100
     updates: int = 0
+    sampling: Literal["uniform", "class-aware", "repeat-factor"] = "uniform"
+    repeat_threshold: float = 1e-3
+    repeat: int = 1
     batch_size: int = 32
     accumulate: int = 1
     lr: float = 1e-3
     lr_batch_size: int = 0
     weight_decay: float = 0.05
     warmup_epochs: float = 5.0
+    warmup_updates: int = 0
     warmup_start: float = 1e-3
     lr_drops: tuple[int, ...] = ()
     lr_power: float = 0.0
@@ -95,20 +106,22 @@ class TrainingConfig:
     patience: int = 0
 
     def __post_init__(self) -> None:
-        for name in ("epochs", "batch_size", "accumulate", "keep_checkpoints", "evaluate_every"):
+        for name in ("epochs", "repeat", "batch_size", "accumulate", "keep_checkpoints", "evaluate_every"):
             if getattr(self, name) < 1:
                 raise ConfigError(f"{name} is {getattr(self, name)}; expected at least 1")
         for name in ("lr", "checkpoint_minutes"):
             if not getattr(self, name) > 0:
                 raise ConfigError(f"{name} is {getattr(self, name)}; expected more than 0")
         for name in (
-            *("updates", "lr_batch_size", "weight_decay", "warmup_epochs", "lr_power"),
+            *("updates", "lr_batch_size", "weight_decay", "warmup_epochs", "warmup_updates", "lr_power"),
             *("deformable_lr_scale", "backbone_lr_scale", "clip_norm", "workers", "patience"),
         ):
             if getattr(self, name) < 0:
                 raise ConfigError(f"{name} is {getattr(self, name)}; expected 0 or more")
         if not 0 <= self.seed < 2**63:
             raise ConfigError(f"seed is {self.seed}; expected 0 or more, below 2**63")
+        if not 0 < self.repeat_threshold <= 1:
+            raise ConfigError(f"repeat_threshold is {self.repeat_threshold}; expected a share of the images, 0 to 1")
         if not 0 <= self.ema_decay < 1:
             raise ConfigError(f"ema_decay is {self.ema_decay}; expected 0 <= ema_decay < 1")
         if list(self.lr_drops) != sorted({drop for drop in self.lr_drops if drop > 0}):
@@ -122,6 +135,10 @@ class TrainingConfig:
                 raise ConfigError(f"{name} is {getattr(self, name)}; expected a share of the peak, 0 to 1")
         if self.compile and self.strategy != "ddp":
             raise ConfigError(f"compile works with strategy ddp, not with {self.strategy}")
+
+    def in_epochs(self) -> TrainingConfig:
+        """The same for a run whose length and warm-up are given in epochs, not in updates."""
+        return replace(self, updates=0, warmup_updates=0)
 
     def images_an_update(self, processes: int) -> int:
         """Images whose gradients one update adds up."""

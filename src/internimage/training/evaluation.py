@@ -11,8 +11,9 @@ from torch import nn
 from torch.utils.data import DataLoader
 
 from internimage.contracts import Task
-from internimage.data.dataset import SampleKey, batches
+from internimage.data.dataset import batches
 from internimage.data.samples import EvaluationSample
+from internimage.data.sampling.sampler import SampleKey
 from internimage.errors import InternImageError
 from internimage.inference.evaluation import measure, predict_samples
 from internimage.training.processes import end_together

@@ -9,8 +9,9 @@ from typing import Any
 from torch.utils.data import DataLoader, Dataset
 
 from internimage.contracts import Task
-from internimage.data.dataset import EpochSampler
 from internimage.data.samples import EvaluationSample
+from internimage.data.sampling.orders import Order
+from internimage.data.sampling.sampler import EpochSampler
 from internimage.settings.training import TrainingConfig
 from internimage.training.distributed import WHOLE
 from internimage.training.interruption import reading_process
@@ -40,13 +41,14 @@ def make_loaders(
     config: TrainingConfig,
     division: Division,
     *,
+    order: Order,
     rank: int,
     pin_memory: bool,
 ) -> Loaders:
-    """Loaders of the process ``rank``; each validation image is seen by one process."""
-    length, val_length = len(train_data), len(val_data)  # type: ignore[arg-type]
+    """Loaders of the process ``rank``: training images in ``order``; each validation image is seen by one process."""
+    val_length = len(val_data)  # type: ignore[arg-type]
     world, share = division.world, division.batches * division.batch_size
-    sampler = EpochSampler(length, config.seed, shuffle=True, rank=rank, world=world, share=share)
+    sampler = EpochSampler(order, config.seed, shuffle=True, rank=rank, world=world, share=share)
     val_sampler = EpochSampler(val_length, config.seed, shuffle=False, rank=rank, world=world)
     alone = task.ragged and config.strategy not in WHOLE
 

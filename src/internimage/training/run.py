@@ -13,6 +13,7 @@ from typing import Any, Literal
 from internimage.checkpoints.folder import BEST_FOLDER
 from internimage.contracts import Prepared, task_spec
 from internimage.data.dataset import EvaluationDataset
+from internimage.data.sampling.orders import training_order
 from internimage.data.splits import SET_ASIDE, changes
 from internimage.errors import TrainingError
 from internimage.machine import trains_on_cpu
@@ -169,7 +170,9 @@ def train(
     usual, varied = usual_settings(choice, root, start, size)
     changes = {"epochs": epochs, "batch_size": batch_size, "lr": lr}
     given = {name: value for name, value in changes.items() if value is not None}
-    chosen = replace(training or usual, **({"updates": 0} if epochs is not None else {}), **given)  # type: ignore[arg-type]
+    chosen = replace(training or usual, **given)  # type: ignore[arg-type]
+    if epochs is not None:
+        chosen = chosen.in_epochs()
     config = RunConfig(
         data=str(root),
         model=choice.plain,
@@ -182,7 +185,7 @@ def train(
         channels=channels,
         depth=depth,
         on_corrupt=on_corrupt,
-        reading=reading or DataOptions(),
+        reading=reading or choice.reading,
         augmentation=varied if augmentation is None else augmentation,
         training=chosen,
     )
@@ -352,7 +355,8 @@ def _prepare(
     else:
         accelerator = make_accelerator(config.training, folder, device=device)
         splits = splits_of_all(asked, spec, classes, accelerator, reporter)
-    change = going_on(folder, len(splits.train), config.training, processes) if resumed else None
+    order = training_order(splits.train, config.training)
+    change = going_on(folder, order.length, config.training, processes) if resumed else None
     training = change.settings(config.training) if change else config.training
     effective = replace(asked, training=training)
     if began:  # the state has the weights; those that the run started from may be gone
@@ -364,5 +368,7 @@ def _prepare(
     pipeline = task.pipeline(model)
     val = EvaluationDataset(prepared.val, pipeline.prepare, config.on_corrupt, pipeline.read)
     leave_out_unreadable(val)
-    trainer = Trainer(task, model, prepared.train, val, training, folder, reporter, device=device, change=change)
+    trainer = Trainer(
+        task, model, prepared.train, val, training, folder, reporter, device=device, order=order, change=change
+    )
     return Started(config, folder, trainer, prepared, resumed, spec.model_noun, classes)

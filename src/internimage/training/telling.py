@@ -31,7 +31,7 @@ def tell(started: Started, usual: TrainingConfig | None) -> None:
         length = f"{trainer.schedule.updates} updates, {trainer.schedule.updates_per_epoch} an epoch"
     sizes = f"{len(splits.train)} training, {len(splits.val)} validation images"
     reporter.note(f"{len(splits.train.classes)} classes; {sizes}; {length}")
-    for note in started.prepared.notes:
+    for note in (*([trainer.order.told] if trainer.order.told else []), *started.prepared.notes):
         reporter.note(note)
     description: Any = trainer.model.description
     preprocessing = description.preprocessing

@@ -17,8 +17,10 @@ from torch.utils.data import Dataset
 
 from internimage.checkpoints.folder import BEST_FOLDER
 from internimage.contracts import Task
-from internimage.data.dataset import batches, end_workers, mix_seed
+from internimage.data.dataset import batches, end_workers
 from internimage.data.samples import EvaluationSample
+from internimage.data.sampling.orders import EachOnce, Order
+from internimage.data.sampling.sampler import mix_seed
 from internimage.errors import InternImageError, InterruptedRunError, TrainingError
 from internimage.factory import save_model
 from internimage.inference.blame import explain_losses
@@ -50,12 +52,13 @@ class Trainer:
     Args:
         task: see :class:`internimage.contracts.Task`.
         model: with its initial weights; trained in place.
-        train_data, val_data: data sets indexed by :class:`internimage.data.dataset.SampleKey`.
+        train_data, val_data: data sets indexed by :class:`internimage.data.sampling.sampler.SampleKey`.
         config: settings.
         folder: of the run.  Receives ``checkpoints`` (to resume), ``best`` and ``final`` (model folders), and what
             people look at, see :mod:`internimage.training.tracking`.
         reporter: is told of batches and epochs.
         device: "auto" for a GPU if there is one, or "cpu".
+        order: which training images an epoch takes; None for each once.
         change: of a run that goes on, maybe with another number of processes; ``config`` is then what is in effect now.
         save: writes the model that is kept into a folder, given its weights; replace it for a module that is not one
             of ours.
@@ -72,6 +75,7 @@ class Trainer:
         reporter: Reporter,
         *,
         device: str = "auto",
+        order: Order | None = None,
         change: Change | None = None,
         save: Callable[[nn.Module, Path, Mapping[str, Tensor]], object] = save_model,
     ) -> None:
@@ -87,9 +91,12 @@ class Trainer:
         rank, world = self.accelerator.process_index, self.accelerator.num_processes
         self.processes = Processes(rank, world, config.strategy, self._all)
         self.change = change
-        self.division = change.now if change else divide(len(train_data), config, world)  # type: ignore[arg-type]
+        self.order = order or EachOnce(len(train_data))  # type: ignore[arg-type]
+        self.division = change.now if change else divide(self.order.length, config, world)
         pinned = self.accelerator.device.type == "cuda"
-        loaders = make_loaders(task, train_data, val_data, config, self.division, rank=rank, pin_memory=pinned)
+        loaders = make_loaders(
+            task, train_data, val_data, config, self.division, order=self.order, rank=rank, pin_memory=pinned
+        )
         self.sampler, self.loader, self.val_loader = loaders.sampler, loaders.train, loaders.val
         self.in_step, self.batches = loaders.in_step, self.division.batches
         model.set_drop_path_rate(config.drop_path)
@@ -160,7 +167,7 @@ class Trainer:
             "best": best,
             "last": state.history[-1] if state.history else None,
             "parameters": self.parameters,
-            "images": self.sampler.length,
+            "images": len(self.loader.dataset),  # type: ignore[arg-type]
             "images_an_update": config.images_an_update(self.accelerator.num_processes),
             "peak_lr": self.lr,
             "processes": self.accelerator.num_processes,

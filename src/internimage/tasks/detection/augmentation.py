@@ -62,7 +62,7 @@ class _TrainingTransform:  # no function in a function: where processes are not 
         else:
             if augmentation.crop and torch.rand(()) < 0.5:
                 parts, labels = _released_crop(parts, labels, augmentation)
-            short = _one_of(augmentation.short_sides)
+            short = _short_side(augmentation)
             parts = _resize(parts, FitPreprocessing(short, augmentation.long).size(_size(parts)))
         if augmentation.photometric:
             parts[0] = vary_colours(parts[0])
@@ -139,6 +139,15 @@ def _extended(boxes: torch.Tensor) -> torch.Tensor:
 def _size(parts: list[Any]) -> tuple[int, int]:
     height, width = parts[0].shape[-2:]
     return height, width
+
+
+def _short_side(augmentation: DetectionAugmentation) -> int:
+    import torch
+
+    sides = augmentation.short_sides
+    if augmentation.every_side:
+        return int(torch.randint(min(sides), max(sides) + 1, ()))
+    return _one_of(sides)
 
 
 def _one_of(values: Sequence[int]) -> int:

@@ -34,7 +34,7 @@ class Schedule:
 def make_schedule(config: TrainingConfig, batches: int) -> Schedule:
     """The schedule of a run with so many batches an epoch on each process."""
     per_epoch = math.ceil(batches / config.accumulate)
-    warmup = round(config.warmup_epochs * per_epoch)
+    warmup = config.warmup_updates or round(config.warmup_epochs * per_epoch)
     updates = config.updates or config.epochs * per_epoch
     epochs = math.ceil(updates / per_epoch)
     last = min(batches, (updates - (epochs - 1) * per_epoch) * config.accumulate)
