@@ -97,12 +97,20 @@ def test_a_run_ends_in_a_folder_that_predicts_and_is_measured(
     assert "box AP" in capsys.readouterr().out
 
 
-@pytest.mark.parametrize("name", ["small_mask", pytest.param("small_composite", marks=pytest.mark.full)])
-def test_an_interrupted_run_ends_in_the_same_bits(name: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("name", "sampling"),
+    [
+        ("small_mask", "uniform"),
+        ("small_dino", "class-aware"),
+        pytest.param("small_composite", "repeat-factor", marks=pytest.mark.full),
+    ],
+)
+def test_an_interrupted_run_ends_in_the_same_bits(name: str, sampling: Any, tmp_path: Path) -> None:
     data = paint(tmp_path / "data")
-    whole = prepare(data, tmp_path / "whole", name)
+    training = replace(SMALL, sampling=sampling, repeat_threshold=0.9, repeat=1 if sampling == "uniform" else 2)
+    whole = prepare(data, tmp_path / "whole", name, training=training)
     whole.fit()
-    stopped = prepare(data, tmp_path / "stopped", name)
+    stopped = prepare(data, tmp_path / "stopped", name, training=training)
     losses, calls = stopped.task.losses, iter(range(99))
 
     def stop(*arguments: Any) -> Any:
@@ -163,6 +171,31 @@ def test_what_a_detector_starts_from(tmp_path: Path) -> None:
         prepare(data, tmp_path / "fifth", "small_dino", init=str(tmp_path / "two"))
     with pytest.raises(ConfigError, match="a linear probe is for classifiers"):
         prepare(data, tmp_path / "fourth", linear_probe=True, init=str(tmp_path / "detector"))
+
+
+@pytest.mark.parametrize("name", ["small_mask", "small_dino", "small_crowd"])
+def test_classes_of_the_same_name_go_on(name: str, tmp_path: Path) -> None:
+    """From Objects365's "Person" to COCO's "person": class, box and mask of it, and what is no object."""
+    data = paint(tmp_path / "data", masks=name == "small_mask")
+    before: Any = ii.create_model(name)
+    names = ("green", "Red ", "grey")[: before.config.num_classes]
+    if name == "small_crowd":
+        names = ("RED",)
+    ii.save_model(before, tmp_path / "start", labels=names)
+    with pytest.warns(UserWarning, match="1 of 2 go on by their names, the classifier of others starts anew"):
+        after = prepare(data, tmp_path / "run", name, init=str(tmp_path / "start")).model
+    assert after.description is not None
+    assert after.description.labels == ("blue", "red")  # type: ignore[union-attr]
+    old, red = before.state_dict(), 0 if name == "small_crowd" else 1
+    rows = {"classifier": 1, "classifiers": 1, "label_embedding": 1, "logits": 1, "regressor": 4}
+    for key, tensor in after.state_dict().items():
+        each = next((rows[part] for part in key.split(".") if part in rows), 0)
+        if not each or tensor.shape == old[key].shape:
+            assert torch.equal(tensor, old[key]), key  # boxes of small_crowd are of no class
+            continue
+        assert torch.equal(tensor[each : 2 * each], old[key][each * red : each * (red + 1)]), key
+        assert torch.equal(tensor[2 * each :], old[key][each * len(names) :]), key  # the background
+        assert not tensor.ndim > 1 or not torch.equal(tensor[:each], old[key][:each]), key
 
 
 def edited(data: Path, part: str, change: Any) -> None:
@@ -282,14 +315,18 @@ def test_rates_fall_to_a_tenth() -> None:
     assert [factor(step) for step in (0, 1, 5, 79, 80, 109, 110, 999)] == pytest.approx(expected)
 
 
-DETECTORS = [name for name in list_models() if get_recipe(name).task == "detection" and get_recipe(name).training]
+TRAINED = [name for name in list_models() if get_recipe(name).task == "detection" and get_recipe(name).training]
+STEMS = [
+    *FILES,
+    *(name for name in TRAINED if name not in FILES.values() and "of the paper" not in get_recipe(name).note),
+]
 
 
 @pytest.mark.full
-@pytest.mark.parametrize("name", DETECTORS)
-def test_published_schedules_and_groups(shared: Path, name: str) -> None:
+@pytest.mark.parametrize("stem", STEMS)
+def test_published_schedules_and_groups(shared: Path, stem: str) -> None:
     """Every value, and the rate and decay of every parameter, as in the released configuration."""
-    stem = {name: stem for stem, name in FILES.items()}.get(name, name)
+    name = FILES.get(stem, stem)
     if "_rcnn_flash_" in name or name.startswith("cascade_flash_"):
         stem = name.replace("internimage", "intern_image")
     folder = "flash" if "_flash_" in name else "detection"
@@ -310,7 +347,8 @@ def test_published_schedules_and_groups(shared: Path, name: str) -> None:
     assert training.warmup_start == given["lr_config"]["warmup_ratio"]
     pictures = 15_000 if name.endswith("crowd_human") else 117_266
     epoch = math.ceil(pictures / training.lr_batch_size)
-    assert training.warmup_epochs * epoch == pytest.approx(given["lr_config"]["warmup_iters"])
+    warmup = training.warmup_updates or training.warmup_epochs * epoch
+    assert warmup == pytest.approx(given["lr_config"]["warmup_iters"])
     assert training.drop_path == architecture["backbone"]["drop_path_rate"]
     assert training.layer_decay == options.get("layer_decay_rate", 1.0)
     assert (
@@ -318,15 +356,16 @@ def test_published_schedules_and_groups(shared: Path, name: str) -> None:
     )
     hooks = [hook for hook in given["runtime"]["custom_hooks"] if hook["type"] == "ExpMomentumEMAHook"]
     assert training.ema_decay == pytest.approx(1 - hooks[0]["momentum"] if hooks else 0.0)
-    start = architecture["backbone"]["init_cfg"]
-    assert recipe.init == (Path(start["checkpoint"]).stem if start else "pretrained")
-    steps = {step["type"]: step for step in given["data"]["train"]["pipeline"]}
+    start = given["runtime"].get("load_from") or (architecture["backbone"]["init_cfg"] or {}).get("checkpoint")
+    assert recipe.init == (Path(start).stem if start else "pretrained")
+    train = given["data"]["train"]
+    steps = {step["type"]: step for step in train.get("pipeline") or train["dataset"]["pipeline"]}
     assert isinstance(recipe.augmentation, DetectionAugmentation)
     assert recipe.augmentation.crop == ("AutoAugment" in steps)
     sides = recipe.augmentation.short_sides
     if training.updates:
         assert [(2000, sides[0]), (2000, sides[-1])] == [tuple(scale) for scale in steps["Resize"]["img_scale"]]
-        assert recipe.augmentation.long == 2000
+        assert (recipe.augmentation.long, recipe.augmentation.every_side) == (2000, True)
     else:
         scales = steps["AutoAugment"]["policies"][0][0]["img_scale"] if recipe.augmentation.crop else [(1333, 800)]
         assert sorted(min(scale) for scale in scales) == sorted(sides)

@@ -16,6 +16,7 @@ from helpers.distributed_worker import CONFIG, ONE, TWO, VAL, Data, Task, Toy, c
 from torch import nn
 
 from internimage import create_model
+from internimage.data.sampling.orders import ByClass
 from internimage.data.sampling.sampler import EpochSampler, SampleKey
 from internimage.errors import ConfigError, TrainingError
 from internimage.inference.evaluation import measure
@@ -188,14 +189,20 @@ def test_updates_take_the_same_images_however_they_are_divided(
     length: int, before: tuple[int, int, int], world: int, now: tuple[int, int, int]
 ) -> None:
     config = replace(CONFIG, batch_size=before[1], accumulate=before[2])
+    order: int | ByClass = length
+    if length == 100:  # the images of two classes in turn, one of them rare
+        order = ByClass((torch.arange(60), torch.arange(60, 63)), length)
 
-    def updates(division: Division) -> list[list[int]]:
+    def updates(division: Division) -> list[list[Any]]:
         share, size = division.batches * division.batch_size, division.batch_size * division.accumulate
         orders = [
-            [key.index for key in EpochSampler(length, 3, shuffle=True, rank=rank, world=division.world, share=share)]
+            [key for key in EpochSampler(order, 3, shuffle=True, rank=rank, world=division.world, share=share)]
             for rank in range(division.world)
         ]
-        return [sorted(i for one in orders for i in one[at : at + size]) for at in range(0, share, size)]
+        return [
+            sorted((key.index, key.turn) for one in orders for key in one[at : at + size])
+            for at in range(0, share, size)
+        ]
 
     old = divide(length, config, before[0])
     new = divide_anew(old, world, before[1])

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import re
 import warnings
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from internimage.checkpoints.files import TensorFile, TensorSpec, batches
 from internimage.checkpoints.layouts import layout_of, second_copies, to_ours
@@ -47,6 +47,33 @@ class ClassTensors:
     def include(self, name: str) -> bool:
         """Whether one of our names stands for such a tensor."""
         return any(_matches(pattern, name) for pattern in self.patterns)
+
+    @torch.no_grad()
+    def carry(
+        self, before: Mapping[str, Tensor], model: nn.Module, names: Sequence[str], classes: Sequence[str]
+    ) -> int:
+        """Give a model that starts anew with other classes what was known of those of the same name; how many.
+
+        Names go together whatever their case.
+
+        Args:
+            before: the parameters that the model had for ``names``.
+            model: with new ones for ``classes``, which change in place.
+            names, classes: the earlier classes and those of now.
+        """
+        place = {name.strip().casefold(): number for number, name in reversed(list(enumerate(names)))}
+        pairs = [(place.get(name.strip().casefold()), number) for number, name in enumerate(classes)]
+        known = [(old, new) for old, new in pairs if old is not None]
+        for name, tensor in model.named_parameters():
+            former = before.get(name)
+            if former is None or former is tensor or not self.include(name):
+                continue
+            each = 1 if len(former) == len(names) + self.background else len(former) // len(names)
+            for old, new in known:
+                tensor[each * new : each * (new + 1)] = former[each * old : each * (old + 1)]
+            tail = len(former) - each * len(names)
+            tensor[len(tensor) - tail :] = former[len(former) - tail :]  # the background
+        return len(known)
 
     def count(self, file: TensorFile, mapping: Mapping[str, str]) -> int:
         """Classes that a file tells apart, background aside; 0 if it has no classifier."""

@@ -9,6 +9,7 @@ from typing import Any
 
 from internimage.checkpoints.files import open_checkpoint
 from internimage.checkpoints.folder import DESCRIPTION_FILE, WEIGHTS_FILE, find_model, read_description
+from internimage.checkpoints.loading import ClassTensors
 from internimage.data.dataset import PictureDataset
 from internimage.errors import CheckpointMismatchError, ConfigError
 from internimage.factory import create_model, load_model
@@ -98,14 +99,19 @@ def _create(recipe: Recipe, **options: Any) -> Any:
 
 
 def _from_folder(folder: Path, recipe: Recipe, classes: tuple[str, ...]) -> Any:
-    """The model in a folder, its classifier anew if its classes are others; of another kind, its backbone."""
+    """The model in a folder, its classifier anew for classes that it does not know; of another kind, its backbone."""
     model: Any = load_model(folder)
     if architecture_of(type(model)) != recipe.architecture:
         return _on_backbone(recipe, model.backbone, len(classes))
     check_architecture(model.config, recipe, str(folder))
     if model.description.labels != classes:
+        before, names = dict(model.named_parameters()), model.description.labels
         model.reset_classifier(len(classes))
-        warnings.warn(f"{folder} has other classes: the classifier starts anew", stacklevel=2)
+        kept = ClassTensors.of(model).carry(before, model, names, classes) if names else 0
+        anew = "the classifier starts anew"
+        if kept:
+            anew = f"{kept} of {len(classes)} go on by their names, the classifier of others starts anew"
+        warnings.warn(f"{folder} has other classes: {anew}", stacklevel=2)
     return model
 
 

@@ -134,9 +134,10 @@ def training_order(part: Part, config: TrainingConfig) -> Order:
     factors = repeat_factors(labels, config.repeat_threshold)
     times = torch.tensor([config.repeat * ceil(one) for one in factors])
     total, most = int(times.sum()), int(times.max())
-    rare = f"those with classes in less than {config.repeat_threshold:.2%} of them more often"
-    text = f"repeat-factor sampling: an epoch takes {total} pictures, {rare}, up to {most} times{without}"
-    return Repeated(times, text)
+    rare = f"those that show a class which less than {config.repeat_threshold:.3g} of them show up to {most} times"
+    if most == config.repeat:
+        rare = f"each {most} times: no class is in less than {config.repeat_threshold:.3g} of them"
+    return Repeated(times, f"repeat-factor sampling: an epoch takes {total} pictures, {rare}{without}")
 
 
 def images_of_classes(labels: Labels) -> tuple[Tensor, ...]:

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from internimage.data.samples import EvaluationSample
 
 _WORST = 24
+_UNKNOWN = -1  # to the model, a class that no image shows
 _SHARES = {"top1": "top-1", "top5": "top-5", "mean_class": "mean over classes"}
 
 
@@ -52,11 +53,11 @@ class ClassificationReport:
         """An empty report; classes go together by name, or by number where the model has no names and as many.
 
         Raises:
-            DataError: the data has a class that the model does not know.
+            DataError: the data shows a class that the model does not know.
         """
-        labels = match_classes(pipeline.labels, pipeline.classes, data.classes)
+        labels = match_classes(pipeline.labels, pipeline.classes, data.classes, data.used())
         number = {name: index for index, name in enumerate(labels)}
-        return cls(labels, tuple(number[name] for name in data.classes), Accuracy(len(labels)))
+        return cls(labels, tuple(number.get(name, _UNKNOWN) for name in data.classes), Accuracy(len(labels)))
 
     def add(self, result: Classification, sample: EvaluationSample) -> None:
         """Count one image; the truth is the number of its class in the data."""

@@ -59,12 +59,13 @@ class DetectionReport:
     ) -> DetectionReport:
         """An empty report; classes go together by name, or by number where the model has no names and as many.
 
-        Classes that only the model knows are left out.  ``masks`` None measures them if model and data have some.
+        Classes that only the model knows are left out, and those that it need not know because nothing shows them, as
+        in large sets.  ``masks`` None measures them if model and data have some.
 
         Raises:
-            DataError: the data has a class that the model does not know.
+            DataError: the data shows a class that the model does not know.
         """
-        numbers = class_numbers(pipeline.labels, pipeline.classes, data.classes, _ABSENT)
+        numbers = class_numbers(pipeline.labels, pipeline.classes, data.classes, _ABSENT, data.used())
         masks = pipeline.has_masks and data.has_masks if masks is None else masks
         return cls(AveragePrecision(data, masks, pipeline.max_objects), numbers, score_threshold=score_threshold)
 
