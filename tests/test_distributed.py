@@ -196,7 +196,7 @@ def test_updates_take_the_same_images_however_they_are_divided(
     def updates(division: Division) -> list[list[Any]]:
         share, size = division.batches * division.batch_size, division.batch_size * division.accumulate
         orders = [
-            [key for key in EpochSampler(order, 3, shuffle=True, rank=rank, world=division.world, share=share)]
+            list(EpochSampler(order, 3, shuffle=True, rank=rank, world=division.world, share=share))
             for rank in range(division.world)
         ]
         return [
