@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 import torch
 import torch.distributed as dist
-from helpers.distributed_worker import CONFIG, ONE, TWO, VAL, Data, Task, Toy, cut_within_an_epoch, trainer
+from helpers.distributed_worker import BY_CLASS, CONFIG, ONE, TWO, VAL, Data, Task, Toy, cut_within_an_epoch, trainer
 from torch import nn
 
 from internimage import create_model
@@ -88,6 +88,15 @@ def test_two_processes_train_like_one(results: dict[str, Any], alone: dict[int, 
     half = results[f"{strategy} bf16"]["history"][-1]
     assert half["loss"] == pytest.approx(alone[2][-1]["loss"], rel=0.1)
     assert half["loss"] != pytest.approx(alone[2][-1]["loss"], rel=1e-5)
+
+
+def test_two_processes_take_classes_in_turn_like_one(results: dict[str, Any], folder: Path) -> None:
+    run = trainer(replace(CONFIG, batch_size=8), folder / "by class, alone", order=BY_CLASS)
+    run.fit()
+    for ours, one in zip(results["by class"]["history"], run.progress.history, strict=True):
+        assert ours["loss"] == pytest.approx(one["loss"], rel=1e-5)
+        assert ours["quality"] == pytest.approx(one["quality"], rel=1e-5)
+    assert run.summary()["images"] == 22
 
 
 @pytest.mark.full

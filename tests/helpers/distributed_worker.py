@@ -17,6 +17,7 @@ from helpers.training import Silent
 from internimage.backbones.config import InternImageConfig
 from internimage.backbones.internimage import InternImage
 from internimage.data.samples import EvaluationSample, Measured
+from internimage.data.sampling.orders import ByClass, Order
 from internimage.data.sampling.sampler import SampleKey
 from internimage.errors import ImageReadError, InternImageError
 from internimage.images import ImageSource
@@ -31,6 +32,7 @@ CONFIG = TrainingConfig(
     epochs=2, workers=0, lr=0.005, warmup_epochs=0.5, drop_path=0, clip_norm=0.5, ema_decay=0.9, track="none"
 )
 TRAIN, VAL = 22, 5
+BY_CLASS = ByClass((torch.arange(20), torch.arange(20, TRAIN)), TRAIN)  # two of the images half of the time
 ONE, TWO = replace(CONFIG, batch_size=8), replace(CONFIG, batch_size=2, accumulate=2)  # of a run's first processes
 
 
@@ -137,14 +139,15 @@ def save(model: nn.Module, folder: Path, weights: Mapping[str, Tensor]) -> None:
     torch.save(dict(weights), folder / "weights.pt")
 
 
-def trainer(config: TrainingConfig, folder: Path, task: Task | None = None, norm: str = "layer") -> Trainer:
+def trainer(
+    config: TrainingConfig, folder: Path, task: Task | None = None, norm: str = "layer", order: Order | None = None
+) -> Trainer:
     torch.manual_seed(0)
     data, val = Data(TRAIN), Data(VAL, measured=True)
     change = going_on(folder, TRAIN, config, started_processes())
     config = change.settings(config) if change else config
-    return Trainer(
-        task or Task(), Toy(norm), data, val, config, folder, Silent(), device="cpu", change=change, save=save
-    )
+    runs = {"device": "cpu", "order": order, "change": change, "save": save}
+    return Trainer(task or Task(), Toy(norm), data, val, config, folder, Silent(), **runs)
 
 
 def cut_within_an_epoch(config: TrainingConfig, folder: Path, batches: int) -> None:
@@ -198,6 +201,9 @@ def main(folder: Path, strategies: list[str]) -> None:
         batch = trainer(replace(CONFIG, batch_size=4), folder / "norm", norm="batch")
         batch.fit()
         results["norm"] = report(batch)
+        by_class = trainer(replace(CONFIG, batch_size=4), folder / "by class", order=BY_CLASS)
+        by_class.fit()
+        results["by class"] = report(by_class)
         cut_within_an_epoch(TWO, folder / "two, then one", batches=3)
         moved = trainer(ONE, folder / "one, then two")
         moved.fit(resume=True)

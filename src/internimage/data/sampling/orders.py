@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from math import ceil, sqrt
 from typing import Protocol
@@ -117,8 +116,7 @@ def training_order(part: Part, config: TrainingConfig) -> Order:
             return EachOnce(len(part))
         times = torch.full((len(part),), config.repeat)
         return Repeated(times, f"an epoch takes each of {counted(len(part), 'picture')} {config.repeat} times")
-    with ThreadPoolExecutor() as pool:  # what a mask shows has to be read
-        labels = list(pool.map(part.labels_of, part.entries))
+    labels = [part.labels_of(entry) for entry in part.entries]
     if not any(labels):
         raise ConfigError(
             f"{config.sampling} sampling needs to know what each picture of {part.name} shows, which takes too long "
