@@ -333,7 +333,7 @@ def test_report_without_masks_names_or_objects(data: ObjectImages, tmp_path: Pat
     assert [path.name for path in written] == ["metrics.json", "confusion.png", "worst.png"]
     with pytest.raises(DataError, match="the model has 1 classes without names, the data 5"):
         reported(Pipeline(None, RESULTS, classes=1), data)
-    with pytest.raises(DataError, match="does not know the classes nothing, dog, crowds, bird; it knows cat, fish"):
+    with pytest.raises(DataError, match="does not know the classes dog, crowds, bird; it knows cat, fish"):
         reported(Pipeline(("cat", "fish"), RESULTS), data)
     for image in data.images:
         image.file.unlink()

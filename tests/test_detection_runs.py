@@ -301,7 +301,7 @@ def test_the_command_line_knows_detectors_by_model_or_data(tmp_path: Path) -> No
     shorter = parse(
         ["train", "--data", data, "--recipe", "dino_4scale_internimage_h_objects365_coco", "--epochs", "12"]
     )
-    assert (shorter.training.epochs, shorter.training.updates) == (12, 0)
+    assert (shorter.training.epochs, shorter.training.updates, shorter.training.warmup_updates) == (12, 0, 0)
     with pytest.raises(ConfigError, match="--epochs and --updates both say when a run ends"):
         parse(["train", "--data", data, "--epochs", "3", "--updates", "9"])
     recipe = parse(["train", "--data", data, "--recipe", "cascade_internimage_xl_fpn_3x_coco", "--flip", "0"])

@@ -129,13 +129,12 @@ def training_order(part: Part, config: TrainingConfig) -> Order:
         length = config.repeat * (len(labels) - bare)
         text = f"class-aware sampling: an epoch takes {length} pictures, as many of each of {shown} classes{without}"
         return ByClass(images_of_classes(labels), length, text)
-    factors = repeat_factors(labels, config.repeat_threshold)
-    times = torch.tensor([config.repeat * ceil(one) for one in factors])
-    total, most = int(times.sum()), int(times.max())
-    rare = f"those that show a class which less than {config.repeat_threshold:.3g} of them show up to {most} times"
-    if most == config.repeat:
-        rare = f"each {most} times: no class is in less than {config.repeat_threshold:.3g} of them"
-    return Repeated(times, f"repeat-factor sampling: an epoch takes {total} pictures, {rare}{without}")
+    times = torch.tensor([config.repeat * ceil(one) for one in repeat_factors(labels, config.repeat_threshold)])
+    most, share = counted(int(times.max()), "time"), f"{config.repeat_threshold:.3g}"
+    rare = f"those that show a class which less than {share} of them show up to {most}"
+    if times.max() == config.repeat:
+        rare = f"each {most}: no class is in less than {share} of them"
+    return Repeated(times, f"repeat-factor sampling: an epoch takes {times.sum()} pictures, {rare}{without}")
 
 
 def images_of_classes(labels: Labels) -> tuple[Tensor, ...]:
@@ -155,5 +154,5 @@ def repeat_factors(labels: Labels, threshold: float) -> list[float]:
     """
     images = sum(bool(one) for one in labels)
     frequency = Counter(label for one in labels for label in one)
-    factor = {label: max(1.0, sqrt(threshold * images / count)) for label, count in frequency.items()}
+    factor = {label: max(1.0, sqrt(threshold / (count / images))) for label, count in frequency.items()}
     return [max((factor[label] for label in one), default=0.0) for one in labels]
