@@ -178,7 +178,6 @@ def train_command(value_of: Callable[[str], str | None]) -> Train:
     if resume is not None and (Path(resume) / RUN_FILE).exists():  # where there is none, the command says so
         training = read_run(Path(resume)).training
     given: dict[str, Any] = {"recipe": recipe, "init": init, "training": training, "augmentation": augmentation}
-    given["reading"] = choice.reading
     return train_options(choice.spec)(model=choice.recipe.name, **given)
 
 

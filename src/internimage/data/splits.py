@@ -90,7 +90,7 @@ def make_splits(
     train = parts.get("train") or parts.get("all")
     if train is None:
         raise DataError(f"{root} has no training images; found {', '.join(parts)}")
-    train = train.usable(options.of_training())
+    train = train.usable(options)
     val, test = (parts[name].usable(options) if name in parts else None for name in ("val", "test"))
     notes: tuple[str, ...] = ()
     set_aside = val is None

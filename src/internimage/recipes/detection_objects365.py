@@ -19,7 +19,6 @@ from internimage.recipes.schedules import (
     VOC,
     dino_large,
 )
-from internimage.settings.data import DataOptions
 
 _BOXES = "COCO box AP"
 _PLAIN: dict[str, Any] = {"denoising": 1000}
@@ -105,10 +104,7 @@ RECIPES: tuple[Recipe, ...] = (
         {**_COMPOSITE, "num_classes": 601},
         published=PublishedScore("OpenImages box AP", 74.1),
         labels="openimages",
-        # boxes around groups are ordinary objects in training
-        training=dino_large(
-            _COCO_CLASSES, OPEN_IMAGES, updates=100_000, sampling="class-aware", reading=DataOptions(crowds="train")
-        ),
+        training=dino_large(_COCO_CLASSES, OPEN_IMAGES, updates=100_000, sampling="class-aware"),
     ),
     _recipe(
         f"{_CB_H}_voc0712",

@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any
 from internimage.images import FitPreprocessing, Preprocessing
 from internimage.labels import load_labels
 from internimage.registry import ARCHITECTURES, resolve
-from internimage.settings.data import DataOptions
 from internimage.settings.plain import from_plain
 from internimage.settings.training import TrainingConfig
 
@@ -71,13 +70,11 @@ class TrainingRecipe:
         init: "scratch", "pretrained" (the released weights), or the name of the model that it was fine-tuned from.
         training: settings.
         augmentation: settings of the model's task.
-        reading: how annotations are read.
     """
 
     init: str
     training: TrainingConfig
     augmentation: Any
-    reading: DataOptions = field(default_factory=DataOptions)
 
 
 @dataclass(frozen=True)

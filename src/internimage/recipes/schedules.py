@@ -32,7 +32,6 @@ from typing import Any
 
 from internimage.recipes.recipe import TrainingRecipe
 from internimage.settings.classification import ClassificationAugmentation
-from internimage.settings.data import DataOptions
 from internimage.settings.detection import DetectionAugmentation
 from internimage.settings.segmentation import SegmentationAugmentation
 from internimage.settings.training import TrainingConfig
@@ -141,13 +140,11 @@ def dino_1x(init: str, drop_path: float, *, pictures: int = COCO, **changes: Any
     return TrainingRecipe(init, _warmed_up(training, pictures), _MULTI_SCALE)
 
 
-def dino_large(
-    init: str, pictures: int, *, largest: int = 1200, reading: DataOptions | None = None, **changes: Any
-) -> TrainingRecipe:
+def dino_large(init: str, pictures: int, *, largest: int = 1200, **changes: Any) -> TrainingRecipe:
     """20,000 updates, if not changed, on so many ``pictures`` whose shorter side has 600 to ``largest`` pixels."""
     augmentation = DetectionAugmentation(short_sides=(600, largest), long=2000, every_side=True)
     training = _warmed_up(replace(_LARGE_DINO, **changes), pictures)
-    return TrainingRecipe(init, training, augmentation, reading or DataOptions())
+    return TrainingRecipe(init, training, augmentation)
 
 
 # Segmenters

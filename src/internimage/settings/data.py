@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Literal
 
 Boxes = Literal["sizes", "corners", "shares", "share-corners", "yolo"]
@@ -29,8 +29,7 @@ class DataOptions:
 
     Attributes:
         crowds: what to do with objects that are marked as crowds (``iscrowd``): "ignore" as COCO does, so that they
-            are neither learnt nor missed, or "learn" them as single objects, for tools that mark every mask so; "train"
-            learns them and measures without, as OpenImages' groups are (where images are set aside, with them).
+            are neither learnt nor missed, or "learn" them as single objects, for tools that mark every mask so.
         bad_entries: "error" stops and lists the entries that cannot be used, "drop" leaves them out and counts them.
         allow_left_out: go on where more than 5 % of the objects or pictures are left out.
         boxes: how the boxes of a JSON like COCO's are meant: "sizes" are x, y, width and height in pixels, as COCO has
@@ -41,15 +40,11 @@ class DataOptions:
             it does. None is the most usual one; `internimage data check` says which.
     """
 
-    crowds: Literal["ignore", "learn", "train"] = "ignore"
+    crowds: Literal["ignore", "learn"] = "ignore"
     bad_entries: Literal["error", "drop"] = "error"
     allow_left_out: bool = False
     boxes: Boxes = "sizes"
     reading: str | None = None
-
-    def of_training(self) -> DataOptions:
-        """Of images to learn from."""
-        return replace(self, crowds="learn") if self.crowds == "train" else self
 
 
 @dataclass(frozen=True)

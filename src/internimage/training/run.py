@@ -185,7 +185,7 @@ def train(
         channels=channels,
         depth=depth,
         on_corrupt=on_corrupt,
-        reading=reading or choice.reading,
+        reading=reading or DataOptions(),
         augmentation=varied if augmentation is None else augmentation,
         training=chosen,
     )

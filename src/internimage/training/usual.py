@@ -15,7 +15,6 @@ from internimage.factory import own_recipe, recipe_of
 from internimage.inference.evaluation import recognise
 from internimage.recipes import Recipe, TrainingRecipe, get_recipe, get_training_recipe
 from internimage.registry import ARCHITECTURES, TASKS
-from internimage.settings.data import DataOptions
 from internimage.settings.training import TrainingConfig
 from internimage.training.initial import folder_of
 
@@ -38,11 +37,6 @@ class Choice:
     def init(self) -> str:
         """Weights to start from where nobody names any."""
         return self.published.init if self.published else "scratch"
-
-    @property
-    def reading(self) -> DataOptions:
-        """How annotations are read where nobody says."""
-        return self.published.reading if self.published else DataOptions()
 
     @property
     def plain(self) -> str | dict[str, Any]:

@@ -6,6 +6,7 @@ import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, Literal
 
@@ -176,6 +177,10 @@ class ObjectImages(Part):
 
     def labels_of(self, entry: ObjectImage) -> frozenset[int]:
         return frozenset(one.label for one in entry.objects)
+
+    def shown(self) -> list[frozenset[int]]:
+        labels, first = self.table.labels.tolist(), self.table.first.tolist()
+        return [frozenset(labels[start:end]) for start, end in pairwise(first)]
 
     def used(self) -> frozenset[int]:
         return frozenset(np.flatnonzero(np.bincount(self.table.labels)).tolist())

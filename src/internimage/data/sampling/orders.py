@@ -116,7 +116,7 @@ def training_order(part: Part, config: TrainingConfig) -> Order:
             return EachOnce(len(part))
         times = torch.full((len(part),), config.repeat)
         return Repeated(times, f"an epoch takes each of {counted(len(part), 'picture')} {config.repeat} times")
-    labels = [part.labels_of(entry) for entry in part.entries]
+    labels = part.shown()
     if not any(labels):
         raise ConfigError(
             f"{config.sampling} sampling needs to know what each picture of {part.name} shows, which takes too long "
