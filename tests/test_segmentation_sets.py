@@ -88,7 +88,7 @@ VISTAS = {
 @pytest.mark.parametrize(
     ("name", "reading", "expected", "classes", "called"),
     [
-        ("ade20k/ADEChallengeData2016", None, EXPECTED["ade20k"], "ade20k", "masks"),
+        ("ade20k/ADEChallengeData2016", None, EXPECTED["ade20k"], "ade20k", "ADE20K"),
         ("coco_stuff_10k", None, EXPECTED["coco_stuff_10k"], "coco_stuff", "COCO-Stuff 10K"),
         (
             "coco_stuff_10k_converted",
@@ -110,7 +110,7 @@ VISTAS = {
         (VOC, None, EXPECTED[CONTEXT]["from_png"], CONTEXT, "Pascal Context"),
         ("cityscapes", None, EXPECTED["cityscapes"], "cityscapes", "Cityscapes"),
         ("nyuv2", None, EXPECTED["nyuv2"], "nyu40", "NYUv2"),
-        ("nyuv2_converted", None, EXPECTED["nyuv2"], "nyu40", "masks"),
+        ("nyuv2_converted", None, EXPECTED["nyuv2"], "nyu40", "NYU Depth V2"),
         ("mapillary_1.2", None, VISTAS["v1"], "cityscapes", "Mapillary Vistas 1.2, as Cityscapes"),
         ("mapillary_1.2", "v1.2", VISTAS["v1"], "mapillary66", "Mapillary Vistas 1.2"),
         ("mapillary_2.0", None, VISTAS["v2"], "cityscapes", "Mapillary Vistas 2.0, as Cityscapes"),

@@ -57,6 +57,7 @@ def read_parts(root: Path, wanted: str | None = None, options: DataOptions | Non
         raise DataError(
             f"{root} holds no pictures with masks; expected train/images and train/masks, or images and masks"
         )
+    layout = None if any((root / name).is_file() for name in NAMING) else find_layout(root)
     classes, notes = _named_classes(root), tuple[str, ...]()
     if classes is None:
         classes, notes = seen_classes(root, everything)
@@ -72,6 +73,7 @@ def read_parts(root: Path, wanted: str | None = None, options: DataOptions | Non
             classes.palette,
             classes.coding,
             tuple(SegmentedImage(picture, mask) for picture, mask in sorted(found, key=str)),
+            layout.name if layout else "masks",
             notes=notes,
         )
         for part, found in pairs.items()
