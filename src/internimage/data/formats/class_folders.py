@@ -187,7 +187,9 @@ def _beside(root: Path, folders: Mapping[PartName, Path], used: AbstractSet[Imag
     pictures = [path for path in (*pictures, *pictures_below(root, deep=False)) if path not in used]
     if not pictures:
         return []
-    places = ", ".join(shortened(sorted({path.relative_to(root).parts[0] for path in pictures if path.parent != root}), 3))
+    places = ", ".join(
+        shortened(sorted({path.relative_to(root).parts[0] for path in pictures if path.parent != root}), 3)
+    )
     return [LeftOut(f"outside the parts, in {places or root}", "files", tuple(map(str, pictures)), len(pictures))]
 
 

@@ -65,7 +65,9 @@ class ClassOrder:
             return 0, 0
         heights = np.array(self._heights)
         sky, ground = (
-            _mean(heights[:, [number for number, one in enumerate(classes) if one >= 0 and self._classes[one] in names]])
+            _mean(
+                heights[:, [number for number, one in enumerate(classes) if one >= 0 and self._classes[one] in names]]
+            )
             for names in (_SKY, _GROUND)
         )
         return int((~np.isnan(sky + ground)).sum()), int((sky < ground).sum())
