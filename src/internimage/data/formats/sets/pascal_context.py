@@ -167,7 +167,11 @@ def _classes(order: Order) -> Classes:
 
 def other_order(coding: Coding) -> tuple[str, tuple[int, ...]] | None:
     """The reading in which the 59 have the other order, and the class that each class is of there; None for no PNGs."""
-    for order, other, reading in (("alphabet", "voc first", "png-voc-first"), ("voc first", "alphabet", "png")):
+    ways: tuple[tuple[Order, Order, str], ...] = (
+        ("alphabet", "voc first", "png-voc-first"),
+        ("voc first", "alphabet", "png"),
+    )
+    for order, other, reading in ways:
         if coding.ids == grouped(_numbers(order).tolist()):
             return reading, tuple(_ORDERS[other][one - 1] for (one,) in coding.ids)
     return None
