@@ -134,7 +134,7 @@ def look_over(
 
 
 def _told(one: LeftOut, part: Part) -> str:
-    reason = usual(part.format, "beside") if one.unit == "files" else None
+    reason = usual(part, "beside") if one.unit == "files" else None
     return str(one) if reason is None else f"{one}; usual for {part.format}: {reason}"
 
 

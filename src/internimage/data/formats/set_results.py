@@ -136,9 +136,10 @@ def _filled(data: ObjectImages, pictures: Iterable[_Picture], *, once: bool = Fa
 
 def _by_name(data: ObjectImages) -> dict[str, ObjectImage]:
     """Images by what the data call them, and by names of their files where these are of one image."""
-    counts = Counter(name for image in data.images for name in {image.file.name, image.file.stem})
-    by_file = {name: image for image in data.images for name in (image.file.name, image.file.stem) if counts[name] == 1}
-    return by_file | {image.identity: image for image in data.images if isinstance(image.identity, str)}
+    named = [(Path(str(image.file)), image) for image in data.images]
+    counts = Counter(name for file, _ in named for name in {file.name, file.stem})
+    by_file = {name: image for file, image in named for name in (file.name, file.stem) if counts[name] == 1}
+    return by_file | {image.identity: image for _, image in named if isinstance(image.identity, str)}
 
 
 def _unknown_class(where: str, label: str, data: ObjectImages) -> DataError:

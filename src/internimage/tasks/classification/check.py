@@ -72,7 +72,7 @@ def check_images(
     data: LabelledImages, progress: Callable[[Iterable[LabelledImage]], Iterable[LabelledImage]] = iter
 ) -> ClassificationFindings:
     """Read every image once and look for corrupt, duplicate, conflicting and tiny ones, and for empty classes."""
-    listed = usual(data.format, "empty_classes") is not None
+    listed = usual(data, "empty_classes") is not None
     findings = ClassificationFindings(dict(zip(data.classes, data.counts(), strict=True)), listed=listed)
     same: dict[str, list[tuple[str, int]]] = defaultdict(list)
     sizes: list[tuple[int, int]] = []

@@ -140,7 +140,7 @@ def check_objects(
     """Read every image once and hold its objects against it."""
     findings = DetectionFindings(dict(zip(data.classes, data.counts(), strict=True)), len(data))
     kinds: tuple[Finding, ...] = ("outside", "duplicates", "empty_classes", "without_objects")
-    findings.usual = {kind: reason for kind in kinds if (reason := usual(data.format, kind)) is not None}
+    findings.usual = {kind: reason for kind in kinds if (reason := usual(data, kind)) is not None}
     sizes: list[tuple[int, int]] = []
     with ThreadPoolExecutor() as pool:
         for image, outcome in zip(progress(data.images), pool.map(_read, data.images), strict=True):

@@ -24,18 +24,14 @@ _USUAL: Mapping[str, Mapping[Finding, str]] = {
     "BDD100K": {
         "beside": "137 training pictures have no entry in its labels",
         "without_objects": "labels may be null",
-        "empty_classes": _UNSEEN,
     },
     "CrowdHuman": {"outside": "full bodies are drawn beyond the picture's edges"},
-    "LVIS": {"empty_classes": _UNSEEN, "without_objects": "classes were looked for in vain"},
+    "LVIS": {"without_objects": "classes were looked for in vain"},
     "Objects365": {
         "outside": "annotators drew beyond the edges; training cuts such boxes",
         "duplicates": "some objects are listed twice",
-        "empty_classes": _UNSEEN,
     },
-    "OpenImages": {"empty_classes": _UNSEEN, "without_objects": "classes were looked for in vain"},
-    "Places365": {"empty_classes": _UNSEEN},
-    "Places205": {"empty_classes": _UNSEEN},
+    "OpenImages": {"without_objects": "classes were looked for in vain"},
     "iNaturalist's JSON": {"empty_classes": _UNSEEN},
 }
 _YEAR = re.compile(r"(VOC20\d\d)(?:test)?(?: \((\w+)\))?(?:, |$)")
@@ -62,9 +58,11 @@ class _Whole(NamedTuple):
     archives: str = ""
 
 
-def usual(format: str, finding: Finding) -> str | None:
-    """Why a finding is usual for a set, however often it occurs; None where it is not."""
-    return _USUAL.get(format, {}).get(finding)
+def usual(part: Part, finding: Finding) -> str | None:
+    """Why a finding is usual for the set that a part is of, however often it occurs; None where it is not."""
+    if finding == "empty_classes" and part.listed:
+        return _UNSEEN
+    return _USUAL.get(part.format, {}).get(finding)
 
 
 def shortfall(name: str, part: Part) -> list[str]:
