@@ -27,7 +27,7 @@ from internimage.data.formats.documents import LARGEST_SET, read_json, read_text
 from internimage.data.formats.sets import bdd100k
 from internimage.data.formats.shapes import BadEntryError, Box, number, short
 from internimage.data.left_out import shortened
-from internimage.data.objects import ObjectImage, ObjectImages
+from internimage.data.objects import ObjectImages
 from internimage.errors import DataError
 
 NOUN = (
@@ -114,32 +114,35 @@ def _filled(data: ObjectImages, pictures: Iterable[_Picture], *, once: bool = Fa
     """
     images, labels = _by_name(data), {name: label for label, name in enumerate(data.classes)}
     labels |= {one: label for label, one in enumerate(data.category_ids) if isinstance(one, str)}
-    found: Found = {image.identity: [] for image in data.images}
+    found: Found = {identity: [] for identity in data.table.identities}
     seen: set[Identity] = set()
     for picture in pictures:
-        image = images.get(picture.name)
-        if image is None:
+        if picture.name not in images:
             raise DataError(
                 f"{picture.where} is of image {picture.name}, which is not among the {len(data)} annotated ones of "
                 f"{data.name}"
             )
-        if once and image.identity in seen:
+        identity, size = images[picture.name]
+        if once and identity in seen:
             raise DataError(f"{picture.where} is of image {picture.name} again; expected each image once")
-        seen.add(image.identity)
+        seen.add(identity)
         for one in picture.detections:
             if one.label not in labels:
                 raise _unknown_class(one.where, one.label, data)
-            box = _in_pixels(one, image.size) if shares else _checked(one)
-            found[image.identity].append(ResultEntry(labels[one.label], float(one.score), box, None))
+            box = _in_pixels(one, size) if shares else _checked(one)
+            found[identity].append(ResultEntry(labels[one.label], float(one.score), box, None))
     return found
 
 
-def _by_name(data: ObjectImages) -> dict[str, ObjectImage]:
-    """Images by what the data call them, and by names of their files where these are of one image."""
-    named = [(Path(str(image.file)), image) for image in data.images]
-    counts = Counter(name for file, _ in named for name in {file.name, file.stem})
-    by_file = {name: image for file, image in named for name in (file.name, file.stem) if counts[name] == 1}
-    return by_file | {image.identity: image for _, image in named if isinstance(image.identity, str)}
+def _by_name(data: ObjectImages) -> dict[str, tuple[Identity, tuple[int, int]]]:
+    """Identity and (height, width) of images by what the data call them, and by names of files of one image alone."""
+    files = [Path(str(file)) for file in data.files]
+    rows = zip(data.table.identities, data.table.sizes.tolist(), strict=True)
+    known = [(identity, (height, width)) for identity, (height, width) in rows]
+    counts = Counter(name for file in files for name in {file.name, file.stem})
+    named = zip(files, known, strict=True)
+    by_file = {name: one for file, one in named for name in (file.name, file.stem) if counts[name] == 1}
+    return by_file | {one[0]: one for one in known if isinstance(one[0], str)}
 
 
 def _unknown_class(where: str, label: str, data: ObjectImages) -> DataError:

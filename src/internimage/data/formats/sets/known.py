@@ -75,7 +75,7 @@ def shortfall(name: str, part: Part) -> list[str]:
     whole = _whole(name, part)
     if whole is None:
         return []
-    given = [entry.file for entry in part.entries]
+    given = list(part.files)
     there, lost = _there([file for file in given if isinstance(file, Path)])
     count = len(given) - sum(isinstance(file, Path) for file in given) + len(there)
     if count >= whole.pictures:
