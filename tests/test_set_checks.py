@@ -61,6 +61,12 @@ def nothing(root: Path) -> None:
         ),
         ("crowdhuman", nothing, 0, "outside the image: 3, such as "),
         ("crowdhuman", nothing, 0, "; as usual: full bodies are drawn beyond the picture's edges"),
+        (
+            "crowdhuman",
+            unlisted("665733,*.jpg"),
+            1,
+            "2 of the 4370 pictures of CrowdHuman (val) are here; they come in CrowdHuman_val.zip: an incomplete download",
+        ),
         ("lvis", moved("val2017"), 1, "1 of the 19809 pictures of LVIS (val) are here, none of lvis/val2017;"),
         ("objects365", nothing, 1, "(train) are here, none of patch0, patch1, patch2, patch3, patch4, and 44 more:"),
         ("places365", moved("data_256/z"), 1, "10 of the 1803460 pictures of Places365 (train) are here, none of data"),

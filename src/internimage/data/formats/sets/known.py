@@ -35,11 +35,10 @@ _USUAL: Mapping[str, Mapping[Finding, str]] = {
     "iNaturalist's JSON": {"empty_classes": _UNSEEN},
 }
 _YEAR = re.compile(r"(VOC20\d\d)(?:test)?(?: \((\w+)\))?(?:, |$)")
-_BY_FILE = {
-    "COCO": re.compile(r"instances_(?:train|val)(2017)"),
-    "iNaturalist's JSON": re.compile(r"(?:train|val)(2018)"),
+_BY_FILE = {  # formats that others have too
+    "COCO": ("COCO 2017", re.compile(r"instances_(?:train|val)2017")),
+    "iNaturalist's JSON": ("iNaturalist 2018", re.compile(r"(?:train|val)2018")),
 }
-_CALLED = {"COCO": "COCO 2017", "iNaturalist's JSON": "iNaturalist 2018"}
 
 
 class _Whole(NamedTuple):
@@ -91,10 +90,10 @@ def shortfall(name: str, part: Part) -> list[str]:
 def _whole(name: str, part: Part) -> _Whole | None:
     if part.format == "Pascal VOC":
         return _whole_years(part)
-    called = part.format
-    if by_file := _BY_FILE.get(called):
-        called = _CALLED[called] if by_file.fullmatch(Path(part.name).stem) else ""
-    elif called == "OpenImages" and "challenge" in Path(part.name).name:  # a choice of its pictures
+    file = Path(part.name)
+    called, pattern = _BY_FILE.get(part.format, (part.format, None))
+    of_another = pattern is not None and not pattern.fullmatch(file.stem)
+    if of_another or (called == "OpenImages" and "challenge" in file.name):  # a choice of its pictures
         return None
     keys = [key for key in _sizes() if called == key or called.startswith(f"{key},")]
     found = _sizes()[max(keys, key=len)].get(name) if keys else None
