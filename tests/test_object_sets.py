@@ -159,6 +159,24 @@ def replaced(old: str, new: str) -> Callable[[Path], None]:
     return lambda file: file.write_text(file.read_text().replace(old, new, 1)) and None
 
 
+def shorter(count: int) -> Callable[[Path], None]:
+    return lambda file: file.write_bytes(file.read_bytes().rstrip()[:-count]) and None
+
+
+def swapped(file: Path) -> None:
+    """The first box's XMin and XMax."""
+    head, first, *others = file.read_text().splitlines()
+    values = first.split(",")
+    values[4:6] = values[5:3:-1]
+    file.write_text("\n".join([head, ",".join(values), *others]))
+
+
+def turn_first_box(frames: Any) -> None:
+    box = next(frame for frame in frames if frame["labels"])["labels"][0]["box2d"]
+    box["x1"], box["x2"] = box["x2"], box["x1"]
+
+
+BDD = "bdd100k/labels/det_20/det_val.json"
 LVIS, OPEN, CROWD = "lvis/annotations/lvis_v1_val.json", "openimages/annotations", "crowdhuman/annotation_val.odgt"
 
 
@@ -186,8 +204,8 @@ LVIS, OPEN, CROWD = "lvis/annotations/lvis_v1_val.json", "openimages/annotations
         (CROWD, cut, "line 2 is not readable JSON"),
         (CROWD, replaced('"fbox": [', '"fbox": ["a", '), r"line 1 gtboxes\[0\]: fbox is"),
         ("crowdhuman/Images/665733,19439889325533cd.jpg", Path.unlink, "665733,19439889325533cd.jpg is not there"),
-        ("bdd100k/labels/det_20/det_val.json", replaced('"bus"', '"tram"'), r"labels\[0\]: the category is .*tram"),
-        ("bdd100k/labels/det_20/det_val.json", cut, "det_val.json is not readable JSON"),
+        (BDD, replaced('"bus"', '"tram"'), r"labels\[0\]: the category is .*tram"),
+        (BDD, cut, "det_val.json is not readable JSON"),
         (f"{OPEN}/validation-annotations-human-imagelabels-boxable.csv", replaced(",1", ",x"), "line 2 is /m/04rmv, x"),
         (f"{OPEN}/validation-annotations-bbox.csv", lambda file: file.write_bytes(b"\xff"), "not a readable CSV file"),
         (CROWD, lambda file: file.write_text(file.read_text() * 2), "665733,19439889325533cd is there twice"),
@@ -202,12 +220,80 @@ LVIS, OPEN, CROWD = "lvis/annotations/lvis_v1_val.json", "openimages/annotations
         ("places365/places365_val.txt", replaced(" 1", " 99"), "line 2: Places365_val_00000002.jpg is of class 99"),
         ("places365/places365_val.txt", replaced(" 1", ""), "line 2 is .*expected a path and a number"),
         ("places205/trainvalsplit_places205/val_places205.csv", replaced("a/abbey", "a/bar"), "class 0 is called"),
+        ("places205/trainvalsplit_places205/val_places205.csv", shorter(2), "line 3 is .*expected a path and a number"),
+        (
+            LVIS,
+            edited(lambda content: content["annotations"][0].update(image_id=7)),
+            r"\[0\]: image 7 is not in the fi",
+        ),
+        (
+            f"{OPEN}/validation-annotations-bbox.csv",
+            swapped,
+            "line 2: XMin, YMin, XMax, YMax are .*the smaller ones fi",
+        ),
+        (BDD, edited(turn_first_box), r"\[\d\] labels\[0\]: the box reaches from x, y .* where it begins or later"),
+        (
+            "nuscenes/v1.0-trainval/image_annotations.json",
+            edited(lambda content: content[0].update(bbox_corners=content[0]["bbox_corners"][::-1])),
+            r"\[0\]: the box reaches from x, y",
+        ),
+        (
+            "objects365/annotations/zhiyuan_objv2_val.json",
+            edited(lambda content: content["annotations"][0].update(category_id=999)),
+            r"annotations\[0\]: category 999 is not in the file",
+        ),
+        (
+            "voc/VOCdevkit/VOC2007/Annotations/007093.xml",
+            lambda file: file.write_text(
+                file.read_text()
+                .replace("xmin", "x")
+                .replace("xmax", "xmin")
+                .replace("<x>", "<xmax>")
+                .replace("</x>", "</xmax>")
+            ),
+            r"007093.xml object\[0\]: its corners are .*; expected the smaller first",
+        ),
     ],
 )
 def test_what_is_broken_is_named(file: str, change: Callable[[Path], None], said: str, sets: Path) -> None:
     change(sets / file)
     with pytest.raises(DataError, match=rf"(?s){said}"):
         read(sets / file.partition("/")[0])
+
+
+@pytest.mark.parametrize(
+    ("name", "pattern"),
+    [
+        ("lvis", "train2017/*.jpg"),
+        ("objects365", "val/patch*/*.jpg"),
+        ("bdd100k", "images/100k/val/*.jpg"),
+        ("nuscenes", "samples/*/*.jpg"),
+        ("voc", "VOCdevkit/VOC2007/JPEGImages/*.jpg"),
+        ("places365", "val_256/*.jpg"),
+        ("places205", "data/**/*.jpg"),
+    ],
+)
+def test_a_picture_that_is_not_there_is_named(
+    name: str, pattern: str, sets: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Those of OpenImages and CrowdHuman stop the reading, for nothing else says how large they are."""
+    picture = sorted((sets / name).glob(pattern))[0]
+    picture.unlink()
+    assert run(["data", "check", sets / name]) == 1
+    (line,) = [one for one in capsys.readouterr().out.splitlines() if picture.name in one and "left out" not in one]
+    assert line.startswith(("  missing: ", "  cannot be read: "))
+
+
+def test_what_voc_lists_and_names_otherwise_is_told(sets: Path) -> None:
+    year = sets / "voc/VOCdevkit/VOC2007"
+    (year / "Annotations/000264.xml").unlink()
+    part = read(sets / "voc", "train")["train"]
+    assert "1 of 2 pictures left out: named in ImageSets/Main and without an .xml (000264)" in map(str, part.left_out)
+    file = next((year / "Annotations").iterdir())
+    file.write_text(file.read_text().replace("<name>", "<name>un", 1))
+    strange = read(sets / "voc", "train")["train"]
+    assert strange.notes[0].startswith("classes that VOC has not (un")
+    assert strange.rule == Rule()
 
 
 def test_crowds_of_a_set_stop_no_training(sets: Path) -> None:

@@ -88,7 +88,7 @@ VISTAS = {
 @pytest.mark.parametrize(
     ("name", "reading", "expected", "classes", "called"),
     [
-        ("ade20k/ADEChallengeData2016", None, EXPECTED["ade20k"], "ade20k", "masks"),
+        ("ade20k/ADEChallengeData2016", None, EXPECTED["ade20k"], "ade20k", "ADE20K"),
         ("coco_stuff_10k", None, EXPECTED["coco_stuff_10k"], "coco_stuff", "COCO-Stuff 10K"),
         (
             "coco_stuff_10k_converted",
@@ -110,7 +110,7 @@ VISTAS = {
         (VOC, None, EXPECTED[CONTEXT]["from_png"], CONTEXT, "Pascal Context"),
         ("cityscapes", None, EXPECTED["cityscapes"], "cityscapes", "Cityscapes"),
         ("nyuv2", None, EXPECTED["nyuv2"], "nyu40", "NYUv2"),
-        ("nyuv2_converted", None, EXPECTED["nyuv2"], "nyu40", "masks"),
+        ("nyuv2_converted", None, EXPECTED["nyuv2"], "nyu40", "NYU Depth V2"),
         ("mapillary_1.2", None, VISTAS["v1"], "cityscapes", "Mapillary Vistas 1.2, as Cityscapes"),
         ("mapillary_1.2", "v1.2", VISTAS["v1"], "mapillary66", "Mapillary Vistas 1.2"),
         ("mapillary_2.0", None, VISTAS["v2"], "cityscapes", "Mapillary Vistas 2.0, as Cityscapes"),
@@ -298,6 +298,7 @@ def look_over(root: Path, reading: str | None) -> None:
             part.truth(image)
 
 
+ADE = "ade20k/ADEChallengeData2016"
 OLD = both(painted("annotations/*.mat", 1, only=0), painted("annotations/*.mat", 172, only=182))
 ONE = "*_000000030970"  # the first of COCO-Stuff 10K's training
 
@@ -389,6 +390,12 @@ ONE = "*_000000030970"  # the first of COCO-Stuff 10K's training
             r"v2\.0/labels/74cc.*: its picture .* is not there",
         ),
         ("mapillary_2.0", None, without("training/v1.2/labels/*.png"), r"whose mask would be .*v1\.2/labels/74cc"),
+        ("mapillary_1.2", None, cut("training/labels/*.png"), r"training/labels/4698.*\.png: cannot be read"),
+        ("cityscapes", None, cut("gtFine/val/*/*_labelIds.png"), r"000094_000000_gtFine_labelIds\.png: cannot be read"),
+        ("coco_stuff_164k", None, cut("stuffthingmaps/val2017/*.png"), r"000000300202\.png: cannot be read"),
+        (ADE, None, cut("annotations/training/*.png"), r"ADE_train_00011310\.png: cannot be read"),
+        (ADE, None, painted("annotations/training/*.png", 151), r"11310\.png: the numbers 151 stand for no class"),
+        (ADE, None, without("annotations/training/*.png"), r"whose mask would be .*ADE_train_00011310\.png"),
     ],
 )
 def test_broken_sets_end_in_a_sentence_that_names_the_file(
@@ -456,6 +463,15 @@ def test_a_persons_own_classes_come_first(unpacked: Callable[[str], Path]) -> No
     assert read(root)["train"].classes == ("road",)
 
 
+def test_masks_whose_pictures_are_not_there_are_told(unpacked: Callable[[str], Path]) -> None:
+    root = unpacked(ADE)
+    without("images/training/*.jpg")(root)
+    part = read(root)["train"]
+    assert [str(one).replace(str(root), "") for one in part.left_out] == [
+        "1 of 2 masks left out: their pictures are not there (/annotations/training/ADE_train_00011310.png)"
+    ]
+
+
 def test_pictures_that_are_not_there_may_be_left_out(unpacked: Callable[[str], Path]) -> None:
     root = unpacked("coco_stuff_10k")
     without(f"images/{ONE}.jpg")(root)
@@ -505,6 +521,24 @@ def test_checked_trained_and_measured_as_downloaded(
     assert report["images"] == 2
     assert sum(row["share"] for row in report["per_class"].values()) == pytest.approx(1)
     assert sorted(root.rglob("*")) == before
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (lambda content: content["annotations"][0].update(image_id=-5), "has no annotation of its own"),
+        (lambda content: content["annotations"][0].update(category_id=77), r"annotations\[0\]: category 77 is not in"),
+        (None, r"train2018\.json is not readable JSON"),
+    ],
+)
+def test_what_is_broken_in_inaturalist_is_named(change: Any, said: str, unpacked: Callable[[str], Path]) -> None:
+    file = unpacked("inaturalist2018") / "train2018.json"
+    content = json.loads(file.read_text())
+    if change is not None:
+        change(content)
+    file.write_text(json.dumps(content)[: None if change else -9])
+    with pytest.raises(InternImageError, match=said):
+        read(file.parent)
 
 
 def test_inaturalist_shows_the_species(unpacked: Callable[[str], Path]) -> None:

@@ -12,7 +12,8 @@ from typing import Any
 
 import numpy as np
 
-from internimage.data.left_out import UNUSABLE, is_much
+from internimage.data.formats.sets.known import shortfall, usual
+from internimage.data.left_out import UNUSABLE, LeftOut, is_much
 from internimage.data.samples import ImageFile, Part
 from internimage.data.splits import Splits
 from internimage.data.twins import twin_groups
@@ -50,6 +51,7 @@ class PartFindings:
         paged: files of several pages, of which the first is read.
         much: whether more is left out than training allows unasked.
         unusable: entries that cannot be used at all.
+        incomplete: that fewer pictures are there than a known set has; no error, for a part may be meant.
     """
 
     notes: list[str] = field(default_factory=list)
@@ -63,6 +65,7 @@ class PartFindings:
     paged: list[str] = field(default_factory=list)
     much: bool = False
     unusable: list[str] = field(default_factory=list)
+    incomplete: list[str] = field(default_factory=list)
 
     @property
     def errors(self) -> bool:
@@ -86,7 +89,7 @@ class PartFindings:
         ]
         if self.mixed:
             others.append("  cannot be trained on together: pictures of different numbers of channels")
-        return [f"  {line}" for line in self.left_out] + others + kind_lines(kinds)
+        return [f"  {line}" for line in (*self.incomplete, *self.left_out)] + others + kind_lines(kinds)
 
 
 def look_over(
@@ -111,7 +114,7 @@ def look_over(
         same = [[str(file) for where, file in group if where == name] for group in groups]
         found[name] = PartFindings(
             list(part.notes),
-            [str(one) for one in usable.left_out if one.reason != UNUSABLE],
+            [_told(one, part) for one in usable.left_out if one.reason != UNUSABLE],
             [group for group in same if len(group) > 1],
             [str(file) for file, header in known.items() if header.turn != 1],
             [str(file) for file in dark_pictures(file for file, one in known.items() if one.deep and not one.floating)],
@@ -121,12 +124,18 @@ def look_over(
             paged_pictures(part.files),
             is_much(usable.left_out),
             [text for one in usable.left_out if one.reason == UNUSABLE for text in one.names],
+            shortfall(name, part),
         )
         if name in leaks:
             for group in groups:
                 first = next((str(file) for where, file in group if where == "train"), None)
                 leaks[name] += [(first, str(file)) for where, file in group if where == name and first is not None]
     return found, leaks
+
+
+def _told(one: LeftOut, part: Part) -> str:
+    reason = usual(part, "beside") if one.unit == "files" else None
+    return str(one) if reason is None else f"{one}; usual for {part.format}: {reason}"
 
 
 def headers(files: Iterable[ImageFile]) -> dict[ImageFile, Header]:

@@ -54,8 +54,9 @@ def evaluate(
         data: folder, table or archive of the model's task.
         model, checkpoint, labels, device, dtype, batch_size, augmentation, max_objects, depth: see
             :class:`internimage.Predictor`; instead of all of them a predictor, also of an exported file.
-        predictions: instead of a model: COCO's result file (bbox, segmentation or both), a folder of masks, or a table
-            with the columns path, label and maybe score.
+        predictions: instead of a model: COCO's result file (bbox, segmentation or both), results as a benchmark set has
+            them (see :mod:`internimage.data.formats.set_results`), a folder of masks, or a table with the columns path,
+            label and maybe score.
         part: "train", "val" or "test"; "all" is ``data`` itself, or its only part.  None is "val" where there is one,
             which is said on stderr, else "all".
         score_threshold: of detectors: minimum score of the objects that count as found or false; None for the one with

@@ -55,6 +55,12 @@ def _compressed(segmentation: Any, size: tuple[int, int]) -> Any:
     return {**segmentation, "counts": segmentation["counts"].encode()}
 
 
+def _bounds(run: Any) -> tuple[float, float, float, float]:
+    """x1, y1, x2, y2 around compressed run lengths."""
+    x, y, width, height = library().mask.toBbox(run).tolist()
+    return x, y, x + width, y + height
+
+
 class AveragePrecision:
     """COCO average precision and recall over the images that were predicted.
 
@@ -103,13 +109,10 @@ class AveragePrecision:
 
     def add_entries(self, entries: Sequence[ResultEntry], identity: int | str) -> None:
         """Add what a result file says of the image with this number; boxes that it lacks are those of the masks."""
-        functions, size = library().mask, self._images[identity].size
-        runs = [_compressed(entry.segmentation, size) for entry in entries]
+        runs = [_compressed(entry.segmentation, self._images[identity].size) for entry in entries]
         boxes = np.array(
-            [functions.toBbox(run) if one.box is None else one.box for one, run in zip(entries, runs, strict=True)],
-            np.float64,
+            [_bounds(run) if one.box is None else one.box for one, run in zip(entries, runs, strict=True)], np.float64
         ).reshape(-1, 4)
-        boxes[:, 2:] += boxes[:, :2]
         labels, scores = (np.array([getattr(one, name) for one in entries]) for name in ("label", "score"))
         masks = tuple(run["counts"] for run in runs if run is not None) if "segm" in self.kinds else ()
         self._found[identity] = _Found(labels.astype(int), scores.astype(float), boxes, masks)

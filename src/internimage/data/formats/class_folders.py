@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Set as AbstractSet
 from dataclasses import replace
 from itertools import islice
 from pathlib import Path
@@ -15,7 +16,7 @@ from internimage.data.formats.parts import PART_NAMES, PartName, part_folders, p
 from internimage.data.formats.pictures import is_hidden, is_output, pictures_below, unread_below
 from internimage.data.formats.tables import has_labels, read_csv
 from internimage.data.left_out import LeftOut, shortened
-from internimage.data.samples import LabelledImage, LabelledImages
+from internimage.data.samples import ImageFile, LabelledImage, LabelledImages
 from internimage.errors import DataError
 from internimage.images.reader import IMAGE_SUFFIXES
 from internimage.settings.data import DataOptions
@@ -89,7 +90,8 @@ def read_parts(root: Path, wanted: str | None = None, options: DataOptions | Non
     if not found:
         table = _table(root)
         return {"all": read_csv(table) if table is not None else _read_folder(root)}
-    beside = _beside(root, folders)
+    used = {sample.file for data in found.values() for sample in data.samples}
+    beside = _beside(root, folders, used)
     first = next(iter(found))
     found[first] = replace(found[first], left_out=(*found[first].left_out, *beside))
     return {part: data for part, data in found.items() if part == wanted} or found
@@ -178,15 +180,17 @@ def _refuse_other_layouts(root: Path, classes: tuple[str, ...]) -> None:
         )
 
 
-def _beside(root: Path, folders: Mapping[PartName, Path]) -> list[LeftOut]:
-    """What lies beside the parts."""
+def _beside(root: Path, folders: Mapping[PartName, Path], used: AbstractSet[ImageFile]) -> list[LeftOut]:
+    """What lies beside the parts and is not used by them, as pictures that a table names are."""
     others = [path for path in _class_folders(root) if path not in folders.values() and pictures_below(path, most=1)]
     pictures = [picture for path in others for picture in pictures_below(path)]
-    pictures += pictures_below(root, deep=False)
+    pictures = [path for path in (*pictures, *pictures_below(root, deep=False)) if path not in used]
     if not pictures:
         return []
-    places = ", ".join(shortened([path.name for path in others], 3)) or str(root)
-    return [LeftOut(f"outside the parts, in {places}", "files", tuple(map(str, pictures)), len(pictures))]
+    places = ", ".join(
+        shortened(sorted({path.relative_to(root).parts[0] for path in pictures if path.parent != root}), 3)
+    )
+    return [LeftOut(f"outside the parts, in {places or root}", "files", tuple(map(str, pictures)), len(pictures))]
 
 
 def _part_files(root: Path) -> dict[PartName, list[Path]]:

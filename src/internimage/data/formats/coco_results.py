@@ -18,8 +18,12 @@ Identity: TypeAlias = "int | str"
 """Of an image or a category; some tools write texts."""
 
 
+Found: TypeAlias = "dict[Identity, list[ResultEntry]]"
+"""Entries by image, in the order of the file; every image of the data has a list."""
+
+
 class ResultEntry(NamedTuple):
-    """One entry: its label (a place in the data's classes), score, box (x, y, width, height) and segmentation.
+    """One entry: its label (a place in the data's classes), score, box (x1, y1, x2, y2 in pixels) and segmentation.
 
     The segmentation is polygons or run lengths, as in annotations; box and segmentation may be None, not both.
     """
@@ -30,25 +34,19 @@ class ResultEntry(NamedTuple):
     segmentation: list[list[float]] | dict[str, Any] | None
 
 
-def read_results(path: Path, data: ObjectImages) -> tuple[dict[Identity, list[ResultEntry]], dict[Identity, int]]:
-    """The entries of a result file by image, in the order of the file, and how many are of which unknown category.
+def results_in(path: Path, content: Any, data: ObjectImages) -> tuple[Found, dict[Identity, int]]:
+    """The entries of a result file with this content, and how many are of which unknown category.
 
-    Every image of ``data`` has a list.  Entries of categories that the data lacks are counted and left out, as COCO's
-    evaluation leaves them out.
+    Entries of categories that the data lacks are counted and left out, as COCO's evaluation leaves them out.
 
     Raises:
-        DataError: the file is unreadable, an entry is incomplete, of no image of the data, or all are of other
-            categories.
+        DataError: an entry is incomplete, of no image of the data, or all are of other categories.
     """
-    try:
-        content = json.loads(path.read_bytes())
-    except (OSError, ValueError, RecursionError) as error:
-        raise DataError(f"{path} is not readable JSON: {error}") from error
     if not isinstance(content, list):
         raise DataError(f"{path} is no list; expected COCO's results, [{{image_id, category_id, score, bbox}}, ...]")
     labels = {identity: number for number, identity in enumerate(data.category_ids)}
     sizes = {image.identity: image.size for image in data.images}
-    found: dict[Identity, list[ResultEntry]] = {identity: [] for identity in sizes}
+    found: Found = {identity: [] for identity in sizes}
     unknown: dict[Identity, int] = {}
     for index, entry in enumerate(content):
         where = f"{path} [{index}]"
@@ -90,7 +88,8 @@ def _entry(where: str, entry: dict[str, Any], label: int, size: tuple[int, int])
                 f"{where}: segmentation is not run lengths of {size[0]}x{size[1]} pixels (height, width), as the "
                 "image has"
             )
-    return ResultEntry(label, float(score), None if box is None else (box[0], box[1], box[2], box[3]), shape)
+    corners = None if box is None else (box[0], box[1], box[0] + box[2], box[1] + box[3])
+    return ResultEntry(label, float(score), corners, shape)
 
 
 def _identity(where: str, entry: Any, key: str) -> Identity:

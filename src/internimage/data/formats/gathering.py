@@ -131,7 +131,7 @@ class Gathering:
         """An object; without a box it has that of its outline or mask.
 
         Raises:
-            BadEntryError: its class has no name, or its mask no pixel.
+            BadEntryError: its class has no name, its mask no pixel, or its box ends before it begins.
         """
         if not isinstance(label, str) or not label.strip():
             raise BadEntryError(f"the class is {short(label)}; expected a name")
@@ -141,6 +141,9 @@ class Gathering:
             box = bounds(ObjectAnnotation((0, 0, 0, 0), 0, segmentation, crowd, 0), picture.size)
             if box[2] <= box[0]:
                 raise BadEntryError("the mask has no pixel")
+        if box[2] < box[0] or box[3] < box[1]:
+            edges = "{:g}, {:g} to {:g}, {:g}".format(*box)
+            raise BadEntryError(f"the box reaches from x, y {edges}; expected that it ends where it begins or later")
         picture.objects.append((label, box, segmentation, crowd))
 
     def labels(self) -> set[str]:

@@ -115,6 +115,14 @@ def find_pairs(root: Path, wanted: str | None = None) -> dict[str, list[tuple[Pa
     return pairs
 
 
+def masks_alone(pairs: Sequence[tuple[Path, Path]]) -> list[Path]:
+    """Masks in the folders of those of ``pairs``, called like them, of which the picture is not there."""
+    used = {mask for _, mask in pairs}
+    ends = tuple({mask.name.removeprefix(picture.stem) for picture, mask in pairs})
+    there = (path for folder in {mask.parent for mask in used} if folder.is_dir() for path in folder.iterdir())
+    return sorted(path for path in there if path not in used and path.name.endswith(ends) and path.name[0] != ".")
+
+
 def _frozen(value: Any) -> Any:
     return tuple(_frozen(one) for one in value) if isinstance(value, list) else value
 

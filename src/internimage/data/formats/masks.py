@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from internimage.data.formats.mask_folders import Layout, find_layout, find_pairs, has_pairs
+from internimage.data.formats.mask_folders import Layout, find_layout, find_pairs, has_pairs, masks_alone
 from internimage.data.formats.mask_numbers import (
     Classes,
     Pairs,
@@ -17,13 +18,16 @@ from internimage.data.formats.mask_numbers import (
     seen_classes,
 )
 from internimage.data.formats.shards import has_masks, mask_pairs
+from internimage.data.left_out import LeftOut
 from internimage.data.masks import VOID, Coding, SegmentedImage, SegmentedImages, flat_ids, listed
+from internimage.data.samples import ImageFile
 from internimage.errors import DataError
 from internimage.labels import load_labels, load_palette
 from internimage.settings.data import DataOptions
 
 NAMING = ("classes.json", "categories.json", "classes.txt")
 """Files beside the masks that say what their numbers mean."""
+_FOLDERS = 2  # of pictures and masks; sets with a list beside them have masks of other parts there
 _KEYS = {"classes", "ids", "palette", "unknown", "void_index"}
 
 
@@ -57,6 +61,7 @@ def read_parts(root: Path, wanted: str | None = None, options: DataOptions | Non
         raise DataError(
             f"{root} holds no pictures with masks; expected train/images and train/masks, or images and masks"
         )
+    layout = None if any((root / name).is_file() for name in NAMING) else find_layout(root)
     classes, notes = _named_classes(root), tuple[str, ...]()
     if classes is None:
         classes, notes = seen_classes(root, everything)
@@ -72,10 +77,18 @@ def read_parts(root: Path, wanted: str | None = None, options: DataOptions | Non
             classes.palette,
             classes.coding,
             tuple(SegmentedImage(picture, mask) for picture, mask in sorted(found, key=str)),
-            notes=notes,
+            layout.name if layout else "masks",
+            () if layout and len(layout.train) > _FOLDERS else _alone(found),
+            notes,
         )
         for part, found in pairs.items()
     }
+
+
+def _alone(pairs: Sequence[tuple[ImageFile, ImageFile]]) -> tuple[LeftOut, ...]:
+    files = [(one, other) for one, other in pairs if isinstance(one, Path) and isinstance(other, Path)]
+    names = tuple(map(str, masks_alone(files)))
+    return (LeftOut("their pictures are not there", "masks", names, len(names), len(names) + len(pairs)),) * bool(names)
 
 
 def read_classes(path: Path) -> Classes:

@@ -111,6 +111,9 @@ def gather(root: Path, *, from_one: bool | None = None) -> dict[str, Gathering]:
             gathered[entry.part] = part_found
             part_found.notes.append(_FROM_ONE if from_one else _FROM_ZERO)
         _read_picture(gathered[entry.part], entry, neighbours.find(entry.file), float(from_one))
+    for name, part_found in gathered.items():
+        for stem in sorted(lists.get(name, set()) - {entry.file.stem for entry in entries if entry.part == name}):
+            part_found.leave_out(f"named in {_LISTS} and without an .xml", stem, "pictures")
     return gathered
 
 

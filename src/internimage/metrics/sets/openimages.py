@@ -7,6 +7,7 @@ from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
+from internimage.data.objects import Verified
 from internimage.metrics.found import (
     ClassPrecision,
     Found,
@@ -23,17 +24,6 @@ from internimage.metrics.found import (
 
 OVERLAP = 0.5
 Rule = Literal["challenge", "v2", "mmdet"]
-
-
-class Verified(NamedTuple):
-    """Classes that people looked for in an image.
-
-    Attributes:
-        present, absent: (P,) and (A,) int, class numbers.
-    """
-
-    present: np.ndarray[Any, Any]
-    absent: np.ndarray[Any, Any]
 
 
 def class_kinds(ancestors: Sequence[Iterable[int]]) -> np.ndarray[Any, Any]:
@@ -66,8 +56,8 @@ def found_of_kinds(found: Found, kinds: np.ndarray[Any, Any], classes: np.ndarra
 
 def verified_of_kinds(verified: Verified, kinds: np.ndarray[Any, Any]) -> Verified:
     """With a class all that it is a kind of (C, C) are present; with a class all its kinds are absent."""
-    present, absent = kinds[verified.present].any(0), kinds[:, verified.absent].any(1)
-    return Verified(np.flatnonzero(present), np.flatnonzero(absent))
+    present, absent = kinds[sorted(verified.present)].any(0), kinds[:, sorted(verified.absent)].any(1)
+    return Verified(*(frozenset(np.flatnonzero(one).tolist()) for one in (present, absent)))
 
 
 def open_images_precision(
@@ -117,7 +107,7 @@ def _matched(truth: Truth, found: Found, verified: Verified, kinds: np.ndarray[A
     found = found.part(np.all(found.boxes[:, 2:] > found.boxes[:, :2], axis=1))
     if rule != "mmdet":
         verified = verified_of_kinds(verified, kinds)
-    counted = np.unique(np.concatenate([truth.labels, verified.present, verified.absent]))
+    counted = np.array(sorted({*truth.labels.tolist(), *verified.present, *verified.absent}), int)
     if rule == "mmdet":
         found = found_of_kinds(found, kinds, counted)
     elif rule == "challenge":

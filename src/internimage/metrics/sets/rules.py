@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from internimage.data.objects import Verified
 from internimage.metrics.found import Found, Truth
 from internimage.metrics.sets.crowdhuman import crowd_human_numbers
-from internimage.metrics.sets.openimages import Verified, class_kinds, found_of_kinds, open_images_precision
+from internimage.metrics.sets.openimages import class_kinds, found_of_kinds, open_images_precision
 from internimage.metrics.sets.voc import voc_precision
 
 if TYPE_CHECKING:
@@ -60,9 +61,7 @@ def _open_images(
     rule: Rule, images: Sequence[ObjectImage], truths: Sequence[Truth], founds: Sequence[Found]
 ) -> dict[str, float]:
     kinds = class_kinds(rule.ancestors)
-    verified = [
-        Verified(*(np.array(sorted(some), int) for some in (image.verified or ((), ()))[:2])) for image in images
-    ]
+    verified = [image.verified or Verified() for image in images]
     widened = [found_of_kinds(found, kinds) for found in founds]
     return {
         "openimages_map50": open_images_precision(truths, widened, verified, kinds).mean,

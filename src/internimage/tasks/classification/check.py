@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from PIL import Image
 
 from internimage.data.checking import count_lines, extent, fingerprint
+from internimage.data.formats.sets.known import usual
 from internimage.data.samples import LabelledImage, LabelledImages
 from internimage.drawing.canvas import INK
 from internimage.drawing.charts import contact_sheet
@@ -31,6 +32,7 @@ class ClassificationFindings:
         conflicts: those groups whose files have different labels.
         small: files with a side under 32 pixels.
         sizes: smallest and largest (width, height) seen; None without readable images.
+        listed: whether a benchmark set lists its classes, so that one without images is no error.
     """
 
     counts: dict[str, int]
@@ -39,6 +41,7 @@ class ClassificationFindings:
     conflicts: list[list[str]] = field(default_factory=list)
     small: list[str] = field(default_factory=list)
     sizes: tuple[tuple[int, int], tuple[int, int]] | None = None
+    listed: bool = False
 
     @property
     def empty_classes(self) -> list[str]:
@@ -47,7 +50,7 @@ class ClassificationFindings:
     @property
     def errors(self) -> bool:
         """Whether training would stumble or learn contradictions."""
-        return bool(self.corrupt or self.conflicts or self.empty_classes)
+        return bool(self.corrupt or self.conflicts or (self.empty_classes and not self.listed))
 
     def lines(self, name: str) -> list[str]:
         """The findings as text, for a part of this name."""
@@ -69,7 +72,8 @@ def check_images(
     data: LabelledImages, progress: Callable[[Iterable[LabelledImage]], Iterable[LabelledImage]] = iter
 ) -> ClassificationFindings:
     """Read every image once and look for corrupt, duplicate, conflicting and tiny ones, and for empty classes."""
-    findings = ClassificationFindings(dict(zip(data.classes, data.counts(), strict=True)))
+    listed = usual(data, "empty_classes") is not None
+    findings = ClassificationFindings(dict(zip(data.classes, data.counts(), strict=True)), listed=listed)
     same: dict[str, list[tuple[str, int]]] = defaultdict(list)
     sizes: list[tuple[int, int]] = []
     with ThreadPoolExecutor() as pool:

@@ -13,6 +13,7 @@ import numpy as np
 from PIL import Image
 
 from internimage.data.checking import count_lines, extent, kind_lines
+from internimage.data.formats.sets.known import Finding, usual
 from internimage.data.objects import ObjectAnnotation, ObjectImage, ObjectImages, bitmap, mask_bounds, wrong_size
 from internimage.drawing.canvas import INK, MUTED, Colour, fit
 from internimage.drawing.charts import contact_sheet
@@ -48,6 +49,7 @@ class DetectionFindings:
         box_sides: shortest, median and longest side of a square of a box's area, in pixels.
         crowded: images with more than 100 objects, of which COCO's average precision counts 100.
         sizes: smallest and largest (width, height) seen; None without readable images.
+        usual: of findings by their names why a benchmark set has them; no errors then.
     """
 
     counts: dict[str, int]
@@ -65,6 +67,7 @@ class DetectionFindings:
     box_sides: tuple[float, float, float] | None = None
     crowded: int = 0
     sizes: tuple[tuple[int, int], tuple[int, int]] | None = None
+    usual: dict[str, str] = field(default_factory=dict)
 
     @property
     def empty_classes(self) -> list[str]:
@@ -74,7 +77,8 @@ class DetectionFindings:
     @property
     def errors(self) -> bool:
         """Whether training would stumble or learn what is not there."""
-        return bool(self.missing or self.corrupt or self.wrong_sizes or self.outside or self.masks)
+        outside = self.outside and "outside" not in self.usual
+        return bool(self.missing or self.corrupt or self.wrong_sizes or outside or self.masks)
 
     def lines(self, name: str) -> list[str]:
         """The findings as text, for a part of this name."""
@@ -92,15 +96,16 @@ class DetectionFindings:
             "missing": self.missing,
             "cannot be read": [f"{path}: {reason}" for path, reason in self.corrupt.items()],
             "wrong size": [f"{path}: {reason}" for path, reason in self.wrong_sizes.items()],
-            "outside the image": self.outside,
+            "outside the image": self._unusual("outside"),
             "mask": self.masks,
             "smaller than a pixel": self.degenerate,
-            "twice": self.duplicates,
-            "empty class": self.empty_classes,
+            "twice": self._unusual("duplicates"),
+            "empty class": self._unusual("empty_classes"),
         }
-        lines += kind_lines(kinds)
+        lines += kind_lines(kinds) + self._usual_lines()
         if self.without_objects:
-            lines.append(f"  images without objects: {self.without_objects}")
+            why = f", as usual: {self.usual['without_objects']}" if "without_objects" in self.usual else ""
+            lines.append(f"  images without objects: {self.without_objects}{why}")
         if self.crowd_only:
             lines.append(f"  images with crowds only: {self.crowd_only}")
         if self.crowded:
@@ -110,12 +115,32 @@ class DetectionFindings:
             )
         return lines
 
+    def _unusual(self, finding: Finding) -> list[str]:
+        found: list[str] = getattr(self, finding)
+        return [] if finding in self.usual else found
+
+    def _usual_lines(self) -> list[str]:
+        """A line for each kind of finding that the set is known for, with how many there are and one of them."""
+        kinds: dict[Finding, str] = {
+            "outside": "outside the image",
+            "duplicates": "twice",
+            "empty_classes": "empty class",
+        }
+        found = {finding: getattr(self, finding) for finding in kinds if finding in self.usual}
+        return [
+            f"  {kinds[finding]}: {len(entries)}, such as {entries[0]}; as usual: {self.usual[finding]}"
+            for finding, entries in found.items()
+            if entries
+        ]
+
 
 def check_objects(
     data: ObjectImages, progress: Callable[[Iterable[ObjectImage]], Iterable[ObjectImage]] = iter
 ) -> DetectionFindings:
     """Read every image once and hold its objects against it."""
     findings = DetectionFindings(dict(zip(data.classes, data.counts(), strict=True)), len(data))
+    kinds: tuple[Finding, ...] = ("outside", "duplicates", "empty_classes", "without_objects")
+    findings.usual = {kind: reason for kind in kinds if (reason := usual(data, kind)) is not None}
     sizes: list[tuple[int, int]] = []
     with ThreadPoolExecutor() as pool:
         for image, outcome in zip(progress(data.images), pool.map(_read, data.images), strict=True):

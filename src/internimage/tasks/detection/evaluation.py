@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from internimage.data.formats.coco_results import read_results
+from internimage.data.formats.set_results import read_results
 from internimage.data.objects import ObjectImages
 from internimage.drawing.charts import confusion_matrix
 from internimage.drawing.precision_recall import precision_recall_chart
@@ -218,9 +218,9 @@ def measure_results(data: ObjectImages, file: Path, options: ReportOptions) -> D
     Masks are measured where the data has masks and every result has one.
 
     Raises:
-        DataError: see :func:`internimage.data.formats.coco_results.read_results`.
+        DataError: see :func:`internimage.data.formats.set_results.read_results`.
     """
-    found, unknown = read_results(file, data)
+    found, unknown, notes = read_results(file, data)
     entries = [entry for one in found.values() for entry in one]
     masks = bool(entries) and data.has_masks and all(entry.segmentation is not None for entry in entries)
     if unknown:
@@ -229,6 +229,8 @@ def measure_results(data: ObjectImages, file: Path, options: ReportOptions) -> D
             f"{file}: {sum(unknown.values())} results are left out, whose categories the annotations lack ({few})",
             stacklevel=2,
         )
+    for note in notes:
+        warnings.warn(note, stacklevel=2)
     metric = AveragePrecision(data, masks, max((len(own) for own in found.values()), default=COUNTED))
     for identity, own in found.items():
         metric.add_entries(own, identity)

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from internimage.contracts import Amount, Findings, OtherResults, Pipeline, Prepared, Report, TaskSpec
+from internimage.data.formats.set_results import NOUN, are_results
 from internimage.errors import DataError
 from internimage.images import FitPreprocessing
 from internimage.results.coco_writer import CocoWriter
@@ -164,9 +165,7 @@ SPEC = TaskSpec(
         "labelme": lambda output: LabelmeWriter(output, Detections.shapes),
         "crops": lambda output: CropsWriter(output, Detections.shapes),
     },
-    others=OtherResults(
-        "COCO's results (.json)", lambda path: path.suffix.lower() == ".json", _read_annotations, _measure
-    ),
+    others=OtherResults(NOUN, are_results, _read_annotations, _measure),
     export="internimage.tasks.detection.export:EXPORT",
     train_help="""Train or fine-tune a detector on your own images with COCO's annotations.
 

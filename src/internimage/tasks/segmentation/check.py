@@ -11,6 +11,7 @@ import numpy as np
 from PIL import Image
 
 from internimage.data.checking import extent, kind_lines
+from internimage.data.formats.sets.class_order import ClassOrder
 from internimage.data.masks import SegmentedImage, SegmentedImages, wrong_mask_size
 from internimage.drawing.canvas import INK, Colour, fit
 from internimage.drawing.charts import contact_sheet
@@ -37,6 +38,7 @@ class SegmentationFindings:
         unknown: pictures of which every pixel is unknown.
         unknown_share: share of all pixels that is unknown.
         sizes: smallest and largest (width, height) seen; None without readable images.
+        order: that the numbers of a benchmark set's masks stand for other classes, where that is certain.
     """
 
     pixels: dict[str, float]
@@ -47,6 +49,7 @@ class SegmentationFindings:
     unknown: list[str] = field(default_factory=list)
     unknown_share: float = 0.0
     sizes: tuple[tuple[int, int], tuple[int, int]] | None = None
+    order: str | None = None
 
     @property
     def empty_classes(self) -> list[str]:
@@ -55,8 +58,9 @@ class SegmentationFindings:
 
     @property
     def errors(self) -> bool:
-        """Whether training would stumble."""
-        return bool(self.corrupt or self.masks or self.wrong_sizes)
+        """Whether training would stumble, or learn nothing or other classes."""
+        nothing = 0 < self.images == len(self.unknown)
+        return bool(self.corrupt or self.masks or self.wrong_sizes or self.order or nothing)
 
     def lines(self, name: str) -> list[str]:
         """The findings as text, for a part of this name."""
@@ -69,6 +73,7 @@ class SegmentationFindings:
             "cannot be read": [f"{path}: {reason}" for path, reason in self.corrupt.items()],
             "mask": list(self.masks.values()),
             "wrong size": [f"{path}: {reason}" for path, reason in self.wrong_sizes.items()],
+            "other classes": [self.order] if self.order else [],
             "all unknown": self.unknown,
             "empty class": self.empty_classes,
         }
@@ -81,6 +86,7 @@ def check_masks(
     """Read every picture and its mask once."""
     findings = SegmentationFindings(dict.fromkeys(data.classes, 0.0), len(data))
     counts, sizes = np.zeros(len(data.classes) + 1, np.int64), []
+    order = ClassOrder(data)
 
     def look(image: SegmentedImage) -> tuple[Image.Image | ImageReadError, np.ndarray[Any, Any] | ImageReadError]:
         return _read(image), _truth(data, image)
@@ -100,8 +106,10 @@ def check_masks(
                 findings.wrong_sizes[path] = wrong
             seen = np.bincount(truth.ravel() + 1, minlength=len(counts))
             counts += seen
+            order.add(truth)
             if not seen[1:].any():
                 findings.unknown.append(path)
+    findings.order = order.doubt()
     known = max(1, counts[1:].sum())
     findings.pixels = {name: float(counts[1 + i] / known) for i, name in enumerate(data.classes)}
     findings.unknown_share = float(counts[0] / max(1, counts.sum()))

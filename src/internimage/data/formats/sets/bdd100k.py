@@ -82,7 +82,6 @@ def _gather(base: Path, file: Path, name: str) -> Gathering:
     content = read_json(file, largest=LARGEST_SET)
     if not isinstance(content, list):
         raise DataError(f"{file} is no list; expected frames with name and labels, as BDD100K's det_20 has them")
-    known = set(load_labels("bdd100k"))
     for index, frame in enumerate(content):
         where = f"{file} [{index}]"
         with part.entry("pictures", where):
@@ -93,15 +92,31 @@ def _gather(base: Path, file: Path, name: str) -> Gathering:
                 if not isinstance(one, dict) or one.get("box2d") is None:
                     continue  # lanes, and where one may drive
                 with part.entry("objects", f"{where} labels[{number_}]"):
-                    category = str(one.get("category"))
-                    label = _OTHER_NAMES.get(category, _CROWDS.get(category, category))
-                    if label not in known:
-                        raise BadEntryError(f"the category is {short(category)}; expected one of BDD100K's ten")
-                    part.add(picture, label, _box(one["box2d"]), None, category in _CROWDS)
+                    attributes = one.get("attributes")
+                    crowd = isinstance(attributes, dict) and attributes.get("crowd") is True
+                    crowd = crowd or one.get("category") in _CROWDS
+                    part.add(picture, class_of(one.get("category")), corners(one["box2d"]), None, crowd)
     return part
 
 
-def _box(given: Any) -> tuple[float, float, float, float]:
+def class_of(category: Any) -> str:
+    """The class that is measured of a category by any of its names, of a crowd that which it resembles.
+
+    Raises:
+        BadEntryError: there is none.
+    """
+    label = _OTHER_NAMES.get(str(category), _CROWDS.get(str(category), str(category)))
+    if label not in load_labels("bdd100k"):
+        raise BadEntryError(f"the category is {short(category)}; expected one of BDD100K's ten")
+    return label
+
+
+def corners(given: Any) -> tuple[float, float, float, float]:
+    """x1, y1, x2, y2 of a box2d, whose last pixel is inside.
+
+    Raises:
+        BadEntryError: it has none.
+    """
     if not isinstance(given, dict):
         raise BadEntryError(f"box2d is {short(given)}; expected x1, y1, x2 and y2 in pixels")
     x1, y1, x2, y2 = (number(given.get(edge), f"box2d's {edge}") for edge in _EDGES)

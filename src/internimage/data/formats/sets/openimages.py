@@ -237,6 +237,8 @@ def _columns(part: Gathering, file: Path, number: Mapping[str, int]) -> _Columns
                 corners = []
             if not corners or not all(-1 <= value <= 2 for value in corners):
                 raise BadEntryError(f"the box is {', '.join(row[2:6])}; expected shares of the picture, 0 to 1")
+            if corners[2] < corners[0] or corners[3] < corners[1]:
+                raise BadEntryError(f"{', '.join(_EDGES)} are {', '.join(row[2:6])}; expected the smaller ones first")
             found.picture.append(found.pictures.setdefault(row[0], len(found.pictures)))
             found.label.append(number[row[1]])
             found.corners.extend(corners)

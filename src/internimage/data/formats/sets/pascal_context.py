@@ -165,6 +165,18 @@ def _classes(order: Order) -> Classes:
     return Classes(load_labels("pascal_context"), load_palette("pascal_context"), Coding(ids, unknown))
 
 
+def other_order(coding: Coding) -> tuple[str, tuple[int, ...]] | None:
+    """The reading in which the 59 have the other order, and the class that each class is of there; None for no PNGs."""
+    ways: tuple[tuple[Order, Order, str], ...] = (
+        ("alphabet", "voc first", "png-voc-first"),
+        ("voc first", "alphabet", "png"),
+    )
+    for order, other, reading in ways:
+        if coding.ids == grouped(_numbers(order).tolist()):
+            return reading, tuple(_ORDERS[other][one - 1] for (one,) in coding.ids)
+    return None
+
+
 def _numbers(order: Order) -> NDArray[np.int32]:
     """What PNGs have for each class."""
     found = np.zeros(len(_VOC_FIRST), np.int32)

@@ -1,10 +1,14 @@
 """Places365 and Places205: lists of pictures and numbers of classes, beside folders of the classes' first letters.
 
+Without the lists its folders are refused: read as class folders they would be 26 classes called a to z.
+
 Format: http://places2.csail.mit.edu/download.html, http://places.csail.mit.edu/downloadData.html.
 """
 
 from __future__ import annotations
 
+import os
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
@@ -12,6 +16,7 @@ from pathlib import Path, PurePosixPath
 from string import ascii_lowercase
 
 from internimage.data.formats.documents import read_text
+from internimage.data.formats.pictures import is_hidden
 from internimage.data.left_out import shortened
 from internimage.data.samples import LabelledImage, LabelledImages
 from internimage.errors import DataError
@@ -26,12 +31,14 @@ class _Layout:
         name: for people.
         lists: of each part, the files with a picture and a number a line, of which the first that is there counts.
         folders: where the pictures of each part may lie.
+        archive: that the lists come in.
         classes: the file with a name and a number a line; None where names are those of the pictures' folders.
     """
 
     name: str
     lists: Mapping[str, Sequence[str]]
     folders: Mapping[str, Sequence[str]]
+    archive: str
     classes: str | None = None
 
     def files(self, root: Path) -> dict[str, Path]:
@@ -52,19 +59,24 @@ _SETS = (
             "train": ("data_256", "data_large", "data_256_standard", "data_large_standard"),
             "val": ("val_256", "val_large"),
         },
+        "filelist_places365-standard.tar",
         "categories_places365.txt",
     ),
     _Layout(
         "Places205",
         {part: (f"trainvalsplit_places205/{part}_places205.csv", f"{part}_places205.csv") for part in ("train", "val")},
         dict.fromkeys(("train", "val"), (_VISION, "images256", ".")),
+        "trainvalsplit_places205.tar.gz",
     ),
 )
+_UNLABELLED = re.compile(r"Places365_(val|test)_\d+\.jpg")
+_LOOKED_AT = 20  # files or folders of a folder
+_ABOVE = 6  # folders above one in which its lists may lie
 
 
 def recognise(root: Path) -> bool:
-    """Whether one of the sets lies at ``root``."""
-    return _find(root) is not None
+    """Whether one of the sets lies at ``root``, with its lists or, to refuse it, without."""
+    return _find(root) is not None or _without_lists(root) is not None
 
 
 def estimate(root: Path, most: int) -> int:
@@ -81,10 +93,11 @@ def read_parts(root: Path, wanted: str | None = None, options: DataOptions | Non
     """Training and validation; the pictures to be tested on have no labels.
 
     Raises:
-        DataError: a list contradicts the format, or the folder of its pictures is not there.
+        DataError: the lists are not there, one contradicts the format, or the folder of its pictures is not there.
     """
     layout = _find(root)
-    assert layout is not None
+    if layout is None:
+        raise DataError(_advice(root))
     files = layout.files(root)
     lists = {part: list(_lines(file)) for part, file in files.items()}
     if layout.classes is not None:
@@ -99,10 +112,54 @@ def read_parts(root: Path, wanted: str | None = None, options: DataOptions | Non
     }
 
 
-def are_letters(folders: Iterable[str]) -> bool:
-    """Whether folders are those of the classes' first letters, which are no classes."""
-    found = set(folders)
-    return len(found) > 1 and found <= set(ascii_lowercase)
+def are_letters(root: Path) -> bool:
+    """Whether the folders below ``root`` are first letters of those in them, as Places has them, and no classes.
+
+    Pictures of letters, one folder each, have no such folders in theirs.
+    """
+    letters = [path for path in _some(root) if path.is_dir() and not is_hidden(path.name)]
+    if len(letters) < 2 or any(path.name not in ascii_lowercase or len(path.name) != 1 for path in letters):
+        return False
+    return all(
+        inner and all(one.is_dir() and one.name[0] == path.name for one in inner)
+        for path in letters
+        for inner in [[one for one in _some(path) if not is_hidden(one.name)]]
+    )
+
+
+def _some(folder: Path) -> list[Path]:
+    """A few of what a folder holds."""
+    with os.scandir(folder) as entries:
+        return [Path(entry.path) for entry in islice(entries, _LOOKED_AT)]
+
+
+def _without_lists(root: Path) -> _Layout | None:
+    """The set whose pictures lie at ``root`` or in its folders there; where its lists are not."""
+    if not root.is_dir():
+        return None
+    below = {root / name: layout for layout in _SETS for names in layout.folders.values() for name in names}
+    deep = Path(_VISION).parts  # whose upper folders may be given too
+    below |= {root.joinpath(*deep[depth:]): _SETS[1] for depth in range(1, len(deep))}
+    first = _SETS[1] if root.name == deep[-1] else _SETS[0]
+    for folder, layout in {root: first, **{path: of for path, of in below.items() if path != root}}.items():
+        if folder.is_dir() and (are_letters(folder) or any(_UNLABELLED.fullmatch(one.name) for one in _some(folder))):
+            return layout
+    return None
+
+
+def _advice(root: Path) -> str:
+    """What to give or to download instead of pictures alone."""
+    layout = _without_lists(root)
+    assert layout is not None
+    text = f"{root} has pictures of {layout.name} and not all of its lists, which say their classes"
+    letters = "; folders a, b, c ... are first letters of names" if are_letters(root) else ""
+    above = next((one for one in list(root.resolve().parents)[:_ABOVE] if _find(one) is not None), None)
+    if above is not None:
+        return f"{text}{letters}: give {above}, which has them"
+    wanted = [*(names[0] for names in layout.lists.values()), *([layout.classes] if layout.classes else [])]
+    lacking = [name for name in wanted if not (root / name).is_file()]
+    places = "the folder above data_256 and val_256" if layout.classes else "the folder above the pictures"
+    return f"{text}{letters}: unpack {layout.archive} ({', '.join(lacking)}) into {places}, and give that folder"
 
 
 def _find(root: Path) -> _Layout | None:

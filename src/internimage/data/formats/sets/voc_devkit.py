@@ -14,6 +14,7 @@ from pathlib import Path
 
 from internimage.data.formats.gathering import Gathering
 from internimage.data.formats.voc import gather
+from internimage.data.left_out import shortened
 from internimage.data.objects import ObjectImages, Rule
 from internimage.labels import load_labels
 from internimage.settings.data import DataOptions
@@ -36,7 +37,12 @@ def read_parts(root: Path, wanted: str | None = None, options: DataOptions | Non
     years = {year: gather(year, from_one=True) for year in _years(root)}
     labels = set().union(*(part.labels() for parts in years.values() for part in parts.values()))
     known = load_labels("voc")
-    classes = known if labels <= set(known) else tuple(sorted(labels))  # of own sets laid out like it
+    strange = sorted(labels - set(known))
+    classes = tuple(sorted(labels)) if strange else known  # of own sets laid out like it
+    strangers = (
+        f"classes that VOC has not ({', '.join(shortened(strange, 5))}): taken for a set of its own, by COCO's rule"
+    )
+    notes = [strangers] if strange else []
     tested = {year: parts["test"] for year, parts in years.items() if "test" in parts and parts["test"].labels()}
     trained = ("train", "val", "all") if tested else ("train", "all")
     validation = tested or {year: parts["val"] for year, parts in years.items() if "val" in parts}
@@ -45,7 +51,7 @@ def read_parts(root: Path, wanted: str | None = None, options: DataOptions | Non
     rule = Rule() if classes is not known else Rule("voc-11-points" if early else "voc-area")
     found = {"train": training, "val": list(validation.values())}
     return {
-        part: _joined(root, part, gathered, classes, options or DataOptions()).measured_by(rule)
+        part: _joined(root, part, gathered, classes, options or DataOptions(), notes).measured_by(rule)
         for part, gathered in found.items()
         if gathered and (part == wanted or wanted not in found or not found[wanted])
     }
@@ -69,13 +75,18 @@ def _number(year: Path) -> str:
 
 
 def _joined(
-    root: Path, name: str, gathered: Sequence[Gathering], classes: tuple[str, ...], options: DataOptions
+    root: Path,
+    name: str,
+    gathered: Sequence[Gathering],
+    classes: tuple[str, ...],
+    options: DataOptions,
+    said: Sequence[str],
 ) -> ObjectImages:
     ids = range(1, len(classes) + 1)
     parts = [part.settle(options, classes, ids) for part in gathered]
     images = [image._replace(identity=Path(str(image.file)).stem) for part in parts for image in part.images]
     left_out = tuple(one for part in parts for one in part.left_out)
-    notes = tuple(dict.fromkeys(note for part in parts for note in part.notes))
+    notes = tuple(dict.fromkeys([*said, *(note for part in parts for note in part.notes)]))
     places = f"these are {', '.join(part.name for part in parts)}"
     return replace(
         parts[0], name=f"{root} ({name})", images=images, format="Pascal VOC", left_out=left_out, notes=(*notes, places)
