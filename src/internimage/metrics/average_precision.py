@@ -9,11 +9,11 @@ import numpy as np
 
 from internimage.errors import DataError
 from internimage.metrics.coco import COUNTED, Kind, PrecisionRecall, average_precision, library
-from internimage.metrics.found import Found
 from internimage.metrics.mistakes import Mistakes, find_mistakes
 from internimage.metrics.sets.lvis import by_frequency, lvis_average_precision
 from internimage.metrics.sets.rules import own_numbers
 from internimage.results.detections import Detections
+from internimage.structures.boxes import Found
 
 if TYPE_CHECKING:
     from internimage.data.formats.coco_results import ResultEntry

@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from internimage.metrics.found import Found, insides, joined, overlaps
+from internimage.structures.boxes import Found, insides, joined, overlaps
 
 FusedScore = Literal["avg", "max", "box_and_model_avg", "absent_model_aware_avg"]
 SliceOverlap = Literal["iou", "ios"]
