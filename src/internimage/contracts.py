@@ -192,6 +192,9 @@ class OtherResults:
     measure: Callable[[Any, Path, ReportOptions], Report]
 
 
+Window: TypeAlias = "tuple[int, int, int, int]"
+"""x1, y1, x2, y2 in pixels of a picture."""
+
 Run: TypeAlias = "Callable[[Mapping[str, np.ndarray[Any, Any]]], Mapping[str, np.ndarray[Any, Any]]]"
 """An exported graph: inputs and outputs by name."""
 
@@ -293,7 +296,8 @@ class TaskSpec:
         shown: what its results heed of :class:`internimage.settings.views.DisplayOptions`.
         writers: a result in formats of others, by name.
         others: results of other tools that can be measured; None for no such format.
-        merge: results of several views or tiles of one picture, merged.
+        merge: results of windows of one picture made one, with the windows, the picture's (height, width) and the
+            picture; None for a task whose pictures are not tiled.
         export: where its :class:`TaskExport` lives; None for models that cannot leave PyTorch.
     """
 
@@ -326,7 +330,7 @@ class TaskSpec:
     shown: tuple[str, ...] = ("topk", "score_threshold")
     writers: Mapping[str, Callable[[Output], Writer]] = field(default_factory=dict)
     others: OtherResults | None = None
-    merge: Callable[..., Any] | None = None
+    merge: Callable[[Sequence[Any], Sequence[Window], tuple[int, int], ImageSource], Any] | None = None
     export: str | None = None
 
 

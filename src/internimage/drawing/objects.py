@@ -21,13 +21,14 @@ _FEW = 15
 class Object:
     """What is drawn of one object: a box (x1, y1, x2, y2) in pixels, a text, a colour, and the pixels that it covers.
 
-    ``mask`` is (H, W) bool for the whole picture, or None.
+    ``mask`` is (h, w) bool, whose first pixel lies at ``corner`` (left, top) of the picture; or None.
     """
 
     box: tuple[float, float, float, float]
     text: str
     colour: Colour
     mask: np.ndarray[Any, Any] | None = None
+    corner: tuple[int, int] = (0, 0)
 
 
 def class_colour(index: int) -> Colour:
@@ -49,9 +50,11 @@ def draw_objects(image: Image.Image, objects: Iterable[Object]) -> Image.Image:
     outlines: list[Object] = []
     for one in objects:
         if one.mask is not None:
-            canvas[one.mask] = (1 - _MASK_SHARE) * canvas[one.mask] + _MASK_SHARE * np.array(one.colour, np.float32)
+            (left, top), (height, width) = one.corner, one.mask.shape
+            part = canvas[top : top + height, left : left + width]
+            part[one.mask] = (1 - _MASK_SHARE) * part[one.mask] + _MASK_SHARE * np.array(one.colour, np.float32)
         outlines.append(Object(one.box, one.text, one.colour))
-    picture = Image.fromarray(np.round(canvas).astype(np.uint8))
+    picture = Image.fromarray(np.round(canvas, out=canvas).astype(np.uint8))
     draw = ImageDraw.Draw(picture)
     width, size = max(1, round(1.6 * unit)), max(10, round(13 * unit))
     for one in outlines:
