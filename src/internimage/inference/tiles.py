@@ -1,4 +1,4 @@
-"""Large pictures tile by tile: each a picture of its own to the pipeline, whose results the task makes one.  No torch."""
+"""Large pictures tile by tile: each is a picture of its own to the pipeline, and the task unites results.  No torch."""
 
 from __future__ import annotations
 
@@ -32,15 +32,15 @@ class TiledPipeline:
 
     def __init__(self, pipeline: Pipeline, spec: TaskSpec, tiles: Tiles, batch_size: int) -> None:
         if spec.merge is None:
-            raise ConfigError(
-                f"tiles of a picture cannot be merged into one result of a {spec.model_noun}; leave them out"
-            )
+            raise ConfigError(f"tiles of a picture make no single result of a {spec.model_noun}; leave them out")
         self.pipeline, self.merge, self.tiles, self.batch_size = pipeline, spec.merge, tiles, batch_size
         self.labels, self.classes = pipeline.labels, pipeline.classes
         self.read: Callable[[ImageSource], AnyImage] = pipeline.read
 
     def __getattr__(self, name: str) -> Any:
         """What else the task's report asks of its pipeline."""
+        if name.startswith("_") or "pipeline" not in vars(self):  # copies ask before there is anything
+            raise AttributeError(name)
         return getattr(self.pipeline, name)
 
     def prepare(self, image: AnyImage) -> AnyImage:

@@ -15,6 +15,7 @@ from internimage.images import FitPreprocessing
 from internimage.results.coco_writer import CocoWriter
 from internimage.results.detections import Detections
 from internimage.results.file_writers import CropsWriter, LabelmeWriter, VocWriter, YoloWriter
+from internimage.results.tiled import unite
 from internimage.settings.data import DataOptions
 from internimage.settings.detection import DetectionAugmentation
 from internimage.settings.training import RunConfig, TrainingConfig
@@ -167,6 +168,7 @@ SPEC = TaskSpec(
     others=OtherResults(
         "COCO's results (.json)", lambda path: path.suffix.lower() == ".json", _read_annotations, _measure
     ),
+    merge=unite,
     export="internimage.tasks.detection.export:EXPORT",
     train_help="""Train or fine-tune a detector on your own images with COCO's annotations.
 
