@@ -21,13 +21,11 @@ from internimage.metrics.sets.voc import voc_precision
 from internimage.structures.boxes import Found
 from internimage.structures.merging import (
     FusedScore,
-    SliceOverlap,
-    merge_slices,
     non_maximum_weighted,
-    slices,
     soft_nms,
     weighted_boxes_fusion,
 )
+from internimage.structures.slicing import SliceOverlap, merge_slices, slices
 
 SETS = Path(__file__).parent / "goldens" / "sets"
 NOTHING = Truth((60, 80), np.zeros(0, int), np.zeros((0, 4)), np.zeros(0, bool))

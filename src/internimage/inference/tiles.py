@@ -11,7 +11,7 @@ from internimage.errors import ConfigError, ImageReadError
 from internimage.images import ImageSource
 from internimage.images.channels import AnyImage
 from internimage.settings.views import Tiles
-from internimage.structures.merging import slices
+from internimage.structures.slicing import slices
 
 
 class TiledPipeline:
@@ -72,7 +72,7 @@ class TiledPipeline:
                     raise prepared
                 seen.append(prepared)
             results += self.pipeline.predict(seen, [source] * len(seen), [known] * len(seen))
-        return results[0] if len(windows) == 1 else self.merge(results, windows, size, source)
+        return results[0] if len(windows) == 1 else self.merge(results, windows, size, source, self.tiles)
 
 
 def _part(image: AnyImage, window: Window) -> AnyImage:

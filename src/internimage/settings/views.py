@@ -53,22 +53,28 @@ class Tiles:
     A picture that is no larger than a tile is predicted as without tiles.
 
     Attributes:
-        size: side of a tile in pixels of the picture; about that of the pictures that the model learnt from keeps the
-            objects' sizes.
+        size: side of a tile in pixels of the picture, at least 32; about that of the pictures that the model learnt
+            from keeps the objects' sizes.
         overlap: share of its side that the next one repeats, 0 to less than 1.  An object that is smaller than that is
             whole in one of them.
         whole: also see the picture as a whole, for objects that are larger than a tile.
+        merge: "seams" unites what a seam cuts, and of objects that two tiles show keeps the better box; "greedy"
+            unites all boxes of a class that share half of the smaller one's area, as other tools do, which may also
+            unite neighbours.
     """
 
     size: int
     overlap: float = 0.2
     whole: bool = True
+    merge: Literal["seams", "greedy"] = "seams"
 
     def __post_init__(self) -> None:
         if self.size < LEAST_TILE:
             raise ConfigError(f"a tile of {self.size} pixels; expected at least {LEAST_TILE}")
         if not 0 <= self.overlap < 1:
             raise ConfigError(f"tiles overlap by {self.overlap}; expected 0 or more and less than 1, such as 0.2")
+        if self.merge not in ("seams", "greedy"):
+            raise ConfigError(f"tiles are merged by {self.merge!r}; expected seams or greedy")
 
 
 @dataclass(frozen=True)

@@ -43,9 +43,10 @@ def insides(boxes: np.ndarray[Any, Any], others: np.ndarray[Any, Any], added: fl
 
 
 def areas(boxes: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
-    """Areas (K,) of boxes (K, 4), float64."""
-    x1, y1, x2, y2 = boxes.astype(np.float64).T
-    return (x2 - x1) * (y2 - y1)
+    """Areas (...) of boxes (..., 4), float64."""
+    x1, y1, x2, y2 = np.moveaxis(boxes.astype(np.float64), -1, 0)
+    area: np.ndarray[Any, Any] = (x2 - x1) * (y2 - y1)
+    return area
 
 
 def _intersections(boxes: np.ndarray[Any, Any], others: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:

@@ -1,4 +1,4 @@
-"""Detections of several views or slices of one picture made one: soft-NMS, box fusion, slices and their merging."""
+"""Detections of several views of one picture made one: soft-NMS and box fusion."""
 
 from __future__ import annotations
 
@@ -7,10 +7,9 @@ from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
-from internimage.structures.boxes import Found, insides, joined, overlaps
+from internimage.structures.boxes import Found, joined, overlaps
 
 FusedScore = Literal["avg", "max", "box_and_model_avg", "absent_model_aware_avg"]
-SliceOverlap = Literal["iou", "ios"]
 
 
 class Merged(NamedTuple):
@@ -172,72 +171,3 @@ class _Pool:
         order = np.argsort(-np.array(scores), kind="stable")
         members = tuple(self.places[clusters[number]] for number in order)
         return Merged(labels[order], np.array(scores)[order], np.reshape(boxes, (-1, 4))[order], members)
-
-
-def slices(size: tuple[int, int], window: tuple[int, int], overlap: tuple[float, float]) -> np.ndarray[Any, Any]:
-    """Windows that cover a picture, row by row; those that would stick out are moved back inside.
-
-    Args:
-        size: (height, width) of the picture.
-        window: (height, width) of a window; less where the picture is smaller.
-        overlap: share of a window's height and of its width that the next one repeats, less than 1.
-
-    Returns:
-        (N, 4) int, x1, y1, x2, y2 in pixels.
-    """
-    rows, columns = (_spans(*axis) for axis in zip(size, window, overlap, strict=True))
-    return np.array([(x1, y1, x2, y2) for y1, y2 in rows for x1, x2 in columns])
-
-
-def _spans(length: int, side: int, overlap: float) -> list[tuple[int, int]]:
-    """First and last edges of the windows along one side."""
-    step = side - int(overlap * side)
-    number = max(0, -(-(length - side) // step)) + 1
-    ends = [min(length, place * step + side) for place in range(number)]
-    return [(max(0, end - side), end) for end in ends]
-
-
-def merge_slices(found: Found, measure: SliceOverlap = "ios", overlap: float = 0.5, per_class: bool = True) -> Merged:
-    """Unite detections of one picture that slices cut or repeated, in the picture's coordinates.
-
-    From the highest score on, a box takes all that are left and overlap it enough.  They are united with it in the same
-    order as long as each overlaps enough what it has grown to; those that do not are lost.
-
-    Args:
-        found: detections of all slices.
-        measure: "iou", or "ios", the intersection divided by the smaller area.
-        overlap: how much is enough.
-        per_class: whether only boxes of one class are united; else the class is the best one's, the last of equals.
-
-    Returns:
-        Detections, each with the score of the best one in it, and those that it was united from.
-    """
-    # of equal scores, the one further left and up
-    order = np.lexsort((*found.boxes.T[::-1], -found.scores))
-    labels, scores, boxes = found.labels[order], found.scores[order], found.boxes[order].astype(np.float64)
-    left = np.ones(len(order), bool)
-    members: dict[int, list[int]] = {}
-    for place in range(len(order)):
-        if not left[place]:
-            continue
-        members[place] = [place]
-        left[place] = False
-        rivals = np.flatnonzero(left & (labels == labels[place])) if per_class else np.flatnonzero(left)
-        taken = rivals[_near(boxes[place], boxes[rivals], measure) >= overlap]
-        left[taken] = False
-        for other in taken:
-            if _near(boxes[place], boxes[other][None], measure)[0] >= overlap:
-                boxes[place, :2] = np.minimum(boxes[place, :2], boxes[other, :2])
-                boxes[place, 2:] = np.maximum(boxes[place, 2:], boxes[other, 2:])
-                labels[place] = labels[other if scores[other] == scores[place] else place]
-                members[place].append(int(other))
-    kept = list(members)
-    return Merged(labels[kept], scores[kept], boxes[kept], tuple(order[own] for own in members.values()))
-
-
-def _near(box: np.ndarray[Any, Any], others: np.ndarray[Any, Any], measure: SliceOverlap) -> np.ndarray[Any, Any]:
-    """Overlap (K,) of a box (4,) with others (K, 4)."""
-    if measure == "iou":
-        return overlaps(box[None], others)[0]
-    # divided by its own area, and by the other's: the greater quotient has the smaller area
-    return np.maximum(insides(box[None], others)[0], insides(others, box[None])[:, 0])
