@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any, Literal, TypeAlias
 
 import numpy as np
@@ -63,16 +63,14 @@ def merge_slices(found: Found, measure: SliceOverlap = "ios", overlap: float = 0
         same = labels[some] == labels[others] if per_class else True
         return same & (share(boxes[some], boxes[others]) >= overlap)
 
-    def unite(place: int, taken: Array) -> list[int]:
-        members = []
-        for other in taken.tolist():
+    pool.compare(alike)
+    for place, members in pool:
+        for other in pool.take(place).tolist():
             if share(boxes[place], boxes[other]) >= overlap:
                 pool.grow(place, other)
                 labels[place] = labels[other if scores[other] == scores[place] else place]
                 members.append(other)
-        return members
-
-    return pool.merged(alike, unite)
+    return pool.merged()
 
 
 def merge_cut(found: Found, cut: Array, overlap: float = 0.5) -> Merged:
@@ -81,8 +79,8 @@ def merge_cut(found: Found, cut: Array, overlap: float = 0.5) -> Merged:
     Neighbours are kept apart that :func:`merge_slices` unites because one is small or their boxes are inaccurate: from
     the highest score on, a box takes all that are left and overlap it enough, by intersection over union or, if a seam
     cuts one of the two, over the smaller area.  A box that is not cut stays as it is, as in NMS.  One that is cut is
-    united with those of at least half its score, as long as each overlaps enough what it has grown to, until one of
-    them is not cut.
+    united with those of at least half its score that overlap enough what it has grown to, and then with others that
+    are cut and overlap one of these, until one is not cut.
 
     Args:
         found: detections of all slices.
@@ -103,17 +101,22 @@ def merge_cut(found: Found, cut: Array, overlap: float = 0.5) -> Merged:
         )
         return (labels[some] == labels[others]) & (shares >= overlap)
 
-    def unite(place: int, taken: Array) -> list[int]:
-        members = []
-        for other in taken[scores[taken] >= _LEAST_SHARE * scores[place]].tolist() if cut[place] else []:
-            if _intersection_over_smaller(boxes[place], boxes[other]) >= overlap:
+    pool.compare(alike)
+    for place, members in pool:
+
+        def is_part(some: Array, place: int = place) -> Array:
+            near = _intersection_over_smaller(boxes[place], boxes[some]) >= overlap
+            return near & (scores[some] >= _LEAST_SHARE * scores[place])
+
+        taken = pool.take(place).tolist()
+        for other in taken if cut[place] else ():
+            if is_part(other):
                 pool.grow(place, other)
                 members.append(other)
+                taken += pool.take(other, lambda some: is_part(some) & cut[some]).tolist()
                 if not cut[other]:
                     break
-        return members
-
-    return pool.merged(alike, unite)
+    return pool.merged()
 
 
 class _Pool:
@@ -123,27 +126,39 @@ class _Pool:
         self.order = np.lexsort((*found.boxes.T[::-1], -found.scores))
         self.labels, self.scores = found.labels[self.order], found.scores[self.order]
         self.boxes = found.boxes[self.order].astype(np.float64)
+        self._left = np.ones(len(self.order), bool)
+        self._members: dict[int, list[int]] = {}
+
+    def compare(self, alike: Callable[[Array, Array], Array]) -> None:
+        """Which boxes may take which, as they are now, see :func:`_pairs`."""
+        self._starts, self._partners = _pairs(self.boxes, alike)
+
+    def __iter__(self) -> Iterator[tuple[int, list[int]]]:
+        """Places that nobody has taken, and what each is made of: itself at first."""
+        for place in range(len(self.order)):
+            if self._left[place]:
+                self._left[place] = False
+                self._members[place] = [place]
+                yield place, self._members[place]
+
+    def take(self, place: int, where: Callable[[Array], Array] | None = None) -> Array:
+        """What is left of the partners of a box, or of those that fit; nobody else gets them."""
+        partners = self._partners[self._starts[place] : self._starts[place + 1]]
+        partners = partners[self._left[partners]]
+        if where is not None:
+            partners = partners[where(partners)]
+        self._left[partners] = False
+        return partners
 
     def grow(self, place: int, other: int) -> None:
         """Make a box as large as spans the other, too."""
         self.boxes[place, :2] = np.minimum(self.boxes[place, :2], self.boxes[other, :2])
         self.boxes[place, 2:] = np.maximum(self.boxes[place, 2:], self.boxes[other, 2:])
 
-    def merged(self, alike: Callable[[Array, Array], Array], unite: Callable[[int, Array], list[int]]) -> Merged:
-        """From the best on, what each takes of those left that are alike, and which it is united with."""
-        starts, partners = _pairs(self.boxes, alike)
-        left = np.ones(len(self.order), bool)
-        members: dict[int, list[int]] = {}
-        for place in range(len(self.order)):
-            if left[place]:
-                taken = partners[starts[place] : starts[place + 1]]
-                taken = taken[left[taken]]
-                left[taken] = False
-                members[place] = [place, *unite(place, taken)]
-        kept = list(members)
-        return Merged(
-            self.labels[kept], self.scores[kept], self.boxes[kept], tuple(self.order[own] for own in members.values())
-        )
+    def merged(self) -> Merged:
+        """Those that nobody has taken."""
+        kept, members = list(self._members), tuple(self.order[own] for own in self._members.values())
+        return Merged(self.labels[kept], self.scores[kept], self.boxes[kept], members)
 
 
 def _pairs(boxes: Array, alike: Callable[[Array, Array], Array]) -> tuple[Array, Array]:
