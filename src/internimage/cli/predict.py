@@ -11,7 +11,16 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from tyro.conf import FlagCreatePairsOff, arg
 
-from internimage.cli.common import FrameOptions, Images, ModelOptions, Reading, ViewOptions, list_given, refuse_among
+from internimage.cli.common import (
+    FrameOptions,
+    Images,
+    ModelOptions,
+    Reading,
+    ViewOptions,
+    list_given,
+    progress,
+    refuse_among,
+)
 
 if TYPE_CHECKING:
     from internimage.contracts import TaskSpec, Writer
@@ -76,6 +85,8 @@ class Predict:
         reading = Reading(list_given(self.images), self.frames)
         predictor = self.model.predictor(self.views)
         self._refuse_what_is_ignored(predictor.spec)
+        if len(reading.sources) == 1:  # of several, the bar counts pictures
+            predictor.follow = lambda tiles: progress(tiles, len(tiles), "tiles")
         reading.look_at_pixels(predictor.preprocessing)
         writer, name_of = self._writer(predictor, reading.sources)
         for note in writer.notes:

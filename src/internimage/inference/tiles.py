@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from typing import Any
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any, TypeAlias
 
 from internimage.contracts import Pipeline, TaskSpec, Window
 from internimage.data.read_ahead import ReadAhead
@@ -12,6 +12,8 @@ from internimage.images import ImageSource
 from internimage.images.channels import AnyImage
 from internimage.settings.views import Tiles
 from internimage.structures.slicing import slices
+
+Follow: TypeAlias = Callable[[Sequence[Any]], Iterable[Any]]
 
 
 class TiledPipeline:
@@ -25,15 +27,19 @@ class TiledPipeline:
         spec: its task.
         tiles: see there.
         batch_size: tiles per forward pass.
+        follow: wraps the tiles of each picture, such as ``tqdm``; it receives them all and yields them one by one.
 
     Raises:
         ConfigError: results of the task cannot be merged.
     """
 
-    def __init__(self, pipeline: Pipeline, spec: TaskSpec, tiles: Tiles, batch_size: int) -> None:
+    def __init__(
+        self, pipeline: Pipeline, spec: TaskSpec, tiles: Tiles, batch_size: int, follow: Follow = iter
+    ) -> None:
         if spec.merge is None:
             raise ConfigError(f"tiles of a picture make no single result of a {spec.model_noun}; leave them out")
-        self.pipeline, self.merge, self.tiles, self.batch_size = pipeline, spec.merge, tiles, batch_size
+        self.pipeline, self.merge, self.tiles = pipeline, spec.merge, tiles
+        self.batch_size, self.follow = batch_size, follow
         self.labels, self.classes = pipeline.labels, pipeline.classes
         self.read: Callable[[ImageSource], AnyImage] = pipeline.read
 
@@ -65,13 +71,16 @@ class TiledPipeline:
         size = image.height, image.width
         windows = self.windows(size)
         results: list[Any] = []
+        following = iter(self.follow(windows))
         for batch in ReadAhead(windows, lambda window: self.pipeline.prepare(_part(image, window)), self.batch_size):
             seen = []
             for _, prepared in batch:
                 if isinstance(prepared, ImageReadError):
                     raise prepared
                 seen.append(prepared)
+                next(following, None)
             results += self.pipeline.predict(seen, [source] * len(seen), [known] * len(seen))
+        next(following, None)
         return results[0] if len(windows) == 1 else self.merge(results, windows, size, source, self.tiles)
 
 

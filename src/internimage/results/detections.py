@@ -37,9 +37,10 @@ class Detections:
         names: of all classes; "class 7" where the model has no names.
         size: (height, width) of the original image.
         source: the image, by name; it is read again when it is drawn, so that results stay small.
-        soft_masks: (K, M, M) float32, probabilities within each box; None without masks, and where ``parts`` has them.
-        parts: of objects that were put together from tiles of the picture, what the mask of each is the union of; None
-            without masks or without tiles.
+        soft_masks: (K, M, M) float32, probabilities within each box; None without masks, and where ``mask_parts`` has
+            them.
+        mask_parts: of objects that were put together from tiles of the picture, what the mask of each is the union of;
+            None without masks or without tiles.
     """
 
     boxes: np.ndarray[Any, Any]
@@ -49,7 +50,7 @@ class Detections:
     size: tuple[int, int]
     source: ImageSource
     soft_masks: np.ndarray[Any, Any] | None = None
-    parts: tuple[MaskParts, ...] | None = None
+    mask_parts: tuple[MaskParts, ...] | None = None
 
     def __len__(self) -> int:
         return len(self.boxes)
@@ -57,14 +58,14 @@ class Detections:
     @property
     def has_masks(self) -> bool:
         """Whether the objects have masks beside boxes."""
-        return self.soft_masks is not None or self.parts is not None
+        return self.soft_masks is not None or self.mask_parts is not None
 
     def part(self, places: np.ndarray[Any, Any]) -> Detections:
         """The objects at these places, or where a mask (K,) says so."""
         soft = None if self.soft_masks is None else self.soft_masks[places]
-        parts = None if self.parts is None else tuple(self.parts[i] for i in np.arange(len(self))[places])
+        parts = None if self.mask_parts is None else tuple(self.mask_parts[i] for i in np.arange(len(self))[places])
         boxes, scores, labels = self.boxes[places], self.scores[places], self.labels[places]
-        return replace(self, boxes=boxes, scores=scores, labels=labels, soft_masks=soft, parts=parts)
+        return replace(self, boxes=boxes, scores=scores, labels=labels, soft_masks=soft, mask_parts=parts)
 
     @property
     def masks(self) -> np.ndarray[Any, Any] | None:
@@ -86,8 +87,8 @@ class Detections:
 
     def object_mask(self, index: int) -> ObjectMask | None:
         """The mask of object ``index`` no larger than its box; None without masks."""
-        if self.parts is not None:
-            return united(paste_in_box(soft, box, self.size) for box, soft in zip(*self.parts[index], strict=True))
+        if self.mask_parts is not None:
+            return united(paste_in_box(soft, box, self.size) for box, soft in zip(*self.mask_parts[index], strict=True))
         return None if self.soft_masks is None else paste_in_box(self.soft_masks[index], self.boxes[index], self.size)
 
     def name(self, index: int) -> str:

@@ -53,7 +53,7 @@ def unite(
         results[0].names,
         size,
         source,
-        parts=parts,
+        mask_parts=parts,
     )
 
 
