@@ -28,6 +28,7 @@ from internimage.inference.evaluation import evaluate_part
 from internimage.metrics.average_precision import AveragePrecision
 from internimage.metrics.coco import Kind, average_precision
 from internimage.results.detections import Detections, run_lengths
+from internimage.results.pasting import ObjectMask
 from internimage.tasks.detection.evaluation import DetectionReport
 
 GOLDENS = Path(__file__).parent / "goldens" / "coco_eval"
@@ -43,8 +44,8 @@ class Decoded(Detections):
 
     runs: tuple[dict[str, Any], ...] = ()
 
-    def mask(self, index: int) -> np.ndarray[Any, Any]:
-        return run_length.decode(self.runs[index]).astype(bool)
+    def object_mask(self, index: int) -> ObjectMask:
+        return ObjectMask.of(run_length.decode(self.runs[index]).astype(bool))
 
 
 def reference_metric() -> AveragePrecision:

@@ -10,8 +10,10 @@ from PIL import Image
 
 from internimage.drawing.objects import Object, class_colour, draw_objects
 from internimage.images import ImageSource
+from internimage.images.outlines import outlines
 from internimage.labels import load_labels
 from internimage.results.detections import Detections, run_lengths
+from internimage.results.pasting import ObjectMask
 
 NAMES = ("cat", "dog", "bird")
 
@@ -74,6 +76,21 @@ def test_run_lengths_give_the_mask_back(density: float) -> None:
     values = np.repeat(np.arange(len(counts)) % 2 == 1, counts)
     assert np.array_equal(values.reshape(17, 13).T, mask)
     assert min(counts[1:], default=1) > 0
+
+
+@pytest.mark.parametrize(
+    "place", [(0, 0, 13, 17), (3, 5, 4, 6), (0, 4, 13, 3), (9, 14, 4, 3), (0, 0, 5, 17), (2, 2, 0, 0)]
+)
+@pytest.mark.parametrize("density", [0.5, 1.0])
+def test_a_mask_as_large_as_its_box_is_that_of_the_picture(place: tuple[int, int, int, int], density: float) -> None:
+    top, left, height, width = place
+    bitmap = np.random.default_rng(1).random((height, width)) < density
+    part = ObjectMask(bitmap, top, left, (13, 17))
+    whole = np.zeros((13, 17), bool)
+    whole[top : top + height, left : left + width] = bitmap
+    np.testing.assert_array_equal(part.whole(), whole)
+    assert (part.area, part.run_lengths()) == (whole.sum(), run_lengths(whole))
+    assert [one.outline.tolist() for one in part.outlines()] == [one.outline.tolist() for one in outlines(whole)]
 
 
 def test_drawing_shows_boxes_masks_and_names() -> None:

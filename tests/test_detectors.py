@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import torch
 from helpers.commands import run
-from helpers.detectors import CONFIGS
+from helpers.detectors import CONFIGS, photo, talkative
 from PIL import Image
 
 import internimage as ii
@@ -31,16 +31,6 @@ NAMES = tuple(CONFIGS)
 pytestmark = pytest.mark.usefixtures("small_recipes")
 
 
-def talkative(name: str) -> Any:
-    """A detector that finds things in noise."""
-    torch.manual_seed(0)
-    model: Any = ii.create_model(name)
-    for parameter_name, parameter in model.named_parameters():
-        if "classifier" in parameter_name or "regressors" in parameter_name:
-            torch.nn.init.normal_(parameter, std=0.3)
-    return model
-
-
 def released(name: str, path: Path, **meta: Any) -> tuple[Path, Any]:
     """A checkpoint as mmdet writes it, and the model, whose weights lie in memory as loaded ones do: bits are equal."""
     model = talkative(name).to(memory_format=torch.channels_last)
@@ -48,11 +38,6 @@ def released(name: str, path: Path, **meta: Any) -> tuple[Path, Any]:
     state = {names[ours]: tensor.clone() for ours, tensor in model.state_dict().items()}
     torch.save({"meta": {"CLASSES": ("a", "b", "c"), "epoch": 36, **meta}, "state_dict": state}, path)
     return path, model
-
-
-def photo(width: int, height: int, seed: int = 0) -> Image.Image:
-    pixels = np.random.default_rng(seed).integers(0, 255, (height // 8 + 1, width // 8 + 1, 3), dtype=np.uint8)
-    return Image.fromarray(pixels).resize((width, height), Image.Resampling.NEAREST)
 
 
 def agree(found: Detections, expected: Detections) -> None:
@@ -220,10 +205,11 @@ def test_a_batch_and_the_pipeline_predict_as_the_predictor_does() -> None:
     assert np.array_equal(result.boxes, expected.boxes)
 
 
-def test_mirrored_views_agree_with_a_mirrored_picture() -> None:
+@pytest.mark.parametrize("how", ["nms", "soft-nms", "wbf"])
+def test_mirrored_views_agree_with_a_mirrored_picture(how: Any) -> None:
     """With flips, a picture and its mirror image have the same objects, mirrored; boxes, scores, masks."""
     model, image = talkative("small_mask"), photo(96, 64)
-    predict = ii.Predictor(model, augmentation=TestTimeAugmentation((64, 96)))
+    predict = ii.Predictor(model, augmentation=TestTimeAugmentation((64, 96), merge=how))
     one, other = predict(image), predict(image.transpose(Image.Transpose.FLIP_LEFT_RIGHT))
     assert isinstance(one, Detections)
     assert isinstance(other, Detections)

@@ -183,6 +183,12 @@ def test_blank_and_crowded_pictures(exported: Made) -> None:
     assert len(ours) == len(theirs) == 300
     found = exported.task.differences(ours, theirs)
     assert all(found[name] <= limit for name, limit in exported.task.limits.items()), found
+    tiled = ExportedPredictor(exported.functions, tiles=ii.Tiles(320))(crowd)
+    found = exported.task.differences(ii.Predictor(exported.predictor.model, tiles=ii.Tiles(320))(crowd), tiled)
+    assert found["boxes, pixels"] < 0.02
+    assert found["objects without a partner"] == 0
+    with pytest.raises(ConfigError, match="has its NMS inside"):
+        ExportedPredictor(exported.functions, soft_nms=True)
 
 
 NO_PADDING = ((512, 320), (256, 160))

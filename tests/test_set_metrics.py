@@ -14,20 +14,19 @@ from internimage.data.formats.sets.openimages import ancestors_in
 from internimage.data.objects import Verified
 from internimage.errors import DataError
 from internimage.metrics.coco import Kind, average_precision
-from internimage.metrics.found import Found, Truth
-from internimage.metrics.merging import (
-    FusedScore,
-    SliceOverlap,
-    merge_slices,
-    non_maximum_weighted,
-    slices,
-    soft_nms,
-    weighted_boxes_fusion,
-)
+from internimage.metrics.found import Truth
 from internimage.metrics.sets import openimages
 from internimage.metrics.sets.crowdhuman import crowd_human_numbers
 from internimage.metrics.sets.lvis import lvis_average_precision
 from internimage.metrics.sets.voc import voc_precision
+from internimage.structures.boxes import Found
+from internimage.structures.merging import (
+    FusedScore,
+    non_maximum_weighted,
+    soft_nms,
+    weighted_boxes_fusion,
+)
+from internimage.structures.slicing import SliceOverlap, merge_slices, slices
 
 SETS = Path(__file__).parent / "goldens" / "sets"
 NOTHING = Truth((60, 80), np.zeros(0, int), np.zeros((0, 4)), np.zeros(0, bool))

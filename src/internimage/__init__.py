@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from internimage.settings.data import DataOptions
     from internimage.settings.depth import Depth
     from internimage.settings.training import TrainingConfig
-    from internimage.settings.views import TestTimeAugmentation, Window
+    from internimage.settings.views import TestTimeAugmentation, Tiles, Window
     from internimage.training.run import Run, resume, train
 
 __version__ = "0.1.0"
@@ -55,6 +55,7 @@ _PUBLIC = {
     "Run": "internimage.training.run",
     "Segmentation": "internimage.results.segmentation",
     "TestTimeAugmentation": "internimage.settings.views",
+    "Tiles": "internimage.settings.views",
     "TrainingConfig": "internimage.settings.training",
     "Window": "internimage.settings.views",
     "convert_checkpoint": "internimage.factory",
@@ -86,6 +87,7 @@ __all__ = [
     "Run",
     "Segmentation",
     "TestTimeAugmentation",
+    "Tiles",
     "TrainingConfig",
     "Window",
     "convert_checkpoint",

@@ -17,7 +17,7 @@ from internimage.data.samples import Part
 from internimage.registry import TASKS, resolve
 from internimage.settings.data import DataOptions
 from internimage.settings.training import RunConfig, TrainingConfig
-from internimage.settings.views import DisplayOptions, PredictionOptions, ReportOptions
+from internimage.settings.views import DisplayOptions, PredictionOptions, ReportOptions, Tiles
 
 if TYPE_CHECKING:
     import numpy as np
@@ -192,6 +192,9 @@ class OtherResults:
     measure: Callable[[Any, Path, ReportOptions], Report]
 
 
+Window: TypeAlias = "tuple[int, int, int, int]"
+"""x1, y1, x2, y2 in pixels of a picture."""
+
 Run: TypeAlias = "Callable[[Mapping[str, np.ndarray[Any, Any]]], Mapping[str, np.ndarray[Any, Any]]]"
 """An exported graph: inputs and outputs by name."""
 
@@ -293,7 +296,8 @@ class TaskSpec:
         shown: what its results heed of :class:`internimage.settings.views.DisplayOptions`.
         writers: a result in formats of others, by name.
         others: results of other tools that can be measured; None for no such format.
-        merge: results of several views or tiles of one picture, merged.
+        merge: results of windows of one picture made one, with the windows, the picture's (height, width), the picture
+            and how it was tiled; None for a task whose pictures are not.
         export: where its :class:`TaskExport` lives; None for models that cannot leave PyTorch.
     """
 
@@ -326,7 +330,7 @@ class TaskSpec:
     shown: tuple[str, ...] = ("topk", "score_threshold")
     writers: Mapping[str, Callable[[Output], Writer]] = field(default_factory=dict)
     others: OtherResults | None = None
-    merge: Callable[..., Any] | None = None
+    merge: Callable[[Sequence[Any], Sequence[Window], tuple[int, int], ImageSource, Tiles], Any] | None = None
     export: str | None = None
 
 

@@ -7,7 +7,9 @@ from typing import Any
 
 import numpy as np
 import torch
+from PIL import Image
 
+import internimage as ii
 from helpers.fill import tensor_for
 from helpers.goldens import law_of_weights
 from internimage.backbones.composite import CompositeConfig
@@ -36,6 +38,21 @@ def same(one: RawDetections, other: RawDetections) -> None:
     torch.testing.assert_close(one.scores, other.scores, atol=1e-5, rtol=1e-5)
     if one.masks is not None:
         torch.testing.assert_close(one.masks, other.masks, atol=1e-4, rtol=1e-4)
+
+
+def talkative(name: str = "small_mask") -> Any:
+    """A detector that finds things in noise."""
+    torch.manual_seed(0)
+    model: Any = ii.create_model(name)
+    for parameter_name, parameter in model.named_parameters():
+        if "classifier" in parameter_name or "regressors" in parameter_name:
+            torch.nn.init.normal_(parameter, std=0.3)
+    return model
+
+
+def photo(width: int, height: int, seed: int = 0) -> Image.Image:
+    pixels = np.random.default_rng(seed).integers(0, 255, (height // 8 + 1, width // 8 + 1, 3), dtype=np.uint8)
+    return Image.fromarray(pixels).resize((width, height), Image.Resampling.NEAREST)
 
 
 def build(name: str, device: str = "cpu") -> Any:

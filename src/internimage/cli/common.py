@@ -10,7 +10,7 @@ from dataclasses import dataclass, is_dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
 
-from tyro.conf import Positional, arg
+from tyro.conf import FlagCreatePairsOff, Positional, arg
 
 if TYPE_CHECKING:
     import torch
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from internimage.images import FitPreprocessing, ImageSource, Preprocessing
     from internimage.inference.runner import Runner
     from internimage.settings.depth import Depth
-    from internimage.settings.views import TestTimeAugmentation
+    from internimage.settings.views import TestTimeAugmentation, Tiles
 
 T = TypeVar("T")
 
@@ -32,6 +32,62 @@ Images = Annotated[
         help_behavior_hint="(required)",
     ),
 ]
+
+
+@dataclass(frozen=True)
+class ViewOptions:
+    """How a detector or segmenter looks at a picture: once as a whole, several times, or tile by tile."""
+
+    tta: FlagCreatePairsOff[bool] = False
+    """Detectors and segmenters: test-time augmentation with mirrored images and --tta-sides; slower, more exact."""
+    tta_sides: Annotated[tuple[int, ...], arg(metavar="PIXELS...", help_behavior_hint="(default: the model's)")] = ()
+    """Shorter sides of the image for --tta, such as 600 800 1000."""
+    tta_merge: Literal["nms", "soft-nms", "wbf"] = "nms"
+    """Detectors: what becomes of boxes of several views that overlap. nms keeps the best, soft-nms lowers the scores of
+    the others, wbf (weighted box fusion) averages boxes and masks by score."""
+    soft_nms: FlagCreatePairsOff[bool] = False
+    """R-CNNs: in each view lower the scores of boxes that overlap a better one of their class, instead of dropping
+    them, which finds more of objects that hide each other."""
+    tile: Annotated[int | None, arg(metavar="PIXELS", help_behavior_hint="(default: the picture as a whole)")] = None
+    """Detectors: see large pictures in square tiles of this side, such as 640, and as a whole; --batch-size tiles go
+    through the model together. Tiles as large as the pictures that the model learnt from keep the objects' sizes."""
+    overlap: Annotated[float | None, arg(metavar="SHARE", help_behavior_hint="(default: 0.2)")] = None
+    """Share of a tile's side that the next tile repeats: objects that are smaller are whole in one of them."""
+    tiles_only: FlagCreatePairsOff[bool] = False
+    """With --tile, do not see the picture as a whole beside the tiles, for pictures without larger objects."""
+    tile_merge: Annotated[
+        Literal["seams", "greedy"] | None, arg(metavar="{seams,greedy}", help_behavior_hint="(default: seams)")
+    ] = None
+    """seams unites what a seam cuts; greedy unites all boxes of a class that share half of the smaller one's area, as
+    other tools do, and may unite neighbours."""
+
+    def augmentation(self) -> TestTimeAugmentation | None:
+        """What ``--tta`` and its options ask for."""
+        from internimage.errors import ConfigError
+        from internimage.settings.views import TestTimeAugmentation
+
+        for option, given in (("--tta-sides", self.tta_sides), ("--tta-merge", self.tta_merge != "nms")):
+            if given and not self.tta:
+                raise ConfigError(f"{option} belongs to --tta")
+        return TestTimeAugmentation(self.tta_sides, merge=self.tta_merge) if self.tta else None
+
+    def tiles(self) -> Tiles | None:
+        """What ``--tile`` and its options ask for."""
+        from internimage.errors import ConfigError
+        from internimage.settings.views import Tiles
+
+        if self.tile is None:
+            given = {
+                "--overlap": self.overlap,
+                "--tiles-only": self.tiles_only or None,
+                "--tile-merge": self.tile_merge,
+            }
+            if needless := [option for option, value in given.items() if value is not None]:
+                raise ConfigError(f"{needless[0]} belongs to --tile")
+            return None
+        usual = Tiles(self.tile)
+        overlap = usual.overlap if self.overlap is None else self.overlap
+        return Tiles(self.tile, overlap, not self.tiles_only, self.tile_merge or usual.merge)
 
 
 @dataclass(frozen=True)
@@ -51,10 +107,10 @@ class ModelOptions:
     dtype: Literal["float32", "bfloat16", "float16"] = "float32"
     """Precision of the weights; half precision takes half the memory."""
     batch_size: int = 8
-    """Images per forward pass."""
+    """Images, or with --tile tiles, per forward pass."""
 
     max_objects: Annotated[int | None, arg(metavar="N", help_behavior_hint="(default: the model's, often 100)")] = None
-    """Detectors: greatest number of objects that are reported of an image."""
+    """Detectors: greatest number of objects that are reported of an image, with --tile of a tile."""
 
     deep_range: DeepRange = None
     """Values of pixels of more than 8 bits that become black and white; by default as the model was trained."""
@@ -66,12 +122,12 @@ class ModelOptions:
 
         return getattr(torch, self.dtype)
 
-    def predictor(self, augmentation: TestTimeAugmentation | None = None) -> Runner:
+    def predictor(self, views: ViewOptions) -> Runner:
         """The model behind :class:`internimage.Predictor`, or the exported file."""
         from internimage.description import is_exported
 
         if is_exported(self.name):
-            return self._exported(augmentation)
+            return self._exported(views)
         from internimage.inference.predictor import Predictor
 
         return Predictor(
@@ -81,9 +137,11 @@ class ModelOptions:
             device=self.device,
             dtype=self.torch_dtype(),
             batch_size=self.batch_size,
-            augmentation=augmentation,
+            augmentation=views.augmentation(),
             max_objects=self.max_objects,
             depth=depth(self.deep_range, self.deep_percentiles),
+            tiles=views.tiles(),
+            soft_nms=views.soft_nms,
         )
 
     def refuse_what_files_have(self) -> None:
@@ -94,7 +152,7 @@ class ModelOptions:
         if unknown := [option for option, value in given.items() if value]:
             raise ConfigError(f"{self.name} has its weights and precision inside; leave {' and '.join(unknown)} out")
 
-    def _exported(self, augmentation: TestTimeAugmentation | None) -> Runner:
+    def _exported(self, views: ViewOptions) -> Runner:
         """What an exported file runs in."""
         from internimage.exporting.predictor import ExportedPredictor
 
@@ -103,9 +161,11 @@ class ModelOptions:
             self.name,
             device=self.device,
             batch_size=self.batch_size,
-            augmentation=augmentation,
+            augmentation=views.augmentation(),
             max_objects=self.max_objects,
             depth=depth(self.deep_range, self.deep_percentiles),
+            tiles=views.tiles(),
+            soft_nms=views.soft_nms,
         )
 
 
@@ -251,16 +311,6 @@ class Reading:
         if self._several:
             print(f"internimage: {first_pages_note(self._several)} (--pages all reads all)", file=sys.stderr)
         return report_failures(self.failures, self.count)
-
-
-def augmentation(wanted: bool, sides: tuple[int, ...]) -> TestTimeAugmentation | None:
-    """What ``--tta`` and ``--tta-sides`` ask for."""
-    from internimage.errors import ConfigError
-    from internimage.settings.views import TestTimeAugmentation
-
-    if sides and not wanted:
-        raise ConfigError("--tta-sides belongs to --tta")
-    return TestTimeAugmentation(sides) if wanted else None
 
 
 def progress(items: Iterable[T], total: int | None, what: str) -> Iterator[T]:

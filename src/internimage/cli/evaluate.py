@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal
 
 from tyro.conf import FlagCreatePairsOff, arg
 
-from internimage.cli.common import MaxPixels, ModelOptions, augmentation, print_json, progress
+from internimage.cli.common import MaxPixels, ModelOptions, ViewOptions, print_json, progress
 from internimage.settings.data import DataOptions
 
 
@@ -46,10 +46,7 @@ class Evaluate:
     score_threshold: Annotated[float | None, arg(metavar="SCORE", help_behavior_hint="(default: the best F1)")] = None
     """Detectors: minimum score of the objects that count as found or false; by default the hundredth with the best F1
     of all classes together on these images. Average precision needs none."""
-    tta: FlagCreatePairsOff[bool] = False
-    """Detectors and segmenters: test-time augmentation with mirrored images and --tta-sides."""
-    tta_sides: Annotated[tuple[int, ...], arg(metavar="PIXELS...", help_behavior_hint="(default: the model's)")] = ()
-    """Shorter sides of the image for --tta, such as 600 800 1000."""
+    views: ViewOptions = field(default_factory=ViewOptions)
     model: ModelOptions = field(default_factory=ModelOptions)
     max_pixels: MaxPixels = None
     reading: DataOptions = field(default_factory=DataOptions)
@@ -66,7 +63,7 @@ class Evaluate:
         from internimage.inference.evaluation import evaluate
 
         refuse_inside("--save", self.save, self.data)
-        if self.predictions and self.model != ModelOptions():
+        if self.predictions and (self.model != ModelOptions() or self.views != ViewOptions()):
             raise ConfigError("--predictions are measured instead of a model; leave the model's options out")
 
         def follow(entries: Any) -> Any:
@@ -76,7 +73,7 @@ class Evaluate:
 
         report = evaluate(
             self.data,
-            None if self.predictions else self.model.predictor(augmentation(self.tta, self.tta_sides)),
+            None if self.predictions else self.model.predictor(self.views),
             predictions=self.predictions,
             part=self.part,
             score_threshold=self.score_threshold,

@@ -11,7 +11,16 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from tyro.conf import FlagCreatePairsOff, arg
 
-from internimage.cli.common import FrameOptions, Images, ModelOptions, Reading, augmentation, list_given, refuse_among
+from internimage.cli.common import (
+    FrameOptions,
+    Images,
+    ModelOptions,
+    Reading,
+    ViewOptions,
+    list_given,
+    progress,
+    refuse_among,
+)
 
 if TYPE_CHECKING:
     from internimage.contracts import TaskSpec, Writer
@@ -30,6 +39,8 @@ class Predict:
     $ internimage predict street.jpg --model mask_rcnn_internimage_t_fpn_3x_coco --save out/
 
     $ internimage predict street.jpg --model upernet_internimage_t_512_160k_ade20k --save out/
+
+    $ internimage predict slide.png --model runs/cells --tile 640 --overlap 0.2 --save out/
 
     $ internimage predict clip.mp4 --model mask_rcnn_internimage_t_fpn_3x_coco --every 2 --save out/
 
@@ -50,10 +61,7 @@ class Predict:
     score_threshold: Annotated[float | None, arg(metavar="SCORE", help_behavior_hint="(default: 0.3)")] = None
     """Detectors: minimum score of the objects to print, draw and write; an R-CNN reports none below 0.05. Unless it is
     given, the results.json of --format coco has all objects, since average precision is measured on all."""
-    tta: FlagCreatePairsOff[bool] = False
-    """Detectors and segmenters: test-time augmentation with mirrored images and --tta-sides; slower, more exact."""
-    tta_sides: Annotated[tuple[int, ...], arg(metavar="PIXELS...", help_behavior_hint="(default: the model's)")] = ()
-    """Shorter sides of the image for --tta, such as 600 800 1000."""
+    views: ViewOptions = field(default_factory=ViewOptions)
     json: FlagCreatePairsOff[bool] = False
     """Print one JSON object per line."""
     csv: FlagCreatePairsOff[bool] = False
@@ -75,8 +83,10 @@ class Predict:
 
         self._refuse_contradictions()
         reading = Reading(list_given(self.images), self.frames)
-        predictor = self.model.predictor(augmentation(self.tta, self.tta_sides))
+        predictor = self.model.predictor(self.views)
         self._refuse_what_is_ignored(predictor.spec)
+        if len(reading.sources) == 1:  # of several, the bar counts pictures
+            predictor.follow = lambda tiles: progress(tiles, len(tiles), "tiles")
         reading.look_at_pixels(predictor.preprocessing)
         writer, name_of = self._writer(predictor, reading.sources)
         for note in writer.notes:

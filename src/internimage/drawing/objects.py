@@ -15,19 +15,21 @@ from internimage.drawing.canvas import Colour, font
 _GOLDEN = 0.618033988749895
 _MASK_SHARE = 0.45
 _FEW = 15
+_THIN = 20  # the usual object's shorter side is so many times as long as the unit of lines, which would hide it
 
 
 @dataclass(frozen=True)
 class Object:
     """What is drawn of one object: a box (x1, y1, x2, y2) in pixels, a text, a colour, and the pixels that it covers.
 
-    ``mask`` is (H, W) bool for the whole picture, or None.
+    ``mask`` is (h, w) bool, whose first pixel lies at ``corner`` (left, top) of the picture; or None.
     """
 
     box: tuple[float, float, float, float]
     text: str
     colour: Colour
     mask: np.ndarray[Any, Any] | None = None
+    corner: tuple[int, int] = (0, 0)
 
 
 def class_colour(index: int) -> Colour:
@@ -39,20 +41,24 @@ def class_colour(index: int) -> Colour:
 
 
 def draw_objects(image: Image.Image, objects: Iterable[Object]) -> Image.Image:
-    """The picture with ``objects``, later ones on top; lines and letters grow with the picture.
+    """The picture with ``objects``, later ones on top; lines and letters grow with picture and objects.
 
     Among many objects, a text that is wider than its box would hide others and is left out.
     Masks are used one at a time, so an iterable that makes them on demand needs memory for one.
     """
-    unit = max(1.0, min(image.size) / 500)
-    canvas = np.array(image, np.float32)
+    canvas = np.array(image)
     outlines: list[Object] = []
     for one in objects:
         if one.mask is not None:
-            canvas[one.mask] = (1 - _MASK_SHARE) * canvas[one.mask] + _MASK_SHARE * np.array(one.colour, np.float32)
+            (left, top), (height, width) = one.corner, one.mask.shape
+            part = canvas[top : top + height, left : left + width]
+            blended = (1 - _MASK_SHARE) * part[one.mask] + _MASK_SHARE * np.array(one.colour, np.float32)
+            part[one.mask] = np.round(blended)
         outlines.append(Object(one.box, one.text, one.colour))
-    picture = Image.fromarray(np.round(canvas).astype(np.uint8))
+    picture = Image.fromarray(canvas)
     draw = ImageDraw.Draw(picture)
+    sides = [min(one.box[2] - one.box[0], one.box[3] - one.box[1]) for one in outlines]
+    unit = max(1.0, min(min(image.size) / 500, float(np.median(sides or [0])) / _THIN))
     width, size = max(1, round(1.6 * unit)), max(10, round(13 * unit))
     for one in outlines:
         draw.rectangle(one.box, outline=one.colour, width=width)

@@ -16,7 +16,7 @@ from internimage.images import ImageSource
 from internimage.images.channels import pixels_of
 from internimage.inference.runner import Runner
 from internimage.settings.depth import Depth
-from internimage.settings.views import PredictionOptions, TestTimeAugmentation, Window
+from internimage.settings.views import PredictionOptions, TestTimeAugmentation, Tiles, Window
 
 if TYPE_CHECKING:
     from internimage.images.channels import AnyImage
@@ -33,7 +33,7 @@ class ExportedPredictor(Runner):
         own_operators: in ONNX Runtime on a CPU, run deformable operators by this package's kernels, where they are
             installed.
         threads: of the CPU; None as many as the runtime takes.
-        augmentation, window, keep_scores, max_objects, depth: see :class:`internimage.Predictor`.
+        augmentation, window, keep_scores, max_objects, depth, tiles, soft_nms: see :class:`internimage.Predictor`.
 
     Attributes:
         exported: the file and what runs it.
@@ -56,6 +56,8 @@ class ExportedPredictor(Runner):
         keep_scores: bool = False,
         max_objects: int | None = None,
         depth: Depth | None = None,
+        tiles: Tiles | None = None,
+        soft_nms: bool = False,
     ) -> None:
         if not isinstance(file, Exported):
             file = open_exported(os.fspath(file), device=device, own_operators=own_operators, threads=threads)
@@ -70,21 +72,21 @@ class ExportedPredictor(Runner):
         task = task_export(self.spec)
         if task is None:
             raise ExportError(f"{file.file} holds a {self.spec.model_noun}, which this version does not run")
-        options = PredictionOptions(augmentation, window, keep_scores, max_objects, depth)
-        self.pipeline: Pipeline = (
+        options = PredictionOptions(augmentation, window, keep_scores, max_objects, depth, tiles, soft_nms)
+        pipeline: Pipeline = (
             PixelPipeline(description.model, self.exported.run, task.pixels(description.model), options)
             if description.pixels
             else task.pipeline(description, self.exported.run, options)
         )
         self.labels, self.category_ids = description.model.labels, description.model.category_ids
-        self.batch_size = batch_size
+        self._run_with(pipeline, tiles, batch_size)
 
 
 class PixelPipeline:
     """See :class:`internimage.contracts.Pipeline`; all but reading files is in the graph."""
 
     def __init__(self, model: ModelDescription, run: Run, task: PixelExport, options: PredictionOptions) -> None:
-        if options != PredictionOptions(depth=options.depth):
+        if options != PredictionOptions(depth=options.depth, tiles=options.tiles):
             raise ConfigError(
                 "the file takes pixels and gives finished results: augmentation, window, scores and the number of "
                 "objects are as they were exported; leave them out"

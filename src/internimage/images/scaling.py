@@ -161,9 +161,10 @@ def scale_bilinear(pixels: np.ndarray[Any, Any], height: int, width: int) -> np.
     x[left == right] = 0  # along y, OpenCV blends an edge row with itself, which may cost it a step
     upper, lower, y = _weights(pixels.shape[0], height)
     x = x[:, None]
-    wide = pixels.astype(np.int32)
+    used, places = np.unique(np.stack([upper, lower]), return_inverse=True)  # of a large picture made small, few rows
+    wide = pixels[used].astype(np.int32)
     rows = (wide[:, left] * (_UNIT - x) + wide[:, right] * x) >> 4
-    y = y[:, None, None]
+    y, (upper, lower) = y[:, None, None], places.reshape(2, -1)
     blended = ((rows[upper] * (_UNIT - y)) >> 16) + ((rows[lower] * y) >> 16)
     return ((blended + 2) >> 2).clip(0, 255).astype(np.uint8)
 

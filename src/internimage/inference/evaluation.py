@@ -20,7 +20,7 @@ from internimage.inference.runner import Runner
 from internimage.registry import TASKS
 from internimage.settings.data import DataOptions
 from internimage.settings.depth import Depth
-from internimage.settings.views import ReportOptions, TestTimeAugmentation
+from internimage.settings.views import ReportOptions, TestTimeAugmentation, Tiles
 
 if TYPE_CHECKING:
     import torch
@@ -46,13 +46,15 @@ def evaluate(
     reading: DataOptions | None = None,
     max_objects: int | None = None,
     depth: Depth | None = None,
+    tiles: Tiles | None = None,
+    soft_nms: bool = False,
     progress: Callable[[Sequence[Any]], Iterable[Any]] = iter,
 ) -> Report:
     """Evaluate a model, or results of any tool, on labelled images, as ``internimage evaluate`` does.
 
     Args:
         data: folder, table or archive of the model's task.
-        model, checkpoint, labels, device, dtype, batch_size, augmentation, max_objects, depth: see
+        model, checkpoint, labels, device, dtype, batch_size, augmentation, max_objects, depth, tiles, soft_nms: see
             :class:`internimage.Predictor`; instead of all of them a predictor, also of an exported file.
         predictions: instead of a model: COCO's result file (bbox, segmentation or both), results as a benchmark set has
             them (see :mod:`internimage.data.formats.set_results`), a folder of masks, or a table with the columns path,
@@ -80,8 +82,8 @@ def evaluate(
         assert predictions is not None
         return _measured(root, Path(predictions).expanduser(), part, reading, options)
     if isinstance(model, Runner):
-        given = (checkpoint, labels, dtype, augmentation, max_objects, depth)
-        if any(value is not None for value in given) or (device, batch_size) != ("auto", 8):
+        given = (checkpoint, labels, dtype, augmentation, max_objects, depth, tiles)
+        if soft_nms or any(value is not None for value in given) or (device, batch_size) != ("auto", 8):
             raise ConfigError("a predictor has its weights and options; leave the others out")
         predictor = model
     else:
@@ -97,6 +99,8 @@ def evaluate(
             augmentation=augmentation,
             max_objects=max_objects,
             depth=depth,
+            tiles=tiles,
+            soft_nms=soft_nms,
         )
     refuse_other_data(predictor.spec, root)
     usual = reading or DataOptions()

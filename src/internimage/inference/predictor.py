@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from internimage.checkpoints.folder import find_model
-from internimage.contracts import Pipeline, TaskSpec, task_spec
+from internimage.contracts import TaskSpec, task_spec
 from internimage.description import is_exported
 from internimage.errors import ConfigError
 from internimage.factory import create_model, load_model, other_classes
@@ -19,7 +19,7 @@ from internimage.inference.twin import evaluating_twin
 from internimage.machine import answer_in_forked_children, choose_device, choose_dtype
 from internimage.registry import ARCHITECTURES, architecture_of
 from internimage.settings.depth import Depth
-from internimage.settings.views import PredictionOptions, TestTimeAugmentation, Window
+from internimage.settings.views import PredictionOptions, TestTimeAugmentation, Tiles, Window
 
 
 def load_for_inference(
@@ -66,8 +66,11 @@ class Predictor(Runner):
         augmentation: test-time augmentation, for detectors and segmenters.
         window: sliding windows of a segmenter; "model" does what it was trained for, None predicts the whole image.
         keep_scores: keep the probabilities of all classes in a segmenter's results, which may take gigabytes.
-        max_objects: greatest number of objects that a detector reports of an image; None for the model's own.
+        max_objects: greatest number of objects that a detector reports of an image, or of each tile; None for the
+            model's own.
         depth: how pixels of more than 8 bits are read; None as the model was trained.
+        tiles: see large pictures in tiles, for detectors; ``batch_size`` is then that of tiles.
+        soft_nms: lower the scores of boxes that overlap a better one, instead of dropping them; for R-CNNs.
 
     A process that has made one sets PyTorch to one thread in processes that it forks, where OpenMP would wait for ever.
 
@@ -101,8 +104,10 @@ class Predictor(Runner):
         keep_scores: bool = False,
         max_objects: int | None = None,
         depth: Depth | None = None,
+        tiles: Tiles | None = None,
+        soft_nms: bool = False,
     ) -> None:
-        options = PredictionOptions(augmentation, window, keep_scores, max_objects, depth)
+        options = PredictionOptions(augmentation, window, keep_scores, max_objects, depth, tiles, soft_nms)
         if isinstance(model, nn.Module):
             if checkpoint is not None or labels is not None:
                 raise ConfigError("checkpoint and labels belong to a model given by name")
@@ -114,11 +119,10 @@ class Predictor(Runner):
         answer_in_forked_children()
         self.model = built
         self.spec = _task_of(built)
-        self.pipeline: Pipeline = self.spec.pipeline(built, options)
+        self._run_with(self.spec.pipeline(built, options), tiles, batch_size)
         self.preprocessing = built.description.preprocessing.seen_with(depth)
         self.labels: tuple[str, ...] | None = built.description.labels
         self.category_ids: tuple[int | str, ...] | None = built.description.category_ids
-        self.batch_size = batch_size
 
 
 def _task_of(model: nn.Module) -> TaskSpec:

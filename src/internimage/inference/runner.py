@@ -13,6 +13,8 @@ from internimage.images import FitPreprocessing, ImageInput, ImageSource, Prepro
 from internimage.images.inputs.listing import comes_one_by_one, iterate_images
 from internimage.images.lazy import BinaryFile
 from internimage.images.reader import ImageInputs
+from internimage.inference.tiles import Follow, TiledPipeline
+from internimage.settings.views import Tiles
 
 
 class Runner:
@@ -24,7 +26,8 @@ class Runner:
         preprocessing: how a picture is read and prepared.
         labels: names of the classes; None without any.
         category_ids: the training data's own id of each class; None without any.
-        batch_size: images per forward pass.
+        batch_size: images that go through the pipeline together; one where it takes them in tiles.
+        follow: wraps the tiles of each picture, such as ``tqdm``: a large one may take minutes.
     """
 
     spec: TaskSpec
@@ -33,6 +36,14 @@ class Runner:
     labels: tuple[str, ...] | None
     category_ids: tuple[int | str, ...] | None
     batch_size: int
+    follow: Follow = staticmethod(iter)
+
+    def _run_with(self, pipeline: Pipeline, tiles: Tiles | None, batch_size: int) -> None:
+        """Set the pipeline, or one that takes pictures in tiles, so many of them per forward pass."""
+        self.pipeline = pipeline
+        if tiles is not None:
+            self.pipeline = TiledPipeline(pipeline, self.spec, tiles, batch_size, lambda tiles: self.follow(tiles))
+        self.batch_size = batch_size if tiles is None else 1
 
     @overload
     def __call__(self, images: list[ImageInput]) -> list[Any]: ...

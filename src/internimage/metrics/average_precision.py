@@ -9,11 +9,11 @@ import numpy as np
 
 from internimage.errors import DataError
 from internimage.metrics.coco import COUNTED, Kind, PrecisionRecall, average_precision, library
-from internimage.metrics.found import Found
 from internimage.metrics.mistakes import Mistakes, find_mistakes
 from internimage.metrics.sets.lvis import by_frequency, lvis_average_precision
 from internimage.metrics.sets.rules import own_numbers
 from internimage.results.detections import Detections
+from internimage.structures.boxes import Found
 
 if TYPE_CHECKING:
     from internimage.data.formats.coco_results import ResultEntry
@@ -39,9 +39,10 @@ class _Found(NamedTuple):
 
 def _run_lengths(result: Detections, index: int) -> bytes:
     """The mask of one object, compressed."""
-    mask = result.mask(index)
+    mask = result.object_mask(index)
     assert mask is not None, "masks are evaluated, but the results have none"
-    counts: bytes = library().mask.encode(np.asfortranarray(mask, np.uint8))["counts"]
+    runs = {"size": list(mask.size), "counts": mask.run_lengths()}
+    counts: bytes = library().mask.frPyObjects(runs, *mask.size)["counts"]
     return counts
 
 
@@ -70,8 +71,8 @@ class AveragePrecision:
     Args:
         truth: images with their objects.
         masks: whether masks are evaluated beside boxes.
-        limit: greatest number of objects an image that a model reports; where it and an image's objects are more than
-            COCO counts, average precision is computed at this number too.
+        limit: greatest number of objects an image that a model reports, more if a result has more (of tiles); where it
+            and an image's objects are more than COCO counts, average precision is computed at this number too.
 
     Raises:
         DataError: masks are asked for and an object has none.
@@ -105,6 +106,7 @@ class AveragePrecision:
             raise DataError(f"{image.file} is {width}x{height}, its annotations are for {columns}x{rows}")
         masks = tuple(_run_lengths(result, index) for index in range(len(result))) if "segm" in self.kinds else ()
         self._found[identity] = _Found(result.labels, result.scores, result.boxes, masks)
+        self.limit = max(self.limit, len(result))
         self._changed()
 
     def add_entries(self, entries: Sequence[ResultEntry], identity: int | str) -> None:

@@ -1,12 +1,14 @@
-"""What evaluations of boxes share: what is in an image and what is found there, overlaps, precision by class."""
+"""What evaluations of boxes share: what is in an image, which of it is found, precision by class."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
+
+from internimage.structures.boxes import joined
 
 
 class Truth(NamedTuple):
@@ -27,62 +29,10 @@ class Truth(NamedTuple):
     ignored: np.ndarray[Any, Any]
 
 
-class Found(NamedTuple):
-    """The detections of one image, in any order.
-
-    Attributes:
-        labels: (K,) int, class numbers.
-        scores: (K,) float, no NaN.
-        boxes: (K, 4) in the unit of the truth.
-    """
-
-    labels: np.ndarray[Any, Any]
-    scores: np.ndarray[Any, Any]
-    boxes: np.ndarray[Any, Any]
-
-    def part(self, places: np.ndarray[Any, Any]) -> Found:
-        """The detections at these places, or where a mask (K,) says so."""
-        return Found(self.labels[places], self.scores[places], self.boxes[places])
-
-
-def joined(arrays: Iterable[np.ndarray[Any, Any]], dtype: type) -> np.ndarray[Any, Any]:
-    """Arrays (K,) of images one after the other; of no images too."""
-    return np.concatenate([np.zeros(0, dtype), *(array.astype(dtype, copy=False) for array in arrays)])
-
-
 def numbered(places: Sequence[np.ndarray[Any, Any]], truths: Sequence[Truth]) -> np.ndarray[Any, Any]:
     """Places (K,) of objects in each image as numbers among those of all images, joined; -1, for none, stays."""
     starts = np.cumsum([0, *(len(truth.labels) for truth in truths)])[:-1]
     return joined((np.where(own < 0, -1, own + start) for own, start in zip(places, starts, strict=True)), int)
-
-
-def overlaps(boxes: np.ndarray[Any, Any], others: np.ndarray[Any, Any], added: float = 0.0) -> np.ndarray[Any, Any]:
-    """Intersection over union (K, M) of boxes (K, 4) and (M, 4); ``added`` goes to every denominator."""
-    common = _intersections(boxes, others)
-    return _ratio(common, areas(boxes)[:, None] + areas(others) - common + added)
-
-
-def insides(boxes: np.ndarray[Any, Any], others: np.ndarray[Any, Any], added: float = 0.0) -> np.ndarray[Any, Any]:
-    """Share (K, M) of the area of each of the boxes (K, 4) that lies in each of the others (M, 4)."""
-    return _ratio(_intersections(boxes, others), areas(boxes)[:, None] + added)
-
-
-def areas(boxes: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
-    """Areas (K,) of boxes (K, 4), float64."""
-    x1, y1, x2, y2 = boxes.astype(np.float64).T
-    return (x2 - x1) * (y2 - y1)
-
-
-def _intersections(boxes: np.ndarray[Any, Any], others: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
-    x1, y1, x2, y2 = boxes.astype(np.float64).T[..., None]
-    left, top, right, bottom = others.astype(np.float64).T
-    widths = np.minimum(x2, right) - np.maximum(x1, left)
-    heights = np.minimum(y2, bottom) - np.maximum(y1, top)
-    return np.maximum(widths, 0) * np.maximum(heights, 0)
-
-
-def _ratio(part: np.ndarray[Any, Any], whole: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
-    return np.divide(part, whole, out=np.zeros_like(part), where=whole > 0)
 
 
 def best(shares: np.ndarray[Any, Any]) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from internimage.data.objects import ObjectImage
-from internimage.metrics.found import insides, overlaps
+from internimage.structures.boxes import insides, overlaps
 
 IOU = 0.5
 FALSE, IGNORED = -1, -2

@@ -72,6 +72,8 @@ class DINOConfig:
         for name in ("num_classes", "queries", "encoder_layers", "decoder_layers", "width", "parts"):
             if getattr(self, name) < 1:
                 raise ConfigError(f"{name} is {getattr(self, name)}; expected 1 or more")
+        if self.detections.suppression != "nms":
+            raise ConfigError("a DINO has no NMS that could be soft; leave suppression out of its detections")
         if self.denoising < 0:
             raise ConfigError(f"denoising is {self.denoising}; expected 0 or more")
         if self.channels < 32 or self.channels % 32:

@@ -97,9 +97,23 @@ class Model(nn.Module):
             raise ConfigError(
                 f"{objects} objects an image; expected 1 to {most}, which a {type(self).__name__} looks at"
             )
-        limited = copy(self)
-        limited.config = replace(config, detections=replace(config.detections, keep=objects))
-        return limited
+        return self._reporting(keep=objects)
+
+    def with_soft_nms(self) -> Self:
+        """The same network with the same tensors, which lowers scores of boxes where it would drop them.
+
+        Raises:
+            ConfigError: it has no NMS.
+        """
+        if "proposals" not in {one.name for one in fields(self.config)}:
+            raise ConfigError(f"a {type(self).__name__} has no NMS that could be soft; leave soft-NMS out")
+        return self._reporting(suppression="soft-nms")
+
+    def _reporting(self, **changes: Any) -> Self:
+        """A twin whose configuration of reported boxes differs."""
+        twin = copy(self)
+        twin.config = replace(self.config, detections=replace(self.config.detections, **changes))
+        return twin
 
     def take_channels(self, channels: int) -> None:
         """Take images of so many channels from now on, with the same weights as far as there are any.

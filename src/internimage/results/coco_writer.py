@@ -16,9 +16,8 @@ import numpy as np
 
 from internimage.data.formats.coco_results import Identity, read_numbers
 from internimage.errors import DataError
-from internimage.images.outlines import outlines, simplified
+from internimage.images.outlines import simplified
 from internimage.labels import COCO_CATEGORY_IDS, load_labels
-from internimage.results.detections import run_lengths
 from internimage.results.output import Output, Picture, Shape, Shapes
 from internimage.results.pairing import pair
 
@@ -91,15 +90,15 @@ class CocoWriter:
         box = [x1, y1, x2 - x1, y2 - y1]
         entry: dict[str, Any] = {"image_id": image, "category_id": category, "bbox": box, "score": shape.score}
         if shape.mask is not None:
-            entry["segmentation"] = {"size": list(shape.mask.shape), "counts": compress(run_lengths(shape.mask))}
+            entry["segmentation"] = {"size": list(shape.mask.size), "counts": compress(shape.mask.run_lengths())}
         return entry
 
     def _annotation(self, entry: dict[str, Any], shape: Shape) -> dict[str, Any]:
         number = self._counts[1] + 1
         annotation = {"id": number, **entry, "iscrowd": 0, "area": entry["bbox"][2] * entry["bbox"][3]}
         if shape.mask is not None:
-            annotation["area"] = int(shape.mask.sum())
-            parts = outlines(shape.mask)
+            annotation["area"] = shape.mask.area
+            parts = shape.mask.outlines()
             if parts and not any(part.holes for part in parts):
                 annotation["segmentation"] = [simplified(part.outline).reshape(-1).tolist() for part in parts]
         return annotation

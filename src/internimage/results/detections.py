@@ -5,7 +5,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from PIL import Image
@@ -15,8 +15,15 @@ from internimage.errors import MissingExtraError
 from internimage.images import ImageSource
 from internimage.labels import COCO_CATEGORY_IDS, load_labels
 from internimage.results.output import Shape
-from internimage.results.pasting import paste_mask
+from internimage.results.pasting import ObjectMask, paste_in_box, united
 from internimage.writing import counted
+
+
+class MaskParts(NamedTuple):
+    """Masks of parts of an object: boxes (P, 4) float32 as those of a result, soft masks (P, M, M) float32 in them."""
+
+    boxes: np.ndarray[Any, Any]
+    soft_masks: np.ndarray[Any, Any]
 
 
 @dataclass(frozen=True)
@@ -30,7 +37,10 @@ class Detections:
         names: of all classes; "class 7" where the model has no names.
         size: (height, width) of the original image.
         source: the image, by name; it is read again when it is drawn, so that results stay small.
-        soft_masks: (K, M, M) float32, probabilities within each box; None without masks.
+        soft_masks: (K, M, M) float32, probabilities within each box; None without masks, and where ``mask_parts`` has
+            them.
+        mask_parts: of objects that were put together from tiles of the picture, what the mask of each is the union of;
+            None without masks or without tiles.
     """
 
     boxes: np.ndarray[Any, Any]
@@ -40,9 +50,22 @@ class Detections:
     size: tuple[int, int]
     source: ImageSource
     soft_masks: np.ndarray[Any, Any] | None = None
+    mask_parts: tuple[MaskParts, ...] | None = None
 
     def __len__(self) -> int:
         return len(self.boxes)
+
+    @property
+    def has_masks(self) -> bool:
+        """Whether the objects have masks beside boxes."""
+        return self.soft_masks is not None or self.mask_parts is not None
+
+    def part(self, places: np.ndarray[Any, Any]) -> Detections:
+        """The objects at these places, or where a mask (K,) says so."""
+        soft = None if self.soft_masks is None else self.soft_masks[places]
+        parts = None if self.mask_parts is None else tuple(self.mask_parts[i] for i in np.arange(len(self))[places])
+        boxes, scores, labels = self.boxes[places], self.scores[places], self.labels[places]
+        return replace(self, boxes=boxes, scores=scores, labels=labels, soft_masks=soft, mask_parts=parts)
 
     @property
     def masks(self) -> np.ndarray[Any, Any] | None:
@@ -50,7 +73,7 @@ class Detections:
 
         100 masks of a photo of 12 megapixels are 1.2 GB; :meth:`mask` gives one.
         """
-        if self.soft_masks is None:
+        if not self.has_masks:
             return None
         whole = np.zeros((len(self), *self.size), bool)
         for index in range(len(self)):
@@ -59,9 +82,14 @@ class Detections:
 
     def mask(self, index: int) -> np.ndarray[Any, Any] | None:
         """The mask (H, W) bool of object ``index``; None without masks."""
-        if self.soft_masks is None:
-            return None
-        return paste_mask(self.soft_masks[index], self.boxes[index], self.size)
+        mask = self.object_mask(index)
+        return None if mask is None else mask.whole()
+
+    def object_mask(self, index: int) -> ObjectMask | None:
+        """The mask of object ``index`` no larger than its box; None without masks."""
+        if self.mask_parts is not None:
+            return united(paste_in_box(soft, box, self.size) for box, soft in zip(*self.mask_parts[index], strict=True))
+        return None if self.soft_masks is None else paste_in_box(self.soft_masks[index], self.boxes[index], self.size)
 
     def name(self, index: int) -> str:
         """Name of the class of object ``index``."""
@@ -83,10 +111,7 @@ class Detections:
             if unknown:
                 raise KeyError(f"no class is called {', '.join(unknown)}; there are {', '.join(self.names[:8])} ...")
             keep &= np.isin(self.labels, [index for index, name in enumerate(self.names) if name in names])
-        soft = None if self.soft_masks is None else self.soft_masks[keep]
-        return replace(
-            self, boxes=self.boxes[keep], scores=self.scores[keep], labels=self.labels[keep], soft_masks=soft
-        )
+        return self.part(keep)
 
     def draw(self, score_threshold: float = 0.3, *, score: float | None = None) -> Image.Image:
         """The picture with the objects of at least this score: outlines, masks, names; the best on top.
@@ -95,16 +120,16 @@ class Detections:
         """
         several = len(self.names) > 1
         shown = self.filter(_present(score_threshold, score))
-        objects = (
-            Object(
-                tuple(shown.boxes[i].tolist()),
-                f"{shown.name(i)} {shown.scores[i]:.0%}",
-                class_colour(int(shown.labels[i]) if several else i),
-                shown.mask(i),
-            )
-            for i in reversed(range(len(shown)))
-        )
-        return draw_objects(self.source.show(), objects)
+        return draw_objects(self.source.show(), (shown._drawn(i, several) for i in reversed(range(len(shown)))))
+
+    def _drawn(self, index: int, several: bool) -> Object:
+        """How an object is drawn."""
+        x1, y1, x2, y2 = self.boxes[index].tolist()
+        text = f"{self.name(index)} {self.scores[index]:.0%}"
+        colour, mask = class_colour(int(self.labels[index]) if several else index), self.object_mask(index)
+        if mask is None:
+            return Object((x1, y1, x2, y2), text, colour)
+        return Object((x1, y1, x2, y2), text, colour, mask.bitmap, (mask.left, mask.top))
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data for JSON: boxes as x1, y1, x2, y2, masks as COCO's run lengths."""
@@ -113,9 +138,9 @@ class Detections:
             for i, box in enumerate(self.boxes.tolist())
         ]
         for i, entry in enumerate(objects):
-            mask = self.mask(i)
+            mask = self.object_mask(i)
             if mask is not None:
-                entry["segmentation"] = {"size": list(self.size), "counts": run_lengths(mask)}
+                entry["segmentation"] = {"size": list(self.size), "counts": mask.run_lengths()}
         return {"image": self.source.name, "height": self.size[0], "width": self.size[1], "objects": objects}
 
     def to_coco(self, image_id: int, category_ids: tuple[int, ...] | None = None) -> list[dict[str, Any]]:
@@ -138,9 +163,9 @@ class Detections:
                 "bbox": [x1, y1, x2 - x1, y2 - y1],
                 "score": float(self.scores[i]),
             }
-            mask = self.mask(i)
+            mask = self.object_mask(i)
             if mask is not None:
-                entry["segmentation"] = {"size": list(self.size), "counts": run_lengths(mask)}
+                entry["segmentation"] = {"size": list(self.size), "counts": mask.run_lengths()}
             entries.append(entry)
         return entries
 
@@ -149,7 +174,7 @@ class Detections:
         shown = self.filter(least)
         for i in range(len(shown)):
             x1, y1, x2, y2 = shown.boxes[i].tolist()
-            yield Shape(int(shown.labels[i]), (x1, y1, x2, y2), float(shown.scores[i]), shown.mask(i))
+            yield Shape(int(shown.labels[i]), (x1, y1, x2, y2), float(shown.scores[i]), shown.object_mask(i))
 
     def to_supervision(self) -> Any:
         """A ``supervision.Detections``.
@@ -181,6 +206,4 @@ def _present(score_threshold: float, score: float | None) -> float:
 
 def run_lengths(mask: np.ndarray[Any, Any]) -> list[int]:
     """Lengths of the runs of a bitmap (H, W), column by column, zeros first: COCO's uncompressed encoding."""
-    flat = np.concatenate([[False], mask.T.reshape(-1)])
-    changes = np.flatnonzero(flat[1:] != flat[:-1])
-    return [int(length) for length in np.diff(np.concatenate([[0], changes, [mask.size]]))]
+    return ObjectMask.of(mask).run_lengths()

@@ -12,7 +12,7 @@ from xml.etree import ElementTree
 import numpy as np
 from PIL import Image
 
-from internimage.images.outlines import joined, outlines, simplified
+from internimage.images.outlines import joined, simplified
 from internimage.results.classification import Classification
 from internimage.results.output import Output, Picture, Shape, Shapes, folder_name
 from internimage.results.segmentation import Segmentation
@@ -60,8 +60,8 @@ class YoloWriter(FileWriter):
         for shape in self.shapes(result):
             x1, y1, x2, y2 = shape.box
             numbers = [(x1 + x2) / 2 / width, (y1 + y2) / 2 / height, (x2 - x1) / width, (y2 - y1) / height]
-            if shape.mask is not None and shape.mask.any():
-                rings = [simplified(ring) for part in outlines(shape.mask) for ring in (part.outline, *part.holes)]
+            if shape.mask is not None and shape.mask.area:
+                rings = [simplified(ring) for part in shape.mask.outlines() for ring in (part.outline, *part.holes)]
                 numbers = (joined(rings) / (width, height)).reshape(-1).tolist()
             lines.append(" ".join([str(shape.label), *(f"{number:.6g}" for number in numbers)]))
         text = "".join(f"{line}\n" for line in lines)
@@ -111,7 +111,7 @@ class LabelmeWriter(FileWriter):
         entries: list[dict[str, Any]] = []
         for number, shape in enumerate(self.shapes(result), 1):
             x1, y1, x2, y2 = shape.box
-            parts = [] if shape.mask is None else outlines(shape.mask)
+            parts = [] if shape.mask is None else shape.mask.outlines()
             polygons = [joined([simplified(ring) for ring in (part.outline, *part.holes)]).tolist() for part in parts]
             common: dict[str, Any] = {"label": self.output.classes[shape.label], "flags": {}}
             entries += [

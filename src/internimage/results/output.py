@@ -8,8 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple, TypeAlias
 
-import numpy as np
-
+from internimage.results.pasting import ObjectMask
 from internimage.settings.views import DisplayOptions
 
 
@@ -26,12 +25,12 @@ class Picture(NamedTuple):
 
 
 class Shape(NamedTuple):
-    """An object, or the pixels of a class: number of the class, x1, y1, x2, y2, score, and (H, W) bool or None."""
+    """An object, or the pixels of a class: number of the class, x1, y1, x2, y2, score, and its pixels or None."""
 
     label: int
     box: tuple[float, float, float, float]
     score: float
-    mask: np.ndarray[Any, Any] | None
+    mask: ObjectMask | None
 
 
 Shapes: TypeAlias = Callable[[Any, float], Iterable[Shape]]

@@ -15,6 +15,7 @@ from internimage.drawing.regions import draw_regions
 from internimage.errors import ConfigError
 from internimage.images import ImageSource
 from internimage.results.output import Shape
+from internimage.results.pasting import ObjectMask
 
 
 @dataclass(frozen=True)
@@ -77,7 +78,7 @@ class Segmentation:
         for one in self.regions():
             mask = self.label_map == one.index
             (y1, y2), (x1, x2) = (np.flatnonzero(mask.any(axis))[[0, -1]].tolist() for axis in (1, 0))
-            yield Shape(one.index, (x1, y1, x2 + 1.0, y2 + 1.0), one.confidence, mask)
+            yield Shape(one.index, (x1, y1, x2 + 1.0, y2 + 1.0), one.confidence, ObjectMask.of(mask))
 
     def mask(self, name: str) -> np.ndarray[Any, Any]:
         """The pixels (H, W) bool of the class of this name.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
 from torch import Tensor
@@ -16,11 +17,15 @@ class DetectionConfig:
         score_threshold: least score, itself left out.
         nms_threshold: largest overlap of two boxes of a class.
         keep: most boxes of an image.
+        suppression: what becomes of boxes that overlap a better one of their class by more than ``nms_threshold``:
+            they are dropped, or their scores are multiplied by 1 - IoU, see
+            :func:`internimage.structures.merging.soft_nms`.
     """
 
     score_threshold: float = 0.05
     nms_threshold: float = 0.5
     keep: int = 100
+    suppression: Literal["nms", "soft-nms"] = "nms"
 
 
 @dataclass(frozen=True)

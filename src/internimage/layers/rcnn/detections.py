@@ -8,9 +8,9 @@ from dataclasses import replace
 import torch
 from torch import Tensor, nn
 
-from internimage.layers.boxes import nms
 from internimage.layers.finite import check_finite
 from internimage.layers.rcnn.roi_heads import MaskHead, roi_features, with_image_numbers
+from internimage.layers.suppression import suppress
 from internimage.structures.detection import DetectionConfig, RawDetections
 
 
@@ -23,9 +23,7 @@ def select(boxes: Tensor, scores: Tensor, config: DetectionConfig) -> RawDetecti
     check_finite(boxes, scores)
     row, label = (scores > config.score_threshold).nonzero(as_tuple=True)
     chosen = boxes.expand(-1, scores.shape[1], -1)[row, label]
-    score = scores[row, label]
-    kept = nms(chosen, score, label, config.nms_threshold)[: config.keep]
-    return RawDetections(chosen[kept], score[kept], label[kept], None)
+    return suppress(RawDetections(chosen, scores[row, label], label, None), config)
 
 
 def detect_masks(

@@ -9,7 +9,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from internimage.errors import MissingExtraError
-from internimage.metrics.found import Found, Truth, best, insides, joined, overlaps
+from internimage.metrics.found import Truth, best
+from internimage.structures.boxes import Found, insides, joined, overlaps
 
 OVERLAP = 0.5
 ADDED = 1e-6  # to the tool's denominators

@@ -10,17 +10,14 @@ import numpy as np
 from internimage.data.objects import Verified
 from internimage.metrics.found import (
     ClassPrecision,
-    Found,
     Truth,
     area_under_curve,
     best,
     class_precision,
     first_of_each,
-    insides,
-    joined,
     numbered,
-    overlaps,
 )
+from internimage.structures.boxes import Found, insides, joined, overlaps
 
 OVERLAP = 0.5
 Rule = Literal["challenge", "v2", "mmdet"]

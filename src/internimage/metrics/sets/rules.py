@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from internimage.data.objects import Verified
-from internimage.metrics.found import Found, Truth
+from internimage.metrics.found import Truth
 from internimage.metrics.sets.crowdhuman import crowd_human_numbers
 from internimage.metrics.sets.openimages import class_kinds, found_of_kinds, open_images_precision
 from internimage.metrics.sets.voc import voc_precision
+from internimage.structures.boxes import Found
 
 if TYPE_CHECKING:
     from internimage.data.objects import ObjectImage, Rule

@@ -9,17 +9,15 @@ import numpy as np
 
 from internimage.metrics.found import (
     ClassPrecision,
-    Found,
     Truth,
     area_under_curve,
     best,
     class_precision,
     falling,
     first_of_each,
-    joined,
     numbered,
-    overlaps,
 )
+from internimage.structures.boxes import Found, joined, overlaps
 
 IOU = 0.5
 

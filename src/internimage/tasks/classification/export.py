@@ -56,7 +56,7 @@ class ExportedClassifier:
 
     def __init__(self, description: ExportedDescription, run: Run, options: PredictionOptions) -> None:
         if options != PredictionOptions(depth=options.depth):
-            raise ConfigError("test-time augmentation, windows, scores and numbers of objects are not for classifiers")
+            raise ConfigError("views, windows, tiles, scores and numbers of objects are not for classifiers")
         preprocessing = description.model.preprocessing
         assert isinstance(preprocessing, Preprocessing)
         self.preprocessing = preprocessing.seen_with(options.depth)

@@ -16,7 +16,7 @@ from internimage.inference.views import preparation
 from internimage.labels import class_names
 from internimage.models.classifier import ImageClassifier
 from internimage.results.classification import Classification
-from internimage.settings.views import PredictionOptions
+from internimage.settings.views import PredictionOptions, refuse_for_detectors
 from internimage.tasks.classification.batch import Batch, stack
 
 
@@ -28,8 +28,7 @@ class ClassificationPipeline:
             raise ConfigError("test-time augmentation is for detectors and segmenters; leave it out")
         if options.keep_scores or options.window != "model":
             raise ConfigError("window and keep_scores are for segmenters; leave them out")
-        if options.max_objects is not None:
-            raise ConfigError("a greatest number of objects is for detectors; leave it out")
+        refuse_for_detectors(options, "a classifier sees a picture as a whole")
         if not model.config.num_classes:
             raise ConfigError("a classifier without classes predicts nothing; internimage features gives its features")
         self.prepare = preparation(model, options, Preprocessing)

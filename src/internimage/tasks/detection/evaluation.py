@@ -208,8 +208,7 @@ def _renumbered(result: Detections, numbers: np.ndarray[Any, Any]) -> Detections
     """The result with the data's numbers of classes, without detections of classes that the data lacks."""
     labels = numbers[result.labels]
     keep = labels != _ABSENT
-    soft = None if result.soft_masks is None else result.soft_masks[keep]
-    return replace(result, boxes=result.boxes[keep], scores=result.scores[keep], labels=labels[keep], soft_masks=soft)
+    return replace(result.part(keep), labels=labels[keep])
 
 
 def measure_results(data: ObjectImages, file: Path, options: ReportOptions) -> DetectionReport:

@@ -9,7 +9,7 @@ import numpy as np
 
 from internimage.contracts import Frame, Graph, PixelExport, Run, TaskExport
 from internimage.description import ExportedDescription, ModelDescription
-from internimage.errors import ConfigError
+from internimage.errors import ConfigError, ExportError
 from internimage.images import FitPreprocessing, ImageSource
 from internimage.images.nodes import DOUBLE, FLOAT
 from internimage.labels import class_names
@@ -32,6 +32,9 @@ def graph(model: Any, frame: Frame | None = None) -> Graph:
     """
     import torch
     import torch.nn.functional as F
+
+    if model.config.detections.suppression != "nms":
+        raise ExportError("soft-NMS cannot be exported; export the model with NMS (DetectionConfig.suppression)")
 
     class OneImage(torch.nn.Module):
         def __init__(self) -> None:
@@ -74,6 +77,8 @@ class ExportedDetector:
     def __init__(self, description: ExportedDescription, run: Run, options: PredictionOptions) -> None:
         if options.augmentation is not None:
             raise ConfigError("exported detectors have no test-time augmentation; leave it out")
+        if options.soft_nms:
+            raise ConfigError("the file has its NMS inside; leave soft-NMS out")
         if options.keep_scores or options.window != "model":
             raise ConfigError("window and keep_scores are for segmenters; leave them out")
         preprocessing = description.model.preprocessing

@@ -15,9 +15,9 @@ from internimage.images import FitPreprocessing, ImageSource
 from internimage.inference.blame import finite
 from internimage.inference.views import MakeViews, Views, preparation
 from internimage.labels import class_names
-from internimage.layers.boxes import nms
+from internimage.layers.suppression import fuse, joined, suppress
 from internimage.results.detections import Detections
-from internimage.settings.views import PredictionOptions
+from internimage.settings.views import Merge, PredictionOptions
 from internimage.structures.batching import padded
 from internimage.structures.detection import DetectionConfig, RawDetections
 from internimage.tasks.detection.batch import Batch, stack
@@ -28,19 +28,22 @@ class DetectionPipeline:
 
     Args:
         model: a detector of ours, with its description.
-        options: with test-time augmentation, objects are merged by NMS within each class.
+        options: with test-time augmentation, objects are merged within each class; ``tiles`` are another's, see
+            :class:`internimage.inference.tiles.TiledPipeline`.
     """
 
     def __init__(self, model: Any, options: PredictionOptions = PredictionOptions()) -> None:  # noqa: B008
         if options.keep_scores or options.window != "model":
             raise ConfigError("window and keep_scores are for segmenters; leave them out")
         preprocessing = preparation(model, options, FitPreprocessing)
-        self.model = model if options.max_objects is None else model.keeping(options.max_objects)
+        model = model if options.max_objects is None else model.keeping(options.max_objects)
+        self.model = model.with_soft_nms() if options.soft_nms else model
         self.max_objects: int = self.model.config.detections.keep
         self.labels: tuple[str, ...] | None = model.description.labels
         self.classes: int = model.config.num_classes
         self.has_masks: bool = model.has_masks
         self.flip = options.augmentation is not None and options.augmentation.flip
+        self.merge: Merge = "nms" if options.augmentation is None else options.augmentation.merge
         self.read = preprocessing.read
         self.prepare = MakeViews(preprocessing, options.augmentation)
 
@@ -58,7 +61,7 @@ class DetectionPipeline:
                 found = zip(detect(self.model, mirrored), widths, strict=True)
                 rounds.append([_mirror(one, width) for one, width in found])
         config = self.model.config.detections
-        merged = [merge(one, config) if len(one) > 1 else one[0] for one in zip(*rounds, strict=True)]
+        merged = [merge(one, config, self.merge) if len(one) > 1 else one[0] for one in zip(*rounds, strict=True)]
         return decode(merged, batch, names)
 
 
@@ -92,12 +95,11 @@ def decode(found: Sequence[RawDetections], batch: Batch, labels: tuple[str, ...]
     return results
 
 
-def merge(found: Sequence[RawDetections], config: DetectionConfig) -> RawDetections:
-    """The best boxes of several views of one picture, each with its mask."""
-    boxes, scores, labels = (torch.cat([getattr(one, name) for one in found]) for name in ("boxes", "scores", "labels"))
-    kept = nms(boxes, scores, labels, config.nms_threshold)[: config.keep]
-    masks = [one.masks for one in found if one.masks is not None]
-    return RawDetections(boxes[kept], scores[kept], labels[kept], torch.cat(masks)[kept] if masks else None)
+def merge(found: Sequence[RawDetections], config: DetectionConfig, how: Merge = "nms") -> RawDetections:
+    """The objects of several views of one picture made one, with their masks; at most as many as of one view."""
+    if how == "wbf":
+        return fuse(found, config.keep)
+    return suppress(joined(found), replace(config, suppression=how))
 
 
 def _mirror(found: RawDetections, width: int) -> RawDetections:

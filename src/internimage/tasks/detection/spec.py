@@ -16,6 +16,7 @@ from internimage.images import FitPreprocessing
 from internimage.results.coco_writer import CocoWriter
 from internimage.results.detections import Detections
 from internimage.results.file_writers import CropsWriter, LabelmeWriter, VocWriter, YoloWriter
+from internimage.results.tiled import unite
 from internimage.settings.data import DataOptions
 from internimage.settings.detection import DetectionAugmentation
 from internimage.settings.training import RunConfig, TrainingConfig
@@ -166,6 +167,7 @@ SPEC = TaskSpec(
         "crops": lambda output: CropsWriter(output, Detections.shapes),
     },
     others=OtherResults(NOUN, are_results, _read_annotations, _measure),
+    merge=unite,
     export="internimage.tasks.detection.export:EXPORT",
     train_help="""Train or fine-tune a detector on your own images with COCO's annotations.
 

@@ -16,7 +16,7 @@ from internimage.labels import class_names
 from internimage.results.segmentation import Segmentation
 from internimage.results.upscaling import best_classes, enlarge
 from internimage.settings.plain import from_plain
-from internimage.settings.views import PredictionOptions, Window
+from internimage.settings.views import PredictionOptions, Window, refuse_for_detectors
 
 if TYPE_CHECKING:
     from internimage.images.channels import AnyImage
@@ -63,8 +63,7 @@ class ExportedSegmenter:
     def __init__(self, description: ExportedDescription, run: Run, options: PredictionOptions) -> None:
         if options.augmentation is not None:
             raise ConfigError("exported segmenters have no test-time augmentation; leave it out")
-        if options.max_objects is not None:
-            raise ConfigError("a greatest number of objects is for detectors; leave it out")
+        refuse_for_detectors(options, "a segmenter sees large pictures in sliding windows of its own (window)")
         if options.keep_scores:
             raise ConfigError("exported segmenters keep no scores; leave keep_scores out")
         model = description.model

@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from internimage.errors import ConfigError
 from internimage.images import FitPreprocessing, ImageSource
 from internimage.inference.views import MakeViews, Views, preparation
 from internimage.labels import class_names
 from internimage.results.segmentation import Segmentation
-from internimage.settings.views import PredictionOptions, Window
+from internimage.settings.views import PredictionOptions, Window, refuse_for_detectors
 from internimage.tasks.segmentation.views import View, decode, predict_views
 
 
@@ -31,8 +30,7 @@ class SegmentationPipeline:
         in_step: bool = False,
     ) -> None:
         preprocessing = preparation(model, options, FitPreprocessing)
-        if options.max_objects is not None:
-            raise ConfigError("a greatest number of objects is for detectors; leave it out")
+        refuse_for_detectors(options, "a segmenter sees large pictures in sliding windows of its own (window)")
         self.model = model
         self.labels: tuple[str, ...] | None = model.description.labels
         self.palette = model.description.palette

@@ -1,16 +1,30 @@
-"""Detections of several views or slices of one picture made one: soft-NMS, box fusion, slices and their merging."""
+"""Detections of several views of one picture made one: soft-NMS and box fusion."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
-from internimage.metrics.found import Found, insides, joined, overlaps
+from internimage.structures.boxes import Found, joined, overlaps
 
 FusedScore = Literal["avg", "max", "box_and_model_avg", "absent_model_aware_avg"]
-SliceOverlap = Literal["iou", "ios"]
+
+
+class Merged(NamedTuple):
+    """What is left of detections, highest score first.
+
+    Attributes:
+        labels, scores, boxes: (K,), (K,), (K, 4), see :class:`internimage.structures.boxes.Found`.
+        members: of each the places (P,) of the detections that it is made of, the best one first; of several views they
+            count on from view to view.
+    """
+
+    labels: np.ndarray[Any, Any]
+    scores: np.ndarray[Any, Any]
+    boxes: np.ndarray[Any, Any]
+    members: tuple[np.ndarray[Any, Any], ...]
 
 
 def soft_nms(
@@ -19,6 +33,7 @@ def soft_nms(
     overlap: float = 0.5,
     sigma: float = 0.5,
     minimum: float = 0.001,
+    most: int | None = None,
 ) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
     """Lower the scores of detections that overlap a better one of their class (Bodla et al., 2017).
 
@@ -28,23 +43,27 @@ def soft_nms(
             exp(-IoU² / sigma).
         overlap, sigma: see there.
         minimum: detections below this score are left out.
+        most: greatest number of detections that are left; None for any.
 
     Returns:
         Places (N,) of the detections that are left, and their lowered scores (N,), highest first.
     """
     scores, waiting = found.scores.astype(np.float64), np.ones(len(found.scores), bool)
-    while waiting.any():
-        top = np.where(waiting, scores, -np.inf).argmax()
+    order: list[int] = []
+    while waiting.any() and len(order) != most:
+        top = int(np.where(waiting, scores, -np.inf).argmax())
+        if scores[top] < minimum:  # and so are all that wait
+            break
         waiting[top] = False
+        order.append(top)
         rivals = np.flatnonzero(waiting & (found.labels == found.labels[top]))
         shares = overlaps(found.boxes[top][None], found.boxes[rivals])[0]
         if method == "linear":
             scores[rivals] *= np.where(shares > overlap, 1 - shares, 1)
         else:
             scores[rivals] *= np.exp(-(shares**2) / sigma)
-    order = np.argsort(-scores, kind="stable")
-    order = order[scores[order] >= minimum]
-    return order, scores[order]
+    places = np.array(order, int)
+    return places, scores[places]
 
 
 def weighted_boxes_fusion(
@@ -54,7 +73,7 @@ def weighted_boxes_fusion(
     minimum: float = 0.0,
     score: FusedScore = "avg",
     overflow: bool = False,
-) -> Found:
+) -> Merged:
     """Fuse the detections of several views of a picture, or of several models (Solovyev et al., 2021).
 
     From the highest score times weight on, each box joins the cluster of its class whose fused box it overlaps most,
@@ -72,7 +91,7 @@ def weighted_boxes_fusion(
         overflow: "avg" without the limit.
 
     Returns:
-        Fused boxes, float64, highest score first.
+        Fused boxes, float64.
     """
     pool = _Pool(views, weights, minimum)
     clusters = pool.clusters(overlap, moving=True)
@@ -83,7 +102,7 @@ def weighted_boxes_fusion(
 
 def non_maximum_weighted(
     views: Sequence[Found], weights: Sequence[float], overlap: float = 0.55, minimum: float = 0.0
-) -> Found:
+) -> Merged:
     """Fuse detections as :func:`weighted_boxes_fusion` does, but around the best box of each cluster (Zhou, 2017).
 
     A box joins the cluster whose best box it overlaps most.  The fused box is the mean by score times weight times IoU
@@ -112,7 +131,7 @@ class _Pool:
         sound = (weighted > 0) & (boxes[:, 2:] > boxes[:, :2]).all(1)
         kept = np.flatnonzero(sound & (scores >= minimum))
         order = kept[np.argsort(-weighted[kept], kind="stable")]
-        self.labels, self.boxes = labels[order], boxes[order]
+        self.places, self.labels, self.boxes = order, labels[order], boxes[order]
         self.views, self.weighted = of_view[order], weighted[order]
 
     def clusters(self, overlap: float, moving: bool) -> list[list[int]]:
@@ -146,75 +165,9 @@ class _Pool:
         number = len(members) if overflow else min(len(members), len(self.view_weights))
         return float(scores.mean() * number / total)
 
-    def fused(self, clusters: list[list[int]], scores: list[float], boxes: list[np.ndarray[Any, Any]]) -> Found:
+    def fused(self, clusters: list[list[int]], scores: list[float], boxes: list[np.ndarray[Any, Any]]) -> Merged:
         """The clusters as detections, highest score first."""
         labels = self.labels[[members[0] for members in clusters]]
         order = np.argsort(-np.array(scores), kind="stable")
-        return Found(labels, np.array(scores), np.reshape(boxes, (-1, 4))).part(order)
-
-
-def slices(size: tuple[int, int], window: tuple[int, int], overlap: tuple[float, float]) -> np.ndarray[Any, Any]:
-    """Windows that cover a picture, row by row; those that would stick out are moved back inside.
-
-    Args:
-        size: (height, width) of the picture.
-        window: (height, width) of a window; less where the picture is smaller.
-        overlap: share of a window's height and of its width that the next one repeats, less than 1.
-
-    Returns:
-        (N, 4) int, x1, y1, x2, y2 in pixels.
-    """
-    rows, columns = (_spans(*axis) for axis in zip(size, window, overlap, strict=True))
-    return np.array([(x1, y1, x2, y2) for y1, y2 in rows for x1, x2 in columns])
-
-
-def _spans(length: int, side: int, overlap: float) -> list[tuple[int, int]]:
-    """First and last edges of the windows along one side."""
-    step = side - int(overlap * side)
-    number = max(0, -(-(length - side) // step)) + 1
-    ends = [min(length, place * step + side) for place in range(number)]
-    return [(max(0, end - side), end) for end in ends]
-
-
-def merge_slices(found: Found, measure: SliceOverlap = "ios", overlap: float = 0.5, per_class: bool = True) -> Found:
-    """Unite detections of one picture that slices cut or repeated, in the picture's coordinates.
-
-    From the highest score on, a box takes all that are left and overlap it enough.  They are united with it in the same
-    order as long as each overlaps enough what it has grown to; those that do not are lost.
-
-    Args:
-        found: detections of all slices.
-        measure: "iou", or "ios", the intersection divided by the smaller area.
-        overlap: how much is enough.
-        per_class: whether only boxes of one class are united; else the class is the best one's, the last of equals.
-
-    Returns:
-        Detections, highest score first, each with the score of the best one in it.
-    """
-    # of equal scores, the one further left and up
-    order = np.lexsort((*found.boxes.T[::-1], -found.scores))
-    labels, scores, boxes = found.labels[order], found.scores[order], found.boxes[order].astype(np.float64)
-    left = np.ones(len(order), bool)
-    kept = []
-    for place in range(len(order)):
-        if not left[place]:
-            continue
-        kept.append(place)
-        left[place] = False
-        rivals = np.flatnonzero(left & (labels == labels[place])) if per_class else np.flatnonzero(left)
-        taken = rivals[_near(boxes[place], boxes[rivals], measure) >= overlap]
-        left[taken] = False
-        for other in taken:
-            if _near(boxes[place], boxes[other][None], measure)[0] >= overlap:
-                boxes[place, :2] = np.minimum(boxes[place, :2], boxes[other, :2])
-                boxes[place, 2:] = np.maximum(boxes[place, 2:], boxes[other, 2:])
-                labels[place] = labels[other if scores[other] == scores[place] else place]
-    return Found(labels[kept], scores[kept], boxes[kept])
-
-
-def _near(box: np.ndarray[Any, Any], others: np.ndarray[Any, Any], measure: SliceOverlap) -> np.ndarray[Any, Any]:
-    """Overlap (K,) of a box (4,) with others (K, 4)."""
-    if measure == "iou":
-        return overlaps(box[None], others)[0]
-    # divided by its own area, and by the other's: the greater quotient has the smaller area
-    return np.maximum(insides(box[None], others)[0], insides(others, box[None])[:, 0])
+        members = tuple(self.places[clusters[number]] for number in order)
+        return Merged(labels[order], np.array(scores)[order], np.reshape(boxes, (-1, 4))[order], members)
