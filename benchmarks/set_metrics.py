@@ -27,11 +27,12 @@ import numpy as np
 
 from internimage.data.objects import Verified
 from internimage.metrics.coco import average_precision
-from internimage.metrics.found import Found, Truth
+from internimage.metrics.found import Truth
 from internimage.metrics.sets.crowdhuman import crowd_human_numbers
 from internimage.metrics.sets.lvis import lvis_average_precision
 from internimage.metrics.sets.openimages import open_images_precision
 from internimage.metrics.sets.voc import voc_precision
+from internimage.structures.boxes import Found
 
 Array = np.ndarray[Any, Any]
 
