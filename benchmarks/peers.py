@@ -23,8 +23,9 @@ from torch import Tensor, nn
 import internimage
 from internimage.checkpoints.folder import WEIGHTS_FILE, read_description
 from internimage.contracts import Pipeline, task_spec
-from internimage.data.dataset import EvaluationDataset, SampleKey
+from internimage.data.dataset import EvaluationDataset
 from internimage.data.samples import Part
+from internimage.data.sampling.sampler import SampleKey
 from internimage.factory import own_recipe, recipe_of
 from internimage.inference.evaluation import predict_samples
 from internimage.layers.boxes import cxcywh_to_xyxy, xyxy_to_cxcywh

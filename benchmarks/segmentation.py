@@ -22,9 +22,9 @@ from peers import SegmenterConfig, latencies, load, trained
 from torch import nn
 
 import internimage
-from internimage.data.dataset import SampleKey
 from internimage.data.formats.masks import read_parts
 from internimage.data.masks import SegmentedImages
+from internimage.data.sampling.sampler import SampleKey
 from internimage.data.splits import make_splits
 from internimage.inference.evaluation import evaluate_part
 from internimage.machine import describe_machine

@@ -302,3 +302,18 @@ def test_a_set_is_trained_and_measured_by_name(
     part = ["--part", "val"] if name != "nuscenes" else []  # images are set aside
     assert run(["evaluate", "--data", data, "--model", output / "best", *part, *allowed]) == 0
     assert metric in capsys.readouterr().out
+
+
+@pytest.mark.full
+@pytest.mark.filterwarnings("always:.*the classifier of others starts anew")
+def test_pre_training_goes_on_with_another_set(
+    unpacked: Callable[[str], Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Objects365, then Pascal VOC: its "person" is known as "Person", of 20 classes."""
+    common = ["--model", "small_composite", "--size", "64", "--updates", "2", "--batch-size", "2", "--workers", "0"]
+    common += ["--track", "none", "--device", "cpu", "--allow-left-out"]
+    command = ["train", "--data", unpacked("objects365"), "--recipe", CB_H, "--init", "scratch", *common]
+    assert run([*command, "--output", tmp_path / "first"]) == 0
+    command = ["train", "--data", unpacked("voc"), "--recipe", f"{CB_H}_voc0712", "--init", tmp_path / "first", *common]
+    assert run([*command, "--output", tmp_path / "second"]) == 0
+    assert "1 of 20 go on by their names, the classifier of others starts anew" in capsys.readouterr().err
