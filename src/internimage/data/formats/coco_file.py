@@ -316,7 +316,7 @@ def _with_left_out(found: ObjectImages, unusable: Sequence[str]) -> ObjectImages
     if not unusable:
         return found
     count = len(unusable)
-    one = LeftOut("known to be unusable", "pictures", tuple(unusable), count, len(found) + count)
+    one = LeftOut("known to be unusable", "pictures", tuple(unusable), count, len(found) + count, meant=True)
     return replace(found, left_out=(*found.left_out, one))
 
 

@@ -136,7 +136,7 @@ class ObjectImages(Part):
             return LeftOut(reason, "objects", names, int(which.sum()), len(which), advice, meant)
 
         counted = (
-            found("crowds, neither learnt nor missed", crowds, learn, meant=own),
+            found("crowds, neither learnt nor missed", crowds, learn, meant=own or self.listed),
             found("boxes of less than a pixel", ~kept & degenerate),
             found("boxes outside their picture", ~kept & ~degenerate),
         )

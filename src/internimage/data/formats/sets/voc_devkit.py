@@ -50,11 +50,12 @@ def read_parts(root: Path, wanted: str | None = None, options: DataOptions | Non
     early = all(_number(year) < _AREA_FROM for year in validation or years)
     rule = Rule() if classes is not known else Rule("voc-11-points" if early else "voc-area")
     found = {"train": training, "val": list(validation.values())}
-    return {
-        part: _joined(root, part, gathered, classes, options or DataOptions(), notes).measured_by(rule)
+    parts = {
+        part: _joined(root, part, gathered, classes, options or DataOptions(), notes)
         for part, gathered in found.items()
         if gathered and (part == wanted or wanted not in found or not found[wanted])
     }
+    return {name: replace(part.measured_by(rule), listed=not strange) for name, part in parts.items()}
 
 
 def _years(root: Path) -> list[Path]:
