@@ -86,7 +86,7 @@ class Predict:
         predictor = self.model.predictor(self.views)
         self._refuse_what_is_ignored(predictor.spec)
         if len(reading.sources) == 1:  # of several, the bar counts pictures
-            predictor.follow = lambda tiles: progress(tiles, len(tiles), "tiles")
+            predictor.follow = progress
         reading.look_at_pixels(predictor.preprocessing)
         writer, name_of = self._writer(predictor, reading.sources)
         for note in writer.notes:

@@ -8,12 +8,13 @@ from typing import Any, overload
 
 from internimage.contracts import Pipeline, TaskSpec
 from internimage.data.read_ahead import ReadAhead
+from internimage.data.splits import Follow, unseen
 from internimage.errors import ConfigError, ImageReadError
 from internimage.images import FitPreprocessing, ImageInput, ImageSource, Preprocessing, list_images
 from internimage.images.inputs.listing import comes_one_by_one, iterate_images
 from internimage.images.lazy import BinaryFile
 from internimage.images.reader import ImageInputs
-from internimage.inference.tiles import Follow, TiledPipeline
+from internimage.inference.tiles import TiledPipeline
 from internimage.settings.views import Tiles
 
 
@@ -27,7 +28,7 @@ class Runner:
         labels: names of the classes; None without any.
         category_ids: the training data's own id of each class; None without any.
         batch_size: images that go through the pipeline together; one where it takes them in tiles.
-        follow: wraps the tiles of each picture, such as ``tqdm``: a large one may take minutes.
+        follow: shows the progress through the tiles of each picture, which may take minutes.
     """
 
     spec: TaskSpec
@@ -36,13 +37,13 @@ class Runner:
     labels: tuple[str, ...] | None
     category_ids: tuple[int | str, ...] | None
     batch_size: int
-    follow: Follow = staticmethod(iter)
+    follow: Follow = staticmethod(unseen)
 
     def _run_with(self, pipeline: Pipeline, tiles: Tiles | None, batch_size: int) -> None:
         """Set the pipeline, or one that takes pictures in tiles, so many of them per forward pass."""
         self.pipeline = pipeline
         if tiles is not None:
-            self.pipeline = TiledPipeline(pipeline, self.spec, tiles, batch_size, lambda tiles: self.follow(tiles))
+            self.pipeline = TiledPipeline(pipeline, self.spec, tiles, batch_size, lambda *tiles: self.follow(*tiles))
         self.batch_size = batch_size if tiles is None else 1
 
     @overload

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import Any, TypeAlias
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
 
 from internimage.contracts import Pipeline, TaskSpec, Window
 from internimage.data.read_ahead import ReadAhead
+from internimage.data.splits import Follow, unseen
 from internimage.errors import ConfigError, ImageReadError
 from internimage.images import ImageSource
 from internimage.images.channels import AnyImage
 from internimage.settings.views import Tiles
 from internimage.structures.slicing import slices
-
-Follow: TypeAlias = Callable[[Sequence[Any]], Iterable[Any]]
 
 
 class TiledPipeline:
@@ -27,14 +26,14 @@ class TiledPipeline:
         spec: its task.
         tiles: see there.
         batch_size: tiles per forward pass.
-        follow: wraps the tiles of each picture, such as ``tqdm``; it receives them all and yields them one by one.
+        follow: shows the progress through the tiles of each picture.
 
     Raises:
         ConfigError: results of the task cannot be merged.
     """
 
     def __init__(
-        self, pipeline: Pipeline, spec: TaskSpec, tiles: Tiles, batch_size: int, follow: Follow = iter
+        self, pipeline: Pipeline, spec: TaskSpec, tiles: Tiles, batch_size: int, follow: Follow = unseen
     ) -> None:
         if spec.merge is None:
             raise ConfigError(f"tiles of a picture make no single result of a {spec.model_noun}; leave them out")
@@ -71,7 +70,7 @@ class TiledPipeline:
         size = image.height, image.width
         windows = self.windows(size)
         results: list[Any] = []
-        following = iter(self.follow(windows))
+        following = iter(self.follow(windows, len(windows), "tiles"))
         for batch in ReadAhead(windows, lambda window: self.pipeline.prepare(_part(image, window)), self.batch_size):
             seen = []
             for _, prepared in batch:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, get_args
 
 from internimage.errors import ConfigError
 from internimage.settings.depth import Depth
@@ -11,7 +11,6 @@ from internimage.settings.depth import Depth
 LEAST_TILE = 32
 """Least side of a tile in pixels: what the coarsest map of a network has one pixel for."""
 
-MERGES = ("nms", "soft-nms", "wbf")
 Merge = Literal["nms", "soft-nms", "wbf"]
 """How boxes of a class that overlap become one: the best stays (NMS), the others' scores are lowered (soft-NMS,
 https://arxiv.org/abs/1704.04503), or they are averaged by score (weighted box fusion, https://arxiv.org/abs/1910.13302)."""
@@ -96,8 +95,8 @@ class TestTimeAugmentation:
     merge: Merge = "nms"
 
     def __post_init__(self) -> None:
-        if self.merge not in MERGES:
-            raise ConfigError(f"views are merged by {self.merge!r}; expected one of {', '.join(MERGES)}")
+        if self.merge not in get_args(Merge):
+            raise ConfigError(f"views are merged by {self.merge!r}; expected one of {', '.join(get_args(Merge))}")
         if any(side < 1 for side in self.short_sides):
             raise ConfigError(f"short sides are {self.short_sides}; expected at least 1 pixel")
 
