@@ -68,7 +68,7 @@ def nothing(root: Path) -> None:
             "2 of the 4370 pictures of CrowdHuman (val) are here; they come in CrowdHuman_val.zip: an incomplete",
         ),
         ("lvis", moved("val2017"), 1, "1 of the 19809 pictures of LVIS (val) are here, none of lvis/val2017;"),
-        ("objects365", nothing, 1, "(train) are here, none of patch0, patch1, patch2, patch3, patch4, and 44 more:"),
+        ("objects365", nothing, 0, "(train) are here, none of patch0, patch1, patch2, patch3, patch4, and 44 more:"),
         ("places365", moved("data_256/z"), 1, "10 of the 1803460 pictures of Places365 (train) are here, none of data"),
         ("cityscapes", nothing, 0, "2 of the 500 pictures of Cityscapes (val) are here, none of lindau, munster;"),
         ("voc", nothing, 0, "2 of the 4952 pictures of Pascal VOC (VOC2007 test) are here"),

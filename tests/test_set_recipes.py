@@ -272,7 +272,7 @@ OTHERS = [
     ("nyuv2", "mask2former_internimage_h_480_40k_nyu", "small_mask2former", "mIoU"),
     ("cityscapes", "upernet_internimage_l_512x1024_160k_mapillary2cityscapes", "small_upernet", "mIoU"),
 ]
-FEW = ("objects365", "nuscenes")  # of four and eight objects, one that is left out is much
+FEW = ("nuscenes",)  # of eight objects, one that is left out is much
 SAMPLED = {"lvis": "repeat-factor sampling", "openimages": "class-aware sampling", "voc": "each of 4 pictures 3 times"}
 
 
