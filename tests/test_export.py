@@ -191,6 +191,30 @@ def test_blank_and_crowded_pictures(exported: Made) -> None:
         ExportedPredictor(exported.functions, soft_nms=True)
 
 
+@pytest.mark.parametrize("exported", ["detector"], indirect=True)
+def test_files_are_measured_like_their_model(exported: Made, tmp_path: Path) -> None:
+    """On what the model itself finds, with and without its pixels' scaling in the file."""
+    photos, objects = checked_pictures()[:3], []
+    for number, photo in enumerate(photos):
+        photo.read().save(tmp_path / f"{number}.png")
+        found = exported.predictor(tmp_path / f"{number}.png").filter(score_threshold=0.5)
+        for (x1, y1, x2, y2), label in zip(found.boxes.tolist(), found.labels.tolist(), strict=True):
+            one = {"id": len(objects), "image_id": number, "category_id": label, "bbox": [x1, y1, x2 - x1, y2 - y1]}
+            objects.append(one)
+    images = [{"id": number, "file_name": f"{number}.png"} for number in range(len(photos))]
+    classes = [{"id": number, "name": name} for number, name in enumerate(exported.predictor.model.description.labels)]
+    content = {"images": images, "annotations": objects, "categories": classes}
+    (tmp_path / "val.json").write_text(json.dumps(content))
+    assert exported.pixels is not None
+    files = (exported.functions, exported.pixels)
+    own, *others = [
+        ii.evaluate(tmp_path, predictor).compute() for predictor in (exported.predictor, *map(ExportedPredictor, files))
+    ]
+    assert own["box_ap50"] > 0.5
+    for other in others:
+        assert other == pytest.approx(own, abs=1e-3)
+
+
 NO_PADDING = ((512, 320), (256, 160))
 FRAMES: dict[str, tuple[tuple[int, int], ...]] = {  # pictures that have no other padding in a frame than alone
     "tiny classifier": NO_PADDING,

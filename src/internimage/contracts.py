@@ -230,10 +230,12 @@ class PixelExport:
         ending: writes the end of the graph: from nodes of ONNX, the outputs by name, the picture's (height, width) and
             that of what the network sees to the new outputs by name.
         result: of these, the picture's (height, width) and the picture.
+        asked: what the task's report asks of a pipeline beside classes, by name.
     """
 
     ending: Ending
     result: Callable[[Mapping[str, Any], tuple[int, int], ImageSource], Any]
+    asked: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

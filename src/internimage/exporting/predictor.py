@@ -95,6 +95,8 @@ class PixelPipeline:
         self.preprocessing = model.preprocessing.seen_with(options.depth)
         self.run, self.task = run, task
         self.labels, self.classes = model.labels, int(model.config["num_classes"])
+        for name, value in task.asked.items():
+            setattr(self, name, value)
 
     def read(self, source: ImageSource) -> AnyImage:
         return self.preprocessing.read(source)

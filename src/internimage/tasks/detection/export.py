@@ -129,7 +129,9 @@ def pixels(description: ModelDescription) -> PixelExport:
     def result(found: Mapping[str, Any], size: tuple[int, int], source: ImageSource) -> Detections:
         return Detections(found["boxes"], found["scores"], found["labels"], names, size, source, found.get("masks"))
 
-    return PixelExport(ending, result)
+    config = description.config
+    asked = {"max_objects": int(config["detections"]["keep"]), "has_masks": config.get("mask_width") is not None}
+    return PixelExport(ending, result, asked)
 
 
 def differences(ours: Detections, theirs: Detections) -> Mapping[str, float]:
