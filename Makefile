@@ -5,7 +5,7 @@ UV := $(shell command -v uv 2>/dev/null || echo $(BIN)/uv)
 # Compiled once: where an environment forbids it, each of a dozen processes would compile PyTorch again, for ten seconds.
 export PYTHONDONTWRITEBYTECODE :=
 
-.PHONY: demo test test-full lint clean
+.PHONY: demo test test-full test-official lint clean
 
 demo: .venv
 	@$(UV) pip install --quiet --python .venv -e .
@@ -15,11 +15,18 @@ demo: .venv
 # Two processes with one thread each; the tests of a file stay together, because they share what is slow to make.  A
 # test that stands still is named and ends the run.
 test: lint
-	OMP_NUM_THREADS=1 $(BIN)/pytest -m "not full" --numprocesses 2 --dist loadfile --timeout 600 --timeout-method thread --max-worker-restart 0
+	OMP_NUM_THREADS=1 $(BIN)/pytest -m "not full and not official" --numprocesses 2 --dist loadfile --timeout 600 --timeout-method thread --max-worker-restart 0
 
 # And every golden and slow case, one by one; needs the shared folder beside the checkout, or INTERNIMAGE_SHARED.
 test-full: test
 	$(BIN)/pytest -m full
+
+# Metrics against the packages of the sets' authors, in an environment of their own.
+test-official:
+	@test -d .venv-official || $(PYTHON) -m venv .venv-official
+	@test -x "$(UV)" || .venv-official/bin/python -m pip install --quiet uv
+	@$(if $(wildcard $(UV)),$(UV),.venv-official/bin/uv) pip install --quiet --python .venv-official -e ".[official]"
+	.venv-official/bin/pytest -m official
 
 lint: .venv
 	@$(UV) pip install --quiet --python .venv -e ".[test]"
@@ -34,4 +41,4 @@ lint: .venv
 	@test -x "$(UV)" || $(BIN)/python -m pip install --quiet uv
 
 clean:
-	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache
+	rm -rf .venv .venv-official .mypy_cache .ruff_cache .pytest_cache
