@@ -65,7 +65,7 @@ class Gathering:
         self._absent: list[str] = []
         self._bad = BadEntries()
         self._totals: Counter[Unit] = Counter()
-        self._left_out: dict[tuple[Unit, str, str], list[str]] = {}
+        self._left_out: dict[tuple[Unit, str, str, bool], list[str]] = {}
 
     @contextmanager
     def entry(self, unit: Unit, where: str) -> Iterator[None]:
@@ -77,9 +77,11 @@ class Gathering:
             text = str(error)
             self._bad.add(unit, text if text.startswith(where) else f"{where}: {text}")
 
-    def leave_out(self, reason: str, where: str, unit: Unit = "objects", advice: str = "") -> None:
-        """Count something that is right and yet no object."""
-        self._left_out.setdefault((unit, reason, advice), []).append(where)
+    def leave_out(
+        self, reason: str, where: str, unit: Unit = "objects", advice: str = "", *, meant: bool = False
+    ) -> None:
+        """Count something that is right and yet no object; see :class:`internimage.data.left_out.LeftOut`."""
+        self._left_out.setdefault((unit, reason, advice, meant), []).append(where)
 
     def find(
         self, name: object, size: tuple[int, int] | None = None, identity: int | str | None = None
@@ -175,8 +177,8 @@ class Gathering:
         for (unit, *_), names in self._left_out.items():
             totals[unit] += len(names)
         counted = tuple(
-            LeftOut(reason, unit, tuple(names), len(names), totals[unit], advice)
-            for (unit, reason, advice), names in self._left_out.items()
+            LeftOut(reason, unit, tuple(names), len(names), totals[unit], advice, meant)
+            for (unit, reason, advice, meant), names in self._left_out.items()
         )
         notes = (*self.notes, *(self.finder.notes() if self.finder else ()))
         left = (*left_out, *counted)

@@ -87,7 +87,7 @@ def _read_picture(part: Gathering, entry: Any, where: str) -> None:
                 raise BadEntryError(f"fbox is {short(box)}; expected x, y, width and height in pixels")
             x, y, width, height = (number(value, "fbox") for value in box)
             if width <= 0 or height <= 0:
-                part.leave_out("boxes of no extent", here)
+                part.leave_out("boxes of no extent", here, meant=True)
                 continue
             extra = one.get("extra")
             ignored = one.get("tag") != _PERSON or (isinstance(extra, dict) and extra.get("ignore") == 1)

@@ -83,7 +83,7 @@ def read_parts(root: Path, wanted: str | None = None, options: DataOptions | Non
             if category not in _CLASSES and category not in _NONE:
                 raise BadEntryError(f"the category is {short(category)}; expected one of nuScenes' 23")
             if category not in _CLASSES:
-                part.leave_out("of none of the ten classes of detection", f"{where} {category}")
+                part.leave_out("of none of the ten classes of detection", f"{where} {category}", meant=True)
                 continue
             x1, y1, x2, y2 = (number(value, "bbox_corners") for value in box)
             part.add(pictures[name], _CLASSES[category], (x1, y1, x2, y2))
