@@ -65,6 +65,10 @@ def test_recipes_are_those_published(shared: Path) -> None:
     rows = {row["files"][0].removesuffix(".pth"): row for row in models if "InternImage/class" in row["source"]}
     names = [name for name in list_models() if "flash_" not in name]  # those are compared in test_flash.py
     every = [recipe for recipe in map(get_recipe, names) if isinstance(recipe.weights, HubFile)]
+    # detectors of Objects365 that other configurations begin with; nothing else is known of their files
+    unknown = {f"dino_4scale_cbinternimage_h_objects365_{count}classes" for count in (20, 80)}
+    assert {recipe.name for recipe in every} >= unknown
+    every = [recipe for recipe in every if recipe.name not in unknown]
     for recipe in every:
         if recipe.task == "detection":
             row = next(row["row"] for row in models if row["files"][:1] == [f"{recipe.name}.pth"])
