@@ -315,3 +315,24 @@ def test_pre_training_goes_on_with_another_set(
     command = ["train", "--data", unpacked("voc"), "--recipe", f"{CB_H}_voc0712", "--init", tmp_path / "first", *common]
     assert run([*command, "--output", tmp_path / "second"]) == 0
     assert "1 of 20 go on by their names, the classifier of others starts anew" in capsys.readouterr().err
+
+
+@pytest.mark.full
+@pytest.mark.parametrize(
+    ("name", "recipe"),
+    [
+        ("crowdhuman", "cascade_internimage_xl_fpn_3x_crowd_human"),
+        ("mapillary_1.2", "segformer_internimage_l_512x1024_80k_mapillary"),
+    ],
+)
+def test_a_recipe_trains_its_own_network(
+    name: str, recipe: str, unpacked: Callable[[str], Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """At full size; H has a thousand million parameters, of which Adam's state alone would fill the memory of most."""
+    data, output = unpacked(name), tmp_path / "run"
+    command = ["train", "--data", data, "--recipe", recipe, "--init", "scratch", "--size", "64", "--updates", "2"]
+    command += ["--warmup-updates", "1", "--batch-size", "1", "--output", output, "--workers", "0", "--track", "none"]
+    assert run([*command, "--device", "cpu", "--precision", "no"]) == 0
+    assert json.loads((output / "summary.json").read_text())["updates"] == 2
+    assert run(["evaluate", "--data", data, "--model", output / "best", "--part", "val"]) == 0
+    assert {"crowdhuman": "CrowdHuman", "mapillary_1.2": "mIoU"}[name] in capsys.readouterr().out
