@@ -10,6 +10,8 @@ from unittest.mock import ANY
 
 import pytest
 from helpers.commands import run
+from pycocotools.coco import COCO
+from pycocotools.cocoeval import COCOeval
 
 from internimage.data.left_out import is_much
 from internimage.data.objects import ObjectImage, ObjectImages, Rule, Verified
@@ -314,3 +316,14 @@ def test_a_set_is_measured_by_its_rule(capfd: pytest.CaptureFixture[str]) -> Non
     assert "LVIS' average precision: classes count where they were looked for: box_ap 32.1%  box_ap_rare 30.1%" in (
         capfd.readouterr().out
     )
+    assert run([*command, "--predictions", lvis / "detections_bbox.json", "--reading", "coco", "--json"]) == 0
+    found = json.loads(capfd.readouterr().out)["box_ap"]
+    content = json.loads((lvis / "lvis_v1_val.json").read_text())
+    annotated = COCO()
+    annotated.dataset = content | {"annotations": [{**one, "iscrowd": 0} for one in content["annotations"]]}
+    annotated.createIndex()
+    evaluation = COCOeval(annotated, annotated.loadRes(str(lvis / "detections_bbox.json")), "bbox")
+    evaluation.evaluate()
+    evaluation.accumulate()
+    precision = evaluation.eval["precision"][..., 0, -1]
+    assert found == pytest.approx(precision[precision > -1].mean(), abs=1e-9)

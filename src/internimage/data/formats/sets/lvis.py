@@ -30,6 +30,11 @@ def recognise(root: Path) -> bool:
     return bool(_files(root))
 
 
+def readings(root: Path) -> Mapping[str, str]:
+    """By whose rule results are measured."""
+    return {"lvis": "LVIS' rule", "coco": "COCO's rule, by which classes that nobody looked for are absent"}
+
+
 def read_parts(root: Path, wanted: str | None = None, options: DataOptions | None = None) -> dict[str, ObjectImages]:
     """Training and validation; ``minival`` of the latter where that is wanted.
 
@@ -75,6 +80,8 @@ def _read(file: Path, base: Path, options: DataOptions, *, needed: bool = True) 
     folders = [base / name for name in (".", "images", "coco", "coco/images")] + [base.parent / "coco", base.parent]
     content = CocoFile(file, PictureFinder(folders, base), needed, named=_name, keep=_LOOKED_FOR)
     part = content.read(options)
+    if options.reading == "coco":
+        return replace(part, format="LVIS", listed=True)
     number = {identity: index for index, identity in enumerate(part.category_ids)}
     found = [
         image._replace(verified=_verified(file, image, content.kept[image.identity], number)) for image in part.images
