@@ -26,7 +26,7 @@ WINGS = ("driving", "multimodal", "generation")
 WITHOUT_TORCH = ("registry", "settings", "images", "labels", "drawing", "results", "metrics", "recipes", "contracts")
 EXTRAS = {
     *("train", "formats", "video", "driving", "multimodal", "generation", "export", "serve", "ray", "deepspeed"),
-    *("transformers", "timm", "labelling", "viewer", "all", "test"),
+    *("transformers", "timm", "labelling", "viewer", "all", "test", "official"),
 }
 MANY_OF_A_KIND = ("data/formats", "data/formats/sets", "checkpoints/names", "recipes", "cli", "")
 # each is one thing that a reader follows from top to bottom: two kernels, one registration
