@@ -1,6 +1,6 @@
 """Seconds and memory that it takes to open an annotation file of Objects365's size, and to open it again.
 
-    python benchmarks/annotations.py /tmp/annotations --pictures 1742289 --boxes 20000000
+    python benchmarks/annotations.py annotations/ --pictures 1742289 --boxes 20000000
 
 Writes a file of that size with random boxes and empty pictures beside it, which takes minutes and some gigabytes; one
 that is there is taken as it is.  Each opening is a process of its own.

@@ -95,6 +95,7 @@ def coco(rng: np.random.Generator) -> dict[str, Any]:
             5: {"segmentation": {"size": [height, width], "counts": [7, 9, height * width - 16]}},
             6: {"segmentation": [], "bbox": [1, 2, 3, 4]},
             7: {"iscrowd": True},
+            8: {"id": 2**70 + number},
         }.get(odd, {})
         annotations.append(entry)
     images = [{"id": n, "file_name": f"{n}.png", "height": h, "width": w} for n, (h, w) in enumerate(SIZES)]

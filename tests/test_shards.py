@@ -147,6 +147,16 @@ def test_a_picture_with_two_masks_is_named(tmp_path: Path) -> None:
         read_masks(tmp_path)
 
 
+@pytest.mark.parametrize(
+    "label", [{"1.cls": b"3"}, {"1.json": b'{"label": 3, "objects": []}'}, {"1.json": b'{"cls": 3}'}]
+)
+def test_shards_that_say_a_class_are_a_classifiers(tmp_path: Path, label: dict[str, bytes]) -> None:
+    write_tar(tmp_path / "train.tar", {"1.jpg": pixels(1, "JPEG"), "1.seg.png": mask(1), **label})
+    found = find_format(tmp_path)
+    assert found is not None
+    assert (found.kind, found.read_parts(tmp_path, None, DataOptions())["train"].samples[0].label) == ("labels", 3)
+
+
 @pytest.mark.usefixtures("one_thread", "small_recipes")
 def test_a_detector_learns_from_shards_and_is_measured_on_them(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from itertools import chain
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import msgspec
 import numpy as np
@@ -43,12 +43,15 @@ from internimage.settings.data import DataOptions
 _LISTS = ("annotations", "categories", "images")
 
 
+_Id = Annotated[int, msgspec.Meta(ge=-(2**63), le=2**63 - 1)]  # what columns hold
+
+
 class _Annotation(msgspec.Struct, gc=False):
     """An annotation as most tools write it."""
 
-    id: int
-    image_id: int
-    category_id: int
+    id: _Id
+    image_id: _Id
+    category_id: _Id
     bbox: tuple[float, float, float, float] | None = None
     iscrowd: int | None = 0
     segmentation: Any = None
@@ -243,10 +246,7 @@ class CocoFile:
             odd, shapes = self._odd(piece, boxes)
             if odd and not known:
                 return False
-            try:
-                self._rows.add(piece.first, piece.content, boxes, odd, shapes)
-            except OverflowError:
-                odd = range(len(piece.content))
+            self._rows.add(piece.first, piece.content, boxes, odd, shapes)
             entries = read_entries(piece.text) if odd else ()
         if odd and not known:
             return False

@@ -15,7 +15,7 @@ _NONE = -1
 
 
 class Annotation(Protocol):
-    """An annotation with whole numbers."""
+    """An annotation with whole numbers of 64 bits."""
 
     @property
     def id(self) -> int: ...
@@ -70,9 +70,6 @@ class Rows:
             values: numbers of their boxes as the file has them, float64 (n, 4).
             odd: places in ``content``.
             shapes: their packed segmentations, if any has one.
-
-        Raises:
-            OverflowError: an id is larger than columns hold.
         """
         keep = np.ones(len(content), bool)
         keep[list(odd)] = False

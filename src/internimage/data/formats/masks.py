@@ -76,7 +76,7 @@ def read_parts(root: Path, wanted: str | None = None, options: DataOptions | Non
             classes.names,
             classes.palette,
             classes.coding,
-            tuple(SegmentedImage(picture, mask) for picture, mask in sorted(found, key=str)),
+            tuple(SegmentedImage(picture, mask) for picture, mask in found),
             layout.name if layout else "masks",
             () if layout and len(layout.train) > _FOLDERS else _alone(found),
             notes,

@@ -30,14 +30,15 @@ _MOST_BYTES = 2**26  # of one sample's annotations
 
 
 def recognise(root: Path) -> bool:
-    """Whether there are shards whose samples have objects."""
+    """Whether there are shards whose samples have objects, and no class of the whole picture."""
     sample = _first(root)
-    return ".json" in sample and _listed(sample[".json"]) is not None
+    return ".json" in sample and _listed(sample[".json"]) is not None and not _has_class(sample)
 
 
 def has_masks(root: Path) -> bool:
-    """Whether there are shards whose samples have masks."""
-    return _mask(_first(root)) is not None
+    """Whether there are shards whose samples have masks, and no class of the whole picture."""
+    sample = _first(root)
+    return _mask(sample) is not None and not _has_class(sample)
 
 
 def estimate(root: Path, most: int) -> int:
@@ -130,13 +131,23 @@ def _mask(files: Mapping[str, ArchiveMember]) -> str | None:
     return found if pictures else None
 
 
+def _has_class(files: Mapping[str, ArchiveMember]) -> bool:
+    """Whether a sample says a class of the whole picture, as shards for classifiers do."""
+    return ".cls" in files or (".json" in files and not {"label", "cls"}.isdisjoint(_known(files[".json"])))
+
+
 def _listed(member: ArchiveMember) -> Any:
     """The objects of a sample; None if it has no list of them."""
-    try:
-        content = _content(member)
-    except BadEntryError:
-        return None
+    content = _known(member)
     return next((content[key] for key in _LISTS if isinstance(content.get(key), list | dict)), None)
+
+
+def _known(member: ArchiveMember) -> dict[str, Any]:
+    """What a sample's .json says; nothing where it cannot be read, which those say that read all."""
+    try:
+        return _content(member)
+    except BadEntryError:
+        return {}
 
 
 def _content(member: ArchiveMember) -> dict[str, Any]:
