@@ -1,0 +1,1 @@
+"""Networks that look from above: attention between a grid on the ground and several cameras."""

@@ -1,0 +1,1 @@
+"""The task of finding objects in space with several cameras."""

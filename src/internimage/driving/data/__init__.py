@@ -1,0 +1,1 @@
+"""Readers of driving data, and what is wrong with them."""

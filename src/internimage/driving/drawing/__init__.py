@@ -1,0 +1,1 @@
+"""Boxes drawn into cameras and from above."""

@@ -1,0 +1,129 @@
+"""Boxes in space, as columns: in the lidar frame, where they are learnt, and the global one, where they are measured."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, fields, replace
+from typing import Any
+
+import numpy as np
+
+from internimage.driving.geometry.poses import Array, Pose, quaternion_of, rotation_matrix, wrapped
+
+Numbers = np.ndarray[Any, np.dtype[np.int64]]
+
+
+@dataclass(frozen=True, eq=False)
+class Boxes:
+    """Boxes that stand upright in the lidar frame (or another one whose z points up).
+
+    Attributes:
+        centres: (N, 3) float64, of the volume, metres.
+        sizes: (N, 3) width, length, height, metres; the length lies along the heading.
+        yaws: (N,) radians, heading counter-clockwise from the x axis, in [-pi, pi).
+        velocities: (N, 2) metres a second along x and y; NaN where unknown.
+        labels: (N,) int64.
+        scores: (N,), 1 for true boxes.
+    """
+
+    centres: Array
+    sizes: Array
+    yaws: Array
+    velocities: Array
+    labels: Numbers
+    scores: Array
+
+    @classmethod
+    def empty(cls) -> Boxes:
+        """No boxes."""
+        none = np.zeros(0)
+        return cls(np.zeros((0, 3)), np.zeros((0, 3)), none, np.zeros((0, 2)), np.zeros(0, np.int64), none)
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def chosen(self, which: Any) -> Boxes:
+        """Some of them, by a mask or by their numbers."""
+        return Boxes(*(getattr(self, one.name)[which] for one in fields(self)))
+
+    def corners(self) -> Array:
+        """(N, 8, 3): the front four (left bottom, right bottom, right top, left top), then the rear four alike."""
+        along = np.array([1, 1, 1, 1, -1, -1, -1, -1]) / 2
+        across = np.array([1, -1, -1, 1, 1, -1, -1, 1]) / 2
+        up = np.array([-1, -1, 1, 1, -1, -1, 1, 1]) / 2
+        width, length, height = (side[:, None] for side in self.sizes.T)
+        cosine, sine = np.cos(self.yaws)[:, None], np.sin(self.yaws)[:, None]
+        x, y = length * along, width * across
+        local = np.stack([cosine * x - sine * y, sine * x + cosine * y, height * up], axis=-1)
+        corners: Array = self.centres[:, None] + local
+        return corners
+
+
+@dataclass(frozen=True, eq=False)
+class GlobalBoxes:
+    """Boxes in the global frame with any rotation, as nuScenes writes truth and results.
+
+    Attributes:
+        centres: (N, 3) float64, metres.
+        sizes: (N, 3) width, length, height, metres.
+        rotations: (N, 4) quaternions w, x, y, z; box to global, the length along the box's x axis.
+        velocities: (N, 2) metres a second along global x and y; NaN where unknown.
+        labels: (N,) int64; -1 for what is of no class.
+        attributes: of each, such as "vehicle.parked"; "" for none.
+        scores: (N,), 1 for true boxes.
+        points: (N,) int64, lidar and radar points on each; -1 where unknown.
+    """
+
+    centres: Array
+    sizes: Array
+    rotations: Array
+    velocities: Array
+    labels: Numbers
+    attributes: tuple[str, ...]
+    scores: Array
+    points: Numbers = field(default_factory=lambda: np.zeros(0, np.int64))
+
+    @classmethod
+    def empty(cls) -> GlobalBoxes:
+        """No boxes."""
+        none, three = np.zeros(0), np.zeros((0, 3))
+        return cls(three, three, np.zeros((0, 4)), np.zeros((0, 2)), np.zeros(0, np.int64), (), none)
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def chosen(self, which: Any) -> GlobalBoxes:
+        """Some of them, by a mask or by their numbers."""
+        numbers = np.arange(len(self))[which]
+        columns = {one.name: getattr(self, one.name)[numbers] for one in fields(self) if one.name != "attributes"}
+        return GlobalBoxes(attributes=tuple(self.attributes[i] for i in numbers), **columns)
+
+    def upright(self, pose: Pose) -> Boxes:
+        """In a frame whose z axis points up, given the way from it to the global one; tilts of the boxes are left out.
+
+        Args:
+            pose: of the frame, such as lidar to global.
+        """
+        back = pose.inverse
+        yaws = [Pose(back.rotation @ rotation_matrix(one), np.zeros(3)).yaw for one in self.rotations]
+        flat = np.concatenate([self.velocities, np.zeros((len(self), 1))], axis=1)
+        velocities = (flat @ back.rotation.T)[:, :2]
+        return Boxes(back(self.centres), self.sizes, wrapped(np.array(yaws)), velocities, self.labels, self.scores)
+
+
+def in_global(boxes: Boxes, pose: Pose, attributes: Sequence[str]) -> GlobalBoxes:
+    """Upright boxes of a frame in the global one, given the way from it, such as lidar to global."""
+    cosine, sine, none, one = np.cos(boxes.yaws), np.sin(boxes.yaws), np.zeros(len(boxes)), np.ones(len(boxes))
+    turns = np.stack([cosine, -sine, none, sine, cosine, none, none, none, one], axis=1).reshape(-1, 3, 3)
+    rotations = np.array([quaternion_of(pose.rotation @ turn) for turn in turns]).reshape(-1, 4)
+    flat = np.concatenate([boxes.velocities, none[:, None]], axis=1)
+    velocities = (flat @ pose.rotation.T)[:, :2]
+    unknown = np.full(len(boxes), -1)
+    return GlobalBoxes(
+        pose(boxes.centres), boxes.sizes, rotations, velocities, boxes.labels, tuple(attributes), boxes.scores, unknown
+    )
+
+
+def with_labels(boxes: GlobalBoxes, labels: Numbers) -> GlobalBoxes:
+    """The same boxes, numbered otherwise; those of no class (-1) are left out."""
+    return replace(boxes, labels=labels).chosen(labels >= 0)

@@ -1,0 +1,1 @@
+"""Scores of driving benchmarks."""

@@ -1,0 +1,1 @@
+"""What a prediction in space is, and files of it."""
