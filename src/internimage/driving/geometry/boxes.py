@@ -1,4 +1,4 @@
-"""Boxes in space, as columns: in the lidar frame, where they are learnt, and the global one, where they are measured."""
+"""Boxes in space, as columns: in the lidar frame, where they are learnt, and the global one of the metric."""
 
 from __future__ import annotations
 
