@@ -1,0 +1,102 @@
+"""Frames as a network takes them: pictures of all cameras, padded together, and the motion between frames."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from internimage.driving.bev.grid import BEVGrid
+from internimage.driving.bev.inputs import BoxTargets, Views
+from internimage.driving.data.frames import Frame
+from internimage.driving.geometry.motion import bev_shift, bev_turn, can_bus_vector
+from internimage.driving.geometry.poses import Array
+from internimage.structures.batching import padded
+
+
+@dataclass(frozen=True, eq=False)
+class Seen:
+    """A frame's pictures as a network takes them.
+
+    Attributes:
+        frame: the moment.
+        images: of each camera of the network (3, H, W) float32; None where it is missing.
+        lidar_to_pixels: (cameras, 4, 4) float64, to pixels of ``images``; zeros where it is missing.
+        size: (width, height) of the first camera's picture as it is on disk.
+    """
+
+    frame: Frame
+    images: tuple[Tensor | None, ...]
+    lidar_to_pixels: Array
+    size: tuple[int, int]
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Frames to learn from.
+
+    Attributes:
+        queue: frames in a row; the last is learnt from, those before make the history.
+        targets: what is to be found in the last of each.
+        unreadable: files left out in reading this batch.
+    """
+
+    queue: tuple[Views, ...]
+    targets: tuple[BoxTargets, ...]
+    unreadable: tuple[str, ...] = ()
+
+    def to(self, device: torch.device) -> Batch:
+        """The batch on another device."""
+        queue = tuple(views.to(device) for views in self.queue)
+        return replace(self, queue=queue, targets=tuple(truth.to(device) for truth in self.targets))
+
+    def pin_memory(self) -> Batch:
+        """The images in page-locked memory, from which they travel to a GPU while it computes."""
+        queue = tuple(replace(views, images=views.images.pin_memory()) for views in self.queue)
+        return replace(self, queue=queue)
+
+
+def make_views(seen: Sequence[Seen], previous: Sequence[Frame | None], grid: BEVGrid, *, released: bool) -> Views:
+    """Frames as a network takes them, together.
+
+    Args:
+        seen: N frames.
+        previous: the frame whose history each goes on with; None for none.
+        grid: of the network.
+        released: see :func:`can_bus_vector`.
+    """
+    present = [image for one in seen for image in one.images if image is not None]
+    height, width = (padded(max(image.shape[side] for image in present)) for side in (1, 2))
+    images = torch.zeros(len(seen), len(seen[0].images), 3, height, width)
+    for place, one in zip(images, seen, strict=True):
+        for camera, image in zip(place, one.images, strict=True):
+            if image is not None:
+                camera[:, : image.shape[1], : image.shape[2]] = image
+    motions = [can_bus_vector(one.frame, before, released=released) for one, before in zip(seen, previous, strict=True)]
+    x0, y0, _, x1, y1, _ = grid.extent
+    shifts = np.stack([bev_shift(motion, (x1 - x0, y1 - y0)) for motion in motions])
+    return Views(
+        images,
+        torch.from_numpy(np.stack([one.lidar_to_pixels for one in seen])).float(),
+        torch.tensor([[image is not None for image in one.images] for one in seen]),
+        torch.from_numpy(np.stack(motions)).float(),
+        torch.from_numpy(shifts).float(),
+        torch.tensor([bev_turn(motion) for motion in motions], dtype=torch.float32),
+        torch.tensor([before is not None for before in previous]),
+    )
+
+
+def box_targets(frame: Frame, grid: BEVGrid) -> BoxTargets:
+    """What is learnt of a frame: boxes that a sensor hit, with the centre within the grid."""
+    truth = frame.truth
+    if truth is None:
+        return BoxTargets(torch.zeros(0, 9), torch.zeros(0, dtype=torch.int64))
+    boxes = truth.chosen((truth.labels >= 0) & (truth.points != 0)).upright(frame.lidar_to_global)
+    x0, y0, _, x1, y1, _ = grid.extent
+    x, y = boxes.centres[:, 0], boxes.centres[:, 1]
+    boxes = boxes.chosen((x > x0) & (x < x1) & (y > y0) & (y < y1))
+    columns = np.concatenate([boxes.centres, boxes.sizes, boxes.yaws[:, None], boxes.velocities], axis=1)
+    return BoxTargets(torch.from_numpy(columns).float(), torch.from_numpy(boxes.labels))

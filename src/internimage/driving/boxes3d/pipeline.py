@@ -1,0 +1,98 @@
+"""From frames to boxes in space, one after the other: what predictor, trainer and ``evaluate`` run alike."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from internimage.driving.bev.inputs import RawBoxes3D
+from internimage.driving.boxes3d.batch import Seen, make_views
+from internimage.driving.boxes3d.dataset import see
+from internimage.driving.data.frames import Frame, FrameSource
+from internimage.driving.geometry.boxes import Boxes
+from internimage.driving.results.boxes3d import FoundBoxes
+from internimage.errors import ConfigError, ImageReadError
+from internimage.images import FitPreprocessing, ImageSource
+from internimage.inference.blame import finite
+from internimage.inference.views import preparation
+from internimage.labels import class_names
+from internimage.settings.views import PredictionOptions
+
+
+@dataclass(frozen=True)
+class ReadFrame:
+    """The pictures of a frame in another thread or process; see :class:`internimage.contracts.Pipeline`."""
+
+    cameras: tuple[str, ...]
+    preprocessing: FitPreprocessing
+
+    def __call__(self, source: ImageSource) -> Seen:
+        if not isinstance(source, FrameSource) or source.moment is None:
+            raise ImageReadError(f"{source.name}: a single picture; expected frames of a drive: pass its data's folder")
+        return see(source.moment, self.cameras, self.preprocessing)
+
+
+def as_it_is(seen: Seen) -> Seen:
+    """Reading prepares a frame already."""
+    return seen
+
+
+class BoxPipeline:
+    """See :class:`internimage.contracts.Pipeline`; frames of a scene that come in order have a history.
+
+    Args:
+        model: a :class:`internimage.driving.models.bevformer.BEVFormer`, with its description.
+        options: none of them but the depth of pixels and the greatest number of boxes.
+    """
+
+    def __init__(self, model: Any, options: PredictionOptions = PredictionOptions()) -> None:  # noqa: B008
+        unknown = (options.augmentation, options.tiles, options.keep_scores, options.soft_nms)
+        if any(unknown) or options.window != "model":
+            raise ConfigError("views, tiles and windows are for single pictures; leave them out")
+        self.model = model
+        self.most = options.max_objects
+        self.labels: tuple[str, ...] | None = model.description.labels
+        self.classes: int = model.config.num_classes
+        self.read = ReadFrame(model.config.cameras, preparation(model, options, FitPreprocessing))
+        self.prepare = as_it_is
+        self._last: tuple[Frame, Tensor] | None = None
+
+    def predict(
+        self, prepared: Sequence[Seen], sources: Sequence[ImageSource], known: Sequence[Any]
+    ) -> list[FoundBoxes]:
+        return [self._predict(seen, source) for seen, source in zip(prepared, sources, strict=True)]
+
+    @torch.inference_mode()
+    def _predict(self, seen: Seen, source: ImageSource) -> FoundBoxes:
+        frame, config = seen.frame, self.model.config
+        before, history = self._last or (None, None)
+        if before is None or before.token != frame.previous:
+            before, history = None, None
+        weight = next(self.model.parameters())
+        views = make_views([seen], [before], config.grid, released=config.released_can_bus)
+        views = views.to(weight.device, weight.dtype)
+        found, bev = finite(self.model, partial(self.model, views, history))
+        self._last = frame, bev
+        boxes = upright_boxes(self.model.decode(found)[0])
+        if self.most is not None:
+            boxes = boxes.chosen(slice(self.most))
+        return FoundBoxes(boxes, tuple(class_names(self.labels, self.classes)), frame, source)
+
+
+def upright_boxes(found: RawBoxes3D) -> Boxes:
+    """Boxes of a network as columns of NumPy."""
+    columns = found.boxes.detach().double().cpu().numpy()
+    return Boxes(
+        columns[:, :3],
+        columns[:, 3:6],
+        columns[:, 6],
+        columns[:, 7:],
+        found.labels.cpu().numpy(),
+        np.asarray(found.scores.detach().double().cpu().numpy()),
+    )

@@ -1,0 +1,31 @@
+"""Settings of training a network that finds boxes in space.  No torch."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from internimage.errors import ConfigError
+
+
+@dataclass(frozen=True)
+class BoxAugmentation:
+    """How frames are shown in training.
+
+    Attributes:
+        queue: frames that are seen in a row, of which the last is learnt from and those before make the history; 1 for
+            no history.  Of as many frames before as the queue is long, one at random is left out, so that networks see
+            different speeds.
+        photometric: vary brightness, contrast, saturation and hue of each camera's picture.
+        grid_mask: probability that a grid of squares is cut out of all pictures of a batch (Chen et al., GridMask,
+            2020).
+    """
+
+    queue: int = 3
+    photometric: bool = True
+    grid_mask: float = 0.7
+
+    def __post_init__(self) -> None:
+        if self.queue < 1:
+            raise ConfigError(f"queue is {self.queue}; expected 1 frame or more")
+        if not 0 <= self.grid_mask <= 1:
+            raise ConfigError(f"grid_mask is {self.grid_mask}; expected a probability between 0 and 1")

@@ -1,0 +1,143 @@
+"""Boxes in space from several cameras, as seen from outside this folder (:class:`internimage.contracts.TaskSpec`).
+
+Imports no torch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from internimage.contracts import Amount, Findings, OtherResults, Pipeline, Prepared, Report, TaskSpec
+from internimage.driving.boxes3d.reading import EXPECTED, estimate, read_parts, recognise
+from internimage.driving.boxes3d.settings import BoxAugmentation
+from internimage.driving.results.boxes3d import FoundBoxes
+from internimage.driving.results.recording import RecordingWriter
+from internimage.driving.results.submission import SubmissionWriter, is_submission
+from internimage.driving.results.video import VideoWriter
+from internimage.images import FitPreprocessing
+from internimage.settings.training import RunConfig, TrainingConfig
+from internimage.settings.views import DisplayOptions, PredictionOptions, ReportOptions
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+    from internimage.data.splits import Splits
+    from internimage.driving.data.frames import Frames
+    from internimage.images import ImageSource
+    from internimage.recipes import Recipe
+
+
+def _defaults(amount: Amount) -> tuple[TrainingConfig, BoxAugmentation]:
+    from internimage.driving.boxes3d.defaults import default_settings
+
+    return default_settings(amount)
+
+
+def _resized(augmentation: BoxAugmentation, size: int) -> BoxAugmentation:
+    return augmentation  # nothing of it is in pixels
+
+
+def _prepare(config: RunConfig, recipe: Recipe, splits: Splits[Any]) -> Prepared:
+    from internimage.driving.boxes3d.prepare import prepare
+
+    return prepare(config, recipe, splits)
+
+
+def _pipeline(model: Any, options: PredictionOptions) -> Pipeline:
+    from internimage.driving.boxes3d.pipeline import BoxPipeline
+
+    return BoxPipeline(model, options)
+
+
+def _report(pipeline: Pipeline, data: Frames, options: ReportOptions) -> Report:
+    from internimage.driving.boxes3d.evaluation import BoxReport
+
+    return BoxReport.on(pipeline, data, score_threshold=options.score_threshold)
+
+
+def _measure(data: Frames, file: Path, options: ReportOptions) -> Report:
+    from internimage.driving.boxes3d.evaluation import measure_submission
+
+    return measure_submission(data, file, options)
+
+
+def _check(data: Frames, progress: Callable[[Iterable[Any]], Iterable[Any]]) -> Findings:
+    from internimage.driving.boxes3d.check import check_frames
+
+    return check_frames(data, progress)
+
+
+def _sheet(data: Frames) -> Image:
+    from internimage.driving.boxes3d.check import boxes_sheet
+
+    return boxes_sheet(data)
+
+
+def _rows(result: FoundBoxes, options: DisplayOptions) -> Iterator[tuple[Any, ...]]:
+    shown = result.filter(options.score_threshold)
+    boxes = shown.boxes
+    for i in range(len(shown)):
+        numbers = (*boxes.centres[i], *boxes.sizes[i], boxes.yaws[i], *boxes.velocities[i])
+        yield i + 1, int(boxes.labels[i]), shown.name(i), f"{boxes.scores[i]:.6f}", *(f"{one:.3f}" for one in numbers)
+
+
+def _text(result: FoundBoxes, options: DisplayOptions) -> str:
+    return result.filter(options.score_threshold).text()
+
+
+def _to_dict(result: FoundBoxes, options: DisplayOptions) -> dict[str, Any]:
+    return result.filter(options.score_threshold).to_dict()
+
+
+def _pictures(result: FoundBoxes, options: DisplayOptions) -> Mapping[str, Image]:
+    return {".predicted.png": result.draw(options.score_threshold)}
+
+
+def _inputs(path: str) -> Sequence[ImageSource]:
+    from internimage.driving.boxes3d.inputs import frame_sources
+
+    return frame_sources(path)
+
+
+SPEC = TaskSpec(
+    name="boxes3d",
+    model_noun="finder of boxes in space",
+    data_noun="nuScenes' tables of drives",
+    result=FoundBoxes,
+    augmentation=BoxAugmentation,
+    default_model="bevformer_internimage_atto",
+    preprocessing=FitPreprocessing(450, 800),
+    recognise=recognise,
+    read_parts=read_parts,
+    estimate=estimate,
+    defaults=_defaults,
+    resized=_resized,
+    prepare=_prepare,
+    pipeline=_pipeline,
+    report=_report,
+    check=_check,
+    sheet=_sheet,
+    columns=("x", "y", "z", "width", "length", "height", "yaw", "velocity_x", "velocity_y"),
+    rows=_rows,
+    text=_text,
+    to_dict=_to_dict,
+    pictures=_pictures,
+    shown=("score_threshold",),
+    several_views=False,
+    writers={"nuscenes": SubmissionWriter, "video": VideoWriter, "recording": RecordingWriter},
+    others=OtherResults("nuScenes' submission (.json)", is_submission, read_parts, _measure),
+    inputs=_inputs,
+    train_help=f"""Learn to find boxes in space from several cameras of a vehicle.
+
+    $ internimage data world roads/
+
+    $ internimage train --data roads/
+
+    $ internimage train --data nuscenes/ --model bevformer_internimage_t
+
+    The data is a folder with {EXPECTED}; see docs/driving.md. Scenes without a list of
+    parts are divided as wholes. The trained model is a folder that every other command takes: --model runs/roads/best.
+    """,
+)
