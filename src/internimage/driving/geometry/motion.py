@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from math import pi
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from internimage.driving.data.frames import Frame
 from internimage.driving.geometry.poses import Array
+
+if TYPE_CHECKING:
+    from internimage.driving.data.frames import Frame
 
 CAN_BUS = 18
 """Numbers that the motion of a frame is told in."""
