@@ -6,13 +6,14 @@ from typing import Any
 
 import numpy as np
 import torch
-from helpers.goldens import law_of_weights
 from torch import Tensor
 
+from helpers.goldens import law_of_weights
 from internimage.backbones.config import InternImageConfig
 from internimage.checkpoints.layouts import from_ours
 from internimage.driving.bev.grid import BEVGrid
 from internimage.driving.bev.inputs import Views
+from internimage.driving.geometry.motion import bev_shift, bev_turn
 from internimage.driving.models.bevformer import BEVFormer, BEVFormerConfig
 
 BACKBONE = InternImageConfig(channels=8, depths=(1, 1, 1, 1), groups=(1, 2, 4, 8))
@@ -55,7 +56,7 @@ def golden_model(goldens: Goldens) -> BEVFormer:
         BACKBONE,
         cameras=tuple(meta["cams"]),
         channels=meta["embed_dims"],
-        grid=BEVGrid(*meta["bev"], tuple(meta["pc_range"])),
+        grid=BEVGrid(meta["bev"][0], meta["bev"][1], extent=tuple(meta["pc_range"])),
         width=2 * meta["embed_dims"],
         encoder_layers=3,
         decoder_layers=3,
@@ -85,8 +86,6 @@ def views_of(
     lidar_to_pixels: Tensor, can_bus: Any, size: tuple[int, int], *, continued: bool, sides: Any = (102.4, 102.4)
 ) -> Views:
     """One frame of black pictures."""
-    from internimage.driving.geometry.motion import bev_shift, bev_turn
-
     return Views(
         torch.zeros(1, len(lidar_to_pixels), 3, *size),
         lidar_to_pixels.float()[None],

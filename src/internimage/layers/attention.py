@@ -287,7 +287,8 @@ class DeformableDecoderLayer(nn.Module):
     ) -> Tensor:
         """Queries (N, Q, C), to which ``position`` (N, Q, C) is added where they are queries or keys.
 
-        ``reference_points`` are (N, Q, L, 4) boxes or (N, Q, L, 2) points; ``attention_mask`` (1, Q, Q) is that of the self-attention.
+        ``reference_points`` are (N, Q, L, 4) boxes or (N, Q, L, 2) points; ``attention_mask`` (1, Q, Q) is that of the
+        self-attention.
         """
         placed = queries + position
         mixed = self.self_attention(placed, placed, queries, attention_mask)

@@ -31,7 +31,9 @@ class BoxReport:
     def __post_init__(self) -> None:
         if self.keep < 1:
             raise ConfigError(f"keep is {self.keep}; expected 1 or more")
-        if len(self.extent) != 6 or any(low >= high for low, high in zip(self.extent[:3], self.extent[3:], strict=True)):
+        if len(self.extent) != 6 or any(
+            low >= high for low, high in zip(self.extent[:3], self.extent[3:], strict=True)
+        ):
             raise ConfigError(f"extent is {self.extent}; expected (x0, y0, z0, x1, y1, z1), the latter greater")
 
 

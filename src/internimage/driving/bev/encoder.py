@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor, nn
@@ -33,7 +33,7 @@ class BEVEncoderConfig:
         turning_point: (x, y) about which the history is turned, see :func:`internimage.driving.bev.history.turned`.
     """
 
-    grid: BEVGrid = BEVGrid()
+    grid: BEVGrid = field(default_factory=BEVGrid)
     layers: int = 6
     heads: int = 8
     points: int = 8

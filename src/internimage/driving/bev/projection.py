@@ -11,7 +11,7 @@ _NEAREST = 1e-5  # metres in front of a camera
 
 
 class Sight(NamedTuple):
-    """What cameras see of the pillars of a grid.  Only cells that a camera sees a point of are listed, camera by camera.
+    """What cameras see of the pillars of a grid, camera by camera: only cells that it sees a point of are listed.
 
     Attributes:
         cells: (P,) int64, numbers among all cells of all N samples: those that the first sample's first camera sees,

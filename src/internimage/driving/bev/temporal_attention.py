@@ -36,9 +36,7 @@ class TemporalAttention(nn.Module):
             nn.init.xavier_uniform_(layer.weight)
             nn.init.zeros_(layer.bias)
 
-    def forward(
-        self, placed: Tensor, past: Tensor, now: Tensor, references: Tensor, shape: tuple[int, int]
-    ) -> Tensor:
+    def forward(self, placed: Tensor, past: Tensor, now: Tensor, references: Tensor, shape: tuple[int, int]) -> Tensor:
         """What is to be added to the cells.
 
         Args:

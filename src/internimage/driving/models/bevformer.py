@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Self
 
 import torch
@@ -59,7 +59,7 @@ class BEVFormerConfig:
     levels: int = 4
     cameras: tuple[str, ...] = NUSCENES_CAMERAS
     channels: int = 256
-    grid: BEVGrid = BEVGrid()
+    grid: BEVGrid = field(default_factory=BEVGrid)
     heads: int = 8
     points: int = 8
     width: int = 512
@@ -67,7 +67,7 @@ class BEVFormerConfig:
     decoder_layers: int = 6
     queries: int = 900
     dropout: float = 0.1
-    detections: BoxReport = BoxReport()
+    detections: BoxReport = field(default_factory=BoxReport)
     rotation_centre: tuple[float, float] | None = None
     released_can_bus: bool = False
     drop_incomplete: bool = False
@@ -92,6 +92,8 @@ class BEVFormerConfig:
 
 class BEVFormer(Model):
     """Frames of several cameras to boxes in space, and what the next frame remembers."""
+
+    code_weights: Tensor
 
     class_tensors = ("decoder.classifiers.#.6.*",)
 
