@@ -71,6 +71,12 @@ ARCHITECTURES: dict[str, ArchitectureEntry] = {
     "upernet": _entry("segmentation", "upernet", "UperNet"),
     "segformer": _entry("segmentation", "segformer", "SegFormer"),
     "mask2former": _entry("segmentation", "mask2former", "Mask2Former"),
+    "bevformer": ArchitectureEntry(
+        "boxes3d",
+        "internimage.driving.models.bevformer:BEVFormerConfig",
+        "internimage.driving.models.bevformer:BEVFormer",
+        "internimage.driving.names.bevformer:NAMES",
+    ),
     "internimage": ArchitectureEntry(
         None,
         "internimage.backbones.config:InternImageConfig",

@@ -72,11 +72,13 @@ class Attention(nn.Module):
     Args:
         channels: C of queries, keys, values and result.
         heads: divide the channels.
+        dropout: share of the attention weights that are dropped in training.
     """
 
-    def __init__(self, channels: int, heads: int) -> None:
+    def __init__(self, channels: int, heads: int, *, dropout: float = 0.0) -> None:
         super().__init__()
         self.heads = heads
+        self.dropout = dropout
         self.in_proj_weight = nn.Parameter(torch.empty(3 * channels, channels))
         self.in_proj_bias = nn.Parameter(torch.zeros(3 * channels))
         self.out_proj = nn.Linear(channels, channels)
@@ -94,9 +96,22 @@ class Attention(nn.Module):
             for x, weight, bias in zip((query, key, value), weights, biases, strict=True)
         )
         mask = None if attention_mask is None else attention_mask[:, None]
-        mixed = F.scaled_dot_product_attention(q, k, v, attn_mask=mask)
+        dropout = self.dropout if self.training else 0.0
+        mixed = F.scaled_dot_product_attention(q, k, v, attn_mask=mask, dropout_p=dropout)
         result: Tensor = self.out_proj(mixed.transpose(1, 2).flatten(2))
         return result
+
+
+def first_offsets(heads: int, levels: int, points: int) -> Tensor:
+    """Where deformable attention looks at first, in pixels: (heads, levels, points, 2) x and y.
+
+    A head looks in a direction of its own, point p at p + 1 pixels.
+    """
+    angle = torch.arange(heads, dtype=torch.float32) * (2 * math.pi / heads)
+    direction = torch.stack([angle.cos(), angle.sin()], dim=-1)
+    direction = direction / direction.abs().max(-1, keepdim=True).values
+    reach = torch.arange(1, points + 1, dtype=torch.float32)
+    return direction[:, None, None] * reach[None, None, :, None].expand(1, levels, points, 1)
 
 
 class DeformableAttention(nn.Module):
@@ -122,14 +137,8 @@ class DeformableAttention(nn.Module):
         for layer in (self.sampling_offsets, self.attention_weights):
             nn.init.zeros_(layer.weight)
         nn.init.zeros_(self.attention_weights.bias)
-        # at first a head looks in a direction of its own, point p at p + 1 pixels
-        angle = torch.arange(heads, dtype=torch.float32) * (2 * math.pi / heads)
-        direction = torch.stack([angle.cos(), angle.sin()], dim=-1)
-        direction = direction / direction.abs().max(-1, keepdim=True).values
-        reach = torch.arange(1, points + 1, dtype=torch.float32)
-        start = direction[:, None, None] * reach[None, None, :, None].expand(1, levels, points, 1)
         with torch.no_grad():
-            self.sampling_offsets.bias.copy_(start.flatten())
+            self.sampling_offsets.bias.copy_(first_offsets(heads, levels, points).flatten())
         for layer in (self.value_proj, self.output_proj):
             nn.init.xavier_uniform_(layer.weight)
             nn.init.zeros_(layer.bias)
@@ -169,17 +178,24 @@ class DeformableAttention(nn.Module):
         return linear(self.output_proj, ms_deform_attn(values, shapes, location, weights))
 
 
-class FeedForward(nn.Module):
-    """Two linear layers around a ReLU."""
+def dropped(x: Tensor, rate: float, training: bool) -> Tensor:
+    """Dropout that leaves the random generator alone where there is none."""
+    return F.dropout(x, rate) if rate and training else x
 
-    def __init__(self, channels: int, width: int) -> None:
+
+class FeedForward(nn.Module):
+    """Two linear layers around a ReLU; ``dropout`` acts between them."""
+
+    def __init__(self, channels: int, width: int, *, dropout: float = 0.0) -> None:
         super().__init__()
+        self.dropout = dropout
         self.linear1 = nn.Linear(channels, width)
         self.activation = nn.ReLU()
         self.linear2 = nn.Linear(width, channels)
 
     def forward(self, x: Tensor) -> Tensor:
-        return linear(self.linear2, linear(self.linear1, x, self.activation))
+        hidden = dropped(linear(self.linear1, x, self.activation), self.dropout, self.training)
+        return linear(self.linear2, hidden)
 
 
 class SplitFeedForward(nn.Module):
@@ -201,9 +217,9 @@ class SplitFeedForward(nn.Module):
         return result
 
 
-def feed_forward(channels: int, width: int, parts: int = 1) -> nn.Module:
-    """A :class:`FeedForward`, in one or more parts."""
-    return FeedForward(channels, width) if parts == 1 else SplitFeedForward(channels, width, parts)
+def feed_forward(channels: int, width: int, parts: int = 1, dropout: float = 0.0) -> nn.Module:
+    """A :class:`FeedForward`, in one or more parts; only one in one part has dropout."""
+    return FeedForward(channels, width, dropout=dropout) if parts == 1 else SplitFeedForward(channels, width, parts)
 
 
 class DeformableEncoderLayer(nn.Module):
@@ -243,13 +259,18 @@ class DeformableDecoderLayer(nn.Module):
     Args:
         channels, heads, levels: see :class:`DeformableAttention`.
         width, parts: of the two linear layers, see :func:`feed_forward`.
+        dropout: in training, of the attention weights between queries, inside the linear layers and of all that is
+            added to the queries.
     """
 
-    def __init__(self, channels: int, heads: int, levels: int, width: int, parts: int = 1) -> None:
+    def __init__(
+        self, channels: int, heads: int, levels: int, width: int, parts: int = 1, *, dropout: float = 0.0
+    ) -> None:
         super().__init__()
-        self.self_attention = Attention(channels, heads)
+        self.dropout = dropout
+        self.self_attention = Attention(channels, heads, dropout=dropout)
         self.cross_attention = DeformableAttention(channels, heads, levels)
-        self.feed_forward = feed_forward(channels, width, parts)
+        self.feed_forward = feed_forward(channels, width, parts, dropout)
         self.norm1 = nn.LayerNorm(channels)
         self.norm2 = nn.LayerNorm(channels)
         self.norm3 = nn.LayerNorm(channels)
@@ -266,11 +287,13 @@ class DeformableDecoderLayer(nn.Module):
     ) -> Tensor:
         """Queries (N, Q, C), to which ``position`` (N, Q, C) is added where they are queries or keys.
 
-        ``reference_points`` (N, Q, L, 4) are boxes; ``attention_mask`` (1, Q, Q) is that of the self-attention.
+        ``reference_points`` are (N, Q, L, 4) boxes or (N, Q, L, 2) points; ``attention_mask`` (1, Q, Q) is that of the
+        self-attention.
         """
         placed = queries + position
-        queries = self.norm1(queries + self.self_attention(placed, placed, queries, attention_mask))
+        mixed = self.self_attention(placed, placed, queries, attention_mask)
+        queries = self.norm1(queries + dropped(mixed, self.dropout, self.training))
         sampled = self.cross_attention(queries + position, reference_points, pixels, shapes, padding)
-        queries = self.norm2(queries + sampled)
-        result: Tensor = self.norm3(queries + self.feed_forward(queries))
+        queries = self.norm2(queries + dropped(sampled, self.dropout, self.training))
+        result: Tensor = self.norm3(queries + dropped(self.feed_forward(queries), self.dropout, self.training))
         return result

@@ -13,10 +13,10 @@ _EPSILON = 1e-3
 _PRIOR = 0.01  # probability of a class at the start
 
 
-def inverse_sigmoid(x: Tensor) -> Tensor:
-    """Logits of numbers in [0, 1], limited to about 7 in size."""
+def inverse_sigmoid(x: Tensor, epsilon: float = _EPSILON) -> Tensor:
+    """Logits of numbers in [0, 1], limited in size to the logarithm of ``epsilon``, about 7."""
     x = x.clamp(0, 1)
-    return (x.clamp(min=_EPSILON) / (1 - x).clamp(min=_EPSILON)).log()
+    return (x.clamp(min=epsilon) / (1 - x).clamp(min=epsilon)).log()
 
 
 def refine_boxes(boxes: Tensor, delta: Tensor) -> Tensor:

@@ -1,0 +1,204 @@
+"""BEVFormer (Li et al., ECCV 2022, https://arxiv.org/abs/2203.17270) on InternImage or a ResNet."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from typing import Self
+
+import torch
+from torch import Tensor, nn
+
+from internimage.backbones.config import InternImageConfig
+from internimage.driving.bev.code import CODE
+from internimage.driving.bev.decoder import BoxDecoder, classifier
+from internimage.driving.bev.decoding import BoxReport, best_boxes
+from internimage.driving.bev.encoder import BEVEncoder, BEVEncoderConfig
+from internimage.driving.bev.grid import BEVGrid
+from internimage.driving.bev.inputs import BoxTargets, RawBoxes3D, Views
+from internimage.driving.bev.losses import box_losses, match
+from internimage.driving.bev.neck import Pyramid
+from internimage.driving.data.frames import NUSCENES_CAMERAS
+from internimage.errors import ConfigError, InputSizeError
+from internimage.models.model import Model
+
+_VELOCITY_WEIGHT = 0.2  # in the distance of codes, where all else counts 1
+
+
+@dataclass(frozen=True)
+class BEVFormerConfig:
+    """Architecture of a BEVFormer.
+
+    Attributes:
+        backbone: the backbone's architecture.
+        num_classes: classes of objects.
+        out_levels: stages of the backbone whose maps the pyramid takes.
+        levels: maps of each camera; beyond ``out_levels`` made of the coarsest, each of half its size.
+        cameras: channels of the cameras, in the order of their embeddings.
+        channels: width of everything after the backbone.
+        grid: cells on the ground.
+        heads: of every attention; ``channels`` is a multiple of twice as many.
+        points: that a head samples on each level of a camera's maps, a multiple of the grid's ``pillars``.
+        width: of the two linear layers in each layer of encoder and decoder.
+        encoder_layers, decoder_layers: how many.
+        queries: boxes that are proposed.
+        dropout: in training.
+        detections: which boxes are reported.
+        rotation_centre: (x, y) in cells about which the history is turned; None for the middle of the grid.  The
+            released tiny and small models were trained with (100, 100).
+        released_can_bus: motion as the released models were told it, see
+            :func:`internimage.driving.geometry.motion.can_bus_vector`.
+        drop_incomplete: leave boxes of unknown velocity out of the distance, see
+            :func:`internimage.driving.bev.losses.box_losses`.
+    """
+
+    backbone: InternImageConfig
+    num_classes: int = 10
+    out_levels: tuple[int, ...] = (1, 2, 3)
+    levels: int = 4
+    cameras: tuple[str, ...] = NUSCENES_CAMERAS
+    channels: int = 256
+    grid: BEVGrid = field(default_factory=BEVGrid)
+    heads: int = 8
+    points: int = 8
+    width: int = 512
+    encoder_layers: int = 6
+    decoder_layers: int = 6
+    queries: int = 900
+    dropout: float = 0.1
+    detections: BoxReport = field(default_factory=BoxReport)
+    rotation_centre: tuple[float, float] | None = None
+    released_can_bus: bool = False
+    drop_incomplete: bool = False
+
+    def __post_init__(self) -> None:
+        for name in ("num_classes", "levels", "channels", "heads", "decoder_layers", "queries"):
+            if getattr(self, name) < 1:
+                raise ConfigError(f"{name} is {getattr(self, name)}; expected 1 or more")
+        if not self.cameras or len(set(self.cameras)) != len(self.cameras):
+            raise ConfigError(f"cameras are {self.cameras}; expected names, each once")
+        if self.channels % (2 * self.heads):
+            raise ConfigError(f"channels is {self.channels}; expected a multiple of twice the {self.heads} heads")
+        _ = self.encoder  # which looks at the rest
+
+    @property
+    def encoder(self) -> BEVEncoderConfig:
+        """That of the encoder."""
+        return BEVEncoderConfig(
+            self.grid, self.encoder_layers, self.heads, self.points, self.width, self.dropout, self.rotation_centre
+        )
+
+
+class BEVFormer(Model):
+    """Frames of several cameras to boxes in space, and what the next frame remembers."""
+
+    code_weights: Tensor
+
+    class_tensors = ("decoder.classifiers.#.6.*",)
+
+    def __init__(self, config: BEVFormerConfig) -> None:
+        super().__init__()
+        self.config = config
+        channels = config.channels
+        code_weights = torch.ones(CODE)
+        code_weights[-2:] = _VELOCITY_WEIGHT
+        self.register_buffer("code_weights", code_weights)
+        self.backbone = self.build_backbone(config, config.out_levels)
+        self.neck = Pyramid(self.backbone.feature_channels, channels, config.levels)
+        self.encoder = BEVEncoder(config.encoder, channels, config.levels, len(config.cameras))
+        self.decoder = BoxDecoder(
+            config.grid,
+            channels,
+            config.heads,
+            config.decoder_layers,
+            config.width,
+            config.queries,
+            config.num_classes,
+            config.dropout,
+        )
+
+    def shardable(self) -> list[nn.Module]:
+        """Blocks of the backbone, layers of encoder and decoder."""
+        return [*super().shardable(), *self.encoder.layers, *self.decoder.layers]
+
+    def reset_classifier(self, num_classes: int) -> None:
+        channels, count, like = self.config.channels, len(self.decoder.classifiers), self.decoder.query_embedding.weight
+        self.decoder.classifiers = nn.ModuleList(classifier(channels, num_classes) for _ in range(count)).to(like)
+        self.config = replace(self.config, num_classes=num_classes)
+
+    def keeping(self, objects: int) -> Self:
+        most = self.config.queries * self.config.num_classes
+        if not 1 <= objects <= most:
+            raise ConfigError(f"{objects} objects a frame; expected 1 to {most}, which this BEVFormer looks at")
+        return self._reporting(keep=objects)
+
+    def forward(self, views: Views, history: Tensor | None = None) -> tuple[list[RawBoxes3D], Tensor]:
+        """The boxes of each frame, best first, and the grid's features.
+
+        Args:
+            views: N frames.
+            history: (N, cells, C), the features that this gave for the frames before; None for none.
+
+        Raises:
+            InputSizeError: another number of cameras than the model's.
+        """
+        bev = self.encode(views, history)
+        logits, codes = self.decoder(bev, last=True)
+        found = [best_boxes(*one, self.config.detections) for one in zip(logits[0], codes[0], strict=True)]
+        return found, bev
+
+    def encode(self, views: Views, history: Tensor | None = None) -> Tensor:
+        """The grid's features, (N, cells, C); see :meth:`forward`."""
+        cameras = views.images.shape[1]
+        if cameras != len(self.config.cameras):
+            raise InputSizeError(
+                f"a frame has {cameras} cameras; expected {len(self.config.cameras)}: {', '.join(self.config.cameras)} "
+                "(one that is missing has a picture of zeros, and is not among those present)"
+            )
+        return self.encoder(self.maps(views.images.flatten(0, 1)), views, history)
+
+    def maps(self, images: Tensor) -> list[Tensor]:
+        """Images (N * K, 3, H, W) to maps (N * K, C, H_i, W_i); one by one where a CPU predicts, which saves memory."""
+        if self.training or torch.is_grad_enabled() or not images.is_cpu or torch.compiler.is_compiling():
+            result: list[Tensor] = self.neck(self.backbone(images))
+            return result
+        each = [self.neck(self.backbone(image)) for image in images.split(1)]
+        return [torch.cat(level) for level in zip(*each, strict=True)]
+
+    def losses(  # type: ignore[override]
+        self, queue: Sequence[Views], targets: Sequence[BoxTargets]
+    ) -> dict[str, Tensor]:
+        """Class and box of each decoder's layer.
+
+        Args:
+            queue: N frames at successive moments.  All but the last make the history, as in prediction: in evaluation
+                mode and without gradients.  Those that are not ``continued`` forget what was before.
+            targets: what is to be found in the last.
+        """
+        history = None
+        with _predicting(self):
+            for views in queue[:-1]:
+                history = self.encode(views, history)
+        logits, codes = self.decoder(self.encode(queue[-1], history))
+        matched = match(logits, codes, targets)
+        learnt = box_losses(
+            logits, codes, matched, targets, self.code_weights, drop_incomplete=self.config.drop_incomplete
+        )
+        results: dict[str, Tensor] = {}  # clones, because FSDP2 warns of views
+        for kind, losses in zip(("class", "box"), learnt, strict=True):
+            results |= {f"layer{number}_{kind}": loss.clone() for number, loss in enumerate(losses, 1)}
+        return results
+
+
+@contextmanager
+def _predicting(model: nn.Module) -> Iterator[None]:
+    """No gradients and evaluation mode; afterwards every module is in its own mode again."""
+    modes = [(module, module.training) for module in model.modules()]
+    model.eval()
+    try:
+        with torch.no_grad():
+            yield
+    finally:
+        for module, mode in modes:
+            module.training = mode
