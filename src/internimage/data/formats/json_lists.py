@@ -70,6 +70,21 @@ def read_pieces(path: Path, readers: Mapping[str, Callable[[bytes], Any]], size:
         _refuse(path, error)
 
 
+def read_list(path: Path, read: Callable[[bytes], Any], size: int = PIECE) -> Iterator[Piece]:
+    """The entries of a file that is one JSON list; arguments and pieces as of :func:`read_pieces`, their key empty.
+
+    Raises:
+        DataError: the file cannot be read, or is no JSON list in UTF-8.
+    """
+    try:
+        with path.open("rb") as file:
+            yield from _Stream(file, size).records(read)
+    except OSError as error:
+        raise DataError(f"{path} cannot be read: {error.strerror or error}") from error
+    except (ValueError, RecursionError) as error:
+        _refuse(path, error)
+
+
 def read_entries(text: bytes) -> list[Any]:
     """A JSON list of anything.
 
@@ -122,6 +137,15 @@ class _Stream:
         self._at += 1
         if self._next():
             raise ValueError("something follows the end of the object")
+
+    def records(self, read: Callable[[bytes], Any]) -> Iterator[Piece]:
+        """The same of a list that is the whole file."""
+        if self._next() != b"[":
+            raise ValueError("it does not begin with a list")
+        self._at += 1
+        yield from self._entries("", read)
+        if self._next():
+            raise ValueError("something follows the end of the list")
 
     def _entries(self, key: str, read: Callable[[bytes], Any]) -> Iterator[Piece]:
         first = 0

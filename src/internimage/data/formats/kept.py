@@ -71,6 +71,37 @@ class KeptTable:
             _write(self._folder, table.files.folders, beside, lambda folder: store_table(table, folder))
 
 
+def kept_columns(
+    files: Sequence[Path], reading: Sequence[Any], read: Callable[[], dict[str, np.ndarray[Any, Any]]]
+) -> dict[str, np.ndarray[Any, Any]]:
+    """Columns that are read from several files together; of large ones they are kept.
+
+    Args:
+        files: all that they are read from.
+        reading: everything else that what is read depends on, such as a number of the reader's version.
+        read: reads them; no column holds Python's objects.
+    """
+    root = _root()
+    states = [path.stat() for path in files]
+    if root is None or sum(state.st_size for state in states) < LARGE:
+        return read()
+    key = [_VERSION, *map(str, reading), *map(str, files), *((one.st_size, one.st_mtime_ns) for one in states)]
+    folder = root / hashlib.sha256(json.dumps(key).encode(errors="surrogateescape")).hexdigest()[:32]
+    if (about := _about(folder)) is not None:
+        try:
+            return {name: np.load(folder / f"{name}.npy", allow_pickle=False) for name in about["beside"]}
+        except (OSError, ValueError, TypeError):
+            pass
+    columns = read()
+
+    def store(new: Path) -> None:
+        for name, column in columns.items():
+            np.save(new / f"{name}.npy", column, allow_pickle=False)
+
+    _write(folder, (), list(columns), store)
+    return columns
+
+
 def kept_sizes(files: Sequence[Path], measure: Callable[[Sequence[Path]], Array]) -> Array:
     """(height, width) of pictures by their headers, int32 (N, 2); of many they are kept.
 

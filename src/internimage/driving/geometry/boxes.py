@@ -8,7 +8,15 @@ from typing import Any
 
 import numpy as np
 
-from internimage.driving.geometry.poses import Array, Pose, quaternion_of, rotation_matrix, wrapped
+from internimage.driving.geometry.poses import (
+    Array,
+    Pose,
+    are_rotations,
+    quaternion_of,
+    rotation_matrices,
+    rotation_matrix,
+    wrapped,
+)
 
 Numbers = np.ndarray[Any, np.dtype[np.int64]]
 
@@ -103,12 +111,20 @@ class GlobalBoxes:
 
         Args:
             pose: of the frame, such as lidar to global.
+
+        Raises:
+            DataError: a rotation is none.
         """
         back = pose.inverse
-        yaws = [Pose(back.rotation @ rotation_matrix(one), np.zeros(3)).yaw for one in self.rotations]
+        for one in self.rotations[~are_rotations(self.rotations)]:
+            rotation_matrix(one)  # says what is wrong
+        turned = back.rotation @ rotation_matrices(self.rotations)
+        # where the frame's x axis lies as the box sees it, as nuScenes' tools measure headings: of a box that is tilted
+        # by a in the frame, it is off by a^2 from where the box's own x axis points
+        yaws = wrapped(np.arctan2(-turned[:, 0, 1], turned[:, 0, 0]))
         flat = np.concatenate([self.velocities, np.zeros((len(self), 1))], axis=1)
         velocities = (flat @ back.rotation.T)[:, :2]
-        return Boxes(back(self.centres), self.sizes, wrapped(np.array(yaws)), velocities, self.labels, self.scores)
+        return Boxes(back(self.centres), self.sizes, yaws, velocities, self.labels, self.scores)
 
 
 def in_global(boxes: Boxes, pose: Pose, attributes: Sequence[str]) -> GlobalBoxes:

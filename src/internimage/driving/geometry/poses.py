@@ -101,17 +101,27 @@ def rotation_matrix(quaternion: Sequence[float] | Array) -> Array:
     values = np.asarray(quaternion, dtype=np.float64)
     if values.shape != (4,) or not np.isfinite(values).all():
         raise DataError(f"{list(np.ravel(values))} is no rotation; expected a quaternion of four numbers (w, x, y, z)")
-    length = float(np.linalg.norm(values))
-    if abs(length - 1) > _TOLERANCE:
+    if not are_rotations(values):
+        length = float(np.linalg.norm(values))
         raise DataError(f"{values.tolist()} is no rotation: a quaternion (w, x, y, z) of length {length:.4g}, not 1")
-    w, x, y, z = values / length
-    return np.array(
-        [
-            [1 - 2 * (y * y + z * z), 2 * (x * y - w * z), 2 * (x * z + w * y)],
-            [2 * (x * y + w * z), 1 - 2 * (x * x + z * z), 2 * (y * z - w * x)],
-            [2 * (x * z - w * y), 2 * (y * z + w * x), 1 - 2 * (x * x + y * y)],
-        ]
+    return rotation_matrices(values)
+
+
+def are_rotations(quaternions: Array) -> np.ndarray[Any, np.dtype[np.bool_]]:
+    """Whether each of (..., 4) numbers w, x, y, z is finite and has the length 1, as far as rounding lets it."""
+    with np.errstate(over="ignore", invalid="ignore"):
+        return np.abs(np.linalg.norm(quaternions, axis=-1) - 1) <= _TOLERANCE  # False for NaN
+
+
+def rotation_matrices(quaternions: Array) -> Array:
+    """(..., 3, 3) from (..., 4) w, x, y, z that are rotations; they are normalised."""
+    w, x, y, z = np.moveaxis(quaternions / np.linalg.norm(quaternions, axis=-1, keepdims=True), -1, 0)
+    rows = (
+        (1 - 2 * (y * y + z * z), 2 * (x * y - w * z), 2 * (x * z + w * y)),
+        (2 * (x * y + w * z), 1 - 2 * (x * x + z * z), 2 * (y * z - w * x)),
+        (2 * (x * z - w * y), 2 * (y * z + w * x), 1 - 2 * (x * x + y * y)),
     )
+    return np.stack([np.stack(row, axis=-1) for row in rows], axis=-2)
 
 
 def quaternion_of(rotation: Array) -> Array:

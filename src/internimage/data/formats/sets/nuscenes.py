@@ -19,7 +19,7 @@ from internimage.settings.data import DataOptions
 
 _SIZE = (900, 1600)  # of every picture
 _FILE = "image_annotations.json"
-_CLASSES = {
+CLASS_OF = {
     "movable_object.barrier": "barrier",
     "vehicle.bicycle": "bicycle",
     "vehicle.bus.bendy": "bus",
@@ -35,7 +35,9 @@ _CLASSES = {
     "vehicle.trailer": "trailer",
     "vehicle.truck": "truck",
 }
-_NONE = (
+"""The class of the detection task that a category is of."""
+
+WITHOUT_CLASS = (
     "animal",
     "human.pedestrian.personal_mobility",
     "human.pedestrian.stroller",
@@ -46,6 +48,7 @@ _NONE = (
     "vehicle.emergency.ambulance",
     "vehicle.emergency.police",
 )
+"""Categories that are of none."""
 
 
 def recognise(root: Path) -> bool:
@@ -80,13 +83,13 @@ def read_parts(root: Path, wanted: str | None = None, options: DataOptions | Non
                 pictures[name] = part.find(name, _SIZE, name)
             if not isinstance(box, list) or len(box) != 4:
                 raise BadEntryError(f"bbox_corners is {short(box)}; expected x1, y1, x2 and y2 in pixels")
-            if category not in _CLASSES and category not in _NONE:
+            if category not in CLASS_OF and category not in WITHOUT_CLASS:
                 raise BadEntryError(f"the category is {short(category)}; expected one of nuScenes' 23")
-            if category not in _CLASSES:
+            if category not in CLASS_OF:
                 part.leave_out("of none of the ten classes of detection", f"{where} {category}", meant=True)
                 continue
             x1, y1, x2, y2 = (number(value, "bbox_corners") for value in box)
-            part.add(pictures[name], _CLASSES[category], (x1, y1, x2, y2))
+            part.add(pictures[name], CLASS_OF[category], (x1, y1, x2, y2))
     parts = settled({"all": part}, wanted, options, load_labels("nuscenes"))
     return {name: part.measured_by(Rule()) for name, part in parts.items()}
 
