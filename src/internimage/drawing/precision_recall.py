@@ -21,6 +21,7 @@ def precision_recall_chart(
     mean: np.ndarray[Any, Any],
     classes: Sequence[tuple[str, int, np.ndarray[Any, Any]]],
     title: str = "",
+    heading: str = "AP50",
 ) -> Image.Image:
     """The mean curve, bold, over those of the classes; the legend has the area under each.
 
@@ -29,6 +30,7 @@ def precision_recall_chart(
         mean: (R,) precision, 0 to 1.
         classes: name, number (which gives the colour) and precision (R,) of each class.
         title: printed above.
+        heading: of the areas.
     """
     canvas = Image.new("RGB", (_LEFT + _PLOT + 28 + _LEGEND, _TOP + _PLOT + 64), PAPER)
     draw = ImageDraw.Draw(canvas)
@@ -54,7 +56,7 @@ def precision_recall_chart(
     ImageDraw.Draw(name_of_axis).text((_PLOT / 2, 12), "precision", fill=INK, font=font(15), anchor="mm")
     canvas.paste(name_of_axis.rotate(90, expand=True), (10, _TOP))
     left, right = _LEFT + _PLOT + 28, canvas.width - 24
-    draw.text((right, _TOP), "AP50", fill=MUTED, font=font(14), anchor="rm")
+    draw.text((right, _TOP), heading, fill=MUTED, font=font(14), anchor="rm")
     for row, (name, colour, width, dashed, curve) in enumerate(curves, start=1):
         y = _TOP + 26 * row
         _line(draw, np.array([[left, y], [left + 27, y]]), colour, width + 1, 9.0 if dashed else None)

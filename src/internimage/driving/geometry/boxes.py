@@ -12,7 +12,6 @@ from internimage.driving.geometry.poses import (
     Array,
     Pose,
     are_rotations,
-    quaternion_of,
     rotation_matrices,
     rotation_matrix,
     wrapped,
@@ -129,10 +128,13 @@ class GlobalBoxes:
 
 def in_global(boxes: Boxes, pose: Pose, attributes: Sequence[str]) -> GlobalBoxes:
     """Upright boxes of a frame in the global one, given the way from it, such as lidar to global."""
-    cosine, sine, none, one = np.cos(boxes.yaws), np.sin(boxes.yaws), np.zeros(len(boxes)), np.ones(len(boxes))
-    turns = np.stack([cosine, -sine, none, sine, cosine, none, none, none, one], axis=1).reshape(-1, 3, 3)
-    rotations = np.array([quaternion_of(pose.rotation @ turn) for turn in turns]).reshape(-1, 4)
-    flat = np.concatenate([boxes.velocities, none[:, None]], axis=1)
+    w, x, y, z = pose.quaternion
+    cosine, sine = np.cos(boxes.yaws / 2), np.sin(boxes.yaws / 2)
+    rotations = np.stack(
+        [w * cosine - z * sine, x * cosine + y * sine, y * cosine - x * sine, z * cosine + w * sine], 1
+    )
+    rotations = np.where(rotations[:, :1] < 0, -rotations, rotations)
+    flat = np.concatenate([boxes.velocities, np.zeros((len(boxes), 1))], axis=1)
     velocities = (flat @ pose.rotation.T)[:, :2]
     unknown = np.full(len(boxes), -1)
     return GlobalBoxes(
