@@ -49,7 +49,10 @@ class ArchitectureEntry:
 TASKS: dict[str, TaskEntry] = {
     name: TaskEntry(f"internimage.tasks.{name}.spec:SPEC", (f"internimage.recipes.{name}:RECIPES",))
     for name in ("classification", "detection", "segmentation")
-}
+} | {"boxes3d": TaskEntry("internimage.driving.boxes3d.spec:SPEC", ("internimage.driving.recipes:RECIPES",))}
+
+# Drawn worlds by name, for first steps: a function of a folder and how many sequences to learn from and to measure with.
+WORLDS = {"roads": "internimage.driving.world.writing:write_world"}
 
 
 def _entry(task: str | None, file: str, name: str) -> ArchitectureEntry:
