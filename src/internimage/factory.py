@@ -80,11 +80,13 @@ def create_model(
         source = dataclasses.replace(source, file=path.name, sha256=hub.cached_sha256(path))
     config = recipe.config
     if operator is not None:
-        config = dataclasses.replace(config, backbone=dataclasses.replace(config.backbone, operator=operator))
+        config = dataclasses.replace(config, backbone=config.backbone.with_operator(operator))
     if features_only:
         backbone = build_backbone(recipe.architecture, config, path, place, dtype, out_indices, in_channels=in_channels)
         preprocessing = recipe.preprocessing.of_channels(backbone.config.in_channels)
-        backbone.description = ModelDescription("internimage", preprocessing=preprocessing, source=source)
+        backbone.description = ModelDescription(
+            architecture_of(type(backbone.config)), preprocessing=preprocessing, source=source
+        )
         return backbone
     if num_classes is not None:
         config = dataclasses.replace(config, num_classes=num_classes)

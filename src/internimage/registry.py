@@ -83,6 +83,12 @@ ARCHITECTURES: dict[str, ArchitectureEntry] = {
         "internimage.backbones.internimage:InternImage",
         "internimage.checkpoints.names.backbone:NAMES",
     ),
+    "resnet": ArchitectureEntry(
+        None,
+        "internimage.backbones.config:ResNetConfig",
+        "internimage.backbones.resnet:ResNet",
+        "internimage.checkpoints.names.resnet:NAMES",
+    ),
 }
 
 

@@ -8,13 +8,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import TypeAlias
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from internimage.backbones.config import InternImageConfig
+from internimage.backbones.config import BackboneConfig, InternImageConfig, ResNetConfig
 from internimage.backbones.internimage import InternImage
+from internimage.backbones.resnet import ResNet
 from internimage.description import ModelDescription
 from internimage.errors import ConfigError
 
@@ -165,10 +167,21 @@ def _scale_name(stage: int) -> str:
     return f"feed_scale{stage}"
 
 
+Backbone: TypeAlias = InternImage | ResNet | CompositeBackbone
+
+
 def build_backbone(
-    config: InternImageConfig,
-    composite: CompositeConfig | None,
+    config: BackboneConfig,
+    composite: CompositeConfig | None = None,
     out_indices: Sequence[int] = (0, 1, 2, 3),
-) -> InternImage | CompositeBackbone:
-    """One network, or several put together."""
+) -> Backbone:
+    """One network of the configuration's kind, or several put together.
+
+    Raises:
+        ConfigError: several ResNets, or no configuration of a backbone.
+    """
+    if isinstance(config, ResNetConfig):
+        if composite is not None:
+            raise ConfigError("ResNets cannot be put together; leave composite out, or take an InternImage")
+        return ResNet(config, out_indices)
     return InternImage(config, out_indices) if composite is None else CompositeBackbone(config, composite, out_indices)

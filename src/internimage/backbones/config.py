@@ -1,16 +1,21 @@
-"""Architecture of an InternImage or FlashInternImage backbone."""
+"""Architectures of backbones: InternImage, FlashInternImage, ResNet."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from numbers import Real
-from typing import Literal, get_args
+from typing import Literal, TypeAlias, get_args
 
 from internimage.errors import ConfigError
 
 NormLayer = Literal["layer", "batch"]
 Activation = Literal["gelu", "silu", "relu"]
 Operator = Literal["dcnv3", "dcnv4"]
+ResNetStyle = Literal["pytorch", "caffe"]
+
+# blocks of each stage
+RESNET_50 = (3, 4, 6, 3)
+RESNET_101 = (3, 4, 23, 3)
 
 
 @dataclass(frozen=True)
@@ -108,11 +113,22 @@ class InternImageConfig:
         if self.post_norm_blocks != tuple(sorted(set(self.post_norm_blocks) & set(third))):
             raise ConfigError(f"post_norm_blocks {self.post_norm_blocks} are not ascending blocks of the third stage")
 
-    def shares_weights_with(self, other: InternImageConfig) -> bool:
+    def shares_weights_with(self, other: BackboneConfig) -> bool:
         """Whether weights of one are weights of the other: equal but for how they start, what samples and channels."""
+        if not isinstance(other, InternImageConfig):
+            return False
         alike = {"operator": None, "random_filters": False, "linear_std": None, "in_channels": 3}
         own, others = (replace(one, **alike) for one in (self, other))  # type: ignore[arg-type]
         return own == others
+
+    def with_operator(self, operator: Operator) -> InternImageConfig:
+        """The same network, whose layers sample with this operator."""
+        return replace(self, operator=operator)
+
+    @property
+    def family(self) -> str:
+        """What people call such networks."""
+        return "FlashInternImage" if self.layer == "dcnv4" else "InternImage"
 
     @property
     def backbone(self) -> InternImageConfig:
@@ -132,3 +148,76 @@ class InternImageConfig:
     def has_stage_norm(self) -> bool:
         """Whether a stage ends in a LayerNorm, which its feature map then includes."""
         return not self.post_norm or self.center_feature_scale
+
+
+@dataclass(frozen=True)
+class ResNetConfig:
+    """Architecture of a ResNet of bottleneck blocks.  Stage i has ``4 * channels * 2**i`` channels, stride as above.
+
+    Attributes:
+        depths: blocks of each stage: :data:`RESNET_50`, :data:`RESNET_101`.
+        channels: width of the stem and of the 3x3 convolutions of the first stage.
+        style: where a stage's first block halves its map: in the 3x3 convolution ("pytorch") or in the 1x1 convolution
+            before it ("caffe", as He et al. have it).
+        deformable: of each stage whether its 3x3 convolutions are modulated deformable ones (Zhu et al., CVPR 2019).
+        bgr: the weights see blue, green, red.  Images are RGB all the same: the network turns them round.
+        frozen_stages: stages that are never trained, with the stem before them; 0 for none.
+        frozen_norm: batch normalisation is never trained and keeps its statistics, as where batches are small.
+        in_channels: of the images.
+    """
+
+    depths: tuple[int, ...] = RESNET_50
+    channels: int = 64
+    style: ResNetStyle = "pytorch"
+    deformable: tuple[bool, ...] = (False, False, False, False)
+    bgr: bool = False
+    frozen_stages: int = 0
+    frozen_norm: bool = False
+    in_channels: int = 3
+
+    def __post_init__(self) -> None:
+        for name in ("channels", "in_channels"):
+            value = getattr(self, name)
+            if not isinstance(value, int) or value < 1:
+                raise ConfigError(f"{name} is {value!r}; expected a number of channels, 1 or more")
+        if min(self.depths, default=0) < 1:
+            raise ConfigError(f"depths are {self.depths}; expected 1 block or more in each stage")
+        if len(self.deformable) != len(self.depths):
+            raise ConfigError(f"depths {self.depths} and deformable {self.deformable} must name as many stages")
+        if self.style not in get_args(ResNetStyle):
+            raise ConfigError(f"unknown style {self.style!r}; expected one of {', '.join(get_args(ResNetStyle))}")
+        if not 0 <= self.frozen_stages <= len(self.depths):
+            raise ConfigError(f"frozen_stages is {self.frozen_stages}; the network has {len(self.depths)} stages")
+
+    def shares_weights_with(self, other: BackboneConfig) -> bool:
+        """Whether weights of one are weights of the other: equal but for what is trained, and channels of images."""
+        if not isinstance(other, ResNetConfig):
+            return False
+        own, others = (replace(one, frozen_stages=0, frozen_norm=False, in_channels=3) for one in (self, other))
+        return own == others
+
+    def with_operator(self, operator: Operator) -> ResNetConfig:
+        """Raise :class:`ConfigError`: it does not sample with an operator of ours."""
+        raise ConfigError(f"a ResNet does not sample with the operator {operator}; leave operator out")
+
+    @property
+    def family(self) -> str:
+        """What people call such networks."""
+        return "ResNet"
+
+    @property
+    def backbone(self) -> ResNetConfig:
+        """Itself, see :attr:`InternImageConfig.backbone`."""
+        return self
+
+    @property
+    def num_classes(self) -> int:
+        """A backbone alone has no classes."""
+        return 0
+
+    @property
+    def stage_channels(self) -> tuple[int, ...]:
+        return tuple(4 * self.channels * 2**stage for stage in range(len(self.depths)))
+
+
+BackboneConfig: TypeAlias = InternImageConfig | ResNetConfig

@@ -11,20 +11,31 @@ Reading order: block, stage, network; the deformable layers are in ``deformable.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
-from torch.utils.checkpoint import checkpoint
 
 from internimage.backbones.config import InternImageConfig
 from internimage.backbones.deformable import LAYERS, DCNv3, DCNv4
-from internimage.backbones.parts import ACTIVATIONS, MLP, DropPath, convolve, initialise_linear, layer_norm, norm
+from internimage.backbones.parts import (
+    ACTIVATIONS,
+    MLP,
+    DropPath,
+    check_images,
+    checked_stages,
+    convolve,
+    inflated,
+    initialise_linear,
+    layer_norm,
+    norm,
+    recomputed,
+    set_drop_paths,
+)
 from internimage.description import ModelDescription
-from internimage.errors import ConfigError, InputSizeError
+from internimage.errors import ConfigError
 
 
 class Block(nn.Module):
@@ -81,23 +92,6 @@ class Stem(nn.Module):
         return self.norm2(convolve(self.conv2, self.activation(x)))
 
 
-def inflated(convolution: nn.Conv2d, channels: int) -> nn.Conv2d:
-    """A convolution for images of other channels: of one, the sum of its weights; of more, its weights in turn.
-
-    Those are scaled by the ratio of the numbers of channels, so that their sum stays about what it was (timm's rule).
-    """
-    weight = convolution.weight.detach()
-    own = weight.shape[1]
-    if channels == 1:
-        repeated = weight.sum(1, keepdim=True)
-    else:
-        repeated = weight[:, torch.arange(channels) % own] * (own / channels)
-    new = nn.Conv2d(channels, weight.shape[0], 3, stride=2, padding=1, device="meta", dtype=weight.dtype)
-    new.weight = nn.Parameter(repeated.contiguous(memory_format=torch.channels_last))
-    new.bias = convolution.bias
-    return new
-
-
 class Downsample(nn.Module):
     """3x3 convolution of stride 2 that doubles the channels, then a norm."""
 
@@ -126,31 +120,10 @@ class Stage(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         for index, block in enumerate(self.blocks):
             recompute = self.gradient_checkpointing and self.training
-            x = _recomputed(block, x) if recompute else block(x)
+            x = recomputed(block, x) if recompute else block(x)
             if index in self.post_norm_blocks:
                 x = self.post_norms[self.post_norm_blocks.index(index)](x)
         return x if self.norm is None else self.norm(x)
-
-
-def _recomputed(block: nn.Module, x: Tensor) -> Tensor:
-    """``block(x)``, whose activations are computed again in the backward pass."""
-    norms = [module for module in block.modules() if isinstance(module, nn.modules.batchnorm._BatchNorm)]
-    if not norms or torch.compiler.is_compiling():  # a compiled graph changes buffers once
-        return checkpoint(block, x, use_reentrant=False)
-    return checkpoint(block, x, use_reentrant=False, context_fn=lambda: (nullcontext(), _kept_statistics(norms)))
-
-
-@contextmanager
-def _kept_statistics(norms: Sequence[nn.Module]) -> Iterator[None]:
-    """Batch normalisation counts a batch once: the second time, copies of its statistics are updated."""
-    buffers = [(module, name, buffer) for module in norms for name, buffer in module.named_buffers()]
-    for module, name, buffer in buffers:
-        setattr(module, name, buffer.clone())
-    try:
-        yield
-    finally:
-        for module, name, buffer in buffers:
-            setattr(module, name, buffer)
 
 
 class InternImage(nn.Module):
@@ -174,11 +147,13 @@ class InternImage(nn.Module):
         self, config: InternImageConfig, out_indices: Sequence[int] = (0, 1, 2, 3), *, with_stem: bool = True
     ) -> None:
         super().__init__()
+        if not isinstance(config, InternImageConfig):
+            raise ConfigError(
+                f"this stands on an InternImage; expected an InternImageConfig, not a {type(config).__name__}"
+            )
         self.config = config
-        self.out_indices = tuple(out_indices)
         count = len(config.depths)
-        if not self.out_indices or self.out_indices != tuple(sorted(set(self.out_indices) & set(range(count)))):
-            raise ConfigError(f"out_indices {self.out_indices} are not ascending stage numbers from 0 to {count - 1}")
+        self.out_indices = checked_stages(out_indices, count)
         self.stem = Stem(config.channels, config) if with_stem else None
         self.stages = nn.ModuleList(Stage(index, config) for index in range(count))
         self._frozen_stages = 0
@@ -207,11 +182,7 @@ class InternImage(nn.Module):
         return tuple(4 * 2**index for index in self.out_indices)
 
     def forward(self, images: Tensor) -> list[Tensor]:
-        if images.dim() != 4 or images.shape[1] != self.config.in_channels or not images.is_floating_point():
-            raise InputSizeError(
-                f"images are {tuple(images.shape)}, {images.dtype}; expected (N, {self.config.in_channels}, H, W) "
-                "floating point, normalised as the model's preprocessing says (Predictor takes pictures as they are)"
-            )
+        check_images(images, self.config.in_channels)
         assert self.stem is not None
         return self.from_stem(self.stem(images))
 
@@ -260,11 +231,7 @@ class InternImage(nn.Module):
 
     def set_drop_path_rate(self, rate: float) -> None:
         """Stochastic depth for training: rates rise linearly over the blocks from 0 to ``rate``."""
-        if not 0.0 <= rate < 1.0:
-            raise ConfigError(f"drop path rate is {rate}; expected 0 <= rate < 1")
-        paths = [module for module in self.modules() if isinstance(module, DropPath)]
-        for index, path in enumerate(paths):
-            path.rate = rate * index / max(1, len(paths) - 1)
+        set_drop_paths(self, rate)
 
     def set_gradient_checkpointing(self, enabled: bool = True) -> None:
         """Recompute each block in the backward pass instead of keeping its activations."""

@@ -41,7 +41,9 @@ def write_layout(
     if layout == "ours":
         return write_folder(target, tensors, description)
     names_there, backbone = names_of(config), config.backbone
-    if backbone.layer == "dcnv3" and not backbone.mask_softmax:  # every reader of those files would apply the softmax
+    if (
+        backbone.family == "InternImage" and not backbone.mask_softmax
+    ):  # every reader of those files would apply the softmax
         raise ConfigError(f"the {layout} layout cannot say that a model's masks have no softmax; write the layout ours")
     names = from_ours(tensors, layout, config)
     renamed = {names[name]: tensor for name, tensor in tensors.items()}
@@ -51,7 +53,7 @@ def write_layout(
             classes = {"meta": {"CLASSES": description.labels}} if names_there.key == "state_dict" else {}
             torch.save({**classes, names_there.key: state}, file)
         return target
-    if not names_there.hugging_face or backbone.layer == "dcnv4":
+    if not names_there.hugging_face or backbone.family != "InternImage":
         raise ConfigError("the hf layout is for classifiers with DCNv3; write the layout official or ours")
     with (
         written_aside(target / WEIGHTS_FILE, CheckpointWriteError) as weights,

@@ -9,9 +9,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from internimage.backbones.composite import CompositeBackbone, CompositeConfig, build_backbone
+from internimage.backbones.composite import Backbone, CompositeBackbone, CompositeConfig, build_backbone
 from internimage.backbones.config import InternImageConfig
-from internimage.backbones.internimage import InternImage
 from internimage.errors import ConfigError
 from internimage.layers.attention import DeformableDecoderLayer, DeformableEncoderLayer, padded_sine_position_embedding
 from internimage.layers.boxes import clip, cxcywh_to_xyxy, xyxy_to_cxcywh
@@ -171,9 +170,7 @@ class DINO(Model):
     has_masks = False
 
     @classmethod
-    def build_backbone(
-        cls, config: DINOConfig, out_indices: Sequence[int] = (0, 1, 2, 3)
-    ) -> InternImage | CompositeBackbone:
+    def build_backbone(cls, config: DINOConfig, out_indices: Sequence[int] = (0, 1, 2, 3)) -> Backbone:
         return build_backbone(config.backbone, config.composite, out_indices)
 
     @classmethod

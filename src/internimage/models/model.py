@@ -13,8 +13,9 @@ from typing import Any, ClassVar, Self
 
 from torch import Tensor, nn
 
-from internimage.backbones.composite import CompositeBackbone
+from internimage.backbones.composite import Backbone, build_backbone
 from internimage.backbones.internimage import InternImage
+from internimage.backbones.resnet import ResNet
 from internimage.description import ModelDescription
 from internimage.errors import ConfigError
 
@@ -51,7 +52,7 @@ class Model(nn.Module):
     """
 
     config: Any
-    backbone: InternImage | CompositeBackbone
+    backbone: Backbone
     description: ModelDescription | None = None
 
     class_tensors: ClassVar[tuple[str, ...]] = ("classifier.*",)
@@ -62,9 +63,9 @@ class Model(nn.Module):
     released_optimizer: ClassVar[ReleasedOptimizer] = ReleasedOptimizer()
 
     @classmethod
-    def build_backbone(cls, config: Any, out_indices: Sequence[int] = (0, 1, 2, 3)) -> InternImage | CompositeBackbone:
+    def build_backbone(cls, config: Any, out_indices: Sequence[int] = (0, 1, 2, 3)) -> Backbone:
         """The backbone of a configuration, alone."""
-        return InternImage(config.backbone, out_indices)
+        return build_backbone(config.backbone, None, out_indices)
 
     @classmethod
     def shares_weights(cls, config: Any, other: Any) -> bool:
@@ -132,7 +133,7 @@ class Model(nn.Module):
             preprocessing = self.description.preprocessing.of_channels(channels)
             self.description = replace(self.description, preprocessing=preprocessing)
 
-    def backbones(self) -> Mapping[str, InternImage]:
+    def backbones(self) -> Mapping[str, InternImage | ResNet]:
         """The networks that layer decay counts the blocks of, by the prefix of their parameters' names."""
         return {f"backbone.{prefix}": network for prefix, network in self.backbone.backbones().items()}
 

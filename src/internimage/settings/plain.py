@@ -17,8 +17,28 @@ def from_plain(kind: type[T], data: Any) -> T:
     return typing.cast(T, _convert(kind, data, kind.__name__))
 
 
-def _fields(kind: Any) -> set[str]:
-    return {field.name for field in dataclasses.fields(kind)}
+def _most_like(data: dict[str, Any], kinds: list[Any]) -> Any:
+    """Of several dataclasses the one that has such fields and all that it must have, else the one that shares most."""
+
+    def likeness(kind: Any) -> tuple[bool, bool, int]:
+        known, needed = _fields(kind), _fields(kind, needed=True)
+        fits = set(data) <= known
+        return fits, fits and needed <= set(data), len(known & set(data))
+
+    best = max(filter(dataclasses.is_dataclass, kinds), key=likeness, default=None)
+    if best is not None and set(data) <= _fields(best):
+        return best
+    return next((kind for kind in kinds if typing.get_origin(kind) is dict), best or kinds[0])
+
+
+def _fields(kind: Any, *, needed: bool = False) -> set[str]:
+    """Names of a dataclass's fields: all, or those without a default."""
+    absent = dataclasses.MISSING
+    return {
+        field.name
+        for field in dataclasses.fields(kind)
+        if not needed or (field.default is absent and field.default_factory is absent)
+    }
 
 
 def _convert(kind: Any, data: Any, where: str) -> Any:
@@ -29,14 +49,8 @@ def _convert(kind: Any, data: Any, where: str) -> Any:
         if data is None and type(None) in arguments:
             return None
         kinds = [kind for kind in arguments if kind is not type(None)]
-        if isinstance(data, dict):  # of several dataclasses the one that has such fields
-            fits = [
-                kind
-                for kind in kinds
-                if dataclasses.is_dataclass(kind) and set(data) <= {field.name for field in dataclasses.fields(kind)}
-            ]
-            fits += [kind for kind in kinds if typing.get_origin(kind) is dict]
-            return _convert(next(iter(fits), kinds[0]), data, where)
+        if isinstance(data, dict):
+            return _convert(_most_like(data, kinds), data, where)
         return _convert(
             next((kind for kind in kinds if kind in (int, str) and isinstance(data, kind)), kinds[0]), data, where
         )

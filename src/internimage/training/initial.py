@@ -154,10 +154,10 @@ def _on_backbone(recipe: Recipe, backbone: Any, num_classes: int) -> Any:
     missing = [key for key in own if key not in state and "layer_scale" not in key]
     extra = [key for key in state if key not in own]
     if reshaped or missing or extra:
-        family = "FlashInternImage" if model.config.backbone.layer == "dcnv4" else "InternImage"
         raise CheckpointMismatchError(
             f"the backbone does not fit {recipe.name} (tensors of another shape: {len(reshaped)}, missing: "
-            f"{len(missing)}, left over: {len(extra)}); start from a classifier on {family} of the same size"
+            f"{len(missing)}, left over: {len(extra)}); start from a classifier on {model.config.backbone.family} of "
+            "the same size"
         )
     if plain:
         model.backbone.load_branches(state)

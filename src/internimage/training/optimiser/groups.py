@@ -11,7 +11,7 @@ from internimage.errors import ConfigError
 from internimage.models.model import Model
 from internimage.training.optimiser import published
 
-_DEFORMABLE = re.compile(r"\.(dcn\.(offset|center_scale)|sampling_offsets)")
+_DEFORMABLE = re.compile(r"\.(dcn\.(offset|center_scale)|conv2\.offset_mask|sampling_offsets)")
 _DEFORMABLE_V4 = re.compile(r"\.(dcn\.(offset_mask|depthwise)|sampling_offsets)\.")
 
 
@@ -46,7 +46,7 @@ def parameter_rules(
     optimizer, layers = model.released_optimizer, model.layer_prefixes()
     backbones = {prefix: network.config for prefix, network in model.backbones().items()}
     by_layer = as_published and optimizer.by_layer
-    flash = any(config.layer == "dcnv4" for config in backbones.values())
+    flash = any(config.family == "FlashInternImage" for config in backbones.values())
     slower = published.SAMPLING if by_layer else _DEFORMABLE_V4 if flash else _DEFORMABLE
     slows = by_layer or layer_decay != 1.0 or not as_published
     rules = {}

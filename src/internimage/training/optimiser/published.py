@@ -14,14 +14,14 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 
-from internimage.backbones.config import InternImageConfig
+from internimage.backbones.config import BackboneConfig
 from internimage.models.model import ReleasedOptimizer
 
 SAMPLING = re.compile(r"\.(sampling_offsets|dcn\.offset_mask)\.")
 _SPARED = re.compile(r"norm|sampling_offsets")
 
 
-def layers_after(name: str, optimizer: ReleasedOptimizer, backbones: Mapping[str, InternImageConfig]) -> int:
+def layers_after(name: str, optimizer: ReleasedOptimizer, backbones: Mapping[str, BackboneConfig]) -> int:
     """How many layers the released code counts after the one that a parameter of this name belongs to."""
     configs = list(backbones.values())
     if optimizer.at_stem_rate and re.match(optimizer.at_stem_rate, name):
@@ -43,7 +43,7 @@ def _place(name: str) -> re.Match[str] | None:
     return re.match(r"stages\.(\d+)\.(?:(blocks|post_norms)\.(\d+)\.)?", name)
 
 
-def _among_blocks(name: str, config: InternImageConfig) -> int:
+def _among_blocks(name: str, config: BackboneConfig) -> int:
     """Blocks after a parameter of a classifier's backbone."""
     depths = config.depths
     last = sum(depths) - 1
@@ -58,7 +58,7 @@ def _among_blocks(name: str, config: InternImageConfig) -> int:
     return max(0, last - (first + depths[int(found[1])]))  # norm and downsampling go with the next stage
 
 
-def _among_heads(name: str, config: InternImageConfig) -> int:
+def _among_heads(name: str, config: BackboneConfig) -> int:
     """Layers after a parameter of a detector's or segmenter's backbone: stem, blocks, heads."""
     depths = config.depths
     heads = sum(depths) + 1
