@@ -2,7 +2,7 @@
 
 import json
 import math
-from dataclasses import replace
+from dataclasses import asdict, replace
 from itertools import permutations
 from pathlib import Path
 from typing import Any
@@ -10,9 +10,10 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from helpers.driving import BACKBONE, Goldens, golden_frame, golden_model, head_names, rig, sample, small, views_of
+from helpers.driving import BACKBONE, Goldens, golden_frame, golden_model, head_names, rig, sample, small
 from torch import Tensor
 
+from internimage.checkpoints.layouts import from_ours, layout_of, to_ours
 from internimage.driving.bev.code import boxes_of, code_of
 from internimage.driving.bev.decoding import BoxReport, best_boxes
 from internimage.driving.bev.encoder import BEVEncoderConfig
@@ -23,12 +24,14 @@ from internimage.driving.bev.losses import box_losses, match
 from internimage.driving.bev.projection import look, project
 from internimage.driving.bev.spatial_attention import SpatialAttention
 from internimage.driving.bev.temporal_attention import TemporalAttention
-from internimage.driving.data.frames import Camera, Frame
+from internimage.driving.data.frames import NUSCENES_CLASSES, Camera, Frame
 from internimage.driving.geometry.boxes import Boxes
 from internimage.driving.geometry.motion import bev_shift, bev_turn, can_bus_vector
 from internimage.driving.geometry.poses import Pose
 from internimage.driving.models.bevformer import BEVFormer, BEVFormerConfig
+from internimage.driving.recipes import RECIPES
 from internimage.errors import ConfigError, InputSizeError, NonFiniteError
+from internimage.settings.plain import from_plain
 
 CAR = torch.tensor([3.0, 7.0, -1.0, 1.9, 4.5, 1.6, 0.7, 1.0, -2.0])
 
@@ -70,7 +73,7 @@ def test_motion_is_told_as_in_the_released_code() -> None:
     assert bev_turn(third) == third[17]
 
 
-@pytest.mark.parametrize("sides", [(20, 20), (12, 28)], ids=["square", "oblong"])
+@pytest.mark.parametrize("sides", [(40, 40), (24, 36)], ids=["square", "oblong"])
 @pytest.mark.parametrize(("dx", "dy", "yaw", "turn"), [(3, -1, 20, 0), (-2, 1, 200, 30), (1, 2, 355, -350)])
 def test_a_post_by_the_road_is_found_where_it_was(
     dx: float, dy: float, yaw: float, turn: float, sides: tuple[int, int]
@@ -82,16 +85,12 @@ def test_a_post_by_the_road_is_found_where_it_was(
     lidar = Pose.from_quaternion((math.sqrt(0.5), 0, 0, -math.sqrt(0.5)), (0, 0, 0))  # x right, y ahead
     motion = can_bus_vector(now, before)
     shift = bev_shift(motion, (width, height)) * sides
-    for spot in np.random.default_rng(0).uniform(-4, 4, (20, 2)):
-        then = (before.ego @ lidar).inverse @ (now.ego @ lidar)
-        there = then(np.array([*spot, 0.0]))[:2]
-        x, y = np.floor(there + np.array(sides) / 2).astype(int)
-        history = torch.zeros(1, grid.cells, 1)
-        history[0, y * width + x] = 1
-        found = turned(history, torch.tensor([bev_turn(motion)]), grid)[0, :, 0].view(height, width)
-        column, row = spot + shift + np.array(sides) / 2  # in the turned history
-        near = found[max(0, int(row) - 1) : int(row) + 2, max(0, int(column) - 1) : int(column) + 2]
-        assert near.sum() > 0
+    history = grid.metres(grid.centres())[None]  # each cell, a metre wide, remembers where it lay
+    found = turned(history, torch.tensor([bev_turn(motion)]), grid)[0].view(height, width, 2).numpy()
+    for spot in np.random.default_rng(0).uniform(-7, 7, (20, 2)):
+        there = ((before.ego @ lidar).inverse @ (now.ego @ lidar))(np.array([*spot, 0.0]))[:2]
+        column, row = np.floor(spot + shift + np.array(sides) / 2).astype(int)
+        assert np.hypot(*(found[row, column] - there)) < 2**0.5 + 1e-4
     assert turned(torch.ones(1, grid.cells, 2), torch.tensor([45.0]), grid, (0, 0)).mean() < 0.9
     same = torch.randn(1, grid.cells, 2)
     assert torch.equal(turned(same, torch.tensor([0.0]), grid), same)
@@ -126,6 +125,7 @@ def test_cameras_see_what_lies_in_their_pictures() -> None:
 # Attention
 
 
+@torch.no_grad()
 def test_attention_in_time_is_its_definition() -> None:
     """Cell by cell, head by head, point by point, in float64."""
     height, width, heads, points = 2, 3, 2, 3
@@ -153,6 +153,7 @@ def test_attention_in_time_is_its_definition() -> None:
             torch.testing.assert_close(found[n, cell], attention.output_proj(total.flatten()), atol=1e-10, rtol=0)
 
 
+@torch.no_grad()
 def test_attention_in_space_is_its_definition() -> None:
     """Of two samples with other cameras, one of them missing; where nobody looks stays the bias."""
     heads, levels, points, pillars = 2, 2, 4, 2
@@ -267,7 +268,7 @@ def test_queries_learn_the_boxes_that_cost_least() -> None:
                 permutations(range(4), len(numbers)),
                 key=lambda rows: sum(float(cost[row, g]) for row, g in zip(rows, numbers, strict=True)),
             )
-            pairs = {row: g for row, g in zip(cheapest, numbers, strict=True)}
+            pairs = dict(zip(cheapest, numbers, strict=True))
             assert {q: int(g) for q, g in enumerate(matched[layer, n]) if g >= 0} == pairs
             wanted = torch.zeros_like(chance, dtype=torch.bool)
             for row, g in pairs.items():
@@ -555,3 +556,33 @@ def test_losses_and_gradients_are_the_released_code_s(shared: Path) -> None:
         index = gradients.law.sample_index(one.numel(), 512)
         expected = gradients[f"grad.feat{level}.samples"]
         near(one.grad.flatten()[index], expected, 1e-4 * float(expected.abs().max()))
+
+
+@pytest.mark.full
+@pytest.mark.parametrize("name", ["tiny", "small", "base"])
+def test_tensors_are_the_released_files_(shared: Path, name: str) -> None:
+    """Every key with its shape, and none besides; both ways."""
+    recipe = next(one for one in RECIPES if one.name == f"bevformer_{name}")
+    with torch.device("meta"):
+        model = BEVFormer(recipe.config)
+    keys = json.loads((shared / f"goldens/driving/manifests/bevformer_{name}.json").read_text())["keys"]
+    state = model.state_dict()
+    names = from_ours(state, "official", model.config)
+    integers = {theirs for ours, theirs in names.items() if not state[ours].is_floating_point()}
+    assert integers == {key for key, shape in keys.items() if shape == ["int64"]}
+    found = {theirs: list(state[ours].shape) for ours, theirs in names.items() if theirs not in integers}
+    assert found == {key: shape for key, shape in keys.items() if key not in integers}
+    assert layout_of(keys) == "official"
+    assert to_ours(keys, "official", model.config) == {theirs: ours for ours, theirs in names.items()}
+
+
+def test_recipes_are_models() -> None:
+    """With the classes in the order of the released outputs; every tensor of one has a name in the other layout."""
+    for recipe in RECIPES:
+        assert from_plain(BEVFormerConfig, json.loads(json.dumps(asdict(recipe.config)))) == recipe.config
+        assert recipe.class_names in (None, NUSCENES_CLASSES)
+    for recipe in RECIPES[:2]:
+        with torch.device("meta"):
+            model = BEVFormer(recipe.config)
+        names = from_ours(model.state_dict(), "official", model.config)
+        assert to_ours(names.values(), "official", model.config) == {theirs: ours for ours, theirs in names.items()}

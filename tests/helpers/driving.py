@@ -126,7 +126,7 @@ def small() -> BEVFormer:
     """A BEVFormer that predicts in milliseconds, for :func:`rig`."""
     torch.manual_seed(0)
     config = BEVFormerConfig(
-        BACKBONE,
+        InternImageConfig(channels=8, depths=(1, 1, 1), groups=(1, 2, 4)),
         num_classes=4,
         out_levels=(1, 2),
         levels=3,
