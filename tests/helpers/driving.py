@@ -95,3 +95,64 @@ def views_of(
         torch.tensor([bev_turn(can_bus)]),
         torch.tensor([continued]),
     )
+
+
+def rig(frames: int, seed: int = 0) -> Views:
+    """Frames of three cameras of 64x96 pixels: ahead, to the left and to the right, each a little elsewhere."""
+    generator = torch.Generator().manual_seed(seed)
+    matrices = torch.zeros(frames, 3, 4, 4)
+    for n in range(frames):
+        for camera, degrees in enumerate((0, 60, -60)):
+            angle = torch.tensor(degrees + 5.0 * n + seed).deg2rad()
+            right = torch.stack([angle.cos(), angle.sin(), torch.zeros(())])
+            ahead = torch.stack([-angle.sin(), angle.cos(), torch.zeros(())])
+            rotation = torch.stack([right, torch.tensor([0.0, 0.0, -1.0]), ahead])
+            intrinsic = torch.tensor([[50.0, 0.0, 48.0], [0.0, 50.0, 32.0], [0.0, 0.0, 1.0]])
+            place = torch.tensor([0.1 * camera, 0.5, 0.3])
+            matrices[n, camera, :3] = intrinsic @ torch.cat([rotation, -(rotation @ place)[:, None]], 1)
+            matrices[n, camera, 3, 3] = 1
+    return Views(
+        torch.randn(frames, 3, 3, 64, 96, generator=generator),
+        matrices,
+        torch.ones(frames, 3, dtype=torch.bool),
+        torch.randn(frames, 18, generator=generator),
+        torch.rand(frames, 2, generator=generator) * 0.1,
+        torch.rand(frames, generator=generator) * 20 - 10,
+        torch.zeros(frames, dtype=torch.bool),
+    )
+
+
+def small() -> BEVFormer:
+    """A BEVFormer that predicts in milliseconds, for :func:`rig`."""
+    torch.manual_seed(0)
+    config = BEVFormerConfig(
+        InternImageConfig(channels=8, depths=(1, 1, 1), groups=(1, 2, 4)),
+        num_classes=4,
+        out_levels=(1, 2),
+        levels=3,
+        cameras=("FRONT", "LEFT", "RIGHT"),
+        channels=16,
+        grid=BEVGrid(6, 8, (-12, -9, -2, 12, 9, 2), 2),
+        heads=2,
+        points=4,
+        width=32,
+        encoder_layers=2,
+        decoder_layers=2,
+        queries=12,
+    )
+    model = BEVFormer(config)
+    for name, parameter in model.named_parameters():
+        if "attention_weights.weight" in name or "sampling_offsets.weight" in name:
+            torch.nn.init.normal_(parameter, std=0.3)
+    return model.eval()
+
+
+def sample(maps: Tensor, x: float, y: float) -> Tensor:
+    """Bilinear value of a map (H, W, C) at (x, y) in pixels from its corner; zero outside."""
+    total = maps.new_zeros(maps.shape[2])
+    left, top = int(np.floor(x - 0.5)), int(np.floor(y - 0.5))
+    for row in (top, top + 1):
+        for column in (left, left + 1):
+            if 0 <= row < maps.shape[0] and 0 <= column < maps.shape[1]:
+                total = total + (1 - abs(x - 0.5 - column)) * (1 - abs(y - 0.5 - row)) * maps[row, column]
+    return total

@@ -51,9 +51,8 @@ def _convert(kind: Any, data: Any, where: str) -> Any:
         kinds = [kind for kind in arguments if kind is not type(None)]
         if isinstance(data, dict):
             return _convert(_most_like(data, kinds), data, where)
-        return _convert(
-            next((kind for kind in kinds if kind in (int, str) and isinstance(data, kind)), kinds[0]), data, where
-        )
+        told = (kind for kind in kinds if kind in (int, str) or dataclasses.is_dataclass(kind))
+        return _convert(next((kind for kind in told if isinstance(data, kind)), kinds[0]), data, where)
     if origin is typing.Literal:
         if data in arguments:
             return data

@@ -18,6 +18,8 @@ from internimage.driving.geometry.motion import CAN_BUS
 from internimage.errors import ConfigError
 from internimage.layers.attention import FeedForward, dropped
 
+_LEVELS = 4  # that there are embeddings of, at least: the released models of one level have four as well
+
 
 @dataclass(frozen=True)
 class BEVEncoderConfig:
@@ -136,7 +138,7 @@ class BEVEncoder(nn.Module):
         grid = config.grid
         self.rows = nn.Embedding(grid.height, channels // 2)
         self.columns = nn.Embedding(grid.width, channels // 2)
-        self.level_embedding = nn.Parameter(torch.randn(levels, channels))
+        self.level_embedding = nn.Parameter(torch.randn(max(levels, _LEVELS), channels))
         self.camera_embedding = nn.Parameter(torch.randn(cameras, channels))
         self.layers = nn.ModuleList(EncoderLayer(config, channels, levels) for _ in range(config.layers))
         self.motion = nn.Sequential(
@@ -183,7 +185,7 @@ class BEVEncoder(nn.Module):
         shapes = [(one.shape[2], one.shape[3]) for one in maps]
         levels = [
             one.flatten(2).transpose(1, 2).unflatten(0, (-1, cameras)) + self.camera_embedding[:, None] + embedding
-            for one, embedding in zip(maps, self.level_embedding, strict=True)
+            for one, embedding in zip(maps, self.level_embedding, strict=False)
         ]
         features = torch.cat(levels, dim=2).flatten(0, 1)
         points = self.config.grid.points(features.device)

@@ -10,7 +10,7 @@ from typing import Self
 import torch
 from torch import Tensor, nn
 
-from internimage.backbones.config import InternImageConfig
+from internimage.backbones.config import InternImageConfig, ResNetConfig
 from internimage.driving.bev.code import CODE
 from internimage.driving.bev.decoder import BoxDecoder, classifier
 from internimage.driving.bev.decoding import BoxReport, best_boxes
@@ -18,9 +18,9 @@ from internimage.driving.bev.encoder import BEVEncoder, BEVEncoderConfig
 from internimage.driving.bev.grid import BEVGrid
 from internimage.driving.bev.inputs import BoxTargets, RawBoxes3D, Views
 from internimage.driving.bev.losses import box_losses, match
-from internimage.driving.bev.neck import Pyramid
 from internimage.driving.data.frames import NUSCENES_CAMERAS
 from internimage.errors import ConfigError, InputSizeError
+from internimage.layers.fpn import FPN
 from internimage.models.model import Model
 
 _VELOCITY_WEIGHT = 0.2  # in the distance of codes, where all else counts 1
@@ -53,7 +53,7 @@ class BEVFormerConfig:
             :func:`internimage.driving.bev.losses.box_losses`.
     """
 
-    backbone: InternImageConfig
+    backbone: InternImageConfig | ResNetConfig
     num_classes: int = 10
     out_levels: tuple[int, ...] = (1, 2, 3)
     levels: int = 4
@@ -78,6 +78,10 @@ class BEVFormerConfig:
                 raise ConfigError(f"{name} is {getattr(self, name)}; expected 1 or more")
         if not self.cameras or len(set(self.cameras)) != len(self.cameras):
             raise ConfigError(f"cameras are {self.cameras}; expected names, each once")
+        if not self.out_levels or self.levels < len(self.out_levels):
+            raise ConfigError(
+                f"levels is {self.levels}; expected {max(1, len(self.out_levels))} or more, as out_levels has"
+            )
         if self.channels % (2 * self.heads):
             raise ConfigError(f"channels is {self.channels}; expected a multiple of twice the {self.heads} heads")
         _ = self.encoder  # which looks at the rest
@@ -105,7 +109,8 @@ class BEVFormer(Model):
         code_weights[-2:] = _VELOCITY_WEIGHT
         self.register_buffer("code_weights", code_weights)
         self.backbone = self.build_backbone(config, config.out_levels)
-        self.neck = Pyramid(self.backbone.feature_channels, channels, config.levels)
+        further = config.levels - len(config.out_levels)
+        self.neck = FPN(self.backbone.feature_channels, channels, extra=further)
         self.encoder = BEVEncoder(config.encoder, channels, config.levels, len(config.cameras))
         self.decoder = BoxDecoder(
             config.grid,

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from internimage.backbones.config import ResNetConfig
 from internimage.checkpoints.names.backbone import backbone_rows
+from internimage.checkpoints.names.resnet import resnet_rows
 from internimage.checkpoints.names.table import Names, Rows, within
 from internimage.driving.models.bevformer import BEVFormerConfig
 
@@ -62,9 +64,11 @@ DECODER = (
 
 
 def _rows(config: BEVFormerConfig) -> Rows:
+    own = config.backbone
+    backbone = resnet_rows(own) if isinstance(own, ResNetConfig) else backbone_rows(own)
     head = (("code_weights", "code_weights"), *within("encoder.", "", ENCODER), *within("decoder.", "", DECODER))
     return (
-        *within("backbone.", "img_backbone.", backbone_rows(config.backbone)),
+        *within("backbone.", "img_backbone.", backbone),
         *within("neck.", "img_neck.", _NECK),
         *within("", "pts_bbox_head.", head),
     )

@@ -1,0 +1,588 @@
+"""BEVFormer: against its definition in float64, what must not matter, and the released code's numbers."""
+
+import json
+import math
+from dataclasses import asdict, replace
+from itertools import permutations
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from helpers.driving import BACKBONE, Goldens, golden_frame, golden_model, head_names, rig, sample, small
+from torch import Tensor
+
+from internimage.checkpoints.layouts import from_ours, layout_of, to_ours
+from internimage.driving.bev.code import boxes_of, code_of
+from internimage.driving.bev.decoding import BoxReport, best_boxes
+from internimage.driving.bev.encoder import BEVEncoderConfig
+from internimage.driving.bev.grid import BEVGrid
+from internimage.driving.bev.history import turned
+from internimage.driving.bev.inputs import BoxTargets, Views
+from internimage.driving.bev.losses import box_losses, match
+from internimage.driving.bev.projection import look, project
+from internimage.driving.bev.spatial_attention import SpatialAttention
+from internimage.driving.bev.temporal_attention import TemporalAttention
+from internimage.driving.data.frames import NUSCENES_CLASSES, Camera, Frame
+from internimage.driving.geometry.boxes import Boxes
+from internimage.driving.geometry.motion import bev_shift, bev_turn, can_bus_vector
+from internimage.driving.geometry.poses import Pose
+from internimage.driving.models.bevformer import BEVFormer, BEVFormerConfig
+from internimage.driving.recipes import RECIPES
+from internimage.errors import ConfigError, InputSizeError, NonFiniteError
+from internimage.settings.plain import from_plain
+
+CAR = torch.tensor([3.0, 7.0, -1.0, 1.9, 4.5, 1.6, 0.7, 1.0, -2.0])
+
+
+def frame(place: tuple[float, float, float], degrees: float, scene: str = "A") -> Frame:
+    """A vehicle somewhere, and an IMU that counts."""
+    half = math.radians(degrees) / 2
+    ego = Pose.from_quaternion((math.cos(half), 0, 0, math.sin(half)), place)
+    cameras: tuple[Camera, ...] = ()
+    return Frame("", scene, 0, ego, Pose.identity(), cameras, np.arange(9.0), np.arange(9.0) + 100)
+
+
+def random(model: torch.nn.Module) -> torch.nn.Module:
+    """Weights that let every input matter."""
+    generator = torch.Generator().manual_seed(0)
+    for name, parameter in model.named_parameters():
+        spread = 1.0 if "sampling_offsets.bias" in name else 0.3
+        torch.nn.init.normal_(parameter, std=spread, generator=generator)
+    return model.double().eval()
+
+
+# Geometry
+
+
+def test_motion_is_told_as_in_the_released_code() -> None:
+    """The first frame of a scene, an ordinary one, and one that passes 360 degrees."""
+    a, b, c = frame((100, 50, 0.2), 350), frame((103, 49, 0.2), 356), frame((106, 47.5, 0.3), 3)
+    first, second, third = can_bus_vector(a, None), can_bus_vector(b, a), can_bus_vector(c, b)
+    assert first[:3].tolist() == [0, 0, 0]
+    assert (first[16], first[17]) == (pytest.approx(6.1086523819801535), 0)
+    assert second[[0, 1, 2, 17]].tolist() == pytest.approx([3, -1, 0, 6])
+    assert third[[0, 1, 2, 17]].tolist() == pytest.approx([3, -1.5, 0.1, -353])
+    assert third[16] == pytest.approx(0.05235987755982989)
+    assert third[3:7].tolist() == pytest.approx([math.cos(math.radians(1.5)), 0, 0, math.sin(math.radians(1.5))])
+    assert third[7:16].tolist() == list(range(9))
+    old = can_bus_vector(c, b, released=True)
+    assert old[3:7].tolist() == pytest.approx([math.cos(math.radians(1.5))] * 4)
+    assert old[7:16].tolist() == list(range(100, 109))
+    assert bev_turn(third) == third[17]
+
+
+@pytest.mark.parametrize("sides", [(40, 40), (24, 36)], ids=["square", "oblong"])
+@pytest.mark.parametrize(("dx", "dy", "yaw", "turn"), [(3, -1, 20, 0), (-2, 1, 200, 30), (1, 2, 355, -350)])
+def test_a_post_by_the_road_is_found_where_it_was(
+    dx: float, dy: float, yaw: float, turn: float, sides: tuple[int, int]
+) -> None:
+    """A cell's place in the turned history plus the shift is where the same spot of the ground lay before."""
+    width, height = sides
+    grid = BEVGrid(height, width, (-width / 2, -height / 2, 0, width / 2, height / 2, 4))
+    before, now = frame((10, 5, 0), yaw - turn), frame((10 + dx, 5 + dy, 0), yaw)
+    lidar = Pose.from_quaternion((math.sqrt(0.5), 0, 0, -math.sqrt(0.5)), (0, 0, 0))  # x right, y ahead
+    motion = can_bus_vector(now, before)
+    shift = bev_shift(motion, (width, height)) * sides
+    history = grid.metres(grid.centres())[None]  # each cell, a metre wide, remembers where it lay
+    found = turned(history, torch.tensor([bev_turn(motion)]), grid)[0].view(height, width, 2).numpy()
+    for spot in np.random.default_rng(0).uniform(-7, 7, (20, 2)):
+        there = ((before.ego @ lidar).inverse @ (now.ego @ lidar))(np.array([*spot, 0.0]))[:2]
+        column, row = np.floor(spot + shift + np.array(sides) / 2).astype(int)
+        assert np.hypot(*(found[row, column] - there)) < 2**0.5 + 1e-4
+    assert turned(torch.ones(1, grid.cells, 2), torch.tensor([45.0]), grid, (0, 0)).mean() < 0.9
+    same = torch.randn(1, grid.cells, 2)
+    assert torch.equal(turned(same, torch.tensor([0.0]), grid), same)
+
+
+def test_cameras_see_what_lies_in_their_pictures() -> None:
+    """By the words of the definition, in float64; a missing camera sees nothing."""
+    grid = BEVGrid(6, 8, (-12, -9, -2, 12, 9, 2), 2)
+    views = rig(2)
+    uv, seen = project(grid.points(), views.lidar_to_pixels, (64, 96))
+    count = 0
+    for camera, matrix in enumerate(views.lidar_to_pixels[0].double()):
+        for cell in range(grid.cells):
+            for level in range(2):
+                row, column = divmod(cell, 8)
+                point = torch.tensor([3 * column - 10.5, 3 * row - 7.5, (-1.5, 1.5)[level], 1.0]).double()
+                u, v, depth, _ = (matrix @ point).tolist()
+                u, v = u / max(depth, 1e-5) / 96, v / max(depth, 1e-5) / 64
+                assert bool(seen[0, camera, cell, level]) == (depth > 1e-5 and 0 < u < 1 and 0 < v < 1)
+                count += int(seen[0, camera, cell, level])
+                if depth > 0.1:
+                    assert uv[0, camera, cell, level].tolist() == pytest.approx([u, v], rel=1e-5, abs=1e-5)
+    assert 0 < count < grid.cells * 2 * 3
+    present = torch.tensor([[True, False, True], [True, True, True]])
+    sight = look(grid.points(), views.lidar_to_pixels, present, (64, 96))
+    hits = seen.any(-1)
+    assert sight.counts == [int(hits[0, 0].sum()), 0, int(hits[0, 2].sum()), *hits[1].sum(1).tolist()]
+    assert sum(sight.counts) == len(sight.cells) == len(sight.places)
+    assert torch.equal(sight.cameras[grid.cells :], hits[1].sum(0).clamp(min=1).float())
+
+
+# Attention
+
+
+@torch.no_grad()
+def test_attention_in_time_is_its_definition() -> None:
+    """Cell by cell, head by head, point by point, in float64."""
+    height, width, heads, points = 2, 3, 2, 3
+    attention = random(TemporalAttention(8, heads, points))
+    assert isinstance(attention, TemporalAttention)
+    grid = BEVGrid(height, width)
+    centres = grid.centres().double()
+    placed, past, now = torch.randn(3, 2, 6, 8, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
+    shift = torch.tensor([[0.1, -0.2], [0.3, 0.05]]).double()
+    references = torch.stack([centres + shift[:, None], centres.expand(2, -1, -1)], 1)
+    found = attention(placed, past, now, references, (height, width))
+    for n in range(2):
+        maps = [attention.value_proj(one[n]).view(height, width, heads, 4) for one in (past, now)]
+        for cell in range(6):
+            both = torch.cat([past[n, cell], placed[n, cell]])
+            offsets = attention.sampling_offsets(both).view(heads, 2, points, 2)
+            weights = attention.attention_weights(both).view(heads, 2, points).softmax(-1)
+            total = torch.zeros(heads, 4).double()
+            for head in range(heads):
+                for queue in range(2):
+                    for point in range(points):
+                        x, y = references[n, queue, cell] * torch.tensor([width, height]) + offsets[head, queue, point]
+                        value = sample(maps[queue][:, :, head], float(x), float(y))
+                        total[head] += weights[head, queue, point] * value / 2
+            torch.testing.assert_close(found[n, cell], attention.output_proj(total.flatten()), atol=1e-10, rtol=0)
+
+
+@torch.no_grad()
+def test_attention_in_space_is_its_definition() -> None:
+    """Of two samples with other cameras, one of them missing; where nobody looks stays the bias."""
+    heads, levels, points, pillars = 2, 2, 4, 2
+    attention = random(SpatialAttention(8, heads, levels, points, pillars))
+    assert isinstance(attention, SpatialAttention)
+    grid, views, shapes = BEVGrid(4, 5, (-15, -12, -2, 15, 12, 2), pillars), rig(2), [(4, 6), (2, 3)]
+    generator = torch.Generator().manual_seed(1)
+    query = torch.randn(2, 20, 8, dtype=torch.float64, generator=generator)
+    features = torch.randn(6, 30, 8, dtype=torch.float64, generator=generator)
+    present = torch.tensor([[True, True, True], [True, False, True]])
+    uv, seen = project(grid.points(), views.lidar_to_pixels, (64, 96))
+    found = attention(query, features, shapes, look(grid.points(), views.lidar_to_pixels, present, (64, 96)))
+    unseen = 0
+    for n in range(2):
+        for cell in range(20):
+            cameras = [k for k in range(3) if present[n, k] and seen[n, k, cell].any()]
+            offsets = attention.sampling_offsets(query[n, cell]).view(heads, levels, points, 2)
+            weights = attention.attention_weights(query[n, cell]).view(heads, levels * points).softmax(-1)
+            total = torch.zeros(heads, 4).double()
+            for camera in cameras:
+                values = attention.value_proj(features[3 * n + camera]).split([24, 6])
+                for head in range(heads):
+                    for level, (high, wide) in enumerate(shapes):
+                        for point in range(points):
+                            x, y = uv[n, camera, cell, point % pillars].double() * torch.tensor([wide, high])
+                            x, y = torch.stack([x, y]) + offsets[head, level, point]
+                            one = values[level].view(high, wide, heads, 4)[:, :, head]
+                            weight = weights[head, level * points + point]
+                            total[head] += weight * sample(one, float(x), float(y)) / len(cameras)
+            unseen += not cameras
+            torch.testing.assert_close(found[n, cell], attention.output_proj(total.flatten()), atol=1e-6, rtol=0)
+    assert unseen
+
+
+# Boxes
+
+
+def test_codes_are_boxes_and_back() -> None:
+    """A yaw of zero looks along x; of old mmdetection3d's angle, -yaw - pi/2, sine and cosine are in the code."""
+    yaws = torch.linspace(-3.1, 3.1, 25, dtype=torch.float64)
+    boxes = CAR.double().repeat(25, 1)
+    boxes[:, 6] = yaws
+    codes = code_of(boxes)
+    torch.testing.assert_close(codes[:, 6], torch.sin(-yaws - math.pi / 2), atol=1e-12, rtol=0)
+    torch.testing.assert_close(codes[:, 7], torch.cos(-yaws - math.pi / 2), atol=1e-12, rtol=0)
+    assert codes[0, [0, 1, 4]].tolist() == [3, 7, -1]
+    torch.testing.assert_close(boxes_of(codes), boxes, atol=1e-12, rtol=0)
+    ahead = boxes_of(code_of(boxes[:1].clone().index_fill(1, torch.tensor(6), 0.0)))[0].numpy()
+    one = Boxes(*(np.array([part]) for part in (ahead[:3], ahead[3:6], ahead[6], ahead[7:9], 0, 1.0)))
+    assert one.corners()[0, :4, 0] == pytest.approx(3 + 4.5 / 2)
+
+
+@pytest.mark.parametrize(
+    ("report", "expected"),
+    [
+        (BoxReport(), [(0, 1), (2, 0), (0, 0)]),  # query 1 lies outside
+        (BoxReport(keep=2), [(0, 1)]),
+        (BoxReport(score_threshold=0.85), [(0, 1)]),
+        (BoxReport(score_threshold=0.99), [(0, 1)]),  # .99, .891: nothing but the best
+        (BoxReport(keep=3, extent=(-9.0, -9.0, -1.0, 9.0, 7.0, 9.0)), [(0, 1), (2, 0)]),  # borders included
+    ],
+)
+def test_best_pairs_of_query_and_class_are_reported(report: BoxReport, expected: list[tuple[int, int]]) -> None:
+    chances = torch.tensor([[0.1, 0.9], [0.0, 0.85], [0.8, 0.0]])
+    boxes = CAR.repeat(3, 1)
+    boxes[1, 0], boxes[:, 5] = 70.0, torch.tensor([1.0, 2.0, 3.0])
+    found = best_boxes(chances.logit(1e-4), code_of(boxes), report)
+    pairs = [(int(box[5].round()) - 1, int(label)) for box, label in zip(found.boxes, found.labels, strict=True)]
+    assert pairs[: len(expected)] == expected
+    assert all(score < 1e-3 for score in found.scores[len(expected) :])
+    with pytest.raises(NonFiniteError):
+        best_boxes(torch.full((3, 2), torch.nan), code_of(boxes), report)
+
+
+def test_thresholds_fall_until_something_passes() -> None:
+    """By nine tenths; the first is to be exceeded, later ones to be reached; below a hundredth there is none."""
+    codes = code_of(CAR.repeat(3, 1))
+    for scores, threshold, count in (
+        ([0.5, 0.4, 0.3], 0.5, 1),
+        ([0.5, 0.46, 0.3], 0.5, 2),
+        ([0.5, 0.46, 0.3], 0.49, 1),
+        ([0.004, 0.003, 0.002], 0.9, 3),
+        ([0.4, 0.4, 0.3], 0.9, 2),
+    ):
+        logits = torch.tensor(scores).double().logit()[:, None]
+        assert len(best_boxes(logits, codes, BoxReport(score_threshold=threshold)).scores) == count, scores
+
+
+def test_queries_learn_the_boxes_that_cost_least() -> None:
+    """All assignments, and both losses in the words of the paper; unknown velocities count nothing, or all."""
+    generator = torch.Generator().manual_seed(0)
+    logits = torch.randn(2, 2, 4, 3, generator=generator)
+    codes = torch.randn(2, 2, 4, 10, generator=generator)
+    boxes = CAR + torch.rand(5, 9, generator=generator)
+    boxes[4, 7:] = torch.nan
+    targets = [
+        BoxTargets(boxes[:2], torch.tensor([2, 0])),
+        BoxTargets(boxes[2:], torch.tensor([1, 1, 0])),
+    ]
+    matched = match(logits, codes, targets)
+    true, labels = code_of(boxes.double()), torch.cat([one.labels for one in targets])
+    weights = torch.tensor([1.0] * 8 + [0.2] * 2)
+    losses = {drop: box_losses(logits, codes, matched, targets, weights, drop_incomplete=drop) for drop in (0, 1)}
+    for layer in range(2):
+        focal, apart = 0.0, {0: 0.0, 1: 0.0}
+        for n, numbers in enumerate(([0, 1], [2, 3, 4])):
+            chance = logits[layer, n].double().sigmoid()
+            hit, miss = 0.25 * (1 - chance) ** 2 * -chance.log(), 0.75 * chance**2 * -(1 - chance).log()
+            distance = (codes[layer, n, :, None].double() - true).abs()
+            cost = 2 * (hit - miss)[:, labels] + 0.25 * distance[..., :8].sum(-1)
+            cheapest = min(
+                permutations(range(4), len(numbers)),
+                key=lambda rows: sum(float(cost[row, g]) for row, g in zip(rows, numbers, strict=True)),
+            )
+            pairs = dict(zip(cheapest, numbers, strict=True))
+            assert {q: int(g) for q, g in enumerate(matched[layer, n]) if g >= 0} == pairs
+            wanted = torch.zeros_like(chance, dtype=torch.bool)
+            for row, g in pairs.items():
+                wanted[row, labels[g]] = True
+                apart[0] += float((distance[row, g] * weights).nan_to_num().sum())
+                apart[1] += float((distance[row, g] * weights).sum().nan_to_num())
+            focal += float(torch.where(wanted, hit, miss).sum())
+        assert float(losses[0][0][layer]) == pytest.approx(2 * focal / 5, rel=1e-5)
+        for drop in (0, 1):
+            assert float(losses[drop][1][layer]) == pytest.approx(0.25 * apart[drop] / 5, rel=1e-5)
+
+
+# The network
+
+
+@torch.no_grad()
+def test_a_frame_in_a_batch_is_seen_like_alone() -> None:
+    """Other cameras, other motion, with and without a history, one camera missing, in any order."""
+    model = small()
+    views, again = rig(3), rig(3, seed=1)
+    views = replace(views, continued=torch.tensor([False, True, True]))
+    views.present[2, 1] = False
+    history = model(again)[1]
+    found, bev = model(views, history)
+    for n in range(3):
+        one = Views.stacked([views]) if n is None else part(views, n)
+        alone, alone_bev = model(one, history[n : n + 1] if n else None)
+        torch.testing.assert_close(bev[n], alone_bev[0], atol=2e-6, rtol=0)
+        torch.testing.assert_close(found[n].scores, alone[0].scores, atol=1e-6, rtol=0)
+        assert found[n].boxes.shape == (len(found[n].labels), 9)
+    without = model(part(views, 1), None)[1]
+    assert (without - bev[1]).abs().max() > 1e-2  # the history is used
+    dark = replace(part(views, 2), images=part(views, 2).images.clone())
+    dark.images[:, 1] = 7
+    torch.testing.assert_close(model(dark, history[2:])[1], bev[2:], atol=2e-6, rtol=0)  # nobody looks there
+    blind = replace(part(views, 0), present=torch.zeros(1, 3, dtype=torch.bool))
+    assert model(blind)[1].isfinite().all()
+
+
+def part(views: Views, n: int) -> Views:
+    """One of the frames."""
+    return Views(**{name: value[n : n + 1] for name, value in vars(views).items()})
+
+
+def test_another_number_of_cameras_is_named() -> None:
+    model = small()
+    views = rig(1)
+    two = replace(views, images=views.images[:, :2], lidar_to_pixels=views.lidar_to_pixels[:, :2])
+    with pytest.raises(InputSizeError, match="a frame has 2 cameras; expected 3: FRONT, LEFT, RIGHT"):
+        model(two)
+
+
+@pytest.mark.parametrize("counts", [(3, 1), (0, 2), (0, 0), (30, 0)], ids=str)
+def test_every_parameter_learns_from_any_frames(counts: tuple[int, int]) -> None:
+    """Without boxes, with more of them than queries, with unknown velocities; history changes no mode or statistic."""
+    model = small().train()
+    model.backbone.freeze(1)
+    modes = [module.training for module in model.modules()]
+    targets = []
+    for count in counts:
+        boxes = CAR + torch.rand(count, 9)
+        boxes[::2, 7:] = torch.nan
+        targets.append(BoxTargets(boxes, torch.randint(4, (count,))))
+    now = replace(rig(2, seed=1), continued=torch.tensor([True, False]))
+    losses = model.losses([rig(2), now], targets)
+    assert set(losses) == {f"layer{layer}_{kind}" for layer in (1, 2) for kind in ("class", "box")}
+    assert [module.training for module in model.modules()] == modes
+    total = torch.stack(list(losses.values())).sum()
+    assert total.isfinite()
+    total.backward()
+    for name, parameter in model.named_parameters():
+        if parameter.requires_grad:
+            assert parameter.grad is not None, name
+            assert parameter.grad.isfinite().all(), name
+    if counts == (0, 0):
+        assert losses["layer2_box"].item() == 0
+
+
+def test_dropout_acts_in_training_alone_and_history_has_none() -> None:
+    model, views = small(), rig(1)
+    targets = [BoxTargets(CAR[None], torch.tensor([1]))]
+    torch.manual_seed(0)
+    once, twice = (model.train().losses([views], targets)["layer2_class"].item() for _ in range(2))
+    assert once != twice
+    calm = BEVFormer(replace(model.config, dropout=0.0))
+    calm.load_state_dict(model.state_dict())
+    model.eval()
+    for queue in ([views], [views, replace(views, continued=torch.tensor([True]))]):
+        for one in ("layer2_class", "layer1_box"):
+            assert model.losses(queue, targets)[one] == calm.train().losses(queue, targets)[one]
+
+
+def test_classes_and_reports_can_be_changed() -> None:
+    model = small()
+    few = model.keeping(2)(rig(1))[0][0]
+    assert len(few.labels) == 2
+    model.reset_classifier(7)
+    assert model.decoder(torch.zeros(1, model.config.grid.cells, 16))[0].shape == (2, 1, 12, 7)
+    with pytest.raises(ConfigError, match="100 objects a frame; expected 1 to 84"):
+        model.keeping(100)
+
+
+@pytest.mark.parametrize(
+    ("kind", "changes", "message"),
+    [
+        (BEVFormerConfig, {"channels": 24}, "channels is 24; expected a multiple of twice the 8 heads"),
+        (BEVFormerConfig, {"points": 6}, "points is 6; expected a multiple of the grid's 4 pillars"),
+        (BEVFormerConfig, {"cameras": ("A", "A")}, "expected names, each once"),
+        (BEVFormerConfig, {"levels": 2}, "levels is 2; expected 3 or more, as out_levels has"),
+        (BEVEncoderConfig, {"dropout": 1.0}, "dropout is 1.0"),
+        (BEVGrid, {"width": 0}, "a grid of 200x0 cells"),
+        (BEVGrid, {"extent": (0, 0, 0, 1, 1, 1)}, "more than a metre high"),
+        (BoxReport, {"keep": 0}, "keep is 0"),
+        (BoxReport, {"extent": (0, 0, 0, 0, 1, 1)}, "the latter greater"),
+    ],
+)
+def test_configurations_that_cannot_be_are_named(kind: Any, changes: dict[str, Any], message: str) -> None:
+    first = {"backbone": BACKBONE} if kind is BEVFormerConfig else {}
+    with pytest.raises(ConfigError, match=message):
+        kind(**first, **changes)
+
+
+# The released code's numbers
+
+
+def near(found: Tensor, expected: Tensor, atol: float) -> None:
+    torch.testing.assert_close(found.detach(), expected.detach().to(found.dtype), atol=atol, rtol=0)
+
+
+def turned_yaw(boxes: Tensor) -> Tensor:
+    """Boxes with the released angle as boxes with ours, in [-pi, pi)."""
+    boxes = boxes.clone()
+    boxes[:, 6] = (-boxes[:, 6] - math.pi / 2 + math.pi) % (2 * math.pi) - math.pi
+    return boxes
+
+
+@pytest.mark.full
+def test_geometry_is_the_released_code_s(shared: Path) -> None:
+    """Reference points, projection, visibility, shift and history: all exact."""
+    goldens = Goldens(shared, "geometry")
+    extent = (-51.2, -51.2, -5.0, 51.2, 51.2, 3.0)
+    for tag in ("base16", "occ8", "olv2"):
+        size = goldens.meta[tag]
+        grid = BEVGrid(size["H"], size["W"], (-1, -1, 0, 1, 1, size["Z"]), size["D"])
+        assert torch.equal(grid.shares().transpose(0, 1)[None], goldens[f"ref3d.{tag}"])
+        assert torch.equal(grid.centres()[None, :, None], goldens[f"ref2d.{tag}"])
+    matrices = goldens["lidar2img_f64"].float()[None]
+    uv, seen = project(BEVGrid(25, 25, extent).points(), matrices, (928, 1600))
+    near(uv[0], goldens["proj.base25.uv"][:, 0], 1e-5)
+    assert torch.equal(seen[0], goldens["proj.base25.mask"][:, 0])
+    for tag, side, scale, size in (("tiny25", 25, 0.5, (480, 800)), ("small25", 25, 0.8, (736, 1280))):
+        smaller = matrices * torch.tensor([scale, scale, 1, 1])[:, None]
+        seen = project(BEVGrid(side, side, extent).points(), smaller, size)[1]
+        assert torch.equal(seen[0].sum((1, 2)), goldens[f"proj.{tag}.points_per_cam"])
+    hits = look(BEVGrid().points(), matrices, torch.ones(1, 6, dtype=torch.bool), (928, 1600))
+    assert hits.counts == goldens["proj.base200.queries_per_cam"].tolist()
+    for tag, rows, columns, centre in (
+        ("sq16", 16, 16, None),
+        ("tiny50", 50, 50, (100, 100)),
+        ("rect", 10, 20, None),
+        ("rect_cfg", 10, 20, (5, 10)),
+    ):
+        grid = BEVGrid(rows, columns)
+        history = goldens.given(f"prev.{tag}", (1, grid.cells, 16))
+        for case in range(7):
+            motion = goldens[f"ego.can_bus.{case}_f64"].numpy()
+            near(torch.from_numpy(bev_shift(motion, (102.4, 102.4))), goldens[f"ego.{tag}.{case}.shift"][0], 1e-8)
+            moved = turned(history, torch.tensor([bev_turn(motion)]), grid, centre)[0, :, :2]
+            safe = goldens[f"ego.{tag}.{case}.safe"].flatten()
+            assert torch.equal(moved[safe], goldens[f"ego.{tag}.{case}.rotated_prev_ch01"][safe])
+
+
+@pytest.mark.full
+def test_motion_of_a_sequence_is_the_released_code_s(shared: Path) -> None:
+    entries = json.loads((shared / "goldens/driving/test_sequence_can_bus.json").read_text())["sequence"]
+    previous = None
+    for entry in entries:
+        now = frame(tuple(entry["abs_xyz"]), entry["abs_yaw_deg"], entry["scene"])
+        known = previous if previous is not None and previous.scene == now.scene else None
+        assert (known is not None) == entry["history_used"]
+        motion, expected = can_bus_vector(now, known), entry["into_head"]
+        assert motion[:3].tolist() == pytest.approx(expected["xyz"], abs=1e-9)
+        assert motion[16:].tolist() == pytest.approx([expected["yaw_rad_17th"], expected["dyaw_deg_18th"]], abs=1e-9)
+        previous = now
+
+
+@pytest.mark.full
+def test_boxes_are_the_released_code_s(shared: Path) -> None:
+    goldens = Goldens(shared, "geometry")
+    near(code_of(turned_yaw(goldens["box.boxes"])), goldens["box.code"], 1e-5)
+    near(boxes_of(goldens["box.code"]), turned_yaw(goldens["box.decoded"]), 1e-5)
+    for threshold in (None, 0.6, 0.99):
+        for n in range(2):
+            report = BoxReport(keep=60, score_threshold=threshold)
+            found = best_boxes(goldens["coder.cls"][n], goldens["coder.code"][n], report)
+            prefix = f"coder.thr_{threshold}.{n}."
+            assert torch.equal(found.labels, goldens[prefix + "labels"])
+            near(found.scores, goldens[prefix + "scores"], 1e-6)
+            near(found.boxes, turned_yaw(goldens[prefix + "bboxes"]), 1e-5)
+
+
+@pytest.mark.full
+@torch.no_grad()
+def test_attention_is_the_released_code_s(shared: Path) -> None:
+    """In time with and without a history; in space with four and eight points above a cell."""
+    goldens = Goldens(shared, "modules")
+    time = TemporalAttention(32, 8)
+    goldens.law.fill_state_dict(time.state_dict(), prefix="tsa.")
+    query, past, position = (goldens.given(f"tsa.{name}", (1, 256, 32)) for name in ("query", "prev", "pos"))
+    centres = BEVGrid(16, 16).centres()
+    moved = centres + torch.tensor(goldens.meta["tsa"]["shift"])
+    for name, before, places in (
+        ("no_history", query, (centres, centres)),
+        ("history", past, (moved, centres)),
+        ("history_both_shifted", past, (moved, moved)),
+    ):
+        found = query + time(query + position, before, query, torch.stack(places)[None], (16, 16))
+        near(found, goldens[f"tsa.{name}"], 1e-5)
+    shapes = [(height, width) for height, width in goldens.meta["feat_shapes"]]
+    query = goldens.given("sca.query", (1, 256, 32))
+    levels = [goldens.given(f"sca.value{level}", (3, h * w, 1, 32))[:, :, 0] for level, (h, w) in enumerate(shapes)]
+    for points, extent in ((4, (-51.2, -51.2, -5.0, 51.2, 51.2, 3.0)), (8, (-40.0, -40.0, -1.0, 40.0, 40.0, 5.4))):
+        space, grid = SpatialAttention(32, 8, 4, 8, points), BEVGrid(16, 16, extent, points)
+        inside = "deformable_attention."
+        state = {("" if name.startswith("output") else inside) + name: one for name, one in space.state_dict().items()}
+        goldens.law.fill_state_dict(state, prefix="sca.")
+        matrices = goldens["head.lidar2img_f64"].float()[None]
+        assert torch.equal(project(grid.points(), matrices, (72, 128))[1][0], goldens[f"sca.d{points}.mask"][:, 0])
+        sight = look(grid.points(), matrices, torch.ones(1, 3, dtype=torch.bool), (72, 128))
+        near(query + space(query, torch.cat(levels, 1), shapes, sight), goldens[f"sca.d{points}.out"], 1e-5)
+
+
+@pytest.mark.full
+@torch.no_grad()
+def test_two_frames_of_two_samples_are_the_released_code_s(shared: Path) -> None:
+    """Each sample as if it were alone, which the released code's batches were not; then what is reported."""
+    goldens = Goldens(shared, "modules")
+    model = golden_model(goldens)
+    history = None
+    for number in (0, 1):
+        (maps, views), (others, other) = golden_frame(goldens, number), golden_frame(goldens, number, "b2")
+        near(model.encoder.motion(views.can_bus), goldens[f"head.frame{number}.can_bus_mlp"], 1e-5)
+        both = [torch.cat(pair) for pair in zip(maps, others, strict=True)]
+        history = model.encoder(both, Views.stacked([views, other]), history)
+        near(history[0], goldens[f"head.frame{number}.bev_embed"], 1e-4)
+        near(history[1], goldens[f"b2.frame{number}.bev_alone"], 1e-4)
+        logits, codes = model.decoder(history)
+        near(logits[:, 0], goldens[f"head.frame{number}.all_cls_scores"], 2e-4)
+        near(codes[:, 0], goldens[f"head.frame{number}.all_bbox_preds"], 5e-4)
+        last = model.decoder(history, last=True)
+        assert torch.equal(last[0][0], logits[-1])
+        assert torch.equal(last[1][0], codes[-1])
+    found = best_boxes(logits[-1, 0], codes[-1, 0], BoxReport(keep=60))
+    assert torch.equal(found.labels, goldens["head.frame1.decoded.labels"])
+    near(found.scores, goldens["head.frame1.decoded.scores"], 1e-5)
+    near(found.boxes, turned_yaw(goldens["head.frame1.decoded.bboxes"]), 5e-4)
+
+
+@pytest.mark.full
+def test_losses_and_gradients_are_the_released_code_s(shared: Path) -> None:
+    """Of every parameter and every map; one box has no velocity and is left out, as in the released code."""
+    goldens, gradients = Goldens(shared, "modules"), Goldens(shared, "gradients")
+    model = golden_model(goldens)
+    with torch.no_grad():
+        history = model.encoder(*golden_frame(goldens, 0))
+    maps, views = golden_frame(goldens, 1)
+    maps = [one.requires_grad_() for one in maps]
+    logits, codes = model.decoder(model.encoder(maps, views, history))
+    targets = [BoxTargets(turned_yaw(goldens["loss.gt_boxes_gravity"]), goldens["loss.gt_labels"])]
+    matched = match(logits, codes, targets)
+    assert torch.equal(matched[-1, 0] + 1, goldens["loss.assigned_gt_inds"])
+    losses = box_losses(logits, codes, matched, targets, model.code_weights, drop_incomplete=True)
+    for kind, own in zip(("cls", "bbox"), losses, strict=True):
+        for layer, prefix in enumerate(("d0.", "d1.", "")):
+            assert own[layer].item() == pytest.approx(goldens.meta["loss"][f"{prefix}loss_{kind}"], rel=1e-5)
+    torch.stack(losses).sum().backward()
+    names, norms = head_names(model), gradients.meta["grad_norm"]
+    assert set(names.values()) == set(norms)
+    for name, parameter in model.named_parameters():
+        if name in names:
+            assert parameter.grad is not None
+            assert float(parameter.grad.norm()) == pytest.approx(norms[names[name]], rel=1e-4), name
+    for level, one in enumerate(maps):
+        assert one.grad is not None
+        index = gradients.law.sample_index(one.numel(), 512)
+        expected = gradients[f"grad.feat{level}.samples"]
+        near(one.grad.flatten()[index], expected, 1e-4 * float(expected.abs().max()))
+
+
+@pytest.mark.full
+@pytest.mark.parametrize("name", ["tiny", "small", "base"])
+def test_tensors_are_the_released_files_(shared: Path, name: str) -> None:
+    """Every key with its shape, and none besides; both ways."""
+    recipe = next(one for one in RECIPES if one.name == f"bevformer_{name}")
+    with torch.device("meta"):
+        model = BEVFormer(recipe.config)
+    keys = json.loads((shared / f"goldens/driving/manifests/bevformer_{name}.json").read_text())["keys"]
+    state = model.state_dict()
+    names = from_ours(state, "official", model.config)
+    integers = {theirs for ours, theirs in names.items() if not state[ours].is_floating_point()}
+    assert integers == {key for key, shape in keys.items() if shape == ["int64"]}
+    found = {theirs: list(state[ours].shape) for ours, theirs in names.items() if theirs not in integers}
+    assert found == {key: shape for key, shape in keys.items() if key not in integers}
+    assert layout_of(keys) == "official"
+    assert to_ours(keys, "official", model.config) == {theirs: ours for ours, theirs in names.items()}
+
+
+def test_recipes_are_models() -> None:
+    """With the classes in the order of the released outputs; every tensor of one has a name in the other layout."""
+    for recipe in RECIPES:
+        assert from_plain(BEVFormerConfig, json.loads(json.dumps(asdict(recipe.config)))) == recipe.config
+        assert recipe.class_names in (None, NUSCENES_CLASSES)
+    for recipe in RECIPES[:2]:
+        with torch.device("meta"):
+            model = BEVFormer(recipe.config)
+        names = from_ours(model.state_dict(), "official", model.config)
+        assert to_ours(names.values(), "official", model.config) == {theirs: ours for ours, theirs in names.items()}
