@@ -95,8 +95,8 @@ def save_picture(picture: Image.Image, target: Path) -> None:
 
 
 def counted(count: int, noun: str) -> str:
-    """``1 picture``, ``2 pictures``, ``2 classes``: a number and what it counts, given as of one."""
-    ending = "es" if noun.endswith("s") else "s"
+    """``1 picture``, ``2 pictures``, ``2 classes``, ``2 boxes``: a number and what it counts, given as of one."""
+    ending = "es" if noun.endswith(("s", "x")) else "s"
     return f"{count} {noun}{'' if count == 1 else ending}"
 
 
