@@ -111,7 +111,7 @@ class BoxReport:
         rows = {}
         for label, (name, row) in enumerate(self.metric.per_class().items()):
             counts = {key: float(getattr(self.mistakes, key)[label]) for key in ("found", "missed", "false")}
-            rows[name] = {"objects": row["objects"], **counts, **{key: row[key] for key in row if key[0] == "a"}}
+            rows[name] = {"objects": row["objects"], **counts, **dict(list(row.items())[2:])}
         return rows
 
     def to_dict(self) -> dict[str, Any]:

@@ -88,7 +88,7 @@ class SubmissionWriter:
         """
         if token in self._tokens:
             raise DataError(f"{self.path}: the results of {token} come twice; expected each frame once")
-        checked(boxes, len(self.classes), f"results of {token}")
+        checked(boxes, len(self.classes), f"results of {token}, box")
         if not np.isfinite(boxes.velocities).all():
             raise DataError(f"results of {token}: a velocity is not finite; expected metres a second")
         if len(boxes) > MOST_BOXES:

@@ -106,14 +106,14 @@ def _boxes(path: Path, token: str, text: Any, labels: Mapping[str, int], attribu
         raise DataError(f"{where}: {len(entries)} boxes; expected {MOST_BOXES} at most")
     for index, one in enumerate(entries):
         if one.sample_token != token:
-            raise DataError(f"{where} [{index}]: sample_token is {one.sample_token!r}; expected {token!r}")
+            raise DataError(f"{where}, box {index}: sample_token is {one.sample_token!r}; expected {token!r}")
         if one.detection_name not in labels:
             raise DataError(
-                f"{where} [{index}]: detection_name is {one.detection_name!r}; expected one of {', '.join(labels)}"
+                f"{where}, box {index}: detection_name is {one.detection_name!r}; expected one of {', '.join(labels)}"
             )
         if one.attribute_name and one.attribute_name not in attributes:
             expected = f"one of {', '.join(attributes)}, or nothing"
-            raise DataError(f"{where} [{index}]: attribute_name is {one.attribute_name!r}; expected {expected}")
+            raise DataError(f"{where}, box {index}: attribute_name is {one.attribute_name!r}; expected {expected}")
     lengths = {"translation": 3, "size": 3, "rotation": 4, "velocity": 2}
     centres, sizes, rotations, velocities = (
         np.array([getattr(one, name) for one in entries], np.float64).reshape(-1, length)
@@ -122,6 +122,6 @@ def _boxes(path: Path, token: str, text: Any, labels: Mapping[str, int], attribu
     scores = np.array([one.detection_score for one in entries], np.float64)
     columns = np.array([labels[one.detection_name] for one in entries], np.int64)
     given = tuple(sys.intern(one.attribute_name) for one in entries)
-    checked(GlobalBoxes(centres, sizes, rotations, velocities, columns, given, scores), len(labels), where)
+    checked(GlobalBoxes(centres, sizes, rotations, velocities, columns, given, scores), len(labels), f"{where}, box")
     unit = rotations / np.linalg.norm(rotations, axis=1, keepdims=True)
     return GlobalBoxes(centres, sizes, unit, velocities, columns, given, scores, np.full(len(entries), -1))
