@@ -11,6 +11,7 @@ from typing import Annotated, Literal
 from tyro.conf import FlagCreatePairsOff, Positional, arg, subcommand
 
 from internimage.cli.common import MaxPixels, print_json, progress
+from internimage.cli.world import World
 from internimage.settings.data import Boxes, DataOptions, FormatName, Pictures
 
 ReadingName = Annotated[str | None, arg(metavar="NAME", help_behavior_hint="(default: the most usual one)")]
@@ -163,14 +164,18 @@ class Convert:
 
 @dataclass(frozen=True)
 class Data:
-    """Check data before training, mend them, write them in another format.
+    """Check data before training, mend them, write them in another format; draw a small world of roads.
 
     $ internimage data check photos/
 
     $ internimage data convert cells/ cells-yolo/ --to yolo
     """
 
-    action: Annotated[Check, subcommand("check")] | Annotated[Convert, subcommand("convert")]
+    action: (
+        Annotated[Check, subcommand("check")]
+        | Annotated[Convert, subcommand("convert")]
+        | Annotated[World, subcommand("world")]
+    )
 
     def run(self) -> int:
         return self.action.run()

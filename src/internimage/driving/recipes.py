@@ -6,6 +6,7 @@ from dataclasses import replace
 from typing import Any
 
 from internimage.backbones.config import RESNET_50, RESNET_101, ResNetConfig
+from internimage.driving.boxes3d.settings import BoxAugmentation
 from internimage.images import FitPreprocessing
 from internimage.recipes.backbones import ATTO, XL, B, S, T, dense
 from internimage.recipes.recipe import PublishedScore, Recipe, TrainingRecipe
@@ -74,7 +75,7 @@ def _ours(name: str, backbone: Any, init: str, drop_path: float) -> Recipe:
         {"backbone": dense(backbone)},
         FitPreprocessing(short=900, long=1600),
         labels="nuscenes_boxes3d",
-        training=TrainingRecipe(init, replace(_TRAINING, drop_path=drop_path), None),
+        training=TrainingRecipe(init, replace(_TRAINING, drop_path=drop_path), BoxAugmentation(queue=4)),
         note="as BEVFormer's base; no weights were published",
     )
 

@@ -70,7 +70,7 @@ def _about_the_model(started: Started) -> list[str]:
         return lines
     lines.append(f"weights: {_weights(config)}")
     if config.init == "scratch" and len(started.prepared.splits.train) < FEW:
-        lines.append(_better_start(recipe_of(config.model).task))
+        lines += _better_start(recipe_of(config.model).task)
     return lines
 
 
@@ -82,11 +82,12 @@ def _weights(config: RunConfig) -> str:
     return str(config.init)
 
 
-def _better_start(task: str) -> str:
+def _better_start(task: str) -> list[str]:
     """Weights that few pictures are better trained from: packaged ones, without a network, and released ones."""
     recipes = [get_recipe(name) for name in list_models() if get_recipe(name).task == task]
     packaged = packaged_models(task)
     released = [recipe.name for recipe in recipes if recipe.weights and recipe.name not in packaged]
     near = f"--model {packaged[0]} --init pretrained (in this package)" if packaged else ""
     far = f"--model {released[0]} --init pretrained (downloaded once)" if released else ""
-    return f"few pictures are learnt better from trained weights: {' or '.join(one for one in (near, far) if one)}"
+    named = " or ".join(one for one in (near, far) if one)
+    return [f"few pictures are learnt better from trained weights: {named}"] if named else []

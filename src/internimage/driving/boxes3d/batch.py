@@ -12,6 +12,7 @@ from torch import Tensor
 from internimage.driving.bev.grid import BEVGrid
 from internimage.driving.bev.inputs import BoxTargets, Views
 from internimage.driving.data.frames import Frame
+from internimage.driving.data.preparing import training_boxes
 from internimage.driving.geometry.motion import bev_shift, bev_turn, can_bus_vector
 from internimage.driving.geometry.poses import Array
 from internimage.structures.batching import padded
@@ -91,12 +92,7 @@ def make_views(seen: Sequence[Seen], previous: Sequence[Frame | None], grid: BEV
 
 def box_targets(frame: Frame, grid: BEVGrid) -> BoxTargets:
     """What is learnt of a frame: boxes that a sensor hit, with the centre within the grid."""
-    truth = frame.truth
-    if truth is None:
-        return BoxTargets(torch.zeros(0, 9), torch.zeros(0, dtype=torch.int64))
-    boxes = truth.chosen((truth.labels >= 0) & (truth.points != 0)).upright(frame.lidar_to_global)
     x0, y0, _, x1, y1, _ = grid.extent
-    x, y = boxes.centres[:, 0], boxes.centres[:, 1]
-    boxes = boxes.chosen((x > x0) & (x < x1) & (y > y0) & (y < y1))
+    boxes = training_boxes(frame, (x0, y0, x1, y1))
     columns = np.concatenate([boxes.centres, boxes.sizes, boxes.yaws[:, None], boxes.velocities], axis=1)
     return BoxTargets(torch.from_numpy(columns).float(), torch.from_numpy(boxes.labels))

@@ -79,7 +79,7 @@ class BoxPipeline:
         views = views.to(weight.device, weight.dtype)
         found, bev = finite(self.model, partial(self.model, views, history))
         self._last = frame, bev
-        boxes = upright_boxes(self.model.decode(found)[0])
+        boxes = upright_boxes(found[0])
         if self.most is not None:
             boxes = boxes.chosen(slice(self.most))
         return FoundBoxes(boxes, tuple(class_names(self.labels, self.classes)), frame, source)

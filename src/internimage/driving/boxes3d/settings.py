@@ -16,16 +16,13 @@ class BoxAugmentation:
             no history.  Of as many frames before as the queue is long, one at random is left out, so that networks see
             different speeds.
         photometric: vary brightness, contrast, saturation and hue of each camera's picture.
-        grid_mask: probability that a grid of squares is cut out of all pictures of a batch (Chen et al., GridMask,
-            2020).
+        grid_mask: in seven of ten batches, cut a grid of squares out of all pictures (Chen et al., GridMask, 2020).
     """
 
     queue: int = 3
     photometric: bool = True
-    grid_mask: float = 0.7
+    grid_mask: bool = True
 
     def __post_init__(self) -> None:
         if self.queue < 1:
             raise ConfigError(f"queue is {self.queue}; expected 1 frame or more")
-        if not 0 <= self.grid_mask <= 1:
-            raise ConfigError(f"grid_mask is {self.grid_mask}; expected a probability between 0 and 1")

@@ -13,9 +13,9 @@ from internimage.contracts import Amount, Findings, OtherResults, Pipeline, Prep
 from internimage.driving.boxes3d.reading import EXPECTED, estimate, read_parts, recognise
 from internimage.driving.boxes3d.settings import BoxAugmentation
 from internimage.driving.results.boxes3d import FoundBoxes
-from internimage.driving.results.recording import RecordingWriter
-from internimage.driving.results.submission import SubmissionWriter, is_submission
-from internimage.driving.results.video import VideoWriter
+from internimage.driving.results.scenes import recordings, videos
+from internimage.driving.results.submission import NuScenesWriter
+from internimage.driving.results.submission_reading import is_submission
 from internimage.images import FitPreprocessing
 from internimage.settings.training import RunConfig, TrainingConfig
 from internimage.settings.views import DisplayOptions, PredictionOptions, ReportOptions
@@ -103,7 +103,7 @@ def _inputs(path: str) -> Sequence[ImageSource]:
 
 SPEC = TaskSpec(
     name="boxes3d",
-    model_noun="finder of boxes in space",
+    model_noun="3D detector",
     data_noun="nuScenes' tables of drives",
     result=FoundBoxes,
     augmentation=BoxAugmentation,
@@ -126,7 +126,7 @@ SPEC = TaskSpec(
     pictures=_pictures,
     shown=("score_threshold",),
     several_views=False,
-    writers={"nuscenes": SubmissionWriter, "video": VideoWriter, "recording": RecordingWriter},
+    writers={"nuscenes": NuScenesWriter, "video": videos, "recording": recordings},
     others=OtherResults("nuScenes' submission (.json)", is_submission, read_parts, _measure),
     inputs=_inputs,
     train_help=f"""Learn to find boxes in space from several cameras of a vehicle.

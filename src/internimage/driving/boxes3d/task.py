@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -16,8 +15,8 @@ from internimage.driving.boxes3d.dataset import BoxSample
 from internimage.driving.boxes3d.evaluation import BoxReport
 from internimage.driving.boxes3d.pipeline import BoxPipeline
 from internimage.driving.boxes3d.settings import BoxAugmentation
-from internimage.driving.data.frames import Frame, Frames
-from internimage.driving.data.preparing import grid_mask
+from internimage.driving.data.frames import Frames
+from internimage.driving.data.preparing import befores, grid_mask
 
 if TYPE_CHECKING:
     from internimage.contracts import Pipeline
@@ -41,9 +40,7 @@ class BoxTask:
 
     def collate(self, samples: Sequence[BoxSample]) -> Batch:
         rows = list(zip(*(sample.seen for sample in samples), strict=True))
-        before: list[Sequence[Frame | None]] = [[None] * len(samples)]
-        for earlier, later in pairwise(rows):
-            before.append([goes_on(one.frame, other.frame) for one, other in zip(earlier, later, strict=True)])
+        before = zip(*(befores([seen.frame for seen in sample.seen]) for sample in samples), strict=True)
         released = self.config.released_can_bus
         return Batch(
             tuple(
@@ -58,8 +55,7 @@ class BoxTask:
         *history, last = batch.queue
         if self.augmentation.grid_mask:  # drawn from what the trainer seeded for this batch
             height, width = last.images.shape[-2:]
-            random = np.random.default_rng(int(torch.randint(2**62, ())))
-            mask = grid_mask(height, width, random, self.augmentation.grid_mask)
+            mask = grid_mask(height, width, np.random.RandomState(int(torch.randint(2**32, ()))))
             if mask is not None:
                 last = replace(last, images=last.images * torch.from_numpy(mask).to(last.images))
         return losses([*history, last], batch.targets)
@@ -69,8 +65,3 @@ class BoxTask:
 
     def report(self, pipeline: Any) -> BoxReport:
         return BoxReport.on(pipeline, self.val)
-
-
-def goes_on(earlier: Frame, later: Frame) -> Frame | None:
-    """The earlier frame, if the later one is of the same scene and not the same."""
-    return earlier if earlier.scene == later.scene and earlier.time < later.time else None

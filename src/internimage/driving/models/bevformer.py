@@ -132,6 +132,16 @@ class BEVFormer(Model):
         self.decoder.classifiers = nn.ModuleList(classifier(channels, num_classes) for _ in range(count)).to(like)
         self.config = replace(self.config, num_classes=num_classes)
 
+    def take_cameras(self, cameras: tuple[str, ...]) -> None:
+        """See with these cameras from now on; those of the same name keep their embedding, others start anew."""
+        if cameras == self.config.cameras:
+            return
+        before = dict(zip(self.config.cameras, self.encoder.camera_embedding.detach(), strict=True))
+        self.config = replace(self.config, cameras=cameras)
+        start = torch.randn(len(cameras), self.config.channels).to(self.encoder.camera_embedding)
+        rows = [before.get(name, own) for name, own in zip(cameras, start, strict=True)]
+        self.encoder.camera_embedding = nn.Parameter(torch.stack(rows))
+
     def keeping(self, objects: int) -> Self:
         most = self.config.queries * self.config.num_classes
         if not 1 <= objects <= most:
