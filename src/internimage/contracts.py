@@ -27,7 +27,6 @@ if TYPE_CHECKING:
     from internimage.data.splits import Splits
     from internimage.description import ExportedDescription, ModelDescription
     from internimage.images import FitPreprocessing, ImageSource, Preprocessing
-    from internimage.images.channels import AnyImage
     from internimage.results.output import Output, Picture
 
 
@@ -43,11 +42,14 @@ class Pipeline(Protocol):
         """How many classes there are."""
 
     @property
-    def read(self) -> Callable[[ImageSource], AnyImage]:
-        """A picture with the channels and the depth that the model sees, in another thread or process."""
+    def read(self) -> Callable[[ImageSource], Any]:
+        """A picture with the channels and the depth that the model sees, in another thread or process.
+
+        It has ``size``, (width, height).  A task with inputs of its own may read something else.
+        """
 
     @property
-    def prepare(self) -> Callable[[AnyImage], Any]:
+    def prepare(self) -> Callable[[Any], Any]:
         """Such a picture to what the model sees of it, in another thread or process: both can be pickled."""
 
     def predict(self, prepared: Sequence[Any], sources: Sequence[ImageSource], known: Sequence[Any]) -> Iterable[Any]:

@@ -51,7 +51,7 @@ TASKS: dict[str, TaskEntry] = {
     for name in ("classification", "detection", "segmentation")
 } | {"boxes3d": TaskEntry("internimage.driving.boxes3d.spec:SPEC", ("internimage.driving.recipes:RECIPES",))}
 
-# Drawn worlds by name, for first steps: a function of a folder and how many sequences to learn from and to measure with.
+# Drawn worlds by name, for first steps: a function of a folder and the seeds of each part.
 WORLDS = {"roads": "internimage.driving.world.writing:write_world"}
 
 

@@ -23,6 +23,7 @@ from internimage.errors import ConfigError, InputSizeError
 from internimage.layers.fpn import FPN
 from internimage.models.model import Model
 
+_PIXELS = 600_000  # of the images that go through the backbone together where a CPU predicts
 _VELOCITY_WEIGHT = 0.2  # in the distance of codes, where all else counts 1
 
 
@@ -174,11 +175,12 @@ class BEVFormer(Model):
         return self.encoder(self.maps(views.images.flatten(0, 1)), views, history)
 
     def maps(self, images: Tensor) -> list[Tensor]:
-        """Images (N * K, 3, H, W) to maps (N * K, C, H_i, W_i); one by one where a CPU predicts, which saves memory."""
+        """Images (N * K, 3, H, W) to maps (N * K, C, H_i, W_i); few at a time where a CPU predicts, which saves memory."""
         if self.training or torch.is_grad_enabled() or not images.is_cpu or torch.compiler.is_compiling():
             result: list[Tensor] = self.neck(self.backbone(images))
             return result
-        each = [self.neck(self.backbone(image)) for image in images.split(1)]
+        at_once = max(1, _PIXELS // (images.shape[2] * images.shape[3]))
+        each = [self.neck(self.backbone(image)) for image in images.split(at_once)]
         return [torch.cat(level) for level in zip(*each, strict=True)]
 
     def losses(  # type: ignore[override]
