@@ -69,9 +69,7 @@ def _vehicle(draw: ImageDraw.ImageDraw, width: int, scale: float) -> None:
     draw.polygon([tuple(point) for point in _pixels(outline, width, scale)], fill=INK)
 
 
-def _draw(
-    draw: ImageDraw.ImageDraw, boxes: Boxes, width: int, scale: float, unit: float, *, dashed: bool
-) -> None:
+def _draw(draw: ImageDraw.ImageDraw, boxes: Boxes, width: int, scale: float, unit: float, *, dashed: bool) -> None:
     corners = _pixels(boxes.corners()[:, _FRONT_OF_BOTTOM], width, scale)
     middles = _pixels(boxes.centres, width, scale)
     later = _pixels(boxes.centres[:, :2] + boxes.velocities, width, scale)

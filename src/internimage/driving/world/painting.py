@@ -133,7 +133,9 @@ class View:
         if window is None:
             return 0
         top, bottom, left, right = window
-        turn = np.array([[np.cos(cuboid.yaw), np.sin(cuboid.yaw), 0], [-np.sin(cuboid.yaw), np.cos(cuboid.yaw), 0], [0, 0, 1]])
+        turn = np.array(
+            [[np.cos(cuboid.yaw), np.sin(cuboid.yaw), 0], [-np.sin(cuboid.yaw), np.cos(cuboid.yaw), 0], [0, 0, 1]]
+        )
         start = turn @ (camera.translation - cuboid.centre)
         rays = turn @ camera.rotation @ np.linalg.inv(self.intrinsic)
         u, v = np.arange(left, right) + 0.5, np.arange(top, bottom)[:, None] + 0.5

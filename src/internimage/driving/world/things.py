@@ -34,12 +34,21 @@ class Kind(NamedTuple):
     colours: tuple[Colour, ...]
 
 
-_PAINTS: tuple[Colour, ...] = ((196, 44, 40), (40, 92, 180), (222, 222, 218), (52, 56, 62), (226, 176, 40), (60, 130, 84))
+_PAINTS: tuple[Colour, ...] = (
+    (196, 44, 40),
+    (40, 92, 180),
+    (222, 222, 218),
+    (52, 56, 62),
+    (226, 176, 40),
+    (60, 130, 84),
+)
 KINDS: dict[str, Kind] = {
     "car": Kind("vehicle.car", (1.9, 4.6, 1.65), 0.34, _PAINTS),
     "truck": Kind("vehicle.truck", (2.5, 7.4, 3.0), 0.11, ((214, 206, 188), (150, 176, 200), (204, 150, 90))),
     "bus": Kind("vehicle.bus.rigid", (2.8, 11.0, 3.4), 0.08, ((232, 190, 60), (206, 84, 60), (84, 160, 190))),
-    "pedestrian": Kind("human.pedestrian.adult", (0.65, 0.6, 1.76), 0.19, ((220, 60, 120), (60, 160, 220), (240, 210, 70))),
+    "pedestrian": Kind(
+        "human.pedestrian.adult", (0.65, 0.6, 1.76), 0.19, ((220, 60, 120), (60, 160, 220), (240, 210, 70))
+    ),
     "bicycle": Kind("vehicle.bicycle", (0.6, 1.8, 1.5), 0.1, ((30, 170, 150), (170, 60, 190), (120, 200, 40))),
     "traffic_cone": Kind("movable_object.trafficcone", (0.42, 0.42, 1.0), 0.1, ((240, 112, 24),)),
     "barrier": Kind("movable_object.barrier", (2.4, 0.55, 1.05), 0.08, ((228, 64, 48),)),
@@ -123,7 +132,9 @@ def overlapping(first: Array, second: Array) -> np.ndarray[Any, np.dtype[np.bool
     return ~np.asarray(apart)
 
 
-def populated(road: Road, count: int, ego: tuple[Array, Array], times: Array, rng: np.random.Generator) -> tuple[Thing, ...]:
+def populated(
+    road: Road, count: int, ego: tuple[Array, Array], times: Array, rng: np.random.Generator
+) -> tuple[Thing, ...]:
     """Things on a road that never meet each other or the vehicle.
 
     Args:

@@ -39,7 +39,8 @@ nothing about real streets, and is not to be compared with any number that was m
 * {summary}.
 * scene-0103 was drawn from seed 103: the same seed is the same scene everywhere.
 * splits.json says which scenes belong to which part.
-* The lidar files are empty.  num_lidar_pts grows with the pixels by which a thing is seen; 0 means that no camera sees it.
+* The lidar files are empty.  num_lidar_pts grows with the pixels by which a thing is seen; 0 means
+  that no camera sees it.
 """
 
 
