@@ -3,6 +3,7 @@
 import json
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -164,6 +165,8 @@ def test_above_shows_places_headings_and_velocities() -> None:
     colour = np.array(class_colour(1))
     blue = np.abs(found[200 - 4 * 11 - 2 : 200 - 4 * 11 + 2, 279:281] - colour).max(2).min()
     assert blue < 60  # from the middle to the front
+    unknown = replace(box((20.0, 10.0, 0.0), label=1), velocities=np.full((1, 2), np.nan))
+    assert not np.array_equal(np.array(draw_above(unknown, size=400, reach=50.0)), found)
     truth = np.array(draw_above(Boxes.empty(), truth=box((20.0, 10.0, 0.0), label=1), size=400, reach=50.0))
     assert 20 < (np.abs(truth - empty) > 20).any(2).sum() < 0.8 * len(changed)
 

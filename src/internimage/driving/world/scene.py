@@ -1,4 +1,4 @@
-"""A scene of the drawn world: from a seed alone, the same on every machine."""
+"""A scene of the drawn world: from a seed alone, the same on every machine up to rounding."""
 
 from __future__ import annotations
 
