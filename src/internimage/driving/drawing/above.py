@@ -17,7 +17,7 @@ _SMOOTH = 3  # so many times as large is drawn, for smooth lines
 _GROUND = (242, 243, 241)
 _RING = (208, 211, 214)
 _EGO = (0.46, 4.6, 1.9)  # the vehicle's middle before its lidar, length and width, metres
-_FRONT_OF_BOTTOM = (0, 1, 5, 4)  # corners on the ground, the front two first
+_BOTTOM = (0, 1, 5, 4)  # corners on the ground, the front two first
 
 
 def draw_above(boxes: Boxes, *, truth: Boxes | None = None, size: int = 480, reach: float = 52.0) -> Image.Image:
@@ -70,7 +70,11 @@ def _vehicle(draw: ImageDraw.ImageDraw, width: int, scale: float) -> None:
 
 
 def _draw(draw: ImageDraw.ImageDraw, boxes: Boxes, width: int, scale: float, unit: float, *, dashed: bool) -> None:
+<<<<<<< HEAD
     corners = _pixels(boxes.corners()[:, _FRONT_OF_BOTTOM], width, scale)
+=======
+    corners = _pixels(boxes.corners()[:, _BOTTOM], width, scale)
+>>>>>>> f79bc64ee19c701e63634746468df60d07296472
     middles = _pixels(boxes.centres, width, scale)
     later = _pixels(boxes.centres[:, :2] + boxes.velocities, width, scale)
     line = max(1, round((0.9 if dashed else 1.4) * unit))

@@ -12,7 +12,8 @@ from internimage.drawing.canvas import Colour, font
 from internimage.drawing.objects import class_colour
 from internimage.driving.data.frames import Camera
 from internimage.driving.geometry.boxes import Boxes
-from internimage.driving.geometry.poses import Array
+from internimage.driving.geometry.poses import Array, Pose
+from internimage.driving.geometry.standing import standing_corners
 
 Colour4 = tuple[int, int, int, int]
 
@@ -38,6 +39,7 @@ def draw_boxes(
     names: Sequence[str],
     *,
     truth: Boxes | None = None,
+    upright: Pose | None = None,
     labels: bool = True,
 ) -> Image.Image:
     """The picture with the edges of boxes, their front faces tinted, nearer ones on top.
@@ -50,6 +52,8 @@ def draw_boxes(
         boxes: in the frame that ``camera.pose`` leads to, usually lidar.
         names: of the classes.
         truth: true boxes, drawn dashed and thin.
+        upright: from the boxes' frame to one whose z axis really points up, such as lidar to global; without it they
+            stand upright in their own, which may lean.
         labels: whether class and score stand at boxes that are large enough.
     """
     canvas = Image.new("RGBA", (picture.width * _SMOOTH, picture.height * _SMOOTH), (0, 0, 0, 0))
@@ -58,19 +62,21 @@ def draw_boxes(
     intrinsic = camera.intrinsic.copy()
     intrinsic[0] *= canvas.width / camera.size[1]
     intrinsic[1] *= canvas.height / camera.size[0]
-    _draw(draw, canvas.size, camera, intrinsic, boxes, _Pen(max(2, round(2 * unit)), 0))
+    pose = upright or Pose.identity()
+    corners = camera.pose.inverse(standing_corners(boxes, pose))
+    _draw(draw, canvas.size, corners, intrinsic, boxes, _Pen(max(2, round(2 * unit)), 0))
     if truth is not None:
-        _draw(draw, canvas.size, camera, intrinsic, truth, _Pen(max(1, round(1.3 * unit)), 7 * unit))
+        true = camera.pose.inverse(standing_corners(truth, pose))
+        _draw(draw, canvas.size, true, intrinsic, truth, _Pen(max(1, round(1.3 * unit)), 7 * unit))
     if labels:
-        _label(draw, canvas.size, camera, intrinsic, boxes, names)
+        _label(draw, canvas.size, corners, intrinsic, boxes, names)
     small = canvas.resize(picture.size, Image.Resampling.BOX)
     return Image.alpha_composite(picture.convert("RGBA"), small).convert("RGB")
 
 
 def _draw(
-    draw: ImageDraw.ImageDraw, size: tuple[int, int], camera: Camera, intrinsic: Array, boxes: Boxes, pen: _Pen
+    draw: ImageDraw.ImageDraw, size: tuple[int, int], corners: Array, intrinsic: Array, boxes: Boxes, pen: _Pen
 ) -> None:
-    corners = camera.pose.inverse(boxes.corners())
     for number in np.argsort(-np.linalg.norm(corners.mean(1), axis=1)):
         colour = class_colour(int(boxes.labels[number]))
         if not pen.dash:
@@ -178,13 +184,12 @@ def _dashes(first: Array, second: Array, dash: float) -> list[tuple[float, float
 def _label(
     draw: ImageDraw.ImageDraw,
     size: tuple[int, int],
-    camera: Camera,
+    corners: Array,
     intrinsic: Array,
     boxes: Boxes,
     names: Sequence[str],
 ) -> None:
     """Class and score above each box that is large enough, nearest first; none over another."""
-    corners = camera.pose.inverse(boxes.corners())
     face = font(max(14, min(size) // 24))
     taken: list[tuple[float, float, float, float]] = []
     for number in np.argsort(np.linalg.norm(corners.mean(1), axis=1)):

@@ -14,6 +14,7 @@ from internimage.driving.data.frames import Camera, Frame
 from internimage.driving.drawing.above import draw_above
 from internimage.driving.drawing.cameras import draw_boxes
 from internimage.driving.geometry.boxes import Boxes
+from internimage.driving.geometry.poses import Pose
 from internimage.errors import DataError, ImageReadError
 from internimage.images import show_image
 
@@ -48,7 +49,7 @@ def draw_frame(
         tiles = [max(1, round(_shape(one) * high)) for one in row]
         left = gap + max(0, (wide - sum(tiles) - gap * (len(row) - 1)) // 2)
         for camera, tile in zip(row, tiles, strict=True):
-            picture = _tile(camera, (tile, high), boxes, names, truth, unit)
+            picture = _tile(camera, (tile, high), boxes, names, truth, frame.lidar_to_global, unit)
             sheet.paste(picture, (left, head + number * (high + gap)))
             left += tile + gap
     sheet.paste(draw_above(boxes, truth=truth, size=square), (width - gap - square, head))
@@ -81,7 +82,13 @@ def _shape(camera: Camera) -> float:
 
 
 def _tile(
-    camera: Camera, size: tuple[int, int], boxes: Boxes, names: Sequence[str], truth: Boxes | None, unit: float
+    camera: Camera,
+    size: tuple[int, int],
+    boxes: Boxes,
+    names: Sequence[str],
+    truth: Boxes | None,
+    upright: Pose,
+    unit: float,
 ) -> Image.Image:
     try:
         picture = show_image(camera.file)
@@ -92,7 +99,7 @@ def _tile(
         ImageDraw.Draw(tile).text(place, note, INK, font(max(8, round(13 * unit))), anchor="mm")
     else:
         tile = picture.resize(size, Image.Resampling.LANCZOS if size[0] < picture.width else Image.Resampling.BICUBIC)
-        tile, ink = draw_boxes(tile, camera, boxes, names, truth=truth), (255, 255, 255)
+        tile, ink = draw_boxes(tile, camera, boxes, names, truth=truth, upright=upright), (255, 255, 255)
     draw = ImageDraw.Draw(tile, "RGBA")
     letters = max(8, round(12 * unit))
     text = clip_text(camera.channel.removeprefix("CAM_").replace("_", " ").lower(), size[0] - letters, letters)

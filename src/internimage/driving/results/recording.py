@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Callable, Iterable, Sequence
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,8 @@ from PIL import Image
 from internimage.drawing.objects import class_colour
 from internimage.driving.data.frames import Camera, Frame
 from internimage.driving.geometry.boxes import Boxes
-from internimage.driving.geometry.poses import Pose
+from internimage.driving.geometry.poses import Pose, quaternion_of
+from internimage.driving.geometry.standing import standing_rotations
 from internimage.errors import ConfigError, DataError, ImageReadError, MissingExtraError
 from internimage.images import show_image
 from internimage.writing import written_aside
@@ -29,11 +31,10 @@ def library() -> Any:
         MissingExtraError: it is not installed.
     """
     try:
-        import rerun
-        import rerun.blueprint
+        import_module("rerun.blueprint")
+        return import_module("rerun")
     except ImportError as error:
         raise MissingExtraError("recordings need the rerun SDK: pip install 'internimage[viewer]'") from error
-    return rerun
 
 
 def write_recording(
@@ -64,9 +65,9 @@ def write_recording(
         FileWriteError: the disk is full or not writable.
         MissingExtraError: the rerun SDK is not installed.
     """
-    rerun = library()
     if target.suffix != ".rrd":
         raise ConfigError(f"{target} is no recording's name; expected one that ends in .rrd")
+    rerun = library()
     count = 0
     with written_aside(target) as aside:
         recording = rerun.RecordingStream("internimage driving")
@@ -87,9 +88,10 @@ def write_recording(
             recording.log(_LIDAR, _moved(rerun, frame.lidar))
             for camera in frame.cameras:
                 _log_camera(rerun, recording, camera, width)
-            _log_boxes(rerun, recording, f"{_LIDAR}/boxes", boxes, names, radius=0.05)
+            upright = frame.lidar_to_global
+            _log_boxes(rerun, recording, "boxes", boxes, names, upright, radius=0.05)
             if truth is not None:
-                _log_boxes(rerun, recording, f"{_LIDAR}/truth", truth(frame), names, radius=0.02)
+                _log_boxes(rerun, recording, "truth", truth(frame), names, upright, radius=0.02)
             count += 1
         recording.disconnect()  # what is on its way is written
     return count
@@ -134,14 +136,16 @@ def _log_camera(rerun: Any, recording: Any, camera: Camera, width: int) -> None:
     recording.log(f"{place}/picture", rerun.EncodedImage(contents=content.getvalue(), media_type="image/jpeg"))
 
 
-def _log_boxes(rerun: Any, recording: Any, place: str, boxes: Boxes, names: Sequence[str], *, radius: float) -> None:
+def _log_boxes(
+    rerun: Any, recording: Any, name: str, boxes: Boxes, names: Sequence[str], upright: Pose, *, radius: float
+) -> None:
+    place = f"{_LIDAR}/{name}"
     colours = [class_colour(int(label)) for label in boxes.labels]
     texts = [
         names[label].replace("_", " ") + (f" {score:.2f}" if score < 1 else "")
         for label, score in zip(boxes.labels.tolist(), boxes.scores.tolist(), strict=True)
     ]
-    none = np.zeros(len(boxes))
-    turns = np.stack([none, none, np.sin(boxes.yaws / 2), np.cos(boxes.yaws / 2)], axis=1)  # x, y, z, w
+    turns = np.array([quaternion_of(one)[[1, 2, 3, 0]] for one in standing_rotations(boxes, upright)]).reshape(-1, 4)
     recording.log(
         place,
         rerun.Boxes3D(
@@ -153,7 +157,7 @@ def _log_boxes(rerun: Any, recording: Any, place: str, boxes: Boxes, names: Sequ
             radii=np.full(len(boxes), radius),
         ),
     )
-    speeds = np.concatenate([np.nan_to_num(boxes.velocities), none[:, None]], axis=1)
+    speeds = np.concatenate([np.nan_to_num(boxes.velocities), np.zeros((len(boxes), 1))], axis=1)
     recording.log(
         f"{place}/velocities", rerun.Arrows3D(origins=boxes.centres, vectors=speeds, colors=colours, radii=radius)
     )

@@ -146,31 +146,33 @@ class Road:
     def painted(self, x: Places, y: Places) -> Codes:
         """As :meth:`surface`, with lines, kerbs and the stripes of the pedestrian crossing."""
         codes, away = self.surface(x, y), np.abs(y)
-        free = np.ones(codes.shape, bool)  # of the crossing
-        if self.crossing is not None:
-            across = np.abs(x - np.float32(self.crossing))
-            free = across > CROSSING_HALF
-            self._paint_crossing(codes, x, y, away, across)
-            free &= across > CROSSING_HALF + _STOP[0]
+        kerb, free = np.abs(away - self.kerb) < 0.13, np.ones(codes.shape, bool)
+        if self.crossing is not None and self.zebra is not None:
+            gap = np.abs(x - np.float32(self.crossing)) - CROSSING_HALF
+            self._paint_crossing(codes, x, y, gap, self.crossing, self.zebra)
+            kerb &= gap > 0
+            free = gap > _STOP[0]
+        codes[kerb] = KERB
         phase = np.mod(x, np.float32(6))
-        codes[free & (away > self.edge) & (away < self.kerb)] = BAY
+        codes[free & (away > self.edge) & (away < self.kerb) & ~kerb] = BAY
         codes[free & (np.abs(away - self.edge) < _LINE) & (np.mod(x, np.float32(1.5)) < 1)] = WHITE
-        codes[free & (np.abs(away - self.kerb) < 0.13)] = KERB
         for row in range(1, self.lanes_a_side):
             codes[free & (np.abs(away - row * LANE) < _LINE) & (phase < 3)] = WHITE
         codes[free & (np.abs(away - 0.17) < _LINE)] = YELLOW
         return codes
 
-    def _paint_crossing(self, codes: Codes, x: Places, y: Places, away: Places, across: Places) -> None:
-        assert self.zebra is not None
-        ahead, inside = x < self.crossing, away < self.kerb
-        stripes = ahead & (x > self.zebra[0]) & (x < self.zebra[1]) & inside
+    def _paint_crossing(
+        self, codes: Codes, x: Places, y: Places, gap: Places, middle: float, zebra: tuple[float, float]
+    ) -> None:
+        """Stripes, lines to stop at, the road across; ``gap`` is the distance from it, negative inside."""
+        away, ahead = np.abs(y), x < middle
+        inside = away < self.kerb
+        stripes = (x > zebra[0]) & (x < zebra[1]) & inside
         codes[stripes & (np.mod(y, np.float32(1)) < 0.5)] = WHITE
-        gap = across - CROSSING_HALF
         stop = (gap > _STOP[0]) & (gap < _STOP[1]) & (away < self.edge) & (ahead == (y < 0)) & (away > 0.3)
         codes[stop] = WHITE
-        codes[~inside & (across < _LINE) & (np.mod(away, np.float32(4)) < 2)] = YELLOW
-        codes[(np.abs(gap) < 0.13) & (away > self.kerb)] = KERB
+        codes[~inside & (gap < _LINE - CROSSING_HALF) & (np.mod(away, np.float32(4)) < 2)] = YELLOW
+        codes[(np.abs(gap) < 0.13) & ~inside] = KERB
 
 
 def _straight(start: Sequence[float], end: Sequence[float]) -> Array:

@@ -1,4 +1,4 @@
-"""A scene of the drawn world: from a seed alone, the same on every machine."""
+"""A scene of the drawn world: from a seed alone, the same on every machine up to rounding."""
 
 from __future__ import annotations
 
@@ -52,13 +52,13 @@ class EgoMotion(NamedTuple):
 
     def pose(self, time: float) -> Pose:
         """Ego to road."""
-        x, y = self.place(np.float64(time))
-        return flat_pose(float(self.yaw(np.float64(time))), (float(x), float(y), 0.0))
+        x, y = self.place(np.array(time))
+        return flat_pose(float(self.yaw(np.array(time))), (float(x), float(y), 0.0))
 
     def imu(self, time: float) -> tuple[Array, Array, Array]:
         """Acceleration with gravity, rotation rate and velocity in the ego frame, (3,) each."""
-        aside, bend = (float(one) for one in self._sideways(np.float64(time)))
-        yaw, speed = float(self.yaw(np.float64(time))), float(np.hypot(self.speed, aside))
+        aside, bend = (float(one) for one in self._sideways(np.array(time)))
+        yaw, speed = float(self.yaw(np.array(time))), float(np.hypot(self.speed, aside))
         acceleration = np.array([bend * np.sin(yaw), bend * np.cos(yaw), 9.81])
         return acceleration, np.array([0.0, 0.0, self.speed * bend / speed**2]), np.array([speed, 0.0, 0.0])
 

@@ -11,7 +11,7 @@ from typing import Any
 
 from PIL import Image
 
-from internimage.driving.world.painting import Painting, View
+from internimage.driving.world.painting import View
 from internimage.driving.world.rig import NUSCENES_RIG
 from internimage.driving.world.scene import FRAME_SECONDS, Scene, make_scene
 from internimage.driving.world.tables import LIDAR_CHANNEL, Tables, can_bus, scene_name
@@ -39,7 +39,8 @@ nothing about real streets, and is not to be compared with any number that was m
 * {summary}.
 * scene-0103 was drawn from seed 103: the same seed is the same scene everywhere.
 * splits.json says which scenes belong to which part.
-* The lidar files are empty.  num_lidar_pts grows with the pixels by which a thing is seen; 0 means that no camera sees it.
+* The lidar files are empty.  num_lidar_pts grows with the pixels by which a thing is seen; 0 means
+  that no camera sees it.
 """
 
 
@@ -128,11 +129,6 @@ def write_world(
     return summary
 
 
-def paint_frame(scene: Scene, time: float, views: Sequence[View]) -> list[Painting]:
-    """What each camera sees at a time in seconds."""
-    return [view.painted(scene, time) for view in views]
-
-
 def _check(scenes: Mapping[str, Sequence[int]], frames: int, width: int, cameras: int) -> None:
     seeds = [seed for part in scenes.values() for seed in part]
     if not seeds:
@@ -154,7 +150,7 @@ def _write_scene(root: Path, scene: Scene, frames: int, views: Sequence[View], t
     tables.add_scene(scene, frames)
     name = scene_name(scene.seed)
     for number in range(frames):
-        paintings = paint_frame(scene, number * FRAME_SECONDS, views)
+        paintings = [view.painted(scene, number * FRAME_SECONDS) for view in views]
         lidar = f"samples/{LIDAR_CHANNEL}/{name}_{number:02d}.pcd.bin"
         files = {LIDAR_CHANNEL: (lidar, (0, 0))}
         _write(root / lidar, b"")
