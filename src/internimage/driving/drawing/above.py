@@ -70,11 +70,7 @@ def _vehicle(draw: ImageDraw.ImageDraw, width: int, scale: float) -> None:
 
 
 def _draw(draw: ImageDraw.ImageDraw, boxes: Boxes, width: int, scale: float, unit: float, *, dashed: bool) -> None:
-<<<<<<< HEAD
-    corners = _pixels(boxes.corners()[:, _FRONT_OF_BOTTOM], width, scale)
-=======
     corners = _pixels(boxes.corners()[:, _BOTTOM], width, scale)
->>>>>>> f79bc64ee19c701e63634746468df60d07296472
     middles = _pixels(boxes.centres, width, scale)
     later = _pixels(boxes.centres[:, :2] + boxes.velocities, width, scale)
     line = max(1, round((0.9 if dashed else 1.4) * unit))

@@ -175,7 +175,7 @@ class BEVFormer(Model):
         return self.encoder(self.maps(views.images.flatten(0, 1)), views, history)
 
     def maps(self, images: Tensor) -> list[Tensor]:
-        """Images (N * K, 3, H, W) to maps (N * K, C, H_i, W_i); few at a time where a CPU predicts, which saves memory."""
+        """Images (N * K, 3, H, W) to maps (N * K, C, H_i, W_i); few at a time where a CPU predicts, to save memory."""
         if self.training or torch.is_grad_enabled() or not images.is_cpu or torch.compiler.is_compiling():
             result: list[Tensor] = self.neck(self.backbone(images))
             return result
