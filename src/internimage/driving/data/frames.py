@@ -5,13 +5,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from typing import overload
 
 import numpy as np
 
 from internimage.data.left_out import LeftOut
 from internimage.data.samples import ImageFile, Part
-from internimage.driving.geometry.boxes import Boxes, GlobalBoxes
+from internimage.driving.geometry.boxes import Boxes, GlobalBoxes, Numbers
 from internimage.driving.geometry.poses import Array, Pose
+from internimage.errors import DataError
 
 NUSCENES_CAMERAS = (
     "CAM_FRONT",
@@ -116,6 +118,35 @@ class Frame:
         return self.truth.chosen(self.truth.labels >= 0).upright(self.lidar_to_global)
 
 
+@dataclass(frozen=True, eq=False)
+class _Renumbered(Sequence[Frame]):
+    """Frames with other numbers for the classes, changed when they are asked for.
+
+    Attributes:
+        frames: as they were.
+        numbers: (classes + 1,) the new number of each class; the last, -1, is that of none.
+    """
+
+    frames: Sequence[Frame]
+    numbers: Numbers
+
+    def __len__(self) -> int:
+        return len(self.frames)
+
+    @overload
+    def __getitem__(self, place: int) -> Frame: ...
+    @overload
+    def __getitem__(self, place: slice) -> tuple[Frame, ...]: ...
+    def __getitem__(self, place: int | slice) -> Frame | tuple[Frame, ...]:
+        found = self.frames[place]
+        return self._changed(found) if isinstance(found, Frame) else tuple(map(self._changed, found))
+
+    def _changed(self, frame: Frame) -> Frame:
+        if frame.truth is None:
+            return frame
+        return replace(frame, truth=replace(frame.truth, labels=self.numbers[frame.truth.labels]))
+
+
 @dataclass(frozen=True)
 class Frames(Part):
     """Frames of drives, sorted by time, those of a scene one after the other.
@@ -140,6 +171,21 @@ class Frames(Part):
 
     def with_entries(self, entries: Sequence[Frame], name: str) -> Frames:
         return replace(self, frames=tuple(entries), name=name)
+
+    def with_classes(self, classes: tuple[str, ...]) -> Frames:
+        """The same frames, numbered by another list of classes; boxes of classes that are not in it are of none.
+
+        Raises:
+            DataError: it has none of the classes.
+        """
+        if classes == self.classes:
+            return self
+        if not set(classes) & set(self.classes):
+            raise DataError(
+                f"{self.name} has the classes {', '.join(self.classes)}; none is among {', '.join(classes)}"
+            )
+        numbers = [classes.index(name) if name in classes else -1 for name in self.classes]
+        return replace(self, classes=classes, frames=_Renumbered(self.frames, np.array([*numbers, -1])))
 
     def labels_of(self, entry: Frame) -> frozenset[int]:
         return frozenset(() if entry.truth is None else (int(one) for one in entry.truth.labels if one >= 0))
