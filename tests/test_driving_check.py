@@ -81,7 +81,7 @@ FAR = Pose(np.eye(3), np.array([1e6, 0, 0]))
         (_intrinsic(1, 2, 4000.0), "principal point 800, 4000 outside the picture", True),
         (_camera(pose=SQUEEZED), "calibration: CAM_FRONT of ", True),
         (lambda frame: replace(frame, lidar=SQUEEZED), "calibration: lidar of ", True),
-        (_turned_away, "boxes behind every camera: 6 of ", False),
+        (_turned_away, "boxes behind every camera: 7 of ", False),
         (_large, " m (width, length, height)", True),
         (lambda frame: replace(frame, time=frame.time - 10**6), "time runs backwards: scene-9003", True),
         (lambda frame: replace(frame, time=frame.time + 10**7), "s after the one in front of it", True),

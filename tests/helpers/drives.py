@@ -1,6 +1,7 @@
 """Small drives on disk: the synthetic tables of the goldens, and what the released reader made of them."""
 
 import gzip
+import io
 import json
 from collections.abc import Mapping
 from functools import cache
@@ -30,8 +31,10 @@ def write_drives(root: Path, data: Mapping[str, Any], version: str = VERSION, si
         (root / version / f"{name}.json").write_text(json.dumps(records))
     for scene, records in data["can_bus"].items():
         (root / "can_bus" / f"{scene}_pose.json").write_text(json.dumps(records))
+    picture = io.BytesIO()
+    Image.new("RGB", size, (90, 120, 60)).save(picture, "jpeg")
     for record in data["tables"]["sample_data"]:
         if record["filename"].startswith("samples/CAM"):
             (root / record["filename"]).parent.mkdir(parents=True, exist_ok=True)
-            Image.new("RGB", size, (90, 120, 60)).save(root / record["filename"])
+            (root / record["filename"]).write_bytes(picture.getvalue())
     return root
