@@ -68,13 +68,13 @@ def read_annotations(tables: Tables, frames: Mapping[str, int], scene_of: Array,
 def _categories_of_instances(tables: Tables, categories: Sequence[Named]) -> dict[str, int]:
     """Row of the category of each thing."""
     rows = tables.rows(categories, "category")
+    instances = tables.read_all(Instance, "instance")
     found = {}
-    for one in tables.read_all(Instance, "instance"):
-        if one.category_token in rows:
-            found[one.token] = rows[one.category_token]
-        else:
-            found[one.token] = Tables.LOST
-            tables.dangling("instance", one, "category_token", "category", "objects")
+    for token, number in tables.rows(instances, "instance").items():
+        found[token] = Tables.LOST if number < 0 else rows.get(instances[number].category_token, -1)
+        if found[token] == -1:
+            found[token] = Tables.LOST
+            tables.dangling("instance", instances[number], "category_token", "category", "objects")
     return found
 
 
@@ -158,8 +158,8 @@ class _Rows:
             self._tables.dangling("sample_annotation", one, "instance_token", "instance", "objects", scene)
         if one.attribute_tokens:
             attribute = self._attributes.get(one.attribute_tokens[0], -1)
-            if attribute < 0:
+            if attribute == -1:
                 text = f"attribute_tokens {one.attribute_tokens[:3]}: the first is no record of attribute.json"
                 self._tables.add("sample_annotation", one.token, text, "objects", scene)
         points = -1 if one.num_lidar_pts < 0 else one.num_lidar_pts + max(0, one.num_radar_pts)
-        return frame, category, attribute, points
+        return frame, category, max(attribute, -1), points

@@ -107,7 +107,7 @@ def read_drives(root: Path, version: str) -> Drives:
         version: folder of the tables below it.
 
     Raises:
-        DataError: a table is missing, or is no list of records.
+        DataError: a table is missing or is no list of records, or there is no frame.
     """
     tables = Tables(root / version)
     motion = sorted((root / FOLDER).glob("*_pose.json"))
@@ -155,12 +155,16 @@ def _read_moments(tables: Tables) -> _Moments:
     scene_rows = tables.rows(scenes, "scene")
     samples = tables.read_all(Sample, "sample")
     chosen, lost = [], []
-    for number in tables.rows(samples, "sample").values():
-        if samples[number].scene_token in scene_rows:
+    for token, number in tables.rows(samples, "sample").items():
+        scene = -1 if number == Tables.LOST else scene_rows.get(samples[number].scene_token, -1)
+        if scene >= 0:
             chosen.append(samples[number])
-        else:
-            lost.append(samples[number].token)
+            continue
+        lost.append(token)
+        if number != Tables.LOST and samples[number].scene_token not in scene_rows:
             tables.dangling("sample", samples[number], "scene_token", "scene")
+    if not chosen:
+        raise DataError(f"{tables.path('sample')} has no frame of a scene in {tables.path('scene')}")
     scene_of = np.array([scene_rows[one.scene_token] for one in chosen], np.int32)
     times = np.array([one.timestamp for one in chosen], np.int64)
     first = np.full(len(scenes), _NEVER)
@@ -168,17 +172,17 @@ def _read_moments(tables: Tables) -> _Moments:
     order = np.lexsort((times, scene_of, first[scene_of]))
     scene_of, times = scene_of[order], times[order]
     chosen = [chosen[number] for number in order]
-    usable = _in_time(tables, chosen, scene_of)
+    usable = _in_time(tables, chosen, scene_of, frozenset(lost))
     return _Moments([one.name for one in scenes], [one.token for one in chosen], scene_of, times, usable, lost)
 
 
-def _in_time(tables: Tables, samples: Sequence[Sample], scene_of: Array) -> Array:
+def _in_time(tables: Tables, samples: Sequence[Sample], scene_of: Array, lost: frozenset[str]) -> Array:
     """Of each whether it comes after the one that it names as the one before it."""
     usable = np.ones(len(samples), bool)
     rows = {one.token: row for row, one in enumerate(samples)}
     for row, one in enumerate(samples):
         before = rows.get(one.prev)
-        if not one.prev or (before is not None and samples[before].timestamp < one.timestamp):
+        if not one.prev or one.prev in lost or (before is not None and samples[before].timestamp < one.timestamp):
             continue
         usable[row] = False
         if before is None:

@@ -80,8 +80,7 @@ class Frame:
         scene: name of the drive that it is a moment of.
         time: microseconds.
         ego: ego to global, when the lidar saw.
-        lidar: lidar to ego.  Data without a lidar have the identity: their boxes are in the ego frame, turned so that y
-            points forward.
+        lidar: lidar to ego.  Data without a lidar have the ego's place and axes like a lidar's: y points forward.
         cameras: those that there are pictures of; a camera may be missing.
         imu: (9,) acceleration, rotation rate and velocity of the last record up to ``time``; zeros without any.
         imu_after: (9,) the same of the record after it, by which the released models were trained.

@@ -66,8 +66,6 @@ def read_parts(root: Path, wanted: str | None = None, options: DataOptions | Non
     options = options or DataOptions()
     version, notes = _chosen_version(root, options.reading)
     drives = read_drives(root, version)
-    if not len(drives.tokens):
-        raise DataError(f"{root / version}: sample.json has no frame of a scene that there is")
     parts, without = scenes_of_parts(root, version, drives.scenes)
     if without:
         notes.append(f"{counted(len(without), 'scene')} of no part: {', '.join(shortened(without, 3))}")

@@ -165,6 +165,7 @@ class Tables:
         self._folder = folder
         self.problems: list[Problem] = []
         self._dangling: set[tuple[str, str, str]] = set()
+        self._lost: dict[str, list[str]] = {}  # tokens of records that cannot be used, by table
         if missing := [name for name in NEEDED if not self.path(name).is_file()]:
             raise DataError(
                 f"{folder} has no {', '.join(f'{name}.json' for name in missing)}; expected all tables of nuScenes"
@@ -194,12 +195,15 @@ class Tables:
         return [record for piece in self.read(kind, table) for record in piece]
 
     def rows(self, records: Iterable[Any], table: str) -> dict[str, int]:
-        """The place of each record by its token; the first of several with one token, which is a problem."""
+        """The place of each record by its token; the first of several with one token, which is a problem.
+
+        Those of the table that could not be read are :attr:`LOST`.
+        """
         rows: dict[str, int] = {}
         for number, record in enumerate(records):
             if rows.setdefault(record.token, number) != number:
                 self.add(table, record.token, "its token is that of another record")
-        return rows
+        return rows | dict.fromkeys(self._lost.get(table, ()), self.LOST)
 
     def add(self, table: str, token: str, text: str, unit: Unit = "frames", scene: int = -1) -> None:
         """Note what is wrong about a record."""
@@ -227,4 +231,5 @@ class Tables:
                     token = one.get("token") if isinstance(one, dict) else None
                     unit: Unit = "objects" if table in ("sample_annotation", "instance") else "frames"
                     self.add(table, str(token), str(error), unit)
+                    self._lost.setdefault(table, []).append(str(token))
         return records

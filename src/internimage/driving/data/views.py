@@ -100,13 +100,13 @@ class _Reader:
         lidar = _LIDAR if _LIDAR in lidars else next(iter(lidars), None)
         codes = []
         for one in self._calibrations:
-            row = rows.get(one.sensor_token)
+            row = rows.get(one.sensor_token, -1)
             codes.append(_OTHER)
-            if row is None:
+            if row == -1:
                 self._tables.dangling("calibrated_sensor", one, "sensor_token", "sensor")
-            elif sensors[row].modality == "camera":
+            elif row >= 0 and sensors[row].modality == "camera":
                 codes[-1] = channels.index(sensors[row].channel)
-            elif sensors[row].channel == lidar:
+            elif row >= 0 and sensors[row].channel == lidar:
                 codes[-1] = -1
         return channels, codes
 
@@ -123,6 +123,8 @@ class _Reader:
                     continue
                 if frame < 0:
                     self._tables.dangling("sample_data", one, "sample_token", "sample")
+                elif calibration == Tables.LOST:
+                    self._refuse(frame)
                 elif calibration < 0:
                     self._refuse(frame)
                     scene = self._scene(frame)
@@ -147,6 +149,10 @@ class _Reader:
                 if row is not None:
                     egos[row] = (*one.rotation, *one.translation)
                     found[row] = True
+        seen = found.copy()
+        for token in self._tables.rows((), "ego_pose"):
+            if token in self._ego_rows:
+                seen[self._ego_rows[token]] = True
         good = are_rotations(egos[:, :4]) & np.isfinite(egos).all(axis=1)
         tokens = list(self._ego_rows)
         for number in np.flatnonzero(found & ~good).tolist():
@@ -155,7 +161,7 @@ class _Reader:
         for record, (frame, _, _, ego) in zip(self._records, self._rows, strict=True):
             if not good[ego]:
                 self._refuse(frame)
-                if not found[ego]:
+                if not seen[ego]:
                     scene = self._scene(frame)
                     self._tables.dangling("sample_data", record, "ego_pose_token", "ego_pose", scene=scene)
         return egos
