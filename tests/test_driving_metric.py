@@ -58,7 +58,10 @@ def made_up(seed: int, samples: int = 8, most: int = 60) -> list[Made]:
     for number in range(samples):
         ego = np.array([*random.uniform(300, 900, 2), 0.0])
         truth = random_boxes(random, int(random.integers(most)) if number else 0, ego, classes)
-        truth.velocities[random.random(len(truth)) < 0.2] = np.nan
+        bare = truth.labels == (seed + 1) % 10  # of this class nothing but places and sizes is known
+        truth.velocities[bare | (random.random(len(truth)) < 0.2)] = np.nan
+        attributes = (("", text)[not none] for text, none in zip(truth.attributes, bare, strict=True))
+        truth = replace(truth, attributes=tuple(attributes))
         noise = random.normal(0, random.choice([0.2, 1.5]), (len(truth), 3))
         near = replace(truth, centres=truth.centres + noise, sizes=truth.sizes * random.uniform(0.8, 1.2))
         turned = random_boxes(random, len(truth), ego, np.arange(10))
