@@ -347,6 +347,35 @@ def test_every_parameter_learns_from_any_frames(counts: tuple[int, int]) -> None
         assert losses["layer2_box"].item() == 0
 
 
+@pytest.mark.parametrize("mixed", [True, False], ids=["mixed", "weights"])
+def test_half_precision_moves_boxes_little(mixed: bool) -> None:
+    """Places stay float32: only maps, weights and what is computed from them are rounded."""
+    model, views = small(), rig(2)
+    now = replace(rig(2, seed=1), continued=torch.tensor([True, False]))
+    targets = [BoxTargets(CAR[None], torch.tensor([1])), BoxTargets(CAR[None][:0], torch.tensor([1])[:0])]
+    with torch.no_grad():
+        exact = model.losses([views, now], targets)
+    if not mixed:
+        model.bfloat16()
+        views, now = (one.to(torch.device("cpu"), torch.bfloat16) for one in (views, now))
+    with torch.autocast("cpu", torch.bfloat16, enabled=mixed):
+        rounded = model.losses([views, now], targets)
+        with torch.inference_mode():
+            found = model(now, model(views)[1])[0]
+    torch.stack(list(rounded.values())).sum().backward()
+    for name, loss in rounded.items():
+        assert loss.item() == pytest.approx(exact[name].item(), rel=0.05)
+    assert found[0].boxes.dtype == found[0].scores.dtype == torch.float32
+
+
+def test_frames_without_any_camera_can_be_learnt_from() -> None:
+    model, views = small().train(), rig(2)
+    dark = replace(views, present=torch.zeros(2, 3, dtype=torch.bool))
+    losses = model.losses([dark], [BoxTargets(CAR[None], torch.tensor([1]))] * 2)
+    torch.stack(list(losses.values())).sum().backward()
+    assert all(one.grad is not None and one.grad.isfinite().all() for one in model.parameters())
+
+
 def test_dropout_acts_in_training_alone_and_history_has_none() -> None:
     model, views = small(), rig(1)
     targets = [BoxTargets(CAR[None], torch.tensor([1]))]

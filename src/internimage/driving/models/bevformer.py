@@ -178,7 +178,8 @@ class BEVFormer(Model):
 
         Args:
             queue: N frames at successive moments.  All but the last make the history, as in prediction: in evaluation
-                mode and without gradients.  Those that are not ``continued`` forget what was before.
+                mode and without gradients.  Those that are not ``continued`` forget what was before, and so does the
+                first of the queue, whose motion is to be told as that of a drive's first frame.
             targets: what is to be found in the last.
         """
         history = None
