@@ -152,7 +152,9 @@ class InternImageConfig:
 
 @dataclass(frozen=True)
 class ResNetConfig:
-    """Architecture of a ResNet of bottleneck blocks.  Stage i has ``4 * channels * 2**i`` channels, stride as above.
+    """Architecture of a ResNet of bottleneck blocks.
+
+    Stage i has ``4 * channels * 2**i`` channels and stride ``4 * 2**i``.
 
     Attributes:
         depths: blocks of each stage: :data:`RESNET_50`, :data:`RESNET_101`.

@@ -54,7 +54,7 @@ class DeformableConvolution(nn.Conv2d):
         from torchvision.ops import deform_conv2d  # takes seconds to import
 
         offset, logits = self.offset_mask(input).split((2 * _POINTS, _POINTS), dim=1)
-        # its kernels do not know bfloat16, and float16 places points of a wide map no better than a quarter pixel
+        # its kernels do not know bfloat16, and float16 is too coarse for places on wide maps
         dtype = torch.promote_types(input.dtype, torch.float32)
         values = deform_conv2d(
             input.to(dtype),
