@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from helpers import fill
 from helpers.driving import BACKBONE, Goldens, golden_frame, golden_model, head_names, rig, sample, small
 from torch import Tensor
 
@@ -33,6 +34,13 @@ from internimage.driving.recipes import RECIPES
 from internimage.errors import ConfigError, InputSizeError, NonFiniteError
 from internimage.settings.plain import from_plain
 
+SHAPES = [(8, 12), (4, 6), (2, 3)]
+FROZEN = [
+    [0.29973, 0.30624, 0.26814, 0.29852, 0.351, 0.3036],
+    [-0.93438, -0.92272, -0.94276, -0.89561, -0.92823, -0.95587],
+    [-0.65924, 1.90015, 0.16782, 1.1878],
+    [6.26746, 0.3204, 0.59822, 8.7899, 0.5496, -1.32433],
+]
 CAR = torch.tensor([3.0, 7.0, -1.0, 1.9, 4.5, 1.6, 0.7, 1.0, -2.0])
 
 
@@ -285,6 +293,25 @@ def test_queries_learn_the_boxes_that_cost_least() -> None:
 
 
 @torch.no_grad()
+def test_two_frames_give_the_numbers_that_they_gave() -> None:
+    """In float64; frozen from the code that gave those of the released one."""
+    model = small().double()
+    for name, parameter in (*model.encoder.named_parameters(), *model.decoder.named_parameters()):
+        parameter.copy_(
+            torch.from_numpy(fill.uniform(name, tuple(parameter.shape))) * (0.5 if parameter.dim() > 1 else 1)
+        )
+    maps = [torch.from_numpy(fill.uniform(f"{level}", (6, 16, *shape))).double() for level, shape in enumerate(SHAPES)]
+    can_bus = torch.from_numpy(fill.uniform("can_bus", (2, 18)))
+    views = replace(rig(2), can_bus=can_bus, shift=can_bus[:, :2] / 10, turn=can_bus[:, 2] * 30)
+    history = model.encoder(maps, views)
+    bev = model.encoder([-one for one in maps], replace(views, continued=torch.tensor([True, True])), history)
+    logits, codes = model.decoder(bev)
+    found = [history[:, ::16, 3], bev[:, ::16, 5], logits[:, 0, 3, :2], codes[:, 1, 7, ::4]]
+    for one, expected in zip(found, FROZEN, strict=True):
+        torch.testing.assert_close(one.double().flatten(), torch.tensor(expected).double(), atol=1e-4, rtol=0)
+
+
+@torch.no_grad()
 def test_a_frame_in_a_batch_is_seen_like_alone() -> None:
     """Other cameras, other motion, with and without a history, one camera missing, in any order."""
     model = small()
@@ -345,6 +372,35 @@ def test_every_parameter_learns_from_any_frames(counts: tuple[int, int]) -> None
             assert parameter.grad.isfinite().all(), name
     if counts == (0, 0):
         assert losses["layer2_box"].item() == 0
+
+
+@pytest.mark.parametrize("mixed", [True, False], ids=["mixed", "weights"])
+def test_half_precision_moves_boxes_little(mixed: bool) -> None:
+    """Places stay float32: only maps, weights and what is computed from them are rounded."""
+    model, views = small(), rig(2)
+    now = replace(rig(2, seed=1), continued=torch.tensor([True, False]))
+    targets = [BoxTargets(CAR[None], torch.tensor([1])), BoxTargets(CAR[None][:0], torch.tensor([1])[:0])]
+    with torch.no_grad():
+        exact = model.losses([views, now], targets)
+    if not mixed:
+        model.bfloat16()
+        views, now = (one.to(torch.device("cpu"), torch.bfloat16) for one in (views, now))
+    with torch.autocast("cpu", torch.bfloat16, enabled=mixed):
+        rounded = model.losses([views, now], targets)
+        with torch.inference_mode():
+            found = model(now, model(views)[1])[0]
+    torch.stack(list(rounded.values())).sum().backward()
+    for name, loss in rounded.items():
+        assert loss.item() == pytest.approx(exact[name].item(), rel=0.05)
+    assert found[0].boxes.dtype == found[0].scores.dtype == torch.float32
+
+
+def test_frames_without_any_camera_can_be_learnt_from() -> None:
+    model, views = small().train(), rig(2)
+    dark = replace(views, present=torch.zeros(2, 3, dtype=torch.bool))
+    losses = model.losses([dark], [BoxTargets(CAR[None], torch.tensor([1]))] * 2)
+    torch.stack(list(losses.values())).sum().backward()
+    assert all(one.grad is not None and one.grad.isfinite().all() for one in model.parameters())
 
 
 def test_dropout_acts_in_training_alone_and_history_has_none() -> None:

@@ -43,7 +43,6 @@ _R101 = ResNetConfig(
     frozen_norm=True,
 )
 _ONE_LEVEL: dict[str, Any] = {"out_levels": (3,), "levels": 1, "encoder_layers": 3, "rotation_centre": (100.0, 100.0)}
-_AS_RELEASED: dict[str, Any] = {"released_can_bus": True, "drop_incomplete": True}
 
 
 def _grid(side: int) -> dict[str, int]:
@@ -58,7 +57,7 @@ def _released(
         name,
         "boxes3d",
         "bevformer",
-        plain | _AS_RELEASED,
+        {**plain, "released_can_bus": True},
         preprocessing,
         labels="nuscenes_boxes3d",
         published=published,

@@ -50,8 +50,6 @@ class BEVFormerConfig:
             released tiny and small models were trained with (100, 100).
         released_can_bus: motion as the released models were told it, see
             :func:`internimage.driving.geometry.motion.can_bus_vector`.
-        drop_incomplete: leave boxes of unknown velocity out of the distance, see
-            :func:`internimage.driving.bev.losses.box_losses`.
     """
 
     backbone: InternImageConfig | ResNetConfig
@@ -71,7 +69,6 @@ class BEVFormerConfig:
     detections: BoxReport = field(default_factory=BoxReport)
     rotation_centre: tuple[float, float] | None = None
     released_can_bus: bool = False
-    drop_incomplete: bool = False
 
     def __post_init__(self) -> None:
         for name in ("num_classes", "levels", "channels", "heads", "decoder_layers", "queries"):
@@ -190,7 +187,8 @@ class BEVFormer(Model):
 
         Args:
             queue: N frames at successive moments.  All but the last make the history, as in prediction: in evaluation
-                mode and without gradients.  Those that are not ``continued`` forget what was before.
+                mode and without gradients.  Those that are not ``continued`` forget what was before, and so does the
+                first of the queue, whose motion is to be told as that of a drive's first frame.
             targets: what is to be found in the last.
         """
         history = None
@@ -199,9 +197,7 @@ class BEVFormer(Model):
                 history = self.encode(views, history)
         logits, codes = self.decoder(self.encode(queue[-1], history))
         matched = match(logits, codes, targets)
-        learnt = box_losses(
-            logits, codes, matched, targets, self.code_weights, drop_incomplete=self.config.drop_incomplete
-        )
+        learnt = box_losses(logits, codes, matched, targets, self.code_weights)
         results: dict[str, Tensor] = {}  # clones, because FSDP2 warns of views
         for kind, losses in zip(("class", "box"), learnt, strict=True):
             results |= {f"layer{number}_{kind}": loss.clone() for number, loss in enumerate(losses, 1)}
