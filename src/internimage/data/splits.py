@@ -103,6 +103,8 @@ def make_splits(
         classes, unused = _used_classes([train, val, *([test] if test else [])])
         if unused:
             notes = (*notes, f"{len(unused)} classes that nothing shows are left out: {', '.join(unused[:8])}")
+    if not classes:
+        raise DataError(f"{train.name}: nothing in it is of any class; expected annotations to learn from")
     named = [part.with_classes(classes) if part else None for part in (train, val, test)]
     used = train.with_classes(classes).used()
     lacking = [name for number, name in enumerate(classes) if used is not None and number not in used]
@@ -146,6 +148,11 @@ def divide(
             f"set aside for validation, such as {min(names)}"
         )
     if not taken or not kept:
+        if part.entries and part.sequence_of(part.entries[0]) is not None:
+            raise DataError(
+                f"{part.name} has too few sequences to set one aside for validation as a whole, without the last one "
+                "that shows a class; expected more of them, or a part val"
+            )
         raise DataError(
             f"{part.name} has too few different images of each class to set some aside for validation; "
             "internimage data check lists those that are equal or cannot be read"

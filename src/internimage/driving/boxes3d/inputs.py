@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from internimage.driving.boxes3d.reading import read_parts
+from internimage.driving.boxes3d.reading import EXPECTED, read_parts
 from internimage.driving.data.frames import Frames
 from internimage.errors import DataError
 from internimage.images import ImageSource
+from internimage.images.reader import is_url
 from internimage.settings.data import DataOptions
 from internimage.writing import counted
 
@@ -19,8 +20,10 @@ def frame_sources(text: str) -> Sequence[ImageSource]:
     Raises:
         DataError: there is nothing of the kind.
     """
-    place, _, name = (text, "", "") if Path(text).exists() else text.rpartition("#")
+    place, _, name = (text, "", "") if Path(text).expanduser().exists() else text.rpartition("#")
     root = Path(place or text).expanduser()
+    if is_url(text) or root.is_file() or any(sign in text for sign in "*?[" if not root.exists()):
+        raise DataError(f"{text}: expected a folder of drives, all of them or FOLDER#SCENE; it holds {EXPECTED}")
     parts = read_parts(root, None, DataOptions())
     chosen = _named(parts, name, root) if name else list(parts.values())
     return [part.source(frame) for part in chosen for frame in part.frames]

@@ -17,6 +17,7 @@ from internimage.images import FitPreprocessing
 from internimage.recipes import Recipe
 from internimage.settings.training import RunConfig
 from internimage.training.initial import initial_model
+from internimage.writing import counted
 
 
 def prepare(config: RunConfig, recipe: Recipe, splits: Splits[Frames]) -> Prepared:
@@ -26,12 +27,14 @@ def prepare(config: RunConfig, recipe: Recipe, splits: Splits[Frames]) -> Prepar
         raise ConfigError(f"{config.model} finds boxes in space; its augmentation is a {BoxAugmentation.__name__}")
     if config.linear_probe:
         raise ConfigError("a linear probe is for classifiers; --freeze 4 fixes a backbone")
-    if config.max_objects is not None:
-        raise ConfigError("a greatest number of objects is for detectors of pictures; leave it out")
+    if config.channels not in (None, 3):
+        raise ConfigError(f"{config.channels} channels: networks that find boxes in space take RGB; leave it out")
     for part in (splits.train, splits.val):
         _look_over(part)
     torch.manual_seed(seed)
     model = initial_model(config, recipe, splits.train.classes)
+    if config.max_objects is not None:
+        model = model.keeping(config.max_objects)
     notes = _cameras(model, splits)
     model.freeze(config.freeze)
     preprocessing = model.description.preprocessing
@@ -58,7 +61,11 @@ def _cameras(model: object, splits: Splits[Frames]) -> tuple[str, ...]:
     names = [name for name in NUSCENES_CAMERAS if name in seen] + sorted(set(seen) - set(NUSCENES_CAMERAS))
     before = model.config.cameras  # type: ignore[attr-defined]
     model.take_cameras(tuple(names))  # type: ignore[attr-defined]
-    notes = [f"{len(names)} cameras: {', '.join(names)}"] if tuple(names) != before else []
+    if blind := sorted({f.scene for f in splits.val.frames if not {one.channel for one in f.cameras} & set(names)}):
+        raise DataError(
+            f"{splits.val.name}: {blind[0]} has none of the cameras of {splits.train.name}: {', '.join(names)}"
+        )
+    notes = [f"{counted(len(names), 'camera')}: {', '.join(names)}"] if tuple(names) != before else []
     frames = len(splits.train)
     if partly := [f"{name} in {frames - seen[name]}" for name in names if seen[name] < frames]:
         notes.append(f"of {frames} training frames cameras are missing: {', '.join(partly)}")

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from internimage.driving.data import nuscenes, single_frame
 from internimage.driving.data.frames import Frames
-from internimage.errors import DataError
+from internimage.errors import ConfigError, DataError
 from internimage.settings.data import DataOptions
 
 _FORMATS = (nuscenes, single_frame)
@@ -24,7 +24,10 @@ def read_parts(root: Path, wanted: str | None, options: DataOptions) -> Mapping[
 
     Raises:
         DataError: there are none, or they contradict their format.
+        ConfigError: ``options`` say something of another format.
     """
+    if options.boxes != DataOptions().boxes:
+        raise ConfigError(f"--boxes {options.boxes} is for a JSON like COCO's; {root} is read as drives")
     for one in _FORMATS:
         if one.recognise(root):
             return one.read_parts(root, wanted, options)
