@@ -301,6 +301,7 @@ class TaskSpec:
         merge: results of windows of one picture made one, with the windows, the picture's (height, width), the picture
             and how it was tiled; None for a task whose pictures are not.
         export: where its :class:`TaskExport` lives; None for models that cannot leave PyTorch.
+        inputs: what a path that is given for prediction stands for, where that is not a picture, or a folder of them.
     """
 
     name: str
@@ -334,6 +335,7 @@ class TaskSpec:
     others: OtherResults | None = None
     merge: Callable[[Sequence[Any], Sequence[Window], tuple[int, int], ImageSource, Tiles], Any] | None = None
     export: str | None = None
+    inputs: Callable[[str], Sequence[ImageSource]] | None = None
 
 
 def task_spec(name: str) -> TaskSpec:

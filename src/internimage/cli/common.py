@@ -15,6 +15,7 @@ from tyro.conf import FlagCreatePairsOff, Positional, arg
 if TYPE_CHECKING:
     import torch
 
+    from internimage.contracts import TaskSpec
     from internimage.images import FitPreprocessing, ImageSource, Preprocessing
     from internimage.inference.runner import Runner
     from internimage.settings.depth import Depth
@@ -122,6 +123,20 @@ class ModelOptions:
 
         return getattr(torch, self.dtype)
 
+    def spec(self) -> TaskSpec | None:
+        """The task of the model, without its weights; None of an exported file and of what is no model."""
+        from internimage.contracts import task_spec
+        from internimage.description import is_exported
+        from internimage.errors import InternImageError
+        from internimage.factory import recipe_of
+
+        if is_exported(self.name):
+            return None
+        try:
+            return task_spec(recipe_of(self.name).task)
+        except InternImageError:  # said when it is loaded
+            return None
+
     def predictor(self, views: ViewOptions) -> Runner:
         """The model behind :class:`internimage.Predictor`, or the exported file."""
         from internimage.description import is_exported
@@ -176,10 +191,13 @@ def depth(given: tuple[float, float] | None, percentiles: tuple[float, float] | 
     return None if given is None and percentiles is None else Depth(given, percentiles)
 
 
-def list_given(images: Sequence[str]) -> list[ImageSource]:
-    """The pictures that are meant; what a folder holds beside them is said on stderr."""
+def list_given(images: Sequence[str], spec: TaskSpec | None = None) -> list[ImageSource]:
+    """The pictures that are meant, or what a task has instead; what a folder holds beside them is said on stderr."""
     from internimage.images import left_out_of, list_images
+    from internimage.inference.runner import inputs_of
 
+    if spec is not None and spec.inputs is not None:
+        return inputs_of(spec, list(images))
     for folder in dict.fromkeys(one for one in images if os.path.isdir(one)):  # noqa: PTH112  no name is too long
         if (unread := left_out_of(folder)).files:
             print(f"internimage: {unread}", file=sys.stderr)

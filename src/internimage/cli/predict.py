@@ -82,7 +82,7 @@ class Predict:
         from internimage.inference.drawings import Drawings
 
         self._refuse_contradictions()
-        reading = Reading(list_given(self.images), self.frames)
+        reading = Reading(list_given(self.images, self.model.spec()), self.frames)
         predictor = self.model.predictor(self.views)
         self._refuse_what_is_ignored(predictor.spec)
         if len(reading.sources) == 1:  # of several, the bar counts pictures

@@ -10,6 +10,7 @@ import re
 from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from itertools import groupby
 from typing import Any, Generic, Literal, TypeAlias, TypeVar
 
 import torch
@@ -55,7 +56,7 @@ class PictureDataset(Dataset[Result], Generic[Entry, Result]):
         unreadable: list[str] = []
         for step in range(len(self.entries)):
             entry = self.entries[(key.index + step) % len(self.entries)]
-            source = ImageSource(str(entry.file), entry.file)
+            source = self.source(entry)
             try:
                 picture = self.read(source)
                 with _seeded(mix_seed(self.seed, key.epoch, key.index + key.turn * len(self.entries))):
@@ -93,8 +94,12 @@ class PictureDataset(Dataset[Result], Generic[Entry, Result]):
         Raises:
             ImageReadError: the picture, or what belongs to it, cannot be read.
         """
-        source = ImageSource(str(entry.file), entry.file)
+        source = self.source(entry)
         return self.prepare(entry, source, self.read(source), ())
+
+    def source(self, entry: Entry) -> ImageSource:
+        """What of an entry is read."""
+        return ImageSource(str(entry.file), entry.file)
 
     def prepare(self, entry: Entry, source: ImageSource, picture: AnyImage, unreadable: tuple[str, ...]) -> Result:
         """The sample of a picture that stands in for the ``unreadable`` ones before it."""
@@ -120,6 +125,16 @@ class EvaluationDataset(PictureDataset[Any, EvaluationSample]):
         super().__init__(data.name, data.entries, 0, on_corrupt, read)
         self.data = data
         self.picture = prepare
+
+    def source(self, entry: Any) -> ImageSource:
+        return self.data.source(entry)
+
+    @property
+    def sequences(self) -> list[int] | None:
+        """Lengths of the sequences that the entries make up, see :meth:`Part.sequence_of`; None for single pictures."""
+        if not self.entries or self.data.sequence_of(self.entries[0]) is None:
+            return None
+        return [len(list(group)) for _, group in groupby(self.entries, self.data.sequence_of)]
 
     def prepare(
         self, entry: Any, source: ImageSource, picture: AnyImage, unreadable: tuple[str, ...]

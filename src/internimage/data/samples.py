@@ -87,6 +87,18 @@ class Part:
     def __len__(self) -> int:
         return len(self.entries)
 
+    def source(self, entry: Any) -> ImageSource:
+        """What of an entry a pipeline reads."""
+        return ImageSource(str(entry.file), entry.file)
+
+    def sequence_of(self, entry: Any) -> str | None:
+        """The name of the sequence that an entry is a moment of; None for pictures that stand alone.
+
+        Entries of a sequence follow one another, are seen in this order by one process, and are not divided between
+        training and validation.
+        """
+        return None
+
     def measured(self, entry: Any, size: tuple[int, int]) -> Measured:
         """What the picture of an entry, of ``size`` (width, height), is measured by.
 
@@ -237,7 +249,7 @@ def evaluation_sample(
     Raises:
         ImageReadError: the picture, or what it is measured by, cannot be read.
     """
-    source = ImageSource(str(entry.file), entry.file)
+    source = part.source(entry)
     picture = read(source)
     return EvaluationSample(entry, source, prepare(picture), part.measured(entry, picture.size))
 

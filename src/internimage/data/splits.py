@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import random
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
@@ -135,11 +135,8 @@ def divide(
     elif split.rule == 1:
         kept, taken = divide_by_first_rule(part, split.fraction, split.seed)
     else:
-        files = part.files
-        groups = twin_groups(files, lambda looked_at: follow(looked_at, len(files), "pictures that are there twice"))
-        twins = sum(len(group) for group in groups if len(group) > 1)
-        if twins:
-            notes = (f"{twins} of {len(part)} pictures are there more than once; each picture is on one side only",)
+        groups, note = _inseparable(part, follow)
+        notes = (note,) if note else ()
         taken = sorted(_choose(part, groups, split, follow))
     if split.rule != 1 or split.chosen is not None:
         kept = sorted(set(range(len(part))) - set(taken))
@@ -159,6 +156,20 @@ def divide(
         aside.chosen(taken, f"{part.name} (set aside)"),
         notes,
     )
+
+
+def _inseparable(part: Part, follow: Follow) -> tuple[Sequence[Sequence[int]], str]:
+    """Numbers of what stays on one side: moments of a sequence, or files of one picture; and what to say of it."""
+    if part.entries and part.sequence_of(part.entries[0]) is not None:
+        sequences: dict[str | None, list[int]] = defaultdict(list)
+        for number, entry in enumerate(part.entries):
+            sequences[part.sequence_of(entry)].append(number)
+        return list(sequences.values()), f"of {len(sequences)} sequences, some are set aside as a whole"
+    files = part.files
+    groups = twin_groups(files, lambda looked_at: follow(looked_at, len(files), "pictures that are there twice"))
+    twins = sum(len(group) for group in groups if len(group) > 1)
+    note = f"{twins} of {len(part)} pictures are there more than once; each picture is on one side only"
+    return groups, note if twins else ""
 
 
 def relative_name(file: ImageFile, root: Path) -> str:

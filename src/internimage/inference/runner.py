@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import os
 from collections.abc import Iterable, Iterator
 from typing import Any, overload
 
@@ -64,7 +65,7 @@ class Runner:
             ImageReadError: an image cannot be read.  :meth:`stream` goes on instead.
             NonFiniteError: the network's output is NaN or infinite; the message names the layer.
         """
-        sources = images if comes_one_by_one(images) else list_images(images)
+        sources = images if comes_one_by_one(images) else self.listed(images)
         results = []
         for source, result in self.stream(sources):
             if isinstance(result, ImageReadError):
@@ -89,13 +90,23 @@ class Runner:
         Raises:
             ConfigError: ``taken`` is not of as many images as there are; of iterators, when the first of them ends.
         """
-        sources: Iterable[ImageSource] = iterate_images(images)
-        if not comes_one_by_one(images):
-            sources = listed = list(sources)
+        sources: Iterable[ImageSource]
+        if comes_one_by_one(images):
+            sources = iterate_images(images)
+        else:
+            sources = listed = self.listed(images)
             taken = None if taken is None else list(taken)
             if taken is not None and len(taken) != len(listed):
                 raise ConfigError(f"time and place of {len(taken)} photos for {len(listed)} images; expected one each")
         return self._stream(_with_each(sources, taken))
+
+    def listed(self, images: ImageInputs) -> list[ImageSource]:
+        """What ``images`` stand for: :func:`internimage.images.list_images`, or what the task has instead of pictures.
+
+        Raises:
+            ImageReadError, DataError: there is nothing, or nothing of the task's.
+        """
+        return inputs_of(self.spec, images)
 
     def _stream(self, pairs: Iterable[tuple[ImageSource, Any]]) -> Iterator[tuple[ImageSource, Any | ImageReadError]]:
         def load(pair: tuple[ImageSource, Any]) -> Any:
@@ -109,6 +120,24 @@ class Runner:
                 results = iter(self.pipeline.predict(prepared, sources, told))
             for (source, _), outcome in loaded:
                 yield source, outcome if isinstance(outcome, ImageReadError) else next(results)
+
+
+def inputs_of(spec: TaskSpec, images: ImageInputs) -> list[ImageSource]:
+    """See :meth:`Runner.listed`."""
+    if spec.inputs is None:
+        return list_images(images)
+    several = images if isinstance(images, list | tuple) else [images]
+    sources: list[ImageSource] = []
+    for one in several:
+        if isinstance(one, ImageSource):
+            sources.append(one)
+        elif isinstance(one, str | os.PathLike):
+            sources += spec.inputs(os.fspath(one))
+        else:
+            raise ImageReadError(
+                f"expected a path to {spec.data_noun}, for a {spec.model_noun}; got {type(one).__name__}"
+            )
+    return sources
 
 
 def _with_each(sources: Iterable[ImageSource], taken: Iterable[Any] | None) -> Iterator[tuple[ImageSource, Any]]:

@@ -12,7 +12,7 @@ from typing import Any, Literal, TextIO
 
 from internimage.contracts import TaskSpec, Writer
 from internimage.errors import ConfigError, ImageReadError
-from internimage.images import ImageSource, list_images
+from internimage.images import ImageSource
 from internimage.images.inputs.listing import unfold
 from internimage.images.reader import ImageInputs
 from internimage.inference.runner import Runner
@@ -100,7 +100,7 @@ def write_results(
     Returns:
         What was written, and the errors of pictures that cannot be read, which are left out.
     """
-    sources, failures = list_images(images), []
+    sources, failures = predictor.listed(images), []
     writer, pictures = open_writer(
         predictor, sources, format, folder, topk=topk, score_threshold=score_threshold, annotations=annotations
     )

@@ -6,12 +6,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import DataLoader, Dataset, Sampler
 
 from internimage.contracts import Task
 from internimage.data.samples import EvaluationSample
 from internimage.data.sampling.orders import Order
-from internimage.data.sampling.sampler import EpochSampler
+from internimage.data.sampling.sampler import EpochSampler, SampleKey, SequenceSampler
 from internimage.settings.training import TrainingConfig
 from internimage.training.distributed import WHOLE
 from internimage.training.interruption import reading_process
@@ -49,10 +49,12 @@ def make_loaders(
     val_length = len(val_data)  # type: ignore[arg-type]
     world, share = division.world, division.batches * division.batch_size
     sampler = EpochSampler(order, config.seed, shuffle=True, rank=rank, world=world, share=share)
-    val_sampler = EpochSampler(val_length, config.seed, shuffle=False, rank=rank, world=world)
+    val_sampler: Sampler[SampleKey] = EpochSampler(val_length, config.seed, shuffle=False, rank=rank, world=world)
+    if (lengths := getattr(val_data, "sequences", None)) is not None:
+        val_sampler = SequenceSampler(lengths, rank=rank, world=world)
     alone = task.ragged and config.strategy not in WHOLE
 
-    def loader(data: Dataset[Any], order: EpochSampler, size: int, collate: Callable[[list[Any]], Any]) -> Any:
+    def loader(data: Dataset[Any], order: Sampler[SampleKey], size: int, collate: Callable[[list[Any]], Any]) -> Any:
         return DataLoader(
             data,
             batch_size=size,

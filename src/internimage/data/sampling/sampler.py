@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 
 import torch
 from torch import Tensor
@@ -62,6 +63,31 @@ class EpochSampler(Sampler[SampleKey]):
         numbers = (torch.arange(self.skip, self.share) * self.world + self.rank) % self.length
         taken = zip(order[numbers].tolist(), _turns(order)[numbers].tolist(), strict=True)
         return (SampleKey(self.epoch, index, turn) for index, turn in taken)
+
+
+class SequenceSampler(Sampler[SampleKey]):
+    """The samples of whole sequences in their order, each sequence seen by one process.
+
+    Args:
+        lengths: samples of each sequence, which follow one another in the data.
+        rank, world: which of how many processes this is.
+    """
+
+    def __init__(self, lengths: Sequence[int], *, rank: int = 0, world: int = 1) -> None:
+        shares = [0] * world
+        starts = list(accumulate(lengths, initial=0))
+        self.numbers: list[int] = []
+        for start, length in zip(starts, lengths, strict=False):
+            taker = shares.index(min(shares))  # as many samples for each as there can be
+            shares[taker] += length
+            if taker == rank:
+                self.numbers += range(start, start + length)
+
+    def __len__(self) -> int:
+        return len(self.numbers)
+
+    def __iter__(self) -> Iterator[SampleKey]:
+        return (SampleKey(0, number) for number in self.numbers)
 
 
 def _turns(order: Tensor) -> Tensor:

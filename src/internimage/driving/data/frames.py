@@ -5,13 +5,17 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from typing import overload
 
 import numpy as np
 
-from internimage.data.left_out import LeftOut
-from internimage.data.samples import ImageFile, Part
-from internimage.driving.geometry.boxes import Boxes, GlobalBoxes
+from internimage.data.left_out import LeftOut, shortened
+from internimage.data.samples import ImageFile, Measured, Part, renumbered
+from internimage.driving.geometry.boxes import Boxes, GlobalBoxes, Numbers
 from internimage.driving.geometry.poses import Array, Pose
+from internimage.errors import ImageReadError
+from internimage.images import ImageSource
+from internimage.writing import counted
 
 NUSCENES_CAMERAS = (
     "CAM_FRONT",
@@ -116,9 +120,53 @@ class Frame:
         return self.truth.chosen(self.truth.labels >= 0).upright(self.lidar_to_global)
 
 
+@dataclass(frozen=True, eq=False)
+class FrameSource(ImageSource):
+    """A frame as what a pipeline reads; as a picture it is that of the first camera.
+
+    Attributes:
+        name: the scene and the frame's number within it, ``scene-0103#000012``.
+        value: the first camera's file.
+        moment: the frame.
+        number: of the frame within its scene, from 0.
+    """
+
+    moment: Frame | None = None
+    number: int = 0
+
+
+class Chosen(Sequence[Frame]):
+    """Some frames of a sequence that makes them when they are asked for, with labels numbered anew.
+
+    Args:
+        frames: the sequence.
+        numbers: places of the frames.
+        labels: by old label the new one, -1 for what is left out; None for no change.
+    """
+
+    def __init__(self, frames: Sequence[Frame], numbers: Sequence[int], labels: Numbers | None = None) -> None:
+        self.frames, self.numbers, self.labels = frames, numbers, labels
+
+    def __len__(self) -> int:
+        return len(self.numbers)
+
+    @overload
+    def __getitem__(self, place: int) -> Frame: ...
+    @overload
+    def __getitem__(self, place: slice) -> Sequence[Frame]: ...
+    def __getitem__(self, place: int | slice) -> Frame | Sequence[Frame]:
+        if isinstance(place, slice):
+            return Chosen(self.frames, self.numbers[place], self.labels)
+        frame = self.frames[self.numbers[place]]
+        if self.labels is None or frame.truth is None:
+            return frame
+        known = np.append(self.labels, -1)  # -1, no class, stays
+        return replace(frame, truth=replace(frame.truth, labels=known[frame.truth.labels]))
+
+
 @dataclass(frozen=True)
 class Frames(Part):
-    """Frames of drives, sorted by time, those of a scene one after the other.
+    """Frames of drives, those of a scene one after the other, sorted by time.
 
     Attributes:
         name, classes, format, left_out, notes, listed: see :class:`internimage.data.samples.Part`.
@@ -138,8 +186,67 @@ class Frames(Part):
         """The frames; what every data set calls them."""
         return self.frames
 
+    @cached_property
+    def numbers(self) -> dict[str, int]:
+        """Of each frame, by its token, the place among the frames."""
+        return {frame.token: number for number, frame in enumerate(self.frames)}
+
+    @cached_property
+    def _starts(self) -> dict[str, int]:
+        """Of each scene the place of its first frame."""
+        starts: dict[str, int] = {}
+        for number, frame in enumerate(self.frames):
+            starts.setdefault(frame.scene, number)
+        return starts
+
+    @property
+    def scenes(self) -> tuple[str, ...]:
+        """Names of the drives, in order."""
+        return tuple(self._starts)
+
+    def source(self, entry: Frame) -> FrameSource:
+        number = self.numbers[entry.token] - self._starts[entry.scene]
+        return FrameSource(f"{entry.scene}#{number:06d}", entry.file, moment=entry, number=number)
+
+    def sequence_of(self, entry: Frame) -> str:
+        return entry.scene
+
+    def measured(self, entry: Frame, size: tuple[int, int]) -> Measured:
+        """Its true boxes."""
+        if entry.truth is None:
+            raise ImageReadError(f"{entry.token} of {entry.scene}: nobody looked for boxes, so nothing can be measured")
+        return Measured(entry.truth)
+
     def with_entries(self, entries: Sequence[Frame], name: str) -> Frames:
         return replace(self, frames=tuple(entries), name=name)
 
+    def chosen(self, numbers: Sequence[int], name: str) -> Frames:
+        return replace(self, frames=Chosen(self.frames, list(numbers)), name=name)
+
+    def with_classes(self, classes: tuple[str, ...]) -> Frames:
+        if classes == self.classes:
+            return self
+        number = renumbered(self, classes)
+        table = np.array([number.get(label, -1) for label in range(len(self.classes))], np.int64)
+        return replace(self, classes=classes, frames=Chosen(self.frames, range(len(self.frames)), table))
+
     def labels_of(self, entry: Frame) -> frozenset[int]:
         return frozenset(() if entry.truth is None else (int(one) for one in entry.truth.labels if one >= 0))
+
+    def used(self) -> frozenset[int]:
+        return frozenset(number for number, count in enumerate(self.counts()) if count)
+
+    def counts(self) -> list[int]:
+        """Boxes of each class."""
+        total = np.zeros(len(self.classes), np.int64)
+        for frame in self.frames:
+            if frame.truth is not None:
+                labels = frame.truth.labels
+                total += np.bincount(labels[labels >= 0], minlength=len(total))
+        return [int(count) for count in total]
+
+    def summary(self) -> str:
+        """``32 scenes, 128 frames, car 320, ...``."""
+        named = sorted(zip(self.classes, self.counts(), strict=True), key=lambda row: -row[1])
+        boxes = shortened([f"{name} {count}" for name, count in named])
+        return ", ".join([counted(len(self.scenes), "scene"), counted(len(self), "frame"), *boxes])

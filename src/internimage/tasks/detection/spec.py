@@ -144,6 +144,7 @@ SPEC = TaskSpec(
     default_model="mask_rcnn_internimage_atto_fpn",
     preprocessing=FitPreprocessing(),
     recognise=_recognise,
+    reads=_recognise,  # nuScenes' tables, which another task takes, may have boxes in pictures beside them
     read_parts=_read_parts,
     estimate=_estimate,
     defaults=_defaults,
