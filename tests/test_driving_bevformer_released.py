@@ -4,6 +4,7 @@ import json
 import math
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from helpers.driving import Goldens, frame, golden_frame, golden_model, head_names
@@ -19,7 +20,9 @@ from internimage.driving.bev.losses import box_losses, match
 from internimage.driving.bev.projection import look, project
 from internimage.driving.bev.spatial_attention import SpatialAttention
 from internimage.driving.bev.temporal_attention import TemporalAttention
+from internimage.driving.data.frames import Frame
 from internimage.driving.geometry.motion import bev_shift, bev_turn, can_bus_vector
+from internimage.driving.geometry.poses import Pose
 from internimage.driving.models.bevformer import BEVFormer
 from internimage.driving.recipes import RECIPES
 
@@ -83,6 +86,35 @@ def test_motion_of_a_sequence_is_the_released_code_s(shared: Path) -> None:
         assert motion[:3].tolist() == pytest.approx(expected["xyz"], abs=1e-9)
         assert motion[16:].tolist() == pytest.approx([expected["yaw_rad_17th"], expected["dyaw_deg_18th"]], abs=1e-9)
         previous = now
+
+
+@pytest.mark.full
+def test_motion_in_tables_is_the_released_code_s(shared: Path) -> None:
+    """From the pose of the lidar's moment and the IMU's record after it, with w four times."""
+    content = json.loads((shared / "goldens/driving/nuscenes_io.json").read_text())
+    tables = content["tables"]
+    named = {
+        table: {row["token"]: row for row in tables[table]} for table in ("sensor", "calibrated_sensor", "ego_pose")
+    }
+    poses = {}
+    for row in tables["sample_data"]:
+        sensor = named["calibrated_sensor"][row["calibrated_sensor_token"]]["sensor_token"]
+        if named["sensor"][sensor]["modality"] == "lidar":
+            pose = named["ego_pose"][row["ego_pose_token"]]
+            poses[row["sample_token"]] = Pose.from_quaternion(pose["rotation"], pose["translation"])
+    previous, earlier = None, np.zeros(18)
+    for info in content["infos"]:
+        expected = np.array(info["can_bus"])
+        imu = np.array(info["can_bus_converter"][7:16])
+        now = Frame("", info["scene_token"], 0, poses[info["token"]], Pose.identity(), (), imu_after=imu)
+        known = previous if info["prev"] else None
+        motion = can_bus_vector(now, known, released=True)
+        assert motion[3:17].tolist() == pytest.approx(expected[3:17].tolist(), rel=1e-9, abs=1e-12)
+        assert now.ego.translation.tolist() == expected[:3].tolist()
+        if known is not None:
+            assert motion[:3].tolist() == pytest.approx((expected - earlier)[:3].tolist(), abs=1e-9)
+            assert motion[17] == pytest.approx((expected - earlier)[17], abs=1e-9)
+        previous, earlier = now, expected
 
 
 @pytest.mark.full
