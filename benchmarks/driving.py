@@ -112,7 +112,7 @@ def compare(model: Any, views: Views, history: Tensor, rounds: int) -> None:
                 return result
 
             operator[name].append(0.0)
-            spatial_attention.ms_deform_attn = clocked
+            spatial_attention.ms_deform_attn = clocked  # type: ignore[assignment]
             started = time.perf_counter()
             results[name] = layer(*given[0])
             whole[name].append(time.perf_counter() - started)
@@ -143,13 +143,14 @@ def main() -> None:
     torch.manual_seed(0)
     recipe = internimage.get_recipe(options.model)
     model = resolve(ARCHITECTURES[recipe.architecture].model)(recipe.config).eval()
-    width = options.size or recipe.preprocessing.long
+    preprocessing = recipe.preprocessing
+    assert isinstance(preprocessing, internimage.FitPreprocessing)
+    width = options.size or preprocessing.long
     size = (round(width * 9 / 16), width)
     print(describe_machine(torch.device("cpu")), f"{torch.get_num_threads()} threads")
     parameters = sum(parameter.numel() for parameter in model.parameters()) / 1e6
-    print(
-        f"{options.model}: {parameters:.1f} M parameters, {options.cameras} cameras of {padded(size[0])}x{padded(width)}"
-    )
+    extent = f"{padded(size[0])}x{padded(width)}"
+    print(f"{options.model}: {parameters:.1f} M parameters, {options.cameras} cameras of {extent}")
     print(f"peak memory with the model loaded: {memory():.2f} GiB")
     _, history = model(frame(size, options.cameras, continued=False))
     views, times, frames = frame(size, options.cameras, continued=True), watched(model), []

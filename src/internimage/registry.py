@@ -75,7 +75,7 @@ ARCHITECTURES: dict[str, ArchitectureEntry] = {
     "segformer": _entry("segmentation", "segformer", "SegFormer"),
     "mask2former": _entry("segmentation", "mask2former", "Mask2Former"),
     "bevformer": ArchitectureEntry(
-        None,  # until its task is in TASKS
+        "boxes3d",
         "internimage.driving.models.bevformer:BEVFormerConfig",
         "internimage.driving.models.bevformer:BEVFormer",
         "internimage.driving.names.bevformer:NAMES",
