@@ -1,6 +1,7 @@
 """BEVFormers for tests, the goldens' among them."""
 
 import json
+import math
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,9 @@ from internimage.backbones.config import InternImageConfig
 from internimage.checkpoints.layouts import from_ours
 from internimage.driving.bev.grid import BEVGrid
 from internimage.driving.bev.inputs import Views
+from internimage.driving.data.frames import Frame
 from internimage.driving.geometry.motion import bev_shift, bev_turn
+from internimage.driving.geometry.poses import Pose
 from internimage.driving.models.bevformer import BEVFormer, BEVFormerConfig
 
 BACKBONE = InternImageConfig(channels=8, depths=(1, 1, 1, 1), groups=(1, 2, 4, 8))
@@ -170,3 +173,10 @@ def sample(maps: Tensor, x: float, y: float) -> Tensor:
             if 0 <= row < maps.shape[0] and 0 <= column < maps.shape[1]:
                 total = total + (1 - abs(x - 0.5 - column)) * (1 - abs(y - 0.5 - row)) * maps[row, column]
     return total
+
+
+def frame(place: tuple[float, float, float], degrees: float, scene: str = "A") -> Frame:
+    """A vehicle somewhere, and an IMU that counts."""
+    half = math.radians(degrees) / 2
+    ego = Pose.from_quaternion((math.cos(half), 0, 0, math.sin(half)), place)
+    return Frame("", scene, 0, ego, Pose.identity(), (), np.arange(9.0), np.arange(9.0) + 100)

@@ -136,9 +136,14 @@ def divide(
         taken = [number for number, one in enumerate(part.files) if relative_name(one, root) in names]
     elif split.rule == 1:
         kept, taken = divide_by_first_rule(part, split.fraction, split.seed)
+    elif part.entries and part.sequence_of(part.entries[0]) is not None:
+        taken, notes = _choose_sequences(part, split)
     else:
-        groups, note = _inseparable(part, follow)
-        notes = (note,) if note else ()
+        files = part.files
+        groups = twin_groups(files, lambda looked_at: follow(looked_at, len(files), "pictures that are there twice"))
+        twins = sum(len(group) for group in groups if len(group) > 1)
+        if twins:
+            notes = (f"{twins} of {len(part)} pictures are there more than once; each picture is on one side only",)
         taken = sorted(_choose(part, groups, split, follow))
     if split.rule != 1 or split.chosen is not None:
         kept = sorted(set(range(len(part))) - set(taken))
@@ -165,18 +170,17 @@ def divide(
     )
 
 
-def _inseparable(part: Part, follow: Follow) -> tuple[Sequence[Sequence[int]], str]:
-    """Numbers of what stays on one side: moments of a sequence, or files of one picture; and what to say of it."""
-    if part.entries and part.sequence_of(part.entries[0]) is not None:
-        sequences: dict[str | None, list[int]] = defaultdict(list)
-        for number, entry in enumerate(part.entries):
-            sequences[part.sequence_of(entry)].append(number)
-        return list(sequences.values()), f"of {len(sequences)} sequences, some are set aside as a whole"
-    files = part.files
-    groups = twin_groups(files, lambda looked_at: follow(looked_at, len(files), "pictures that are there twice"))
-    twins = sum(len(group) for group in groups if len(group) > 1)
-    note = f"{twins} of {len(part)} pictures are there more than once; each picture is on one side only"
-    return groups, note if twins else ""
+def _choose_sequences(part: Part, split: SplitOptions) -> tuple[list[int], tuple[str, ...]]:
+    """Numbers of the images of whole sequences that are set aside, and what to say of it: moments of one look alike."""
+    sequences: dict[str | None, list[int]] = defaultdict(list)
+    for number, entry in enumerate(part.entries):
+        sequences[part.sequence_of(entry)].append(number)
+    if len(sequences) < 2:
+        raise DataError(f"{part.name} has one sequence; expected two or more, of which one is set aside for validation")
+    count = min(max(1, round(split.fraction * len(sequences))), len(sequences) - 1)
+    names = random.Random(f"{split.seed}").sample(list(sequences), count)
+    note = f"{count} of {len(sequences)} sequences are set aside for validation, as wholes"
+    return sorted(number for name in names for number in sequences[name]), (note,)
 
 
 def relative_name(file: ImageFile, root: Path) -> str:

@@ -93,7 +93,7 @@ class Model(nn.Module):
         config = self.config
         if "detections" not in {one.name for one in fields(config)}:
             raise ConfigError(f"a {type(self).__name__} reports no objects; leave the greatest number of objects out")
-        most = config.proposals.keep if "proposals" in {one.name for one in fields(config)} else config.num_queries
+        most = config.proposals.keep if "proposals" in {one.name for one in fields(config)} else config.queries
         if not 1 <= objects <= most:
             raise ConfigError(
                 f"{objects} objects an image; expected 1 to {most}, which a {type(self).__name__} looks at"

@@ -73,7 +73,6 @@ class SpatialAttention(nn.Module):
             strict=True,
         )
         sampled = torch.cat([ms_deform_attn(own, shapes, place[None], weight[None])[0] for own, place, weight in each])
-        mean = torch.zeros_like(flat).index_add(0, sight.cells, sampled.to(flat.dtype)) / sight.cameras[:, None].to(
-            flat.dtype
-        )
+        total = torch.zeros_like(flat).index_add(0, sight.cells, sampled.to(flat.dtype))
+        mean = total / sight.cameras[:, None].to(flat.dtype)
         return linear(self.output_proj, mean).view_as(query)

@@ -4,16 +4,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import replace
 from functools import cache
 from importlib.resources import files
 from pathlib import Path
 
-import numpy as np
-
 from internimage.data.formats.documents import read_json
 from internimage.data.formats.parts import part_named
-from internimage.driving.data.frames import Frames
 from internimage.errors import DataError
 
 SPLITS = "splits.json"
@@ -53,29 +49,6 @@ def scenes_of_parts(root: Path, version: str, scenes: Sequence[str]) -> tuple[di
         return {"all": list(scenes)}, []
     divided = set().union(*parts.values())
     return parts, [one for one in scenes if one not in divided]
-
-
-def set_aside(part: Frames, fraction: float = 0.2, seed: int = 0) -> tuple[Frames, Frames]:
-    """Frames to train on, and those of whole scenes to validate on: frames of one drive look alike.
-
-    Args:
-        part: of at least two scenes.
-        fraction: share of the scenes, between 0 and 1; at least one is set aside, and one stays.
-        seed: of the choice.
-
-    Raises:
-        DataError: there is one scene.
-    """
-    scenes = [frame.scene for frame in part.frames]
-    names = sorted(set(scenes))
-    if len(names) < 2:
-        raise DataError(f"{part.name} has {len(names)} scene; expected at least 2 to set one aside for validation")
-    count = min(max(1, round(fraction * len(names))), len(names) - 1)
-    taken = set(np.random.default_rng(seed).choice(names, count, replace=False).tolist())
-    train = [number for number, scene in enumerate(scenes) if scene not in taken]
-    val = [number for number, scene in enumerate(scenes) if scene in taken]
-    aside = replace(part, left_out=(), notes=())
-    return part.chosen(train, part.name), aside.chosen(val, f"{part.name} (set aside)")
 
 
 def _read(path: Path) -> dict[str, frozenset[str]]:

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from internimage.backbones.config import ResNetConfig
-from internimage.checkpoints.names.backbone import backbone_rows
-from internimage.checkpoints.names.resnet import resnet_rows
+from internimage.checkpoints.layouts import names_of
 from internimage.checkpoints.names.table import Names, Rows, within
 from internimage.driving.models.bevformer import BEVFormerConfig
 
@@ -64,11 +62,9 @@ DECODER = (
 
 
 def _rows(config: BEVFormerConfig) -> Rows:
-    own = config.backbone
-    backbone = resnet_rows(own) if isinstance(own, ResNetConfig) else backbone_rows(own)
     head = (("code_weights", "code_weights"), *within("encoder.", "", ENCODER), *within("decoder.", "", DECODER))
     return (
-        *within("backbone.", "img_backbone.", backbone),
+        *within("backbone.", "img_backbone.", names_of(config.backbone).rows(config.backbone)),
         *within("neck.", "img_neck.", _NECK),
         *within("", "pts_bbox_head.", head),
     )
