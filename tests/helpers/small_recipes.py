@@ -10,8 +10,7 @@ from internimage.models.classifier import ClassifierConfig
 from internimage.recipes import Recipe, classification, detection, segmentation
 
 RELEASED = {
-    one.name: one
-    for one in (*classification.RECIPES, *detection.RECIPES, *segmentation.RECIPES, *boxes3d.RECIPES)
+    one.name: one for one in (*classification.RECIPES, *detection.RECIPES, *segmentation.RECIPES, *boxes3d.RECIPES)
 }
 
 

@@ -153,11 +153,6 @@ def divide(
             f"set aside for validation, such as {min(names)}"
         )
     if not taken or not kept:
-        if part.entries and part.sequence_of(part.entries[0]) is not None:
-            raise DataError(
-                f"{part.name} has too few sequences to set one aside for validation as a whole, without the last one "
-                "that shows a class; expected more of them, or a part val"
-            )
         raise DataError(
             f"{part.name} has too few different images of each class to set some aside for validation; "
             "internimage data check lists those that are equal or cannot be read"
