@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -49,6 +50,8 @@ def estimate(root: Path) -> int:
 def frame_sources(text: str) -> Sequence[ImageSource]:
     """The frames of ``FOLDER``, or of one scene or part of it: ``FOLDER#scene-0103``, ``FOLDER#val``.
 
+    Those that contradict the format are left out, which is said on stderr.
+
     Raises:
         DataError: there is nothing of the kind.
     """
@@ -56,8 +59,10 @@ def frame_sources(text: str) -> Sequence[ImageSource]:
     root = Path(place or text).expanduser()
     if is_url(text) or root.is_file() or any(sign in text for sign in "*?[" if not root.exists()):
         raise DataError(f"{text}: expected a folder of drives, all of them or FOLDER#SCENE; it holds {EXPECTED}")
-    parts = read_parts(root, None, DataOptions())
+    parts = read_parts(root, name or None, DataOptions(bad_entries="drop", allow_left_out=True))
     chosen = _named(parts, name, root) if name else list(parts.values())
+    for one in (one for part in chosen for one in part.left_out if one.unit == "frames"):
+        print(f"internimage: {root}: {one}", file=sys.stderr)
     return [part.source(frame) for part in chosen for frame in part.frames]
 
 
