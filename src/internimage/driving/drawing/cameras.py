@@ -202,7 +202,7 @@ def _label(
         text = names[int(boxes.labels[number])].replace("_", " ")
         if boxes.scores[number] < 1:
             text += f" {boxes.scores[number]:.2f}"
-        wide, high = face.getlength(text) + 8, face.size + 6 if hasattr(face, "size") else 20
+        wide, high = face.getlength(text) + 8, face.getbbox("Ag")[3] + 4
         x, y = min(max(0.0, left), size[0] - wide), max(0.0, top - high - 2)
         if any(x < b[2] and x + wide > b[0] and y < b[3] and y + high > b[1] for b in taken):
             continue
