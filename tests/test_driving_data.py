@@ -17,9 +17,17 @@ from internimage.data.formats.json_lists import read_list
 from internimage.data.left_out import UNUSABLE
 from internimage.data.splits import make_splits
 from internimage.driving.data import nuscenes, single_frame
-from internimage.driving.data.colours import vary_colours, with_hue, with_saturation
 from internimage.driving.data.frames import NUSCENES_CAMERAS, NUSCENES_CLASSES, Frames
-from internimage.driving.data.preparing import befores, grid_mask, queue, read_cameras, training_boxes
+from internimage.driving.data.preparing import (
+    befores,
+    grid_mask,
+    queue,
+    read_cameras,
+    training_boxes,
+    vary_colours,
+    with_hue,
+    with_saturation,
+)
 from internimage.driving.data.tables.scenes import nuscenes_splits
 from internimage.driving.geometry.poses import wrapped
 from internimage.errors import ConfigError, DataError, ImageReadError

@@ -20,6 +20,20 @@ from internimage.driving.geometry.poses import Pose
 from internimage.driving.models.bevformer import BEVFormer, BEVFormerConfig
 
 BACKBONE = InternImageConfig(channels=8, depths=(1, 1, 1, 1), groups=(1, 2, 4, 8))
+SMALL = BEVFormerConfig(
+    InternImageConfig(channels=8, depths=(1, 1, 1), groups=(1, 2, 4)),
+    out_levels=(1, 2),
+    levels=2,
+    channels=16,
+    grid=BEVGrid(10, 10),
+    heads=2,
+    points=4,
+    width=32,
+    encoder_layers=1,
+    decoder_layers=2,
+    queries=20,
+    dropout=0.0,
+)
 HEAD = "pts_bbox_head."
 
 

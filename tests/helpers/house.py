@@ -9,12 +9,21 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-# files that may ask: the networks themselves, and each task
-ASKED_IN = re.compile(r"models/|backbones/|tasks/\w+/")
-KINDS_OF = re.compile(r"models/|backbones/|results/|tasks/")
+# files that may ask: the networks themselves, and each task, be it in a wing
+ASKED_IN = re.compile(r"(driving/)?models/|backbones/|(tasks/\w+|driving/boxes3d)/")
+KINDS_OF = re.compile(r"(driving/)?(models|results)/|backbones/|tasks/|driving/boxes3d/")
 NAMES_OF = re.compile(r"\w*(Config|Augmentation|Preprocessing|Options|Window)$")
-TASKS = {"classification", "detection", "segmentation"}
-ARCHITECTURES = {"image_classifier", "mask_rcnn", "cascade_rcnn", "dino", "upernet", "segformer", "mask2former"}
+TASKS = {"classification", "detection", "segmentation", "boxes3d"}
+ARCHITECTURES = {
+    "image_classifier",
+    "mask_rcnn",
+    "cascade_rcnn",
+    "dino",
+    "upernet",
+    "segformer",
+    "mask2former",
+    "bevformer",
+}
 
 
 def trees(source: Path) -> dict[str, ast.Module]:

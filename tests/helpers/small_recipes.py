@@ -3,12 +3,15 @@
 import dataclasses
 from typing import Any
 
-from helpers import classifiers, detectors, segmenters
+from helpers import classifiers, detectors, driving, segmenters
+from internimage.driving import recipes as boxes3d
 from internimage.images import FitPreprocessing
 from internimage.models.classifier import ClassifierConfig
 from internimage.recipes import Recipe, classification, detection, segmentation
 
-RELEASED = {one.name: one for one in (*classification.RECIPES, *detection.RECIPES, *segmentation.RECIPES)}
+RELEASED = {
+    one.name: one for one in (*classification.RECIPES, *detection.RECIPES, *segmentation.RECIPES, *boxes3d.RECIPES)
+}
 
 
 def small(name: str, config: Any, like: str, **changes: Any) -> Recipe:
@@ -39,4 +42,13 @@ SEGMENTATION = tuple(
         preprocessing=FitPreprocessing(64, 256),
     )
     for name, config in segmenters.CONFIGS.items()
+)
+
+BOXES3D = (
+    small(
+        "small_bevformer",
+        driving.SMALL,
+        "bevformer_internimage_atto",
+        preprocessing=FitPreprocessing(36, 64),
+    ),
 )

@@ -209,8 +209,9 @@ def refuse_among(images: Sequence[str], **targets: Path | None) -> None:
     from internimage.data.formats.pictures import refuse_inside
     from internimage.images.inputs.listing import folders_of
 
+    drives = [place for one in images if not os.path.exists(one) and (place := one.rpartition("#")[0])]  # noqa: PTH110
     for name, target in targets.items():
-        for folder in folders_of(images):
+        for folder in folders_of([*images, *drives]):
             refuse_inside(f"--{name}", target, folder)
 
 

@@ -18,7 +18,7 @@ ReadingName = Annotated[str | None, arg(metavar="NAME", help_behavior_hint="(def
 _SHEETS = (".png", ".jpg", ".jpeg", ".webp")
 _DATA = (
     "One folder per class, or train, val, test as folders, .csv, .zip, .tar shards; COCO's .json, or the export of a "
-    "labelling tool; images/ and masks/."
+    "labelling tool; images/ and masks/; nuScenes' tables of drives."
 )
 
 
@@ -67,6 +67,7 @@ class Check:
     def _mended(self, target: Path) -> int:
         from internimage.data.converting.mend import mend_data
 
+        _refuse_moments(self.data)
         pictures: Literal["copy", "link"] = "link" if self.link else "copy"
         written = mend_data(
             self.data,
@@ -154,12 +155,23 @@ class Convert:
 
         if self.link and self.no_pictures:
             raise ConfigError("--link and --no-pictures contradict each other; leave one out")
+        _refuse_moments(self.source)
         pictures: Pictures = "link" if self.link else "none" if self.no_pictures else "copy"
         reading = DataOptions(self.crowds, self.bad_entries, self.allow_left_out, self.boxes, self.reading)
         written = convert_data(self.source, self.target, self.to, pictures=pictures, areas=self.areas, reading=reading)
         print("\n".join(written.lines))
         print(f"written: {written.folder}, {written.pictures} pictures", file=sys.stderr)
         return 0
+
+
+def _refuse_moments(data: Path) -> None:
+    """Raise :class:`DataError` for data that are more than pictures with labels, which alone are written."""
+    from internimage.data.recognition import has_kind
+    from internimage.errors import DataError
+    from internimage.inference.evaluation import recognise
+
+    if data.exists() and (spec := recognise(data)).inputs is not None and not has_kind(data, "objects", "masks"):
+        raise DataError(f"{data} has {spec.data_noun}; pictures with classes, boxes or masks are copied and converted")
 
 
 @dataclass(frozen=True)

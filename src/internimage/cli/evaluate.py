@@ -26,13 +26,14 @@ class Evaluate:
     $ internimage evaluate --data VOCdevkit/ --predictions results/Main/
 
     Classifiers: accuracies. Detectors: COCO's average precision of boxes and masks, precision-recall curves, and at a
-    score threshold the objects that are found, missed and false. Segmenters: mean intersection over union. All: a table
-    of classes, a confusion matrix, the worst pictures.
+    score threshold the objects that are found, missed and false. Segmenters: mean intersection over union.
+    3D detectors: nuScenes' score and errors. All: a table of classes, a confusion matrix, the worst pictures.
     """
 
     data: Annotated[Path, arg(metavar="FOLDER")]
     """Labelled images. Classifiers: one folder per class, or train, val, test as folders, .csv, .zip, .tar shards
-    or iNaturalist's .json; detectors: COCO annotations; segmenters: a folder of masks beside the folder of images."""
+    or iNaturalist's .json; detectors: COCO annotations; segmenters: a folder of masks beside the folder of images; 3D
+    detectors: nuScenes' tables."""
     part: Annotated[
         Literal["all", "train", "val", "test", "minival"] | None,
         arg(metavar="{all,train,val,test,minival}", help_behavior_hint="(default: val, or all without one)"),
@@ -40,9 +41,10 @@ class Evaluate:
     """Part to evaluate on; all takes FOLDER itself (one folder per class), or its only part;
     minival is LVIS' validation without the pictures of COCO's training."""
     predictions: Annotated[Path | None, arg(metavar="FILE", help_behavior_hint="")] = None
-    """Measure these instead of a model: COCO's results (.json), or those of a benchmark set (VOC's folder of
-    comp4_det_test_CLASS.txt, CrowdHuman's .odgt, BDD100K's .json, OpenImages' .csv with PredictionString); a folder of
-    masks named as the pictures; a table (.csv) with the columns path, label and maybe score."""
+    """Measure these instead of a model: COCO's results or nuScenes' submission (.json), or those of a benchmark set
+    (VOC's folder of comp4_det_test_CLASS.txt, CrowdHuman's .odgt, BDD100K's .json, OpenImages' .csv with
+    PredictionString); a folder of masks named as the pictures; a table (.csv) with the columns path, label and maybe
+    score."""
     score_threshold: Annotated[float | None, arg(metavar="SCORE", help_behavior_hint="(default: the best F1)")] = None
     """Detectors: minimum score of the objects that count as found or false; by default the hundredth with the best F1
     of all classes together on these images. Average precision needs none."""

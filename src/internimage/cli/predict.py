@@ -50,6 +50,10 @@ class Predict:
 
     $ internimage predict 'in/**/*.png' --checkpoint weights.pth --save out/
 
+    $ internimage predict 'roads/#scene-0100' --model runs/roads --format video --output out/
+
+    3D detectors take folders of drives, as nuScenes lays them down, all of one or FOLDER#PART or FOLDER#SCENE.
+
     Images that cannot be read are reported on stderr and skipped; the exit status is then 1.
     """
 
@@ -66,10 +70,11 @@ class Predict:
     """Print one JSON object per line."""
     csv: FlagCreatePairsOff[bool] = False
     """Print comma-separated values: image, rank, index, label, score; for detectors also x1, y1, x2, y2 in pixels, for
-    segmenters the pixels of each class and their share of the image."""
+    segmenters the pixels of each class and their share of the image, for 3D detectors boxes in the lidar's frame."""
     format: Annotated[str | None, arg(metavar="NAME", help_behavior_hint="")] = None
     """Write all results into the folder --output: coco, yolo, voc, labelme, crops (detectors), masks, coco, labelme
-    (segmenters), sorted (classifiers; copies into a folder a class), csv, json (all)."""
+    (segmenters), sorted (classifiers; copies into a folder a class), nuscenes, video, recording (3D detectors), csv,
+    json (all)."""
     output: Annotated[Path | None, arg(metavar="FOLDER", help_behavior_hint="")] = None
     """Folder for --format."""
     annotations: Annotated[Path | None, arg(metavar="FILE", help_behavior_hint="")] = None

@@ -27,7 +27,8 @@ class Train:
 
     data: Annotated[Path | None, arg(metavar="FOLDER", help_behavior_hint="(required, unless --resume)")] = None
     """Labelled images. Classifiers: one folder per class, or train and val as folders, .csv, .zip, .tar shards
-    or iNaturalist's .json; detectors: COCO annotations; segmenters: a folder of masks beside the folder of images."""
+    or iNaturalist's .json; detectors: COCO annotations; segmenters: a folder of masks beside the folder of images; 3D
+    detectors: nuScenes' tables, or the drives that `internimage data world` draws."""
     recipe: Annotated[str | None, arg(metavar="NAME", help_behavior_hint="")] = None
     """Train with the published settings of this model; they become the defaults of all other options."""
     model: Annotated[str | None, arg(metavar="NAME")] = None
@@ -132,6 +133,9 @@ class Train:
         return usual_settings(choose(self.data, self.model, self.recipe, self.init), self.data, self.init, self.size)[0]
 
     def _tell_what_is_there(self, started: Started) -> None:
+        from internimage.contracts import task_spec
+        from internimage.factory import recipe_of
+
         trainer, folder = started.trainer, started.folder
         name, best, row = trainer.task.best, trainer.progress.best, trainer.progress.history[-1]
         if best is not None:
@@ -140,14 +144,15 @@ class Train:
             if (folder / file).exists():
                 print(f"written: {folder / file}")
         model = shlex.quote(str(folder / "best"))
+        data, report = shlex.quote(str(self.data or started.config.data)), shlex.quote(str(folder / "report"))
         if not started.prepared.splits.set_aside:
             on_corrupt = "" if self.on_corrupt == "error" else f" --on-corrupt {self.on_corrupt}"
-            data, report = shlex.quote(str(self.data or started.config.data)), shlex.quote(str(folder / "report"))
             print(
                 f"look at its mistakes: internimage evaluate --data {data} --part val{on_corrupt} --model {model} "
                 f"--save {report}"
             )
-        print(f"use it: internimage predict IMAGE --model {model}")
+        shown = "IMAGE" if task_spec(recipe_of(started.config.model).task).inputs is None else data
+        print(f"use it: internimage predict {shown} --model {model}")
 
 
 def train_options(spec: TaskSpec) -> type[Train]:

@@ -82,7 +82,7 @@ class PictureDataset(Dataset[Result], Generic[Entry, Result]):
 
         with ThreadPoolExecutor() as pool:
             kept = list(pool.map(readable, range(len(self.entries))))
-        left_out = [str(entry.file) for entry, keep in zip(self.entries, kept, strict=True) if not keep]
+        left_out = [self.source(entry).name for entry, keep in zip(self.entries, kept, strict=True) if not keep]
         if len(left_out) == len(self.entries):
             raise ImageReadError(f"{self.name}: none of {len(self.entries)} images can be read")
         self.entries = [entry for entry, keep in zip(self.entries, kept, strict=True) if keep]

@@ -103,6 +103,8 @@ def make_splits(
         classes, unused = _used_classes([train, val, *([test] if test else [])])
         if unused:
             notes = (*notes, f"{len(unused)} classes that nothing shows are left out: {', '.join(unused[:8])}")
+    if not classes:
+        raise DataError(f"{train.name}: nothing in it is of any class; expected annotations to learn from")
     named = [part.with_classes(classes) if part else None for part in (train, val, test)]
     used = train.with_classes(classes).used()
     lacking = [name for number, name in enumerate(classes) if used is not None and number not in used]

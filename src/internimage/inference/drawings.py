@@ -16,7 +16,7 @@ from internimage.contracts import TaskSpec
 from internimage.errors import MissingExtraError
 from internimage.images import ImageSource
 from internimage.images.inputs.video import is_video, library
-from internimage.inference.writing import frame_ending, free_name
+from internimage.inference.writing import frame_ending, free_name, has_own_name
 from internimage.settings.views import DisplayOptions
 from internimage.writing import counted, save_picture, written_aside
 
@@ -73,7 +73,8 @@ class Drawings:
             self._end_video()
         if frame is None or not is_video(frame.file):
             of = source if frame is None else frame.file
-            stem = free_name(Path(of.name).stem + frame_ending(source), self._names)
+            name = Path(of.name).name if has_own_name(of) else Path(of.name).stem
+            stem = free_name(name + frame_ending(source), self._names)
             for end, drawn in self.spec.pictures(result, self.shown).items():
                 save_picture(drawn, self.folder / f"{stem}{end}")
             return

@@ -172,7 +172,7 @@ def evaluate_part(
                 if isinstance(sample, ImageReadError):
                     if on_corrupt == "error":
                         raise with_advice(sample)
-                    report.unreadable.append(str(entry.file))
+                    report.unreadable.append(data.source(entry).name)
                 else:
                     good.append(sample)
             measured += len(good)
@@ -213,6 +213,18 @@ def recognise(root: Path) -> TaskSpec:
     if found is None:
         raise DataError(unrecognised(root))
     return found
+
+
+def refuse_moments(spec: TaskSpec, root: Path) -> None:
+    """Raise :class:`DataError` if what lies at ``root`` is more than pictures, which alone the task learns from."""
+    for other in map(task_spec, TASKS):
+        if other is spec or other.inputs is None or not other.recognise(root):
+            continue
+        if spec.reads is None or not spec.reads(root):
+            raise DataError(
+                f"{root} has {other.data_noun}, for a {other.model_noun}; a {spec.model_noun} learns from data with "
+                f"{spec.data_noun}"
+            )
 
 
 def refuse_other_data(spec: TaskSpec, root: Path) -> None:

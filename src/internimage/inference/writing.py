@@ -189,9 +189,14 @@ def _frame(source: ImageSource) -> dict[str, Any]:
 
 
 def name_pictures(sources: Sequence[ImageSource]) -> tuple[Picture, ...]:
-    """Names below the folder that all files have in common; of URLs and pictures in memory, the last part."""
+    """Names below the folder that all files have in common; of URLs and pictures in memory, the last part.
+
+    What is called otherwise than its file keeps its own name.
+    """
     files = [
-        Path.cwd() / source.value if isinstance(source.value, str | Path) and Path(source.value).exists() else None
+        Path.cwd() / source.value
+        if isinstance(source.value, str | Path) and not has_own_name(source) and Path(source.value).exists()
+        else None
         for source in sources
     ]
     parents = {str(file.parent) for file in files if file is not None}
@@ -202,9 +207,14 @@ def name_pictures(sources: Sequence[ImageSource]) -> tuple[Picture, ...]:
         name = Path(source.name).name if place is None else place.relative_to(base).as_posix()
         ending = frame_ending(source)
         file_name = name.removesuffix(ending)
-        stem = file_name.removesuffix(PurePosixPath(file_name).suffix)
+        stem = file_name if has_own_name(source) else file_name.removesuffix(PurePosixPath(file_name).suffix)
         pictures.append(Picture(name, free_name(stem + ending, taken)))
     return tuple(pictures)
+
+
+def has_own_name(source: ImageSource) -> bool:
+    """Whether something is called otherwise than the file that stands for it, as a moment of a drive is."""
+    return source.frame is None and isinstance(source.value, Path) and source.name != str(source.value)
 
 
 def free_name(stem: str, taken: set[str]) -> str:

@@ -16,6 +16,7 @@ from internimage.data.splits import SET_ASIDE, Follow, Splits, identity, make_sp
 from internimage.description import ModelDescription
 from internimage.errors import ConfigError, TrainingError
 from internimage.factory import recipe_of
+from internimage.inference.evaluation import refuse_moments
 from internimage.recipes import Recipe
 from internimage.settings.data import SplitOptions
 from internimage.settings.plain import from_plain
@@ -106,6 +107,7 @@ def read_splits(
         DataError: they cannot be read, or more is left out of them than was asked for.
     """
     root = Path(config.data)
+    refuse_moments(spec, root)
     parts = spec.read_parts(root, None, config.reading)
     names = None if chosen is None else tuple(chosen)
     split = SplitOptions(config.val_fraction, config.training.seed, config.split_rule, names)

@@ -14,6 +14,7 @@ from internimage.driving.boxes3d.batch import Seen, box_targets
 from internimage.driving.boxes3d.settings import BoxAugmentation
 from internimage.driving.data.frames import Frame, Frames, FrameSource
 from internimage.driving.data.preparing import queue, read_cameras
+from internimage.errors import DataError
 from internimage.images import FitPreprocessing, ImageSource
 
 
@@ -77,7 +78,11 @@ def see(
 
     Raises:
         ImageReadError: a picture cannot be read.
+        DataError: the network has other cameras.
     """
+    if not {camera.channel for camera in frame.cameras} & set(cameras):
+        seen = ", ".join(camera.channel for camera in frame.cameras)
+        raise DataError(f"{frame.scene}: its cameras are {seen}; expected any of the network's: {', '.join(cameras)}")
     images, matrices = read_cameras(frame, cameras, preprocessing, random)
     height, width = frame.cameras[0].size
     tensors = tuple(None if image is None else torch.from_numpy(image) for image in images)

@@ -54,9 +54,10 @@ class BoxPipeline:
     def __init__(self, model: Any, options: PredictionOptions = PredictionOptions()) -> None:  # noqa: B008
         unknown = (options.augmentation, options.tiles, options.keep_scores, options.soft_nms)
         if any(unknown) or options.window != "model":
-            raise ConfigError("views, tiles and windows are for single pictures; leave them out")
-        self.model = model
-        self.most = options.max_objects
+            raise ConfigError(
+                "views (--tta), tiles (--tile), windows and soft NMS are for single pictures; leave them out"
+            )
+        self.model = model if options.max_objects is None else model.keeping(options.max_objects)
         self.labels: tuple[str, ...] | None = model.description.labels
         self.classes: int = model.config.num_classes
         self.read = ReadFrame(model.config.cameras, preparation(model, options, FitPreprocessing))
@@ -72,17 +73,14 @@ class BoxPipeline:
     def _predict(self, seen: Seen, source: ImageSource) -> FoundBoxes:
         frame, config = seen.frame, self.model.config
         before, history = self._last or (None, None)
-        if before is None or before.token != frame.previous:
+        if before is None or before.token != frame.previous or not config.history:
             before, history = None, None
         weight = next(self.model.parameters())
         views = make_views([seen], [before], config.grid, released=config.released_can_bus)
         views = views.to(weight.device, weight.dtype)
         found, bev = finite(self.model, partial(self.model, views, history))
         self._last = frame, bev
-        boxes = upright_boxes(found[0])
-        if self.most is not None:
-            boxes = boxes.chosen(slice(self.most))
-        return FoundBoxes(boxes, tuple(class_names(self.labels, self.classes)), frame, source)
+        return FoundBoxes(upright_boxes(found[0]), tuple(class_names(self.labels, self.classes)), frame, source)
 
 
 def upright_boxes(found: RawBoxes3D) -> Boxes:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import replace
+from typing import Any
 
 import torch
 
@@ -17,6 +19,7 @@ from internimage.images import FitPreprocessing
 from internimage.recipes import Recipe
 from internimage.settings.training import RunConfig
 from internimage.training.initial import initial_model
+from internimage.writing import counted
 
 
 def prepare(config: RunConfig, recipe: Recipe, splits: Splits[Frames]) -> Prepared:
@@ -26,13 +29,15 @@ def prepare(config: RunConfig, recipe: Recipe, splits: Splits[Frames]) -> Prepar
         raise ConfigError(f"{config.model} finds boxes in space; its augmentation is a {BoxAugmentation.__name__}")
     if config.linear_probe:
         raise ConfigError("a linear probe is for classifiers; --freeze 4 fixes a backbone")
-    if config.max_objects is not None:
-        raise ConfigError("a greatest number of objects is for detectors of pictures; leave it out")
+    if config.channels not in (None, 3):
+        raise ConfigError(f"{config.channels} channels: networks that find boxes in space take RGB; leave it out")
     for part in (splits.train, splits.val):
         _look_over(part)
     torch.manual_seed(seed)
     model = initial_model(config, recipe, splits.train.classes)
-    notes = _cameras(model, splits)
+    if config.max_objects is not None:
+        model = model.keeping(config.max_objects)
+    notes = (*_cameras(model, splits), *_history(model, augmentation))
     model.freeze(config.freeze)
     preprocessing = model.description.preprocessing
     assert isinstance(preprocessing, FitPreprocessing)
@@ -52,13 +57,25 @@ def _look_over(part: Frames) -> None:
         raise DataError(f"{part.name} has no boxes; training needs some to learn from and some to measure with")
 
 
+def _history(model: Any, augmentation: BoxAugmentation) -> tuple[str, ...]:
+    """Let the model remember in prediction what it remembers in training; what to say of it."""
+    model.config = replace(model.config, history=augmentation.queue > 1)
+    if augmentation.queue > 1:
+        return ()
+    return ("each frame is seen alone: no history, in training as in prediction",)
+
+
 def _cameras(model: object, splits: Splits[Frames]) -> tuple[str, ...]:
     """Give the model the data's cameras; what to say of them."""
     seen = Counter(camera.channel for frame in splits.train.frames for camera in frame.cameras)
     names = [name for name in NUSCENES_CAMERAS if name in seen] + sorted(set(seen) - set(NUSCENES_CAMERAS))
     before = model.config.cameras  # type: ignore[attr-defined]
     model.take_cameras(tuple(names))  # type: ignore[attr-defined]
-    notes = [f"{len(names)} cameras: {', '.join(names)}"] if tuple(names) != before else []
+    if blind := sorted({f.scene for f in splits.val.frames if not {one.channel for one in f.cameras} & set(names)}):
+        raise DataError(
+            f"{splits.val.name}: {blind[0]} has none of the cameras of {splits.train.name}: {', '.join(names)}"
+        )
+    notes = [f"{counted(len(names), 'camera')}: {', '.join(names)}"] if tuple(names) != before else []
     frames = len(splits.train)
     if partly := [f"{name} in {frames - seen[name]}" for name in names if seen[name] < frames]:
         notes.append(f"of {frames} training frames cameras are missing: {', '.join(partly)}")

@@ -5,12 +5,12 @@ Imports no torch.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from internimage.contracts import Amount, Findings, OtherResults, Pipeline, Prepared, Report, TaskSpec
-from internimage.driving.boxes3d.reading import EXPECTED, estimate, read_parts, recognise
+from internimage.driving.boxes3d.reading import EXPECTED, estimate, frame_sources, read_parts, recognise
 from internimage.driving.boxes3d.settings import BoxAugmentation
 from internimage.driving.results.boxes3d import FoundBoxes
 from internimage.driving.results.scenes import recordings, videos
@@ -25,7 +25,6 @@ if TYPE_CHECKING:
 
     from internimage.data.splits import Splits
     from internimage.driving.data.frames import Frames
-    from internimage.images import ImageSource
     from internimage.recipes import Recipe
 
 
@@ -95,12 +94,6 @@ def _pictures(result: FoundBoxes, options: DisplayOptions) -> Mapping[str, Image
     return {".predicted.png": result.draw(options.score_threshold)}
 
 
-def _inputs(path: str) -> Sequence[ImageSource]:
-    from internimage.driving.boxes3d.inputs import frame_sources
-
-    return frame_sources(path)
-
-
 SPEC = TaskSpec(
     name="boxes3d",
     model_noun="3D detector",
@@ -128,7 +121,7 @@ SPEC = TaskSpec(
     several_views=False,
     writers={"nuscenes": NuScenesWriter, "video": videos, "recording": recordings},
     others=OtherResults("nuScenes' submission (.json)", is_submission, read_parts, _measure),
-    inputs=_inputs,
+    inputs=frame_sources,
     train_help=f"""Learn to find boxes in space from several cameras of a vehicle.
 
     $ internimage data world roads/

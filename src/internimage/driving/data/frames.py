@@ -13,7 +13,7 @@ from internimage.data.left_out import LeftOut, shortened
 from internimage.data.samples import ImageFile, Measured, Part, renumbered
 from internimage.driving.geometry.boxes import Boxes, GlobalBoxes, Numbers
 from internimage.driving.geometry.poses import Array, Pose
-from internimage.errors import ImageReadError
+from internimage.errors import DataError
 from internimage.images import ImageSource
 from internimage.writing import counted
 
@@ -211,9 +211,15 @@ class Frames(Part):
         return entry.scene
 
     def measured(self, entry: Frame, size: tuple[int, int]) -> Measured:
-        """Its true boxes."""
+        """Its true boxes.
+
+        Raises:
+            DataError: nobody looked for any.
+        """
         if entry.truth is None:
-            raise ImageReadError(f"{entry.token} of {entry.scene}: nobody looked for boxes, so nothing can be measured")
+            raise DataError(
+                f"{self.name}: frame {entry.token} has no annotations; expected a part that has some, such as val"
+            )
         return Measured(entry.truth)
 
     def with_entries(self, entries: Sequence[Frame], name: str) -> Frames:

@@ -190,7 +190,8 @@ def _label(
     names: Sequence[str],
 ) -> None:
     """Class and score above each box that is large enough, nearest first; none over another."""
-    face = font(max(14, min(size) // 24))
+    letters = max(14, min(size) // 24)
+    face = font(letters)
     taken: list[tuple[float, float, float, float]] = []
     for number in np.argsort(np.linalg.norm(corners.mean(1), axis=1)):
         ends = np.concatenate(projected_edges(corners[number], intrinsic, size))
@@ -202,7 +203,7 @@ def _label(
         text = names[int(boxes.labels[number])].replace("_", " ")
         if boxes.scores[number] < 1:
             text += f" {boxes.scores[number]:.2f}"
-        wide, high = face.getlength(text) + 8, face.getbbox("Ag")[3] + 4
+        wide, high = face.getlength(text) + 8, letters + 6
         x, y = min(max(0.0, left), size[0] - wide), max(0.0, top - high - 2)
         if any(x < b[2] and x + wide > b[0] and y < b[3] and y + high > b[1] for b in taken):
             continue

@@ -50,6 +50,7 @@ class BEVFormerConfig:
             released tiny and small models were trained with (100, 100).
         released_can_bus: motion as the released models were told it, see
             :func:`internimage.driving.geometry.motion.can_bus_vector`.
+        history: whether prediction remembers the frames before; networks that learnt without them do not.
     """
 
     backbone: InternImageConfig | ResNetConfig
@@ -69,6 +70,7 @@ class BEVFormerConfig:
     detections: BoxSelection = field(default_factory=BoxSelection)
     rotation_centre: tuple[float, float] | None = None
     released_can_bus: bool = False
+    history: bool = True
 
     def __post_init__(self) -> None:
         for name in ("num_classes", "levels", "channels", "heads", "decoder_layers", "queries"):

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from internimage.driving.results.boxes3d import FoundBoxes
-from internimage.results.output import Output, Picture
+from internimage.results.output import Output, Picture, folder_name
 
 _Write = Callable[[Path, list[FoundBoxes]], object]
 
@@ -39,7 +39,7 @@ class SceneWriter:
     def _end(self) -> None:
         scene, self._scene = self._scene, []
         if scene:
-            target = self.output.place(f"{scene[0].frame.scene}{self.ending}")
+            target = self.output.place(f"{folder_name(scene[0].frame.scene)}{self.ending}")
             self.write(target, scene)
             self._written.append(target)
 

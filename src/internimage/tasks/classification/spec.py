@@ -144,7 +144,7 @@ SPEC = TaskSpec(
     without_classes=True,
     several_views=False,
     export="internimage.tasks.classification.export:EXPORT",
-    train_help="""Train or fine-tune a classifier, a detector or a segmenter on your own images.
+    train_help="""Train or fine-tune a classifier, a detector, a segmenter or a 3D detector on your own images.
 
     $ internimage train --data photos/
 
@@ -160,8 +160,8 @@ SPEC = TaskSpec(
 
     The data is a folder with one folder a class (or train/ and val/ with such folders, a CSV file with the columns path
     and label, zip archives, WebDataset shards or iNaturalist's JSON), or for detectors one with COCO's annotations, or
-    for segmenters one with images/ and masks/; see docs/training.md. The trained model is a folder that every other
-    command takes: --model runs/photos/best. These are the options for classifiers; with the --data or --model of a
-    detector or segmenter, --help shows its own.
+    for segmenters one with images/ and masks/, or for 3D detectors one of nuScenes' tables; see docs/training.md. The
+    trained model is a folder that every other command takes: --model runs/photos/best. These are the options for
+    classifiers; with the --data or --model of another kind, --help shows its own.
     """,
 )

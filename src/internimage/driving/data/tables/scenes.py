@@ -32,7 +32,7 @@ def scenes_of_parts(root: Path, version: str, scenes: Sequence[str]) -> tuple[di
     beside the tables comes first, then nuScenes' splits; scenes of neither are one part "all".
 
     Raises:
-        DataError: the file is not of this form, or has a scene twice.
+        DataError: the file is not of this form, has a scene twice, or none of those that there are.
     """
     given = next((path for path in (root / SPLITS, root / version / SPLITS) if path.is_file()), None)
     if given is not None:
@@ -43,6 +43,8 @@ def scenes_of_parts(root: Path, version: str, scenes: Sequence[str]) -> tuple[di
         splits = {name: known[mini + name] for name in ("train", "val", "test") if mini + name in known}
     found = {name: [one for one in scenes if one in names] for name, names in splits.items()}
     parts = {name: names for name, names in found.items() if names}
+    if not parts and given is not None:
+        raise DataError(f"{given} names none of the scenes of {version}, such as {', '.join(scenes[:3])}")
     if not parts:
         return {"all": list(scenes)}, []
     divided = set().union(*parts.values())

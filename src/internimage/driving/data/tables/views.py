@@ -155,9 +155,10 @@ class _Reader:
                 seen[self._ego_rows[token]] = True
         good = are_rotations(egos[:, :4]) & np.isfinite(egos).all(axis=1)
         tokens = list(self._ego_rows)
+        scenes = {ego: self._scene(frame) for frame, _, _, ego in self._rows}
         for number in np.flatnonzero(found & ~good).tolist():
             text = f"rotation {egos[number, :4].tolist()}, translation {egos[number, 4:].tolist()} {_NO_ROTATION}"
-            self._tables.add("ego_pose", tokens[number], text)
+            self._tables.add("ego_pose", tokens[number], text, scene=scenes[number])
         for record, (frame, _, _, ego) in zip(self._records, self._rows, strict=True):
             if not good[ego]:
                 self._refuse(frame)
