@@ -14,6 +14,7 @@ from PIL import Image
 
 from internimage import registry
 from internimage.cli.main import parse
+from internimage.driving.world.writing import write_world
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -47,6 +48,8 @@ def test_python_runs_from_top_to_bottom(page: Path, tmp_path: Path, monkeypatch:
         entry = registry.TASKS[task]
         added = replace(entry, recipes=(*entry.recipes, f"helpers.documented:{task.upper()}"))
         monkeypatch.setitem(registry.TASKS, task, added)
+    if page.stem == "driving":
+        write_world(tmp_path / "roads", {"train": range(2), "val": range(100, 102)}, frames=2, width=112)
     Image.effect_noise((120, 80), 90).convert("RGB").save(tmp_path / "street.jpg")
     clip(tmp_path / "clip.mp4")
     (tmp_path / "hub").mkdir()

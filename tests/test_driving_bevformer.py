@@ -14,7 +14,7 @@ from helpers.driving import BACKBONE, frame, rig, sample, small
 
 from internimage.checkpoints.layouts import from_ours, to_ours
 from internimage.driving.bev.code import boxes_of, code_of
-from internimage.driving.bev.decoding import BoxReport, best_boxes
+from internimage.driving.bev.decoding import BoxSelection, best_boxes
 from internimage.driving.bev.encoder import BEVEncoderConfig
 from internimage.driving.bev.grid import BEVGrid
 from internimage.driving.bev.history import turned
@@ -207,14 +207,14 @@ def test_codes_are_boxes_and_back() -> None:
 @pytest.mark.parametrize(
     ("report", "expected"),
     [
-        (BoxReport(), [(0, 1), (2, 0), (0, 0)]),  # query 1 lies outside
-        (BoxReport(keep=2), [(0, 1)]),
-        (BoxReport(score_threshold=0.85), [(0, 1)]),
-        (BoxReport(score_threshold=0.99), [(0, 1)]),  # .99, .891: nothing but the best
-        (BoxReport(keep=3, extent=(-9.0, -9.0, -1.0, 9.0, 7.0, 9.0)), [(0, 1), (2, 0)]),  # borders included
+        (BoxSelection(), [(0, 1), (2, 0), (0, 0)]),  # query 1 lies outside
+        (BoxSelection(keep=2), [(0, 1)]),
+        (BoxSelection(score_threshold=0.85), [(0, 1)]),
+        (BoxSelection(score_threshold=0.99), [(0, 1)]),  # .99, .891: nothing but the best
+        (BoxSelection(keep=3, extent=(-9.0, -9.0, -1.0, 9.0, 7.0, 9.0)), [(0, 1), (2, 0)]),  # borders included
     ],
 )
-def test_best_pairs_of_query_and_class_are_reported(report: BoxReport, expected: list[tuple[int, int]]) -> None:
+def test_best_pairs_of_query_and_class_are_reported(report: BoxSelection, expected: list[tuple[int, int]]) -> None:
     chances = torch.tensor([[0.1, 0.9], [0.0, 0.85], [0.8, 0.0]])
     boxes = CAR.repeat(3, 1)
     boxes[1, 0], boxes[:, 5] = 70.0, torch.tensor([1.0, 2.0, 3.0])
@@ -237,7 +237,7 @@ def test_thresholds_fall_until_something_passes() -> None:
         ([0.4, 0.4, 0.3], 0.9, 2),
     ):
         logits = torch.tensor(scores).double().logit()[:, None]
-        assert len(best_boxes(logits, codes, BoxReport(score_threshold=threshold)).scores) == count, scores
+        assert len(best_boxes(logits, codes, BoxSelection(score_threshold=threshold)).scores) == count, scores
 
 
 def test_queries_learn_the_boxes_that_cost_least() -> None:
@@ -427,8 +427,8 @@ def test_classes_and_reports_can_be_changed() -> None:
         (BEVEncoderConfig, {"dropout": 1.0}, "dropout is 1.0"),
         (BEVGrid, {"width": 0}, "a grid of 200x0 cells"),
         (BEVGrid, {"extent": (0, 0, 0, 1, 1, 1)}, "more than a metre high"),
-        (BoxReport, {"keep": 0}, "keep is 0"),
-        (BoxReport, {"extent": (0, 0, 0, 0, 1, 1)}, "the latter greater"),
+        (BoxSelection, {"keep": 0}, "keep is 0"),
+        (BoxSelection, {"extent": (0, 0, 0, 0, 1, 1)}, "the latter greater"),
     ],
 )
 def test_configurations_that_cannot_be_are_named(kind: Any, changes: dict[str, Any], message: str) -> None:

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from internimage.checkpoints.layouts import from_ours, layout_of, to_ours
 from internimage.driving.bev.code import boxes_of, code_of
-from internimage.driving.bev.decoding import BoxReport, best_boxes
+from internimage.driving.bev.decoding import BoxSelection, best_boxes
 from internimage.driving.bev.grid import BEVGrid
 from internimage.driving.bev.history import turned
 from internimage.driving.bev.inputs import BoxTargets, Views
@@ -124,7 +124,7 @@ def test_boxes_are_the_released_code_s(shared: Path) -> None:
     near(boxes_of(goldens["box.code"]), turned_yaw(goldens["box.decoded"]), 1e-5)
     for threshold in (None, 0.6, 0.99):
         for n in range(2):
-            report = BoxReport(keep=60, score_threshold=threshold)
+            report = BoxSelection(keep=60, score_threshold=threshold)
             found = best_boxes(goldens["coder.cls"][n], goldens["coder.code"][n], report)
             prefix = f"coder.thr_{threshold}.{n}."
             assert torch.equal(found.labels, goldens[prefix + "labels"])
@@ -183,7 +183,7 @@ def test_two_frames_of_two_samples_are_the_released_code_s(shared: Path) -> None
         last = model.decoder(history, last=True)
         assert torch.equal(last[0][0], logits[-1])
         assert torch.equal(last[1][0], codes[-1])
-    found = best_boxes(logits[-1, 0], codes[-1, 0], BoxReport(keep=60))
+    found = best_boxes(logits[-1, 0], codes[-1, 0], BoxSelection(keep=60))
     assert torch.equal(found.labels, goldens["head.frame1.decoded.labels"])
     near(found.scores, goldens["head.frame1.decoded.scores"], 1e-5)
     near(found.boxes, turned_yaw(goldens["head.frame1.decoded.bboxes"]), 5e-4)

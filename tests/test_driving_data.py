@@ -28,7 +28,7 @@ from internimage.driving.data.preparing import (
     with_hue,
     with_saturation,
 )
-from internimage.driving.data.scenes import nuscenes_splits
+from internimage.driving.data.tables.scenes import nuscenes_splits
 from internimage.driving.geometry.poses import wrapped
 from internimage.errors import ConfigError, DataError, ImageReadError
 from internimage.images import FitPreprocessing

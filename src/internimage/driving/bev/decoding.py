@@ -15,7 +15,7 @@ _LOWERED, _LEAST = 0.9, 0.01
 
 
 @dataclass(frozen=True)
-class BoxReport:
+class BoxSelection:
     """Which boxes of a frame are reported.
 
     Attributes:
@@ -37,7 +37,7 @@ class BoxReport:
             raise ConfigError(f"extent is {self.extent}; expected (x0, y0, z0, x1, y1, z1), the latter greater")
 
 
-def best_boxes(logits: Tensor, codes: Tensor, report: BoxReport) -> RawBoxes3D:
+def best_boxes(logits: Tensor, codes: Tensor, report: BoxSelection) -> RawBoxes3D:
     """The best pairs of a query and a class of one frame: logits (Q, K) and codes (Q, 10), to boxes, best first."""
     check_finite(logits, codes)
     classes = logits.shape[1]

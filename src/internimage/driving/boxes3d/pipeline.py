@@ -73,7 +73,7 @@ class BoxPipeline:
     def _predict(self, seen: Seen, source: ImageSource) -> FoundBoxes:
         frame, config = seen.frame, self.model.config
         before, history = self._last or (None, None)
-        if before is None or before.token != frame.previous:
+        if before is None or before.token != frame.previous or not config.history:
             before, history = None, None
         weight = next(self.model.parameters())
         views = make_views([seen], [before], config.grid, released=config.released_can_bus)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import replace
+from typing import Any
 
 import torch
 
@@ -35,7 +37,7 @@ def prepare(config: RunConfig, recipe: Recipe, splits: Splits[Frames]) -> Prepar
     model = initial_model(config, recipe, splits.train.classes)
     if config.max_objects is not None:
         model = model.keeping(config.max_objects)
-    notes = _cameras(model, splits)
+    notes = (*_cameras(model, splits), *_history(model, augmentation))
     model.freeze(config.freeze)
     preprocessing = model.description.preprocessing
     assert isinstance(preprocessing, FitPreprocessing)
@@ -53,6 +55,14 @@ def _look_over(part: Frames) -> None:
         )
     if not sum(part.counts()):
         raise DataError(f"{part.name} has no boxes; training needs some to learn from and some to measure with")
+
+
+def _history(model: Any, augmentation: BoxAugmentation) -> tuple[str, ...]:
+    """Let the model remember in prediction what it remembers in training; what to say of it."""
+    model.config = replace(model.config, history=augmentation.queue > 1)
+    if augmentation.queue > 1:
+        return ()
+    return ("each frame is seen alone: no history, in training as in prediction",)
 
 
 def _cameras(model: object, splits: Splits[Frames]) -> tuple[str, ...]:

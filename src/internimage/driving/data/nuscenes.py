@@ -16,11 +16,11 @@ import numpy as np
 
 from internimage.data.formats.sets.nuscenes import CLASS_OF, WITHOUT_CLASS
 from internimage.data.left_out import BadEntries, LeftOut, Unit, shortened
-from internimage.driving.data.driven import DrivenFrames
-from internimage.driving.data.drives import Array, Drives, read_drives
 from internimage.driving.data.frames import NUSCENES_CLASSES, Frames
-from internimage.driving.data.scenes import scenes_of_parts
-from internimage.driving.data.tables import NEEDED, Scene, Tables
+from internimage.driving.data.tables.driven import DrivenFrames
+from internimage.driving.data.tables.drives import Array, Drives, read_drives
+from internimage.driving.data.tables.scenes import scenes_of_parts
+from internimage.driving.data.tables.tables import NEEDED, Scene, Tables
 from internimage.errors import ConfigError, DataError
 from internimage.settings.data import DataOptions
 from internimage.writing import counted

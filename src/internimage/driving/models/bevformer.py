@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from internimage.backbones.config import InternImageConfig, ResNetConfig
 from internimage.driving.bev.code import CODE
 from internimage.driving.bev.decoder import BoxDecoder, classifier
-from internimage.driving.bev.decoding import BoxReport, best_boxes
+from internimage.driving.bev.decoding import BoxSelection, best_boxes
 from internimage.driving.bev.encoder import BEVEncoder, BEVEncoderConfig
 from internimage.driving.bev.grid import BEVGrid
 from internimage.driving.bev.inputs import BoxTargets, RawBoxes3D, Views
@@ -50,6 +50,7 @@ class BEVFormerConfig:
             released tiny and small models were trained with (100, 100).
         released_can_bus: motion as the released models were told it, see
             :func:`internimage.driving.geometry.motion.can_bus_vector`.
+        history: whether prediction remembers the frames before; networks that learnt without them do not.
     """
 
     backbone: InternImageConfig | ResNetConfig
@@ -66,9 +67,10 @@ class BEVFormerConfig:
     decoder_layers: int = 6
     queries: int = 900
     dropout: float = 0.1
-    detections: BoxReport = field(default_factory=BoxReport)
+    detections: BoxSelection = field(default_factory=BoxSelection)
     rotation_centre: tuple[float, float] | None = None
     released_can_bus: bool = False
+    history: bool = True
 
     def __post_init__(self) -> None:
         for name in ("num_classes", "levels", "channels", "heads", "decoder_layers", "queries"):

@@ -10,8 +10,8 @@ from typing import overload
 
 import numpy as np
 
-from internimage.driving.data.drives import Array, Drives
 from internimage.driving.data.frames import Camera, Frame
+from internimage.driving.data.tables.drives import Array, Drives
 from internimage.driving.geometry.boxes import GlobalBoxes
 from internimage.driving.geometry.poses import Pose, rotation_matrices
 

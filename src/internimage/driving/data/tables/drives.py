@@ -16,10 +16,10 @@ import msgspec
 import numpy as np
 
 from internimage.data.formats.kept import kept_columns
-from internimage.driving.data.annotations import read_annotations
-from internimage.driving.data.can_bus import FOLDER, motion_file, read_motion
-from internimage.driving.data.tables import Problem, Sample, Scene, Tables
-from internimage.driving.data.views import read_views
+from internimage.driving.data.tables.annotations import read_annotations
+from internimage.driving.data.tables.can_bus import FOLDER, motion_file, read_motion
+from internimage.driving.data.tables.tables import Problem, Sample, Scene, Tables
+from internimage.driving.data.tables.views import read_views
 from internimage.errors import DataError
 
 Array = np.ndarray[Any, np.dtype[Any]]
@@ -36,7 +36,7 @@ class Drives:
         tokens: of the F frames.
         scene_of, times: (F,) row of the scene; microseconds.
         usable: (F,) bool, whether nothing that a frame needs contradicts the format.
-        imu, imu_after: (F, 9), see :func:`internimage.driving.data.can_bus.read_motion`; zeros without records.
+        imu, imu_after: (F, 9), see :func:`internimage.driving.data.tables.can_bus.read_motion`; zeros without records.
         felt: (scenes,) bool, whether there are records of motion.
         channels: names of the cameras, in the order in which a frame has them.
         view_starts: (F + 1,) the first view of each frame; that of the lidar comes before those of the cameras.

@@ -9,7 +9,7 @@ import numpy as np
 
 from internimage.data.formats.pictures import check_name
 from internimage.driving.data.frames import NUSCENES_CAMERAS
-from internimage.driving.data.tables import CalibratedSensor, EgoPose, SampleData, Sensor, Tables
+from internimage.driving.data.tables.tables import CalibratedSensor, EgoPose, SampleData, Sensor, Tables
 from internimage.driving.geometry.poses import are_rotations
 from internimage.errors import DataError
 
@@ -20,7 +20,7 @@ _NO_ROTATION = "is no rotation; expected a quaternion (w, x, y, z) of length 1, 
 
 
 class Views(NamedTuple):
-    """The columns of views of :class:`internimage.driving.data.drives.Drives`."""
+    """The columns of views of :class:`internimage.driving.data.tables.drives.Drives`."""
 
     channels: tuple[str, ...]
     view_starts: Array

@@ -18,7 +18,7 @@ SPLITS = "splits.json"
 @cache
 def nuscenes_splits() -> dict[str, frozenset[str]]:
     """Names of the scenes of "train" (700), "val" (150), "test" (150), "mini_train" (8) and "mini_val" (2)."""
-    content = json.loads(files("internimage.driving.data").joinpath("nuscenes_splits.json").read_text("utf-8"))
+    content = json.loads(files("internimage.driving.data.tables").joinpath("nuscenes_splits.json").read_text("utf-8"))
     return {
         name: frozenset(f"scene-{number:04d}" for first, last in runs for number in range(first, last + 1))
         for name, runs in content["splits"].items()

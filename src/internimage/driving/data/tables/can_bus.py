@@ -11,7 +11,7 @@ import msgspec
 import numpy as np
 
 from internimage.data.formats.documents import read_json
-from internimage.driving.data.tables import Numbers3
+from internimage.driving.data.tables.tables import Numbers3
 from internimage.driving.geometry.poses import Array
 from internimage.errors import DataError
 

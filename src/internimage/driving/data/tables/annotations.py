@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from internimage.driving.data.tables import Instance, Named, SampleAnnotation, Tables
+from internimage.driving.data.tables.tables import Instance, Named, SampleAnnotation, Tables
 from internimage.driving.geometry.poses import are_rotations
 
 Array = np.ndarray[Any, np.dtype[Any]]
@@ -17,7 +17,7 @@ _NO_BOX = "expected finite numbers, and a rotation (w, x, y, z) of length 1"
 
 
 class Annotations(NamedTuple):
-    """The columns of boxes of :class:`internimage.driving.data.drives.Drives`."""
+    """The columns of boxes of :class:`internimage.driving.data.tables.drives.Drives`."""
 
     box_starts: Array
     centres: Array
