@@ -25,7 +25,7 @@ from torch import Tensor, nn
 import internimage as ii
 from internimage.checkpoints.layouts import from_ours
 from internimage.data.samples import EvaluationSample, Measured
-from internimage.data.sampling.sampler import EpochSampler, SampleKey
+from internimage.data.sampling.sampler import EpochSampler, SampleKey, SequenceSampler
 from internimage.errors import ConfigError, ImageReadError, InterruptedRunError, TrainingError
 from internimage.images.reader import ImageSource
 from internimage.metrics.accuracy import Accuracy
@@ -462,6 +462,21 @@ def test_sampler_parts_are_disjoint_and_complete() -> None:
     parts = [list(EpochSampler(11, 0, shuffle=True, rank=rank, world=3)) for rank in range(3)]
     assert sorted(key.index for part in parts for key in part) == list(range(11))
     assert [len(EpochSampler(11, 0, shuffle=True, rank=rank, world=3)) for rank in range(3)] == [len(p) for p in parts]
+
+
+@pytest.mark.parametrize("lengths", [[3, 1, 5, 2, 2], [4], [2, 2], []])
+def test_sequences_stay_whole_and_in_order(lengths: list[int]) -> None:
+    """Each with one process, of which none has more than the longest above another."""
+    starts = [sum(lengths[:place]) for place in range(len(lengths))]
+    sequences = [list(range(start, start + length)) for start, length in zip(starts, lengths, strict=True)]
+    taken = [[key.index for key in SequenceSampler(lengths, rank=rank, world=3)] for rank in range(3)]
+    for sequence in sequences:
+        part = next(part for part in taken if sequence[0] in part)
+        place = part.index(sequence[0])
+        assert part[place : place + len(sequence)] == sequence
+    assert sorted(number for part in taken for number in part) == list(range(sum(lengths)))
+    assert [len(SequenceSampler(lengths, rank=rank, world=3)) for rank in range(3)] == list(map(len, taken))
+    assert max(map(len, taken)) - min(map(len, taken)) <= max(lengths, default=0)
 
 
 def test_accuracy_equals_counting(tmp_path: Path) -> None:
