@@ -6,7 +6,8 @@
 Multiply-additions are half of the operations that PyTorch's counter finds in products and convolutions, and those of
 the operators that sample; norms, activations and the like are not counted.  One image: of a classifier as it is
 evaluated; of a detector 800x1280 pixels, with 1,000 RoIs and 100 masks; of a segmenter the crop that it was trained on,
-320x320 where there is none.  Nothing is computed: the models are on the meta device and have no weights.
+320x320 where there is none; of a 3D detector a frame of six cameras, with a history.  But for that, nothing is
+computed: the models are on the meta device and have no weights.
 
 A written number that is right to 1 in 1,000 stays as it is, so that the file changes where a model does.
 """
@@ -20,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+import torchvision  # noqa: F401  (defines its deformable convolution)
 from torch.utils.flop_counter import FlopCounterMode
 
 import internimage.recipes
@@ -50,8 +52,33 @@ def attention_operations(value: Any, location: Any, *_: Any, **__: Any) -> int:
     return int(2 * 5 * math.prod(location[:-1]) * value[-1])
 
 
+def deformable_operations(input: Any, weight: Any, *_: Any, out_shape: Any = None, **__: Any) -> int:
+    """A product for each output channel, and four pixels for each point and input channel."""
+    pixels = math.prod(out_shape) // weight[0]
+    return int(2 * pixels * math.prod(weight[1:]) * (weight[0] + 4))
+
+
+def show_frame(model: Any, recipe: Recipe) -> None:
+    """A frame of nuScenes' six cameras with a history: maps on the meta device, the rest, which depends on what the
+    cameras see, in numbers."""
+    from driving import frame
+
+    preprocessing: Any = recipe.preprocessing
+    with torch.device("cpu"):
+        views = frame((preprocessing.short, preprocessing.long), len(recipe.config.cameras), continued=True)
+        real = type(model)(recipe.config).eval().requires_grad_(False)
+    maps = model.maps(views.images.flatten(0, 1).to("meta"))
+    with torch.device("cpu"):
+        history = torch.zeros(1, recipe.config.grid.cells, recipe.config.channels)
+        bev = real.encoder([torch.zeros(one.shape) for one in maps], views, history)
+        real.decoder(bev, last=True)
+
+
 def show(model: Any, recipe: Recipe) -> None:
     """Let a model on the meta device predict one image."""
+    if recipe.architecture == "bevformer":
+        show_frame(model, recipe)
+        return
     if recipe.task == "segmentation":
         crop = recipe.training.augmentation.crop if recipe.training else CROP
         model(torch.empty(1, 3, *crop), coarse=True)
@@ -74,6 +101,7 @@ def count(recipe: Recipe) -> tuple[int, float]:
     kind = resolve(ARCHITECTURES[recipe.architecture].model)
     ops = torch.ops.internimage
     sampling = {ops.dcnv3: dcnv3_operations, ops.dcnv4: dcnv4_operations, ops.ms_deform_attn: attention_operations}
+    sampling |= {torch.ops.torchvision.deform_conv2d: deformable_operations}
     with torch.device("meta"), FlopCounterMode(display=False, custom_mapping=sampling) as counter:
         model = kind(recipe.config).eval().requires_grad_(False)
         show(model, recipe)

@@ -277,6 +277,9 @@ def _weights(recipe: Recipe, pretrained: bool, checkpoint: str | os.PathLike[str
         return None
     if recipe.weights is None:
         name = recipe.name or f"a {recipe.architecture} of your own"
+        if recipe.elsewhere:
+            where = recipe.elsewhere
+            raise DownloadError(f"{name} is not fetched; download it from {where} and pass --checkpoint FILE")
         raise DownloadError(f"no weights were published for {name}; start from a checkpoint or from scratch")
     try:
         return hub.locate(recipe.weights)

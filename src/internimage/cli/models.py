@@ -51,13 +51,13 @@ class Models:
                 f"{recipe.parameters / 1e6:.1f} M",
                 recipe.preprocessing.extent,
                 f"{recipe.gmacs:.1f}",
-                "packaged" if packaged else "released" if recipe.weights else "none",
+                "packaged" if packaged else "released" if recipe.weights or recipe.elsewhere else "none",
                 score,
             )
         Console(width=None if Console().is_terminal else 120).print(table)
         print(
             "\nScores are the authors' own, unless marked ours. "
             "GMACs: multiply-additions of one image of that size (detectors: 800x1280; segmenters: a training "
-            "crop, as in the name), counted here."
+            "crop, as in the name; 3D detectors: a frame of six cameras), counted here."
         )
         return 0

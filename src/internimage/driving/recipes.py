@@ -60,6 +60,7 @@ def _released(
         {**plain, "released_can_bus": True},
         preprocessing,
         labels="nuscenes_boxes3d",
+        elsewhere="https://github.com/fundamentalvision/BEVFormer",
         published=published,
         note=note,
     )

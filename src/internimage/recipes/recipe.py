@@ -90,6 +90,7 @@ class Recipe:
         labels: a label set of :mod:`internimage.labels`; None where the names of the classes are not available.
             Outputs beyond it, as heads copied from other data sets have them, are "unused".
         weights: the released file, or a folder of this package; None if there is none.
+        elsewhere: where its authors keep the released file, if that is not fetched.
         hub_name: repository of the same weights in the Hugging Face layout.
         published: the authors' score.
         measured: this project's score of weights of its own.
@@ -104,6 +105,7 @@ class Recipe:
     preprocessing: Preprocessing | FitPreprocessing
     labels: str | None = None
     weights: HubFile | PackagedModel | None = None
+    elsewhere: str = ""
     hub_name: str | None = None
     published: PublishedScore | None = None
     measured: MeasuredScore | None = None
@@ -132,7 +134,8 @@ class Recipe:
     def gmacs(self) -> float:
         """Billions of multiply-additions for one image at the preprocessing's size, counted by this project.
 
-        For detectors at 800x1280, with 1,000 RoIs and 100 masks, for segmenters at the size of their training crops.
+        For detectors at 800x1280, with 1,000 RoIs and 100 masks, for segmenters at the size of their training crops,
+        for 3D detectors a frame of six cameras.
         """
         return float(_counted().get(self.name, {}).get("gmacs", 0.0))
 
