@@ -33,7 +33,7 @@ def commands(page: Path) -> list[str]:
     lines += [
         " ".join(one.split()) for one in re.findall(r"`(internimage [^\s`]+\s[^`]+)`", page.read_text(encoding="utf-8"))
     ]
-    return [found[0] for line in lines if (found := re.search(r"\binternimage [a-z][^#;&|]*", line))]
+    return [found[0] for line in lines if (found := re.search(r"\binternimage [a-z](?:[^#;&|]|(?<=\S)#)*", line))]
 
 
 PYTHON = [page for page in PAGES if blocks(page, "python")]

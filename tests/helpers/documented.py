@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import internimage as ii
-from helpers import classifiers, detectors, segmenters
+from helpers import classifiers, detectors, driving, segmenters
 from helpers.small_recipes import RELEASED
 from internimage.checkpoints.hub import HubFile, PackagedModel
 from internimage.images import FitPreprocessing
@@ -17,6 +17,7 @@ CONFIGS = {
     "mask_rcnn": detectors.SMALL_MASK,
     "cascade_rcnn": detectors.SMALL_CASCADE,
     "dino": detectors.SMALL_DINO,
+    "bevformer": driving.SMALL,
     **{name.removeprefix("small_"): config for name, config in segmenters.CONFIGS.items()},
 }
 
@@ -28,9 +29,9 @@ def stand_in(recipe: Recipe) -> Recipe:
 
 
 STAND_INS = {name: stand_in(one) for name, one in RELEASED.items() if not isinstance(one.weights, PackagedModel)}
-CLASSIFICATION, DETECTION, SEGMENTATION = (
+CLASSIFICATION, DETECTION, SEGMENTATION, BOXES3D = (
     tuple(one for one in STAND_INS.values() if one.task == task)
-    for task in ("classification", "detection", "segmentation")
+    for task in ("classification", "detection", "segmentation", "boxes3d")
 )
 
 

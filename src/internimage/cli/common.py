@@ -125,13 +125,14 @@ class ModelOptions:
 
     def spec(self) -> TaskSpec | None:
         """The task of the model, without its weights; None of an exported file and of what is no model."""
-        from internimage.contracts import task_spec
         from internimage.description import is_exported
-        from internimage.errors import InternImageError
-        from internimage.factory import recipe_of
 
         if is_exported(self.name):
             return None
+        from internimage.contracts import task_spec
+        from internimage.errors import InternImageError
+        from internimage.factory import recipe_of  # loads PyTorch, which exported files run without
+
         try:
             return task_spec(recipe_of(self.name).task)
         except InternImageError:  # said when it is loaded
