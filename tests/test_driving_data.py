@@ -189,6 +189,7 @@ def test_splits_are_nuscenes_own() -> None:
         ("v1.0-trainval", ("scene-0001", "scene-0003"), None, {"train": 4, "val": 4}),
         ("v1.0-test", ("scene-0077", "scene-0078"), None, {"test": 8}),
         ("v1.0-world", ("a", "b"), None, {"all": 8}),
+        ("v1.0-world", ("scene-0001", "scene-0003"), None, {"all": 8}),
         ("v1.0-world", ("a", "b"), {"validation": ["b"], "train": ["a", "c"]}, {"val": 4, "train": 4}),
         ("v1.0-world", ("a", "b"), {"train": ["b"]}, {"train": 4}),
     ],

@@ -152,6 +152,20 @@ def test_history_is_that_of_the_frame_before_in_the_same_drive(roads: Path, trai
     assert len(predict.listed([f"{roads}#scene-0101", roads])) == 3 + 18
 
 
+def test_cameras_that_do_not_fit_are_told_once(roads: Path, trained: Path) -> None:
+    sources = ii.Predictor(trained, device="cpu").listed(f"{roads}#scene-0100")
+    for source in sources:
+        front, back, *others = source.moment.cameras  # type: ignore[attr-defined]
+        cameras = (front, replace(back, channel="CAM_ROOF"), *others)
+        object.__setattr__(source, "moment", replace(source.moment, cameras=cameras))  # type: ignore[attr-defined]
+    with pytest.warns(UserWarning, match="scene-0100") as told:
+        ii.Predictor(trained, device="cpu")(sources)
+    assert [str(one.message) for one in told] == [
+        "scene-0100: the model has not learnt to look through CAM_ROOF: left out",
+        "scene-0100: there are frames without CAM_FRONT_RIGHT: what only they see is not found",
+    ]
+
+
 def test_drives_are_measured_by_several_processes_as_by_one(roads: Path, trained: Path) -> None:
     data = read_parts(roads, "train", DataOptions())["train"]
     predict = ii.Predictor(trained, device="cpu")
@@ -316,6 +330,7 @@ def whole_scenes(tables: Tables) -> None:
     ],
     ids=["missing cameras", "no boxes", "other cameras", "four cameras", "names and no parts", "single frames"],
 )
+@pytest.mark.filterwarnings("ignore:.*there are frames without CAM_BACK")
 def test_drives_that_lack_something_are_learnt_from(
     change: Callable[[Tables], None], roads: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

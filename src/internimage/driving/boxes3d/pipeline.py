@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -49,9 +50,16 @@ class BoxPipeline:
     Args:
         model: a :class:`internimage.driving.models.bevformer.BEVFormer`, with its description.
         options: none of them but the depth of pixels and the greatest number of boxes.
+        tells: whether to warn of cameras that are lacking or not known.
     """
 
-    def __init__(self, model: Any, options: PredictionOptions = PredictionOptions()) -> None:  # noqa: B008
+    def __init__(
+        self,
+        model: Any,
+        options: PredictionOptions = PredictionOptions(),  # noqa: B008
+        *,
+        tells: bool = True,
+    ) -> None:
         unknown = (options.augmentation, options.tiles, options.keep_scores, options.soft_nms)
         if any(unknown) or options.window != "model":
             raise ConfigError(
@@ -63,6 +71,7 @@ class BoxPipeline:
         self.read = ReadFrame(model.config.cameras, preparation(model, options, FitPreprocessing))
         self.prepare = as_it_is
         self._last: tuple[Frame, Tensor] | None = None
+        self.tells, self._told = tells, set[str]()
 
     def predict(
         self, prepared: Sequence[Seen], sources: Sequence[ImageSource], known: Sequence[Any]
@@ -72,6 +81,8 @@ class BoxPipeline:
     @torch.inference_mode()
     def _predict(self, seen: Seen, source: ImageSource) -> FoundBoxes:
         frame, config = seen.frame, self.model.config
+        if self.tells:
+            self._tell(frame)
         before, history = self._last or (None, None)
         if before is None or before.token != frame.previous or not config.history:
             before, history = None, None
@@ -81,6 +92,17 @@ class BoxPipeline:
         found, bev = finite(self.model, partial(self.model, views, history))
         self._last = frame, bev
         return FoundBoxes(upright_boxes(found[0]), tuple(class_names(self.labels, self.classes)), frame, source)
+
+    def _tell(self, frame: Frame) -> None:
+        """Warn once of cameras that the model does not look through, and of those that it lacks."""
+        there, known = {camera.channel for camera in frame.cameras}, set(self.model.config.cameras)
+        for names, text in (
+            (there - known, "the model has not learnt to look through {}: left out"),
+            (known - there, "there are frames without {}: what only they see is not found"),
+        ):
+            if new := sorted(names - self._told):
+                warnings.warn(f"{frame.scene}: {text.format(', '.join(new))}", stacklevel=2)
+                self._told |= names
 
 
 def upright_boxes(found: RawBoxes3D) -> Boxes:

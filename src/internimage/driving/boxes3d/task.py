@@ -61,7 +61,7 @@ class BoxTask:
         return losses([*history, last], batch.targets)
 
     def pipeline(self, model: Any, *, in_step: bool = False) -> Pipeline:
-        return BoxPipeline(model)
+        return BoxPipeline(model, tells=False)
 
     def report(self, pipeline: Any) -> BoxReport:
         return BoxReport.on(pipeline, self.val)

@@ -13,6 +13,7 @@ from internimage.data.formats.parts import part_named
 from internimage.errors import DataError
 
 SPLITS = "splits.json"
+_RELEASED = ("v1.0-trainval", "v1.0-mini", "v1.0-test")
 
 
 @cache
@@ -38,7 +39,7 @@ def scenes_of_parts(root: Path, version: str, scenes: Sequence[str]) -> tuple[di
     if given is not None:
         splits = _read(given)
     else:
-        known = nuscenes_splits()
+        known = nuscenes_splits() if version in _RELEASED else {}  # others may have other scenes of such names
         mini = "mini_" if version.endswith("mini") else ""
         splits = {name: known[mini + name] for name in ("train", "val", "test") if mini + name in known}
     found = {name: [one for one in scenes if one in names] for name, names in splits.items()}
