@@ -287,6 +287,9 @@ def test_costs_in_recipes(name: str) -> None:
     with torch.device("meta"), FlopCounterMode(display=False, custom_mapping=sampling) as counter:
         model = resolve(ARCHITECTURES[recipe.architecture].model)(recipe.config).eval()
         model.requires_grad_(False)
+        if recipe.task == "boxes3d":  # what it computes depends on what cameras see
+            assert sum(p.numel() for p in model.parameters()) == recipe.parameters
+            return
         if recipe.task == "segmentation":
             crop = recipe.training.augmentation.crop if recipe.training else (320, 320)
             model(torch.empty(1, 3, *crop), coarse=True)
