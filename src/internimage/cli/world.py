@@ -27,13 +27,13 @@ class World:
     """
 
     folder: Annotated[Positional[Path], arg(metavar="FOLDER", help="A folder that is not there yet, or empty.")]
-    scenes: Annotated[int, arg(metavar="N")] = 256
+    scenes: Annotated[int, arg(metavar="N")] = 768
     """Scenes to learn from; few are learnt by heart."""
     val_scenes: Annotated[int, arg(metavar="N")] = 32
     """Scenes to measure with."""
     frames: Annotated[int, arg(metavar="N")] = 4
     """Frames of each scene, every half second."""
-    width: Annotated[int, arg(metavar="PIXELS")] = 400
+    width: Annotated[int, arg(metavar="PIXELS")] = 224
     """Of the pictures; the height is 9/16 of it."""
 
     def run(self) -> int:

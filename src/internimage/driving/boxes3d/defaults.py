@@ -7,7 +7,7 @@ from internimage.driving.boxes3d.settings import BoxAugmentation
 from internimage.recipes import get_training_recipe
 from internimage.settings.training import MANY, TrainingConfig
 
-_UPDATES = 3_000  # of eight frames: what the drawn world of docs/driving.md needs
+_UPDATES = 2_400  # of eight frames: what the drawn world of docs/driving.md needs
 
 
 def default_settings(amount: Amount) -> tuple[TrainingConfig, BoxAugmentation]:
