@@ -198,7 +198,8 @@ def test_a_sheet_has_all_cameras_even_unreadable_ones(frame: Frame, width: int) 
 
 
 def test_a_drive_becomes_a_video(frame: Frame, tmp_path: Path) -> None:
-    av = pytest.importorskip("av")
+    import av
+
     given = [(frame, box((2.0, 10.0 + step, -1.0))) for step in range(3)]
     assert write_drive(tmp_path / "drive.mp4", given, NAMES, width=320, truth=lambda _: Boxes.empty()) == 3
     with av.open(str(tmp_path / "drive.mp4")) as video:
@@ -227,7 +228,6 @@ def test_a_recording_needs_the_sdk(monkeypatch: pytest.MonkeyPatch, tmp_path: Pa
 
 
 def test_a_drive_becomes_a_recording(frame: Frame, tmp_path: Path) -> None:
-    pytest.importorskip("rerun")
     given = [(frame, box((2.0, 10.0 + step, -1.0))) for step in range(2)]
     assert write_recording(tmp_path / "a.rrd", given, NAMES, truth=lambda _: Boxes.empty()) == 2
     assert (tmp_path / "a.rrd").read_bytes()[:3] == b"RRF"

@@ -234,6 +234,7 @@ def test_commands_print_and_write_what_is_found(
         ("train --data {roads} --model internimage_atto --output {new}", "a classifier learns from data with a class"),
         ("train --data {roads} --model small_mask --output {new}", "a detector learns from data with COCO's"),
         ("train --data {roads} --boxes corners --output {new}", "--boxes corners is for a JSON like COCO's"),
+        ("train --data {roads} --crowds learn --output {new}", "--crowds learn is for objects in pictures"),
         ("train --data {roads} --channels 1 --output {new}", "1 channels: networks that find boxes in space take RGB"),
         ("train --data {roads} --linear-probe --output {new}", "a linear probe is for classifiers"),
         ("train --data {roads} --queue 0 --output {new}", "queue is 0; expected 1 frame or more"),

@@ -32,6 +32,8 @@ def read_parts(root: Path, wanted: str | None, options: DataOptions) -> Mapping[
     """
     if options.boxes != DataOptions().boxes:
         raise ConfigError(f"--boxes {options.boxes} is for a JSON like COCO's; {root} is read as drives")
+    if options.crowds != DataOptions().crowds:
+        raise ConfigError(f"--crowds {options.crowds} is for objects in pictures; {root} is read as drives")
     for one in _FORMATS:
         if one.recognise(root):
             return one.read_parts(root, wanted, options)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, field, fields
 from typing import Any
 
 import numpy as np
@@ -140,8 +140,3 @@ def in_global(boxes: Boxes, pose: Pose, attributes: Sequence[str]) -> GlobalBoxe
     return GlobalBoxes(
         pose(boxes.centres), boxes.sizes, rotations, velocities, boxes.labels, tuple(attributes), boxes.scores, unknown
     )
-
-
-def with_labels(boxes: GlobalBoxes, labels: Numbers) -> GlobalBoxes:
-    """The same boxes, numbered otherwise; those of no class (-1) are left out."""
-    return replace(boxes, labels=labels).chosen(labels >= 0)
