@@ -1,0 +1,1 @@
+"""Pictures and words together: one representation, search, captions, questions."""

@@ -1,0 +1,1 @@
+"""Words for networks: tokenisers and text towers, for every wing that reads."""
