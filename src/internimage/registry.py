@@ -80,6 +80,12 @@ ARCHITECTURES: dict[str, ArchitectureEntry] = {
         "internimage.driving.models.bevformer:BEVFormer",
         "internimage.driving.names.bevformer:NAMES",
     ),
+    "uniperceiver": ArchitectureEntry(
+        None,
+        "internimage.multimodal.models.uniperceiver:UniPerceiverConfig",
+        "internimage.multimodal.models.uniperceiver:UniPerceiver",
+        "internimage.multimodal.names.uniperceiver:NAMES",
+    ),
     "internimage": ArchitectureEntry(
         None,
         "internimage.backbones.config:InternImageConfig",

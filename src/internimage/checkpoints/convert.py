@@ -50,6 +50,7 @@ def write_layout(
     if layout == "official":
         with written_aside(target, CheckpointWriteError) as aside, aside.open("wb") as file:
             state = {name: tensor.clone() for name, tensor in renamed.items()}
+            state |= {other: state[name] for name, other in names_there.copies.items()}
             classes = {"meta": {"CLASSES": description.labels}} if names_there.key == "state_dict" else {}
             torch.save({**classes, names_there.key: state}, file)
         return target

@@ -49,6 +49,7 @@ class Model(nn.Module):
         smallest_batch: images of a training batch at least.
         vector_names: what :meth:`vectors` gives.
         released_optimizer: see there.
+        all_learn: whether every parameter has a gradient in every batch; DistributedDataParallel has to know.
     """
 
     config: Any
@@ -61,6 +62,7 @@ class Model(nn.Module):
     smallest_batch: ClassVar[int] = 1
     vector_names: ClassVar[tuple[str, ...]] = ("pooled",)
     released_optimizer: ClassVar[ReleasedOptimizer] = ReleasedOptimizer()
+    all_learn: ClassVar[bool] = True
 
     @classmethod
     def build_backbone(cls, config: Any, out_indices: Sequence[int] = (0, 1, 2, 3)) -> Backbone:

@@ -154,7 +154,10 @@ class Copied:
         if accelerator.num_processes > 1:
             devices = [accelerator.device] if accelerator.device.type == "cuda" else None
             self.module = nn.parallel.DistributedDataParallel(
-                self.module, device_ids=devices, gradient_as_bucket_view=True
+                self.module,
+                device_ids=devices,
+                gradient_as_bucket_view=True,
+                find_unused_parameters=not model.all_learn,
             )
 
     def accumulating(self, last: bool) -> AbstractContextManager[Any]:

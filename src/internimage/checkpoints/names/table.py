@@ -5,8 +5,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from typing import Any, Literal, TypeAlias
 
 Rows: TypeAlias = tuple[tuple[str, str], ...]
@@ -22,12 +22,14 @@ class Names:
         key: what released files keep the tensors under; those with "state_dict" also list the classes.
         hugging_face: whether there is a layout of the Hugging Face models.
         bare_backbone: whether a model folder of the backbone alone counts as a part of the model.
+        copies: released names to others under which files hold the same tensors again.
     """
 
     rows: Callable[[Any], Rows]
     key: Literal["model", "state_dict"] = "state_dict"
     hugging_face: bool = False
     bare_backbone: bool = False
+    copies: Mapping[str, str] = field(default_factory=dict)
 
 
 def within(ours: str, theirs: str, rows: Rows) -> Rows:

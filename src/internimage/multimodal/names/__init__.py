@@ -1,0 +1,1 @@
+"""Names of tensors in files of others, one table an architecture."""

@@ -1,0 +1,68 @@
+"""The models of pictures and words: the released Uni-Perceivers, and ours on InternImage.  One call is one model."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+from internimage.images import Preprocessing
+from internimage.recipes.backbones import ATTO, T
+from internimage.recipes.recipe import PublishedScore, Recipe
+
+_BLEU = "COCO captions BLEU-4"
+_TASK = "describing"
+
+_LARGE: dict[str, Any] = {"width": 1024, "layers": 24, "heads": 16, "feed_forward": 4096}
+
+
+def _released(name: str, plain: dict[str, Any], published: PublishedScore | None, note: str) -> Recipe:
+    """A released model, at 224 pixels."""
+    return Recipe(
+        name,
+        _TASK,
+        "uniperceiver",
+        {**plain, "random_time": True},
+        Preprocessing(224, 224),
+        elsewhere="https://github.com/fundamentalvision/Uni-Perceiver",
+        published=published,
+        note=note,
+    )
+
+
+RECIPES: tuple[Recipe, ...] = (
+    # ours
+    Recipe(
+        "uniperceiver_internimage_atto",
+        _TASK,
+        "uniperceiver",
+        {
+            "backbone": replace(ATTO, channels=16, depths=ATTO.depths[:2], groups=(2, 4)),
+            "width": 96,
+            "layers": 3,
+            "heads": 4,
+            "feed_forward": 384,
+            "layer_scale": None,
+        },
+        Preprocessing(64, 64),
+        note="ours, for CPUs and quick training",
+    ),
+    Recipe(
+        "uniperceiver_internimage_t",
+        _TASK,
+        "uniperceiver",
+        {"backbone": T, "layers": 6},
+        Preprocessing(224, 224),
+        note="Uni-Perceiver's width on InternImage-T; no weights were published",
+    ),
+    # Uni-Perceiver (Zhu et al., CVPR 2022)
+    _released(
+        "uniperceiver_base",
+        {},
+        PublishedScore(_BLEU, 32.0),
+        "published without fine-tuning, with 79.2 % top-1 on ImageNet-1K and R@1 64.9 / 50.7 on COCO",
+    ),
+    _released("uniperceiver_large", _LARGE, None, "stage 2 of its training, 224 pixels"),
+    # Uni-Perceiver-MoE (Zhu et al., NeurIPS 2022)
+    _released("uniperceiver_moe_base", {"experts": 8}, None, "eight experts in every second layer, two at work"),
+    _released("uniperceiver_moe_large", {**_LARGE, "experts": 8}, None, "as uniperceiver_moe_base"),
+)

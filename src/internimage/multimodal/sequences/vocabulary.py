@@ -1,0 +1,84 @@
+"""Which of CLIP's words a model knows, and texts as rows of its table."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TypeAlias
+
+import torch
+from torch import Tensor
+
+from internimage.errors import ConfigError, DataError, MissingExtraError
+from internimage.text.clip import END, SIZE, SPE, START, ClipTokenizer
+
+Ids: TypeAlias = Sequence[int]
+"""A text as :meth:`internimage.text.clip.ClipTokenizer.encode` gives it; it ends with the end token."""
+
+_NAMED = 5
+
+
+class Vocabulary:
+    """The words of a model.
+
+    Attributes:
+        ids: CLIP's ids, row by row of the table of words.
+        end, spe: rows of the end token and of the one in front of a sequence, which every model knows.
+    """
+
+    def __init__(self, ids: Sequence[int] | None = None) -> None:
+        """Those of all words if None.
+
+        Raises:
+            ConfigError: CLIP has no such id.
+        """
+        wrong = [one for one in ids or () if not 0 <= one < SIZE]
+        if wrong:
+            raise ConfigError(f"vocabulary has {wrong[0]}; expected ids of CLIP's words, 0 to {SIZE - 1}")
+        self.ids = tuple(range(SIZE)) if ids is None else tuple(sorted({*ids, END, SPE}))
+        self._rows = None if ids is None else {one: row for row, one in enumerate(self.ids)}
+        self.end, self.spe = (END, SPE) if self._rows is None else (self._rows[END], self._rows[SPE])
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def rows(self, texts: Sequence[Ids]) -> list[list[int]]:
+        """Rows of the words of each text.
+
+        Raises:
+            DataError: a text has no token, or a word that is not known.
+        """
+        if not all(len(text) for text in texts):
+            raise DataError("a text is empty; expected ids that end with the end token")
+        known = self._rows
+        unknown = {one for text in texts for one in text if not (0 <= one < SIZE if known is None else one in known)}
+        if unknown:
+            raise DataError(
+                f"this model does not know {_named(sorted(unknown))}; it knows {len(self.ids):,} pieces of words, "
+                "expected others, or a model of more words"
+            )
+        return [list(text) if known is None else [known[one] for one in text] for text in texts]
+
+    def padded(self, texts: Sequence[Ids], device: torch.device) -> tuple[Tensor, Tensor]:
+        """Texts as a table: rows (N, L) int64, the end token's behind shorter ones, and which are present, (N, L) bool.
+
+        Raises:
+            DataError: see :meth:`rows`; or there is no text.
+        """
+        if not texts:
+            raise DataError("there are no texts; expected one or more")
+        rows = self.rows(texts)
+        longest = max(map(len, rows))
+        table = torch.tensor([[*one, *[self.end] * (longest - len(one))] for one in rows])
+        present = torch.arange(longest) < torch.tensor([len(one) for one in rows])[:, None]
+        return table.to(device), present.to(device)
+
+
+def _named(ids: Sequence[int]) -> str:
+    """Pieces of words in quotes, as far as they can be told."""
+    try:
+        decode = ClipTokenizer().decode
+    except MissingExtraError:
+        names = [f"token {one}" for one in ids]
+    else:
+        names = [repr(decode([one])) if 0 <= one < START else f"token {one}" for one in ids[:_NAMED]]
+    return ", ".join(names[:_NAMED]) + (f" and {len(ids) - _NAMED} more" if len(ids) > _NAMED else "")
