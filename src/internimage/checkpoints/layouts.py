@@ -24,7 +24,9 @@ def layout_of(names: Iterable[str]) -> Layout:
     names = list(names)
     roots = {name.split(".", 1)[0] for name in names}
     stems = ("backbone.patch_embed.", "backbone.cb_modules.0.patch_embed.")
-    if roots & {"patch_embed", "layer1", "img_backbone", "fused_encoder"} or any(name.startswith(stems) for name in names):
+    if roots & {"patch_embed", "layer1", "img_backbone", "fused_encoder"} or any(
+        name.startswith(stems) for name in names
+    ):
         return "official"
     if "model" in roots:
         return "hf"

@@ -22,7 +22,16 @@ from internimage.multimodal.sequences.beams import Decoding, Written, write
 from internimage.multimodal.sequences.embeddings import PictureEmbedding, TextEmbedding
 from internimage.multimodal.sequences.encoder import Encoder, Prefix
 from internimage.multimodal.sequences.experts import TOP
-from internimage.multimodal.sequences.kinds import CAPTION_PICTURE, CAPTION_TEXT, NAME, PICTURE, QUESTION, TEXT, WORD, Kind
+from internimage.multimodal.sequences.kinds import (
+    CAPTION_PICTURE,
+    CAPTION_TEXT,
+    NAME,
+    PICTURE,
+    QUESTION,
+    TEXT,
+    WORD,
+    Kind,
+)
 from internimage.multimodal.sequences.likelihood import Likelihood
 from internimage.multimodal.sequences.losses import alike, named_loss, pair_loss
 from internimage.multimodal.sequences.patches import PatchConfig, Patches
@@ -171,7 +180,9 @@ class UniPerceiver(Model):
     def picture_tokens(self, images: Tensor) -> Tensor:
         """Images (N, C, H, W) or clips (N, T, C, H, W) to tokens (N, tokens, d), moment by moment and row by row."""
         if images.dim() not in (4, 5):
-            raise InputSizeError(f"images are {tuple(images.shape)}; expected (N, C, H, W), or (N, T, C, H, W) of clips")
+            raise InputSizeError(
+                f"images are {tuple(images.shape)}; expected (N, C, H, W), or (N, T, C, H, W) of clips"
+            )
         clips = images[:, None] if images.dim() == 4 else images
         count, moments = clips.shape[:2]
         maps = self.backbone(clips.flatten(0, 1))[-1].unflatten(0, (count, moments))
@@ -258,7 +269,9 @@ class UniPerceiver(Model):
             answers: (answers, d), :meth:`encode_texts` of the answers that there are, as words.
         """
         if len(questions) != len(images):
-            raise InputSizeError(f"there are {len(questions)} questions about {len(images)} pictures; expected one each")
+            raise InputSizeError(
+                f"there are {len(questions)} questions about {len(images)} pictures; expected one each"
+            )
         outputs = self._asked(self.picture_tokens(images), questions)
         return self.likelihood.logits("downstream", self.likelihood.features(outputs), answers)
 
@@ -340,7 +353,12 @@ class UniPerceiver(Model):
 
     def _masked_loss(self, targets: MaskedTexts, vocabulary: Tensor) -> Tensor:
         outputs, _ = self.text_states(targets.texts, TEXT)
-        places = [(text, place) for text, words in enumerate(targets.words) for place, one in enumerate(words) if one is not None]
+        places = [
+            (text, place)
+            for text, words in enumerate(targets.words)
+            for place, one in enumerate(words)
+            if one is not None
+        ]
         wanted = [[one for words in targets.words for one in words if one is not None]]
         text, place = torch.tensor(places, device=outputs.device).T
         guessed = self.likelihood.features(outputs[text, 1 + place])

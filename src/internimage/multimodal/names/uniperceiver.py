@@ -50,9 +50,7 @@ _REST = (
     ("likelihood.scales.*", "loss_prepare.logit_scale_*"),
 )
 
-COPIES = {
-    f"token_embed.embeddings_norm.{name}": f"video_embed.embeddings_norm.{name}" for name in ("weight", "bias")
-}
+COPIES = {f"token_embed.embeddings_norm.{name}": f"video_embed.embeddings_norm.{name}" for name in ("weight", "bias")}
 """Tensors that released files hold twice: the name that is read, and the other one."""
 
 

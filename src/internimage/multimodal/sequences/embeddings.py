@@ -15,9 +15,7 @@ _WAVES = 10_000.0
 _START_STD = 0.02
 
 
-def fixed_positions(
-    height: int, width: int, channels: int, scale: float, device: torch.device | None = None
-) -> Tensor:
+def fixed_positions(height: int, width: int, channels: int, scale: float, device: torch.device | None = None) -> Tensor:
     """Sines of the row, cosines of the row, then of the column: (height * width, channels) float32, row by row.
 
     Args:
@@ -74,7 +72,7 @@ class PictureEmbedding(nn.Module):
         channels: width of the tokens.
         frames: moments that the table of times knows.
         span: where the last row or column of a map is, were there one more; rows are ``span / rows`` apart.
-        grid: rows and columns of the maps whose positions are kept as a table, as released files have it; None for none.
+        grid: rows and columns of maps whose positions are kept as a table, as released files have it; None for none.
     """
 
     positions: Tensor | None
@@ -86,7 +84,9 @@ class PictureEmbedding(nn.Module):
         self.project = nn.Identity() if inputs is None else nn.Linear(inputs, channels)
         self.times = nn.Embedding(frames, channels)
         nn.init.normal_(self.times.weight, std=_START_STD)
-        self.released_type = None if grid is None else nn.Parameter(torch.zeros(1, channels))  # in released files, of no use
+        self.released_type = (
+            None if grid is None else nn.Parameter(torch.zeros(1, channels))
+        )  # in released files, of no use
         self.register_buffer("positions", None if grid is None else self._computed(grid, grid, channels))
 
     def forward(self, maps: Tensor, start: Tensor | None = None) -> Tensor:

@@ -50,10 +50,11 @@ class Vocabulary:
         if not all(len(text) for text in texts):
             raise DataError("a text is empty; expected ids that end with the end token")
         known = self._rows
-        unknown = {one for text in texts for one in text if not (0 <= one < SIZE if known is None else one in known)}
+        every = dict.fromkeys(one for text in texts for one in text)
+        unknown = [one for one in every if not (0 <= one < SIZE if known is None else one in known)]
         if unknown:
             raise DataError(
-                f"this model does not know {_named(sorted(unknown))}; it knows {len(self.ids):,} pieces of words, "
+                f"this model does not know {_named(unknown)}; it knows {len(self.ids):,} pieces of words, "
                 "expected others, or a model of more words"
             )
         return [list(text) if known is None else [known[one] for one in text] for text in texts]
