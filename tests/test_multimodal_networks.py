@@ -343,7 +343,7 @@ def test_the_right_words_are_learnt() -> None:
     targets = WordTargets(
         captions=Sentences(texts), pairs=Sentences(texts), questions=Questions([TEXTS[2]] * 2, texts, [1, 0])
     )
-    for _ in range(45):
+    for _ in range(35):
         optimiser.zero_grad()
         sum(model.losses(given, targets).values(), torch.zeros(())).backward()
         optimiser.step()
@@ -366,8 +366,8 @@ def test_steep_temperatures_stay_at_a_hundred_and_learn_nothing() -> None:
     scale = likelihood.scale("caption")
     assert scale.item() == 100
     scale.backward()
-    assert float(likelihood.scales["caption"].grad) == 0
-    assert float(likelihood.scale("retrieve")) == pytest.approx(1 / 0.07)
+    assert likelihood.scales["caption"].grad == 0
+    assert likelihood.scale("retrieve").item() == pytest.approx(1 / 0.07)
 
 
 def test_pictures_of_other_sizes_and_clips() -> None:
@@ -401,7 +401,7 @@ def test_the_contract_is_kept(config: UniPerceiverConfig) -> None:
     assert all(any(name.startswith(layer) for name in names) for layer in layers)
     assert layers[-1] == (f"encoder.layers.{config.layers - 1}.",)
     assert set(model.encoder.layers) <= set(model.shardable())
-    assert len(model.backbones()) == isinstance(config, UniPerceiverConfig) - isinstance(config.backbone, PatchConfig)
+    assert len(model.backbones()) == (config is SMALL)
     assert torch.equal(model.vectors(pictures())["pooled"], model.encode_pictures(pictures()))
     model.reset_classifier(0)
     with pytest.raises(ConfigError, match="no classifier to start anew for 3 classes; names of classes are words"):

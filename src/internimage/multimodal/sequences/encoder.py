@@ -161,9 +161,8 @@ class Encoder(nn.Module):
         """
         if not 0.0 <= rate < 1.0:
             raise ConfigError(f"drop path rate is {rate}; expected 0 <= rate < 1")
-        for module in self.modules():
-            if isinstance(module, DropPath):
-                module.rate = rate
+        for layer in self._layers():
+            layer.drop_path.rate = rate
 
     @torch.no_grad()
     def merged(self, kind: Kind) -> Encoder:
@@ -174,5 +173,9 @@ class Encoder(nn.Module):
         """
         twin = copy(self)
         twin._modules = dict(self._modules)
-        twin.layers = nn.ModuleList(layer.merged(kind) for layer in self.layers if isinstance(layer, EncoderLayer))
+        twin.layers = nn.ModuleList(layer.merged(kind) for layer in self._layers())
         return twin
+
+    def _layers(self) -> list[EncoderLayer]:
+        """The layers under their own type."""
+        return [layer for layer in self.layers if isinstance(layer, EncoderLayer)]
