@@ -23,9 +23,9 @@ _PUNCTUATION = ';/[]"{}()=+\\_-><@`,?!'
 _BETWEEN_DIGITS = re.compile(r"\d,\d")
 _STOP = re.compile(r"\.(?!\d)")
 _ARTICLES = frozenset(("a", "an", "the"))
-_NUMBERS = {"none": "0"} | {
-    word: str(number)
-    for number, word in enumerate("zero one two three four five six seven eight nine ten".split())
+_NUMBERS = {
+    **{"none": "0", "zero": "0", "one": "1", "two": "2", "three": "3", "four": "4", "five": "5"},
+    **{"six": "6", "seven": "7", "eight": "8", "nine": "9", "ten": "10"},
 }
 
 VQA_RULE, EXACT_RULE = "VQA accuracy", "exact match"
@@ -99,7 +99,7 @@ class AnswerScore:
         self._rows = [row for rows in states for row in rows]
 
     def compute(self) -> dict[str, float]:
-        """"accuracy", 0 to 1, and "questions"; VQA's own program shows percent with two decimals."""
+        """ "accuracy", 0 to 1, and "questions"; VQA's own program shows percent with two decimals."""
         scores = [row[0] for row in self._rows]
         return {"accuracy": sum(sorted(scores)) / len(scores), "questions": float(len(scores))} if scores else {}
 
@@ -119,7 +119,9 @@ class AnswerScore:
         found: dict[str, list[float]] = defaultdict(list)
         for row in self._rows:
             found[str(row[column])].append(row[0])
-        return {name: (sum(sorted(scores)) / len(scores), len(scores)) for name, scores in sorted(found.items()) if name}
+        return {
+            name: (sum(sorted(scores)) / len(scores), len(scores)) for name, scores in sorted(found.items()) if name
+        }
 
 
 @cache

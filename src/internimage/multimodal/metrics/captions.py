@@ -58,7 +58,7 @@ class CaptionScore:
         self._computed = None
 
     def compute(self) -> dict[str, float]:
-        """"bleu1" to "bleu4", "rouge_l", "cider" (about 0 to 2), "meteor" if it ran, and "images".
+        """ "bleu1" to "bleu4", "rouge_l", "cider" (about 0 to 2), "meteor" if it ran, and "images".
 
         The same for any order of the pictures, but for METEOR's last digits.
         """

@@ -35,5 +35,6 @@ def _similarity(corpus: Corpus, candidates: Runs, references: Runs) -> Floats:
     shared = np.minimum(looked_up(keys, given, references.keys(corpus.picture_of)), told) * told
     norms = np.sqrt(np.bincount(candidates.sentence, given**2, len(corpus)))[corpus.picture_of]
     norms = norms * np.sqrt(np.bincount(references.sentence, told**2, len(corpus.picture_of)))
-    sums: Floats = np.bincount(references.sentence, shared, len(corpus.picture_of))
-    return np.divide(sums, norms, out=sums, where=norms != 0)
+    sums = np.bincount(references.sentence, shared, len(corpus.picture_of))
+    cosines: Floats = sums / np.where(norms > 0, norms, 1)
+    return cosines

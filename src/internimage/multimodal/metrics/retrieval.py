@@ -37,7 +37,7 @@ class Ranks:
 
         "..._median_rank" and "..._mean_rank" are of the first right item.
         """
-        found = {}
+        found: dict[str, float] = {}
         for name, ranks in (("image_to_text", self.image_to_text), ("text_to_image", self.text_to_image)):
             found |= {f"{name}_r{k}": float((ranks < k).mean()) for k in RECALLS}
             found[f"{name}_median_rank"] = float(np.median(ranks)) + 1

@@ -25,16 +25,17 @@ _ENTITIES = {"&amp;": "&", "&lt;": "<", "&gt;": ">", "&quot;": '"', "&apos;": "'
 _ENTITY = re.compile("|".join(_ENTITIES))
 
 # After these a stop belongs to the word; after the second, only before a number.
-_ABBREVIATIONS = """
-    jan feb mar apr jun jul aug sep sept oct nov dec mon tue tues wed thu thurs fri mr mrs ms dr prof messrs mme mlle sr
-    jr gen col cmdr cpl lt capt maj sgt pvt adm gov pres rev hon rep reps sen sens supt insp st ste mt ft ave blvd rd
-    bldg sq co corp inc ltd bros plc cos pty assn assoc dept univ est etc vs al cf seq tel ext ala ariz calif colo conn
-    fla ga ind kan ky md mich minn mo mont neb nev okla penn tenn va vt wis wisc wyo esq treas asst adj atty det mfg
-    intl natl
-""".split()
-_BEFORE_NUMBERS = "fig figs no nos pp op ca".split()
+_ABBREVIATIONS = (
+    "jan|feb|mar|apr|jun|jul|aug|sep|sept|oct|nov|dec|mon|tue|tues|wed|thu|thurs|fri|mr|mrs|"
+    "ms|dr|prof|messrs|mme|mlle|sr|jr|gen|col|cmdr|cpl|lt|capt|maj|sgt|pvt|adm|gov|pres|rev|"
+    "hon|rep|reps|sen|sens|supt|insp|st|ste|mt|ft|ave|blvd|rd|bldg|sq|co|corp|inc|ltd|bros|"
+    "plc|cos|pty|assn|assoc|dept|univ|est|etc|vs|al|cf|seq|tel|ext|ala|ariz|calif|colo|conn|"
+    "fla|ga|ind|kan|ky|md|mich|minn|mo|mont|neb|nev|okla|penn|tenn|va|vt|wis|wisc|wyo|esq|"
+    "treas|asst|adj|atty|det|mfg|intl|natl"
+)
+_BEFORE_NUMBERS = "fig|figs|no|nos|pp|op|ca"
 # Words that begin a sentence rather than a name, so that a letter before them ends one.
-_BEGINNINGS = "A An The He She It They We There This That These Those In On At Two Three Some".split()
+_BEGINNINGS = "A|An|The|He|She|It|They|We|There|This|That|These|Those|In|On|At|Two|Three|Some"
 
 _END = r"(?![^\W_])"
 _TOKEN = re.compile(
@@ -51,9 +52,9 @@ _TOKEN = re.compile(
             r"n't" + _END,
             r"ph\.d\.?",
             r"(?:[^\W\d_]\.)+[^\W\d_](?:\.(?:-\w+)?|(?![\w.]))",
-            rf"(?:{'|'.join(_ABBREVIATIONS)})\.(?:-\w+)?",
-            rf"(?:{'|'.join(_BEFORE_NUMBERS)})\.(?=\s?\d)",
-            rf"[^\W\d_]\.(?![^\W\d_]|\s+(?-i:{'|'.join(_BEGINNINGS)})\b)",
+            rf"(?:{_ABBREVIATIONS})\.(?:-\w+)?",
+            rf"(?:{_BEFORE_NUMBERS})\.(?=\s?\d)",
+            rf"[^\W\d_]\.(?![^\W\d_]|\s+(?-i:{_BEGINNINGS})\b)",
             r"(?:ma'am|c'mon|(?:[dlo]|qu)'[^\W\d_]{2,})" + _END,
             r"[^\W_]+?(?=n't" + _END + ")",
             r"[^\W\d_][^\W_]*(?:\.-?[^\W\d_][^\W_]*)+",
