@@ -47,7 +47,8 @@ class Gathering:
         self.name = name
         self.format = format
         self.finder = finder
-        self._pictures: dict[Path, Picture] = {}
+        self._pictures: dict[str, Picture] = {}  # by their paths
+        self._named: dict[str, Picture] = {}  # by what entries call them: a picture may have a hundred questions
         self._absent: set[str] = set()
         self._bad = BadEntries()
         self._totals: Counter[Unit] = Counter()
@@ -72,15 +73,20 @@ class Gathering:
         Raises:
             BadEntryError: it has no name that stays inside, or is not there.
         """
+        if isinstance(name, str) and name in self._named:
+            return self._named[name]
         try:
             checked = check_name("", name)
         except DataError as error:
             raise BadEntryError(str(error).removeprefix(": ")) from None
-        path = self.finder.find(checked)
+        path = self.finder.locate(checked)
         if path is None:
             self._absent.add(checked)
             raise BadEntryError(f"the picture {checked} is {self._nowhere()}")
-        return self._pictures.setdefault(path, Picture(path, identity))
+        if path not in self._pictures:
+            self._pictures[path] = Picture(Path(path), identity)
+        self._named[checked] = self._pictures[path]
+        return self._pictures[path]
 
     def settle(self, options: DataOptions) -> Pairs:
         """Everything that can be used: pictures with a caption or a question.

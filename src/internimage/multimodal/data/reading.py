@@ -39,11 +39,15 @@ def recognise(root: Path) -> bool:
     """Whether pictures with words lie at ``root``, and neither boxes nor masks nor labels that a file names.
 
     Folders with pictures in them, which alone would be classes, are none where words are written about the pictures.
+    What other tasks refuse outright, such as folders of two years, is nobody else's.
     """
     root = root.expanduser()
     if not reads(root):
         return False
-    other = find_format(root)
+    try:
+        other = find_format(root)
+    except DataError:
+        return True
     return other is None or (other.module.endswith(".class_folders") and not _has_table(root))
 
 

@@ -21,8 +21,8 @@ _COLUMNS = ("text", "caption", "captions")
 
 def recognise(root: Path) -> bool:
     """Whether there are metadata with texts."""
-    files = metadata_files(root)
     try:
+        files = metadata_files(root)
         row = next(iter(read_rows(*files[0])), None) if files else None
     except (DataError, MissingExtraError):
         return False
