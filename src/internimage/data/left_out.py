@@ -8,9 +8,11 @@ from typing import Literal
 
 from internimage.errors import DataError
 
-Unit = Literal["objects", "pictures", "frames", "files", "folders", "polygons", "masks", "classes"]
+Unit = Literal[
+    "objects", "pictures", "frames", "captions", "questions", "files", "folders", "polygons", "masks", "classes"
+]
 MUCH = 0.05
-"""Share of the objects, pictures or frames beyond which nothing is left out unless it is asked for."""
+"""Share of objects, pictures, frames, captions or questions beyond which nothing is left out unless it is asked for."""
 
 UNUSABLE = "cannot be used"
 """The reason of entries that contradict the format."""
@@ -52,7 +54,7 @@ class LeftOut:
 
 
 def is_much(left_out: Sequence[LeftOut]) -> bool:
-    """Whether more than 5 % of the objects, of the pictures or of the frames are left out."""
+    """Whether more than 5 % of the objects, pictures, frames, captions or questions are left out."""
     return bool(_much(left_out))
 
 
@@ -67,7 +69,7 @@ def refuse_much(name: str, left_out: Sequence[LeftOut], allowed: bool) -> None:
 
 def _much(left_out: Sequence[LeftOut]) -> list[LeftOut]:
     much: list[LeftOut] = []
-    for unit in ("objects", "pictures", "frames"):
+    for unit in ("objects", "pictures", "frames", "captions", "questions"):
         found = [one for one in left_out if one.unit == unit and not one.meant]
         total = max((one.total for one in found), default=0)
         much += found if sum(one.count for one in found) > MUCH * total else []

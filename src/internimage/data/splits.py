@@ -103,7 +103,7 @@ def make_splits(
         classes, unused = _used_classes([train, val, *([test] if test else [])])
         if unused:
             notes = (*notes, f"{len(unused)} classes that nothing shows are left out: {', '.join(unused[:8])}")
-    if not classes:
+    if not classes and train.used() is not None:  # of captions and questions nobody says what is shown
         raise DataError(f"{train.name}: nothing in it is of any class; expected annotations to learn from")
     named = [part.with_classes(classes) if part else None for part in (train, val, test)]
     used = train.with_classes(classes).used()

@@ -1,0 +1,1 @@
+"""How good captions, retrieval and answers are.  No torch."""
