@@ -18,7 +18,8 @@ from torch import Tensor
 
 from internimage.checkpoints.layouts import from_ours
 from internimage.errors import CheckpointMismatchError, ConfigError, DataError, InputSizeError
-from internimage.multimodal.models.uniperceiver import UniPerceiver, UniPerceiverConfig
+from internimage.multimodal.models.config import UniPerceiverConfig
+from internimage.multimodal.models.uniperceiver import UniPerceiver
 from internimage.multimodal.names.uniperceiver import COPIES, from_deepspeed
 from internimage.multimodal.recipes import RECIPES
 from internimage.multimodal.sequences.beams import Decoding, write

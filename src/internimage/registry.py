@@ -49,7 +49,10 @@ class ArchitectureEntry:
 TASKS: dict[str, TaskEntry] = {
     name: TaskEntry(f"internimage.tasks.{name}.spec:SPEC", (f"internimage.recipes.{name}:RECIPES",))
     for name in ("classification", "detection", "segmentation")
-} | {"boxes3d": TaskEntry("internimage.driving.boxes3d.spec:SPEC", ("internimage.driving.recipes:RECIPES",))}
+} | {
+    "boxes3d": TaskEntry("internimage.driving.boxes3d.spec:SPEC", ("internimage.driving.recipes:RECIPES",)),
+    "describing": TaskEntry("internimage.multimodal.describing.spec:SPEC", ("internimage.multimodal.recipes:RECIPES",)),
+}
 
 # Drawn worlds by name, for first steps: a function of a folder and the seeds of each part.
 WORLDS = {"roads": "internimage.driving.world.writing:write_world"}
@@ -81,8 +84,8 @@ ARCHITECTURES: dict[str, ArchitectureEntry] = {
         "internimage.driving.names.bevformer:NAMES",
     ),
     "uniperceiver": ArchitectureEntry(
-        None,
-        "internimage.multimodal.models.uniperceiver:UniPerceiverConfig",
+        "describing",
+        "internimage.multimodal.models.config:UniPerceiverConfig",
         "internimage.multimodal.models.uniperceiver:UniPerceiver",
         "internimage.multimodal.names.uniperceiver:NAMES",
     ),

@@ -10,7 +10,8 @@ from torch import Tensor
 from helpers.goldens import law_of_weights
 from internimage.backbones.config import InternImageConfig
 from internimage.checkpoints.layouts import from_ours
-from internimage.multimodal.models.uniperceiver import UniPerceiver, UniPerceiverConfig
+from internimage.multimodal.models.config import UniPerceiverConfig
+from internimage.multimodal.models.uniperceiver import UniPerceiver
 from internimage.multimodal.sequences.patches import PatchConfig
 
 # of 60 words

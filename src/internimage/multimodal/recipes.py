@@ -42,6 +42,7 @@ RECIPES: tuple[Recipe, ...] = (
             "heads": 4,
             "feed_forward": 384,
             "layer_scale": None,
+            "vocabulary": (),
         },
         Preprocessing(64, 64),
         note="ours, for CPUs and quick training",

@@ -7,21 +7,20 @@ into patches, as released, or are the last map of an InternImage.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from internimage.backbones.config import InternImageConfig
 from internimage.errors import ConfigError, InputSizeError
 from internimage.models.model import Model
+from internimage.multimodal.models.config import UniPerceiverConfig
 from internimage.multimodal.sequences.beams import Decoding, Written, write
-from internimage.multimodal.sequences.embeddings import PictureEmbedding, TextEmbedding
+from internimage.multimodal.sequences.embeddings import START_STD, PictureEmbedding, TextEmbedding
 from internimage.multimodal.sequences.encoder import Encoder, Prefix
-from internimage.multimodal.sequences.experts import TOP
 from internimage.multimodal.sequences.kinds import (
     CAPTION_PICTURE,
     CAPTION_TEXT,
@@ -41,62 +40,6 @@ from internimage.multimodal.sequences.vocabulary import Ids, Vocabulary
 from internimage.multimodal.sequences.writer import CaptionWriter
 
 _AT_ONCE = 4096  # words of the vocabulary that are encoded together
-
-
-@dataclass(frozen=True)
-class UniPerceiverConfig:
-    """Architecture of a Uni-Perceiver.
-
-    Attributes:
-        backbone: patches, or the InternImage whose map becomes tokens.
-        out_level: the stage of that map; None for the last.
-        vocabulary: ids of CLIP's words that the model knows; None for all.  The end token and SPE are always known.
-        width: d, of every token; a multiple of 4 and of the heads.
-        layers, heads: of the encoder.
-        feed_forward: width inside its layers.
-        experts: of each linear layer in every second layer; 0 for none.
-        layer_scale: initial scale of each branch; None for no scale.
-        longest: positions of a text.
-        frames: moments that the table of times knows.
-        span: where the end of a map's longer side is in the waves that say where a token is.  The released models
-            began with 10 rows of patches and kept the span for larger pictures.
-        random_time: in training, pictures and clips begin at a random moment.
-        num_classes: 0: names of classes are words.
-    """
-
-    backbone: InternImageConfig | PatchConfig = field(default_factory=PatchConfig)
-    out_level: int | None = None
-    vocabulary: tuple[int, ...] | None = None
-    width: int = 768
-    layers: int = 12
-    heads: int = 12
-    feed_forward: int = 3072
-    experts: int = 0
-    layer_scale: float | None = 1e-3
-    longest: int = 512
-    frames: int = 8
-    span: float = 10.0
-    random_time: bool = False
-    num_classes: int = 0
-
-    def __post_init__(self) -> None:
-        for name in ("width", "layers", "heads", "feed_forward", "longest", "frames"):
-            if getattr(self, name) < 1:
-                raise ConfigError(f"{name} is {getattr(self, name)}; expected 1 or more")
-        if self.width % 4 or self.width % self.heads:
-            raise ConfigError(f"width is {self.width}; expected a multiple of 4 and of the {self.heads} heads")
-        if self.experts and self.experts < TOP:
-            raise ConfigError(f"experts is {self.experts}; expected {TOP} or more, or 0 for none")
-        if not self.span > 0:
-            raise ConfigError(f"span is {self.span}; expected more than 0")
-        stages = len(self.backbone.depths)
-        if self.out_level is not None and not 0 <= self.out_level < stages:
-            raise ConfigError(f"out_level is {self.out_level}; expected a stage of the backbone, which has {stages}")
-        if self.num_classes:
-            raise ConfigError(
-                f"num_classes is {self.num_classes}; expected 0, a Uni-Perceiver has no classifier: names of classes "
-                "are words"
-            )
 
 
 class UniPerceiver(Model):
@@ -158,6 +101,20 @@ class UniPerceiver(Model):
                 f"a Uni-Perceiver has no classifier to start anew for {num_classes} classes; names of classes are "
                 "words: give their texts"
             )
+
+    def take_words(self, ids: Iterable[int]) -> None:
+        """Know these of CLIP's words too, from now on; they start anew.  A model of all words knows them already."""
+        if self.config.vocabulary is None:
+            return
+        before, vocabulary = self.vocabulary, Vocabulary([*self.vocabulary.ids, *ids])
+        table = self.text.words.weight.detach()
+        words = nn.Embedding(len(vocabulary), self.config.width).to(table)
+        nn.init.normal_(words.weight, std=START_STD)
+        places = [vocabulary.ids.index(one) for one in before.ids]
+        with torch.no_grad():
+            words.weight[places] = table
+        self.text.words, self.vocabulary = words, vocabulary
+        self.config = replace(self.config, vocabulary=vocabulary.ids)
 
     def layer_prefixes(self) -> list[tuple[str, ...]]:
         return [*super().layer_prefixes(), *((f"encoder.layers.{number}.",) for number in range(self.config.layers))]
@@ -260,19 +217,22 @@ class UniPerceiver(Model):
 
         return CaptionWriter(encoder, self._words, score, prefix.memory, self.vocabulary.spe)
 
-    def answer(self, images: Tensor, questions: Sequence[Ids], answers: Tensor) -> Tensor:
-        """Logits (N, answers) of answers to a question about each picture.
+    def answer(
+        self, images: Tensor, questions: Sequence[Ids], answers: Tensor, rows: Sequence[int] | None = None
+    ) -> Tensor:
+        """Logits (R, answers) of answers to questions about pictures.
 
         Args:
             images: (N, C, H, W), or clips.
-            questions: N texts.
+            questions: R texts.
             answers: (answers, d), :meth:`encode_texts` of the answers that there are, as words.
+            rows: the picture of each question; None for one question each.
         """
-        if len(questions) != len(images):
+        if len(questions) != len(images if rows is None else rows):
             raise InputSizeError(
                 f"there are {len(questions)} questions about {len(images)} pictures; expected one each"
             )
-        outputs = self._asked(self.picture_tokens(images), questions)
+        outputs = self._asked(_of(self.picture_tokens(images), rows), questions)
         return self.likelihood.logits("downstream", self.likelihood.features(outputs), answers)
 
     def forward(self, images: Tensor, vocabulary: Tensor | None = None) -> Written:
@@ -342,7 +302,8 @@ class UniPerceiver(Model):
     def _caption_loss(self, states: Prefix, targets: Sentences, vocabulary: Tensor) -> Tensor:
         if targets.rows is not None:
             states = states.take(torch.tensor(targets.rows, device=states.outputs.device))
-        outputs, rows, present = self.caption_states(states, targets.texts)
+        outputs, _, present = self.caption_states(states, targets.shown or targets.texts)
+        rows, _ = self.vocabulary.padded(targets.texts, outputs.device)
         written = self.likelihood.features(outputs[:, rows.shape[1] :][present])
         return F.cross_entropy(self.likelihood.logits("caption", written, vocabulary), rows[present])
 

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from torch import Tensor
 
 from internimage.checkpoints.names.table import Names, Rows, within
-from internimage.multimodal.models.uniperceiver import UniPerceiverConfig
+from internimage.multimodal.models.config import UniPerceiverConfig
 
 _LAYER = (
     ("norm#.*", "norm#.*"),

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from internimage.errors import DataError, InputSizeError
 
 _WAVES = 10_000.0
-_START_STD = 0.02
+START_STD = 0.02
 
 
 def fixed_positions(height: int, width: int, channels: int, scale: float, device: torch.device | None = None) -> Tensor:
@@ -46,7 +46,7 @@ class TextEmbedding(nn.Module):
         self.positions = nn.Embedding(longest, channels)
         self.types = nn.Embedding(2, channels)  # the second one is in released files and of no use
         for table in (self.words, self.positions, self.types):
-            nn.init.normal_(table.weight, std=_START_STD)
+            nn.init.normal_(table.weight, std=START_STD)
 
     def forward(self, rows: Tensor, positions: Tensor) -> Tensor:
         """Rows (N, L) of the table at positions (L,) to (N, L, C)."""
@@ -83,7 +83,7 @@ class PictureEmbedding(nn.Module):
         self.grid = grid
         self.project = nn.Identity() if inputs is None else nn.Linear(inputs, channels)
         self.times = nn.Embedding(frames, channels)
-        nn.init.normal_(self.times.weight, std=_START_STD)
+        nn.init.normal_(self.times.weight, std=START_STD)
         self.released_type = (
             None if grid is None else nn.Parameter(torch.zeros(1, channels))
         )  # in released files, of no use

@@ -34,11 +34,14 @@ class Sentences:
         rows: the picture of each, which may have several; None for all pictures, in order.
         alike_are_right: in retrieval, whether a text that is that of another picture word by word, and another text of
             the same picture, are left out of what counts as wrong.
+        shown: what a writer is shown of captions in place of ``texts``, as long as they are: with some words exchanged,
+            it learns to look at the picture.
     """
 
     texts: Sequence[Ids]
     rows: Sequence[int] | None = None
     alike_are_right: bool = True
+    shown: Sequence[Ids] | None = None
 
 
 @dataclass(frozen=True)

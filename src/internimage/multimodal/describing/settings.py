@@ -1,0 +1,43 @@
+"""Settings of training a model of pictures and words.  No torch."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from internimage.errors import ConfigError
+
+
+@dataclass(frozen=True)
+class WordsAugmentation:
+    """How pictures and words are shown in training, and how much each task counts.
+
+    A batch serves every task for which its pictures have words, and what they share is computed once.
+
+    Attributes:
+        captions: weight of writing captions.
+        pairs: weight of finding captions by pictures and pictures by captions.
+        questions: weight of answering.
+        masked: weight of guessing words that are hidden in captions, without the picture.
+        exchanged: share of a caption's words that are exchanged for others where the writer sees what it has written,
+            so that it looks at the picture and does not only go on as captions usually do.
+        mirror: probability that a picture is mirrored, and "left" and "right" exchanged in its words.
+        min_scale: smallest share of a picture's area in a random crop; 1 for no crop.
+    """
+
+    captions: float = 1.0
+    pairs: float = 0.5
+    questions: float = 1.0
+    masked: float = 0.0
+    exchanged: float = 0.0
+    mirror: float = 0.0
+    min_scale: float = 1.0
+
+    def __post_init__(self) -> None:
+        weights = {name: getattr(self, name) for name in ("captions", "pairs", "questions", "masked")}
+        for name, weight in weights.items():
+            if weight < 0:
+                raise ConfigError(f"{name} is {weight}; expected 0 or more")
+        if not any(weights.values()):
+            raise ConfigError("captions, pairs, questions and masked are all 0: there is nothing to learn")
+        if not (0 <= self.exchanged < 1 and 0 <= self.mirror <= 1 and 0 < self.min_scale <= 1):
+            raise ConfigError("exchanged, mirror and min_scale are shares: 0 to 1, min_scale more than 0")
