@@ -51,8 +51,11 @@ TASKS: dict[str, TaskEntry] = {
     for name in ("classification", "detection", "segmentation")
 } | {"boxes3d": TaskEntry("internimage.driving.boxes3d.spec:SPEC", ("internimage.driving.recipes:RECIPES",))}
 
-# Drawn worlds by name, for first steps: a function of a folder and the seeds of each part.
-WORLDS = {"roads": "internimage.driving.world.writing:write_world"}
+# Drawn worlds by name, for first steps: a function of a folder, and of how much of what is drawn.
+WORLDS = {
+    "roads": "internimage.driving.world.writing:write_world",
+    "shapes": "internimage.multimodal.world.writing:write_shapes",
+}
 
 
 def _entry(task: str | None, file: str, name: str) -> ArchitectureEntry:
