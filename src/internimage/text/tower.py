@@ -1,7 +1,8 @@
 """Text towers: any encoder or causal language model of transformers, as features of words and of sentences.
 
 Captions are learnt and written with a table of who sees whom and with positions that repeat.  Not every kind of model
-heeds both, and one that does not would be trained on words that it has seen; so that is tried before a model is taken for it.
+heeds both, and one that does not would be trained on words that it has seen; so that is tried before a model
+is taken for it.
 """
 
 from __future__ import annotations
@@ -107,8 +108,6 @@ class TextTower(nn.Module):
     def tokens(self, texts: Sequence[str], longest: int | None = None) -> list[list[int]]:
         """Ids of each text with the tokeniser's own beginning and end; of one too long the last token stays."""
         most = min(longest or self.longest, self.longest)
-        if not texts:
-            return []
         ids = self.tokenizer(list(texts), add_special_tokens=True, verbose=False)["input_ids"]
         return [one if len(one) <= most else [*one[: most - 1], one[-1]] for one in ids]
 
@@ -143,10 +142,13 @@ class TextTower(nn.Module):
 
         Of an encoder the mean over the tokens, of a causal model the last token, which alone has seen all others.
         """
-        tokens = self.tokens(texts)
-        length = max(map(len, tokens), default=1)
         place = next(self.model.parameters()).device
-        ids = torch.tensor([one + [self._pad] * (length - len(one)) for one in tokens], device=place).view(-1, length)
+        if not texts:
+            return torch.zeros(0, self.width, device=place)
+        tokens = self.tokens(texts)
+        length = max(map(len, tokens))
+        padded = [one + [self._pad] * (length - len(one)) for one in tokens]
+        ids = torch.tensor(padded, device=place)
         lengths = torch.tensor([len(one) for one in tokens], device=place)
         real = torch.arange(length, device=place) < lengths[:, None]
         table = real[:, None] & torch.ones(length, length, dtype=torch.bool, device=place)
