@@ -1,6 +1,7 @@
 """What captions and answers: models of transformers against their own forward pass, commands from end to end."""
 
 import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -104,6 +105,13 @@ def test_outputs_that_are_not_finite_are_an_error(folders: dict[str, Path]) -> N
     torch.nn.init.constant_(broken.model.get_output_embeddings().weight, float("nan"))
     with pytest.raises(NonFiniteError, match="llava: its outputs are NaN"):
         broken.caption(PICTURES[:1], SHORT)
+
+
+def test_a_model_without_a_chat_template_is_refused(folders: dict[str, Path], tmp_path: Path) -> None:
+    shutil.copytree(folders["llava"], tmp_path / "plain")
+    (tmp_path / "plain" / "chat_template.jinja").unlink()
+    with pytest.raises(ConfigError, match="plain has no chat template"):
+        ImageTextToText(str(tmp_path / "plain"), device="cpu")
 
 
 @pytest.mark.parametrize(

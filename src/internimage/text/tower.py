@@ -34,7 +34,7 @@ class TextTower(nn.Module):
     Attributes:
         width: channels of the features.
         causal: whether a word sees only those before it, as in language models; found by trying.
-        longest: greatest number of tokens.
+        longest: greatest number of tokens; 512 of a model that sets no limit.
         mask_id: the token that stands for a word to be found; of a model without one, that which ends a text.
         end_id: the token that ends a text.
 
@@ -49,7 +49,10 @@ class TextTower(nn.Module):
         settings = model.config
         self._first = settings.pad_token_id + 1 if _counts_from_padding(model) else 0
         self.width = int(settings.hidden_size)
-        self.longest = int(getattr(settings, "max_position_embeddings", 512)) - self._first
+        try:
+            self.longest = int(settings.max_position_embeddings) - self._first
+        except AttributeError:  # it counts distances instead
+            self.longest = 512
         end = _first_of(tokenizer.sep_token_id, tokenizer.eos_token_id)
         mask = _first_of(tokenizer.mask_token_id, end)
         if mask is None or end is None:

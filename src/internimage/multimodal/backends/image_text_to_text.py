@@ -6,7 +6,7 @@ Never the default and never counted as ours: every result names the model and th
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
@@ -61,7 +61,7 @@ class ImageTextToText:
             processor: Any = transformers.AutoProcessor.from_pretrained(source, trust_remote_code=False)
         except Exception as error:  # transformers raises about any type there is
             raise refused(source, error, "an image-text-to-text model") from error
-        if getattr(processor, "chat_template", None) is None:
+        if vars(processor).get("chat_template") is None:
             raise ConfigError(f"{source} has no chat template; expected a model that was tuned to follow instructions")
         tokenizer = processor.tokenizer
         tokenizer.padding_side = "left"  # what is written goes on from the last token
@@ -122,9 +122,8 @@ class ImageTextToText:
         return inputs.to(self.model.device, self.model.dtype)
 
     def _scores(self, found: Any, written: Tensor) -> list[float]:
-        beams: Literal[None] | Tensor = getattr(found, "beam_indices", None)
         chosen = self.model.compute_transition_scores(
-            found.sequences, tuple(found.logits), beams, normalize_logits=True
+            found.sequences, tuple(found.logits), found.get("beam_indices"), normalize_logits=True
         )
         ends = torch.tensor(self._ends(), device=written.device)
         ended = torch.isin(written, ends).int().cumsum(1)
