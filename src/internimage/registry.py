@@ -37,12 +37,15 @@ class ArchitectureEntry:
         config: of its configuration, a dataclass.
         model: of the module that is built from it, see :class:`internimage.models.model.Model`.
         names: of its :class:`internimage.checkpoints.names.table.Names`; None if nobody else has files of it.
+        describer: of a function that opens a model by name or folder, with ``device`` and ``dtype``, as what captions
+            and answers (:class:`internimage.multimodal.backends.describing.Describer`); None if it does neither.
     """
 
     task: str | None
     config: str
     model: str
     names: str | None = None
+    describer: str | None = None
 
 
 # Data belong to the last of these tasks that recognises them; the first takes what no other knows.
@@ -54,8 +57,14 @@ TASKS: dict[str, TaskEntry] = {
     "describing": TaskEntry("internimage.multimodal.describing.spec:SPEC", ("internimage.multimodal.recipes:RECIPES",)),
 }
 
-# Drawn worlds by name, for first steps: a function of a folder and the seeds of each part.
-WORLDS = {"roads": "internimage.driving.world.writing:write_world"}
+# Drawn worlds by name, for first steps: a function of a folder, and of how much of what is drawn.
+WORLDS = {
+    "roads": "internimage.driving.world.writing:write_world",
+    "shapes": "internimage.multimodal.world.writing:write_shapes",
+}
+
+# What `internimage caption` and `ask` call.
+DESCRIBE = "internimage.multimodal.backends.opening:describe"
 
 
 def _entry(task: str | None, file: str, name: str) -> ArchitectureEntry:

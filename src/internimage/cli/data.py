@@ -176,7 +176,7 @@ def _refuse_moments(data: Path) -> None:
 
 @dataclass(frozen=True)
 class Data:
-    """Check data before training, mend them, write them in another format; draw a small world of roads.
+    """Check data before training, mend them, write them in another format; draw a small world.
 
     $ internimage data check photos/
 

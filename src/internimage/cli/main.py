@@ -16,7 +16,9 @@ from typing import Annotated, Any
 import tyro
 from tyro.conf import OmitArgPrefixes, OmitSubcommandPrefixes, subcommand
 
+from internimage.cli.ask import Ask
 from internimage.cli.benchmark import Benchmark
+from internimage.cli.caption import Caption
 from internimage.cli.common import max_pixels, pixel_limit
 from internimage.cli.convert import Convert
 from internimage.cli.data import Data
@@ -42,6 +44,8 @@ def _commands(arguments: list[str]) -> Any:
         | Annotated[Models, subcommand("models")]
         | Annotated[Predict, subcommand("predict")]
         | Annotated[Features, subcommand("features")]
+        | Annotated[Caption, subcommand("caption")]
+        | Annotated[Ask, subcommand("ask")]
         | Annotated[type(command), train]
         | Annotated[Evaluate, subcommand("evaluate")]
         | Annotated[Data, subcommand("data")]
