@@ -36,9 +36,7 @@ class Batch:
         return replace(self, images=self.images.pin_memory())
 
 
-def collate(
-    samples: Sequence[WordSample], augmentation: WordsAugmentation, choices: Sequence[Sequence[int]]
-) -> Batch:
+def collate(samples: Sequence[WordSample], augmentation: WordsAugmentation, choices: Sequence[Sequence[int]]) -> Batch:
     """A batch; tasks without weight, or for which no picture has words, are left out.
 
     Args:

@@ -142,7 +142,7 @@ def _one_of(count: int) -> int:
 
 
 def _other_side(text: str) -> str:
-    """"left" and "right" exchanged."""
+    """ "left" and "right" exchanged."""
 
     def other(found: re.Match[str]) -> str:
         return "right" if found[0].lower() == "left" else "left"

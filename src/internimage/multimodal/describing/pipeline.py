@@ -60,7 +60,9 @@ class WordsPipeline:
         weight = next(self.model.parameters())
         images = torch.stack(list(prepared)).to(weight.device, weight.dtype)
         described = [one or Described(source.name) for one, source in zip(known, sources, strict=True)]  # type: ignore[arg-type]
-        results = self._compared(self._captioned([PictureWords(source, None, None) for source in sources], images), images)
+        results = self._compared(
+            self._captioned([PictureWords(source, None, None) for source in sources], images), images
+        )
         results = [self._with_texts(result, one.captions) for result, one in zip(results, described, strict=True)]
         return self._answered(results, images, described)
 

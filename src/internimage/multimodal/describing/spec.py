@@ -1,4 +1,7 @@
-"""Pictures with words, as seen from outside this folder (:class:`internimage.contracts.TaskSpec`).  Imports no torch."""
+"""Pictures with words, as seen from outside this folder (:class:`internimage.contracts.TaskSpec`).
+
+Imports no torch.
+"""
 
 from __future__ import annotations
 
