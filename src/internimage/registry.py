@@ -97,6 +97,7 @@ ARCHITECTURES: dict[str, ArchitectureEntry] = {
         "internimage.multimodal.models.config:UniPerceiverConfig",
         "internimage.multimodal.models.uniperceiver:UniPerceiver",
         "internimage.multimodal.names.uniperceiver:NAMES",
+        "internimage.multimodal.backends.ours:OwnDescriber",
     ),
     "internimage": ArchitectureEntry(
         None,
