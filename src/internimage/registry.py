@@ -54,6 +54,19 @@ TASKS: dict[str, TaskEntry] = {
 # Drawn worlds by name, for first steps: a function of a folder and the seeds of each part.
 WORLDS = {"roads": "internimage.driving.world.writing:write_world"}
 
+# What `internimage search` calls.
+SEARCH = {
+    "settings": "internimage.multimodal.search.indexing:IndexSettings",
+    "index": "internimage.multimodal.search.indexing:index_album",
+    "approximate": "internimage.multimodal.search.commands:approximate",
+    "filter": "internimage.multimodal.search.entries:Filter",
+    "path": "internimage.multimodal.search.entries:clean_path",
+    "query": "internimage.multimodal.search.querying:query_album",
+    "sheet": "internimage.multimodal.search.sheet:draw_hits",
+    "show": "internimage.multimodal.search.commands:show",
+    "delete": "internimage.multimodal.search.commands:delete",
+}
+
 
 def _entry(task: str | None, file: str, name: str) -> ArchitectureEntry:
     """An architecture of ours: a file in ``models``, its names in ``checkpoints/names``."""
