@@ -71,7 +71,9 @@ class Entry:
     @property
     def id(self) -> str:
         """16 hexadecimal digits that say which entry this is, also after it was read again."""
-        place = json.dumps([self.path, self.kind, self.second, self.box, self.label])
+        second, box = self.second, self.box
+        numbers = [None if second is None else float(second), None if box is None else [*map(float, box)]]
+        place = json.dumps([self.path, self.kind, *numbers, self.label])
         return hashlib.blake2b(place.encode(), digest_size=8).hexdigest()
 
     def row(self) -> dict[str, Any]:
