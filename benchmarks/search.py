@@ -4,8 +4,8 @@
     python benchmarks/search.py --vectors 1000000 --kind clustered
     python benchmarks/search.py --real photos/ --model internimage_atto_clothing_128
 
-Prints one JSON line a kind of vectors.  "clustered": 1,000 middles, noise in 32 common directions round each, a little in
-all; "random": all directions alike, for which no index is good; with --real: pooled features of a folder's pictures.
+Prints one JSON line a kind of vectors.  "clustered": 1,000 middles, noise in 32 common directions round each, a little
+in all others; "random": all directions alike, for which no index is good; with --real: features of a folder's pictures.
 """
 
 from __future__ import annotations

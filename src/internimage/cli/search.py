@@ -54,7 +54,7 @@ class Index:
     """From 100,000 entries on: build an approximate index, and keep it if it finds 95 % of what exact search finds."""
     device: str = "auto"
     """auto, cpu, cuda, cuda:1 ..."""
-    batch_size: int = 16
+    batch_size: int = 8
     """Pictures that are read, encoded and written together."""
     max_pixels: MaxPixels = None
 

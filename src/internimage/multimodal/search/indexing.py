@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from itertools import islice
+from itertools import chain, islice
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from PIL import Image
@@ -17,6 +18,7 @@ from internimage.errors import ConfigError, ImageReadError, TrainingError
 from internimage.images import ImageSource
 from internimage.images.inputs.video import library
 from internimage.multimodal.search.encoders.encoder import Encoder, load_encoder
+from internimage.multimodal.search.encoders.ours import lasting_name
 from internimage.multimodal.search.entries import Array, Entry, Filter, Stamp
 from internimage.multimodal.search.reading import is_video_file, list_files, read_frames, read_picture, vanished
 from internimage.multimodal.search.store import About, check_same, find, find_or_create, is_remote
@@ -45,7 +47,7 @@ class IndexSettings:
     detector: str | None = None
     seconds: float | None = None
     min_score: float | None = None
-    batch_size: int = 16
+    batch_size: int = 8
     device: str = "auto"
 
     def __post_init__(self) -> None:
@@ -135,6 +137,14 @@ def index_album(
         return Indexed(place, *counts, tuple(unreadable), tuple(gone), prune, store.count())
 
 
+class _Batch(NamedTuple):
+    """Entries with their vectors (N, D), and why others are none, a sentence each."""
+
+    entries: list[Entry]
+    vectors: Array
+    faults: list[str]
+
+
 class _Work:
     """Reads, detects and encodes."""
 
@@ -142,66 +152,82 @@ class _Work:
         self.about, self.encoder, self.size = about, encoder, settings.batch_size
         self.detector = None if about.detector is None else _detector(about.detector, settings)
 
-    def batches(self, paths: Sequence[str]) -> Iterator[tuple[list[Entry], Array, list[str]]]:
-        """Entries with their vectors, and why others are none; all of a file are in one batch."""
+    def batches(self, paths: Sequence[str]) -> Iterator[_Batch]:
+        """Entries, and why others are none; all of a file are in one batch."""
         pictures = [path for path in paths if not is_video_file(path)]
         for batch in ReadAhead(pictures, read_picture, self.size):
-            good = [read for _, read in batch if not isinstance(read, ImageReadError)]
-            yield *self._encoded(good), [str(read) for _, read in batch if isinstance(read, ImageReadError)]
+            entries, vectors, faults = self._encoded(
+                [read for _, read in batch if not isinstance(read, ImageReadError)]
+            )
+            yield _Batch(
+                entries, vectors, [str(read) for _, read in batch if isinstance(read, ImageReadError)] + faults
+            )
         for path in paths:
             if is_video_file(path):
                 yield self._video(path)
 
-    def _video(self, path: str) -> tuple[list[Entry], Array, list[str]]:
+    def _video(self, path: str) -> _Batch:
         library()  # without PyAV no video can be read: that is no fault of this one
-        entries: list[Entry] = []
-        vectors = [np.zeros((0, self.encoder.width), np.float32)]
-        faults = []
+        parts, broken = [], []
         frames = read_frames(path, self.about.seconds)
         more = True
         while more:
             batch: list[Read] = []
             try:
-                batch.extend(islice(frames, self.size))
+                for read in islice(frames, self.size):
+                    batch.append(read)
                 more = len(batch) == self.size
             except ImageReadError as error:
-                faults, more = [str(error)], False
-            own, rows = self._encoded(batch)
-            entries += own
-            vectors.append(rows)
-        if faults and entries:
-            faults = [f"{faults[0]}; {counted(len(entries), 'frame or box')} before that stand in the index"]
-        return entries, np.concatenate(vectors), faults
+                broken, more = [str(error)], False
+            parts.append(self._encoded(batch))
+        whole = self._together(parts)
+        if broken and whole.entries:
+            broken = [f"{broken[0]}; what comes before that is indexed"]
+        return whole._replace(faults=broken + whole.faults)
 
-    def _encoded(self, batch: Sequence[Read]) -> tuple[list[Entry], Array]:
+    def _encoded(self, reads: Sequence[Read]) -> _Batch:
         """The pictures and the boxes in them."""
-        reads = [*batch, *self._boxes(batch)]
-        parts = [[picture for picture, _ in reads[at : at + self.size]] for at in range(0, len(reads), self.size)]
-        rows = [self.encoder.pictures(part) for part in parts]
-        return [entry for _, entry in reads], np.concatenate([np.zeros((0, self.encoder.width), np.float32), *rows])
+        boxes, faults = self._boxes(reads)
+        every = [*reads, *boxes]
+        parts = [self._vectors(every[at : at + self.size]) for at in range(0, len(every), self.size)]
+        return self._together([*parts, self._nothing(faults)])
 
-    def _boxes(self, batch: Sequence[Read]) -> Iterator[Read]:
-        """What the detector finds in pictures, cut out."""
-        if self.detector is None or not batch:
-            return
-        found = self.detector.stream([ImageSource(entry.path, picture) for picture, entry in batch])
-        for (picture, entry), (_, objects) in zip(batch, found, strict=True):
-            if isinstance(objects, ImageReadError):  # a shape that the detector does not take: no boxes
+    def _vectors(self, reads: Sequence[Read]) -> _Batch:
+        try:
+            return _Batch([entry for _, entry in reads], self.encoder.pictures([picture for picture, _ in reads]), [])
+        except ImageReadError as error:  # a shape that the model does not take
+            if len(reads) == 1:
+                return self._nothing([f"{reads[0][1].path}: {error}"])
+            return self._together([self._vectors([one]) for one in reads])
+
+    def _nothing(self, faults: list[str]) -> _Batch:
+        return _Batch([], np.zeros((0, self.encoder.width), np.float32), faults)
+
+    def _together(self, parts: Sequence[_Batch]) -> _Batch:
+        entries, vectors, faults = zip(self._nothing([]), *parts, strict=True)
+        return _Batch(list(chain(*entries)), np.concatenate(vectors), list(chain(*faults)))
+
+    def _boxes(self, reads: Sequence[Read]) -> tuple[list[Read], list[str]]:
+        """What the detector finds in pictures, cut out, and in which it cannot look."""
+        boxes: dict[str, Read] = {}  # by id: what is found twice is one
+        faults: list[str] = []
+        if self.detector is None or not reads:
+            return [], []
+        found = self.detector.stream([ImageSource(entry.path, picture) for picture, entry in reads])
+        for (picture, entry), (_, objects) in zip(reads, found, strict=True):
+            if isinstance(objects, ImageReadError):
+                faults.append(f"no boxes: {objects}")
                 continue
             for shape in objects.shapes(self.about.min_score):
-                x1, y1, x2, y2 = shape.box
-                inside = (
-                    max(0, int(x1)),
-                    max(0, int(y1)),
-                    min(entry.width, -int(-x2 // 1)),
-                    min(entry.height, -int(-y2 // 1)),
+                box = replace(
+                    entry, kind="box", box=shape.box, label=objects.names[shape.label], score=float(shape.score)
                 )
-                if inside[0] < inside[2] and inside[1] < inside[3]:
-                    label = objects.names[shape.label]
-                    yield (
-                        picture.crop(inside),
-                        replace(entry, kind="box", box=shape.box, label=label, score=shape.score),
-                    )
+                x1, y1, x2, y2 = shape.box
+                left, top = max(0, math.floor(x1)), max(0, math.floor(y1))
+                right, bottom = min(entry.width, math.ceil(x2)), min(entry.height, math.ceil(y2))
+                if left < right and top < bottom:
+                    boxes[box.id] = picture.crop((left, top, right, bottom)), box
+        return list(boxes.values()), faults
 
 
 def _prepare(place: str, settings: IndexSettings) -> _Work:
@@ -212,7 +238,8 @@ def _prepare(place: str, settings: IndexSettings) -> _Work:
     with contextlib.nullcontext() if store is None else contextlib.closing(store):
         encoder = load_encoder(settings.model or (store.about.model if store else ""), settings.device)
         made: dict[str, Any] = {"model": encoder.name, "weights": encoder.weights, "width": encoder.width}
-        options = {"detector": settings.detector, "seconds": settings.seconds, "min_score": settings.min_score}
+        detector = None if settings.detector is None else lasting_name(settings.detector)
+        options = {"detector": detector, "seconds": settings.seconds, "min_score": settings.min_score}
         given = {name: value for name, value in options.items() if value is not None}
         about = replace(About(**made) if store is None else store.about, **made, **given)
         if store is not None:

@@ -12,7 +12,7 @@ import torch
 
 from internimage.checkpoints.folder import find_model
 from internimage.errors import ConfigError
-from internimage.images import ImageSource
+from internimage.images import FitPreprocessing, ImageSource, Preprocessing
 from internimage.inference.blame import finite
 from internimage.inference.features import layer_outputs
 from internimage.inference.predictor import load_for_inference
@@ -30,33 +30,40 @@ def load_ours(name: str, device: str) -> Encoder:
         ConfigError: it takes no colour pictures, or gives no vectors.
     """
     module: Any = load_for_inference(name, None, None, device, torch.float32)
-    if find_model(name) is not None:
-        name = str(Path(name).expanduser().resolve())
+    name = lasting_name(name)
     # ---- Uni-Perceivers join here: whatever has these two methods makes vectors of pictures and of words. ----
     if {"encode_pictures", "encode_texts"} <= set(dir(module)):
         return WordsEncoder(name, module)
-    if not isinstance(module, Model) or module.description is None or module.description.preprocessing is None:
+    preprocessing = None
+    if {"vectors", "description"} <= set(dir(module)) and module.description is not None:
+        preprocessing = module.description.preprocessing
+    if preprocessing is None:
         raise ConfigError(
             f"{name} gives no vectors of pictures; expected a classifier, detector, segmenter, {WITH_WORDS}"
         )
-    if (channels := module.description.preprocessing.channels) != 3:
-        raise ConfigError(f"{name} takes pictures of {channels} channels; an album is searched in colour (RGB)")
-    return PooledEncoder(name, module)
+    if preprocessing.channels != 3:
+        raise ConfigError(
+            f"{name} takes pictures of {preprocessing.channels} channels; an album is searched in colour (RGB)"
+        )
+    return PooledEncoder(name, module, preprocessing)
+
+
+def lasting_name(name: str) -> str:
+    """A folder's absolute path, so that an index finds it from everywhere; other names as they are."""
+    return name if find_model(name) is None else str(Path(name).expanduser().resolve())
 
 
 class PooledEncoder:
     """A backbone with something on it: the vector before the classifier, or the mean over the last map."""
 
-    def __init__(self, name: str, model: Model) -> None:
-        assert model.description is not None
+    def __init__(self, name: str, model: Model, prepare: Preprocessing | FitPreprocessing) -> None:
         self.name, self.weights = name, fingerprint(model)
-        self._model, self._prepare = model.eval(), model.description.preprocessing
+        self._model, self._prepare = model.eval(), prepare
         self._place = next(model.parameters()).device
         probe = torch.zeros(1, 3, 64, 64, device=self._place)
         self.width = int(layer_outputs(model, probe, ["pooled"])["pooled"].shape[1])
 
     def pictures(self, pictures: Sequence[Image.Image]) -> Array:
-        assert self._prepare is not None
         prepared = [self._prepare(self._prepare.read(ImageSource("picture", picture))) for picture in pictures]
         rows = np.zeros((len(prepared), self.width), np.float32)
         places: dict[tuple[int, ...], list[int]] = {}
