@@ -10,7 +10,7 @@ import numpy as np
 
 from internimage.errors import ConfigError, DataError, FileWriteError, MissingExtraError
 from internimage.multimodal.search.entries import ALL, KINDS, Array, Entry, Filter, Found, Stamp, ancestors
-from internimage.multimodal.search.store import About
+from internimage.multimodal.search.store import About, is_remote
 
 _PREFIX = "qdrant:"
 _ABOUT = 0  # number of the point that says what the index is; no entry has it
@@ -60,6 +60,7 @@ class QdrantStore:
     def __init__(self, place: str, client: Any, name: str, about: About) -> None:
         self.place, self.about = place, about
         self._client, self._name = client, name
+        self._local = not is_remote(place)  # where every search is exact
 
     def put(self, entries: Sequence[Entry], vectors: Array) -> None:
         from qdrant_client import models
@@ -102,12 +103,13 @@ class QdrantStore:
     def nearest(self, vector: Array, count: int, meant: Filter = ALL, *, exact: bool = False) -> list[Found]:
         from qdrant_client import models
 
+        exact = exact or meant != ALL or not self.approximate
         with _reading(self.place):
             points = self._client.query_points(
                 self._name,
                 query=np.asarray(vector, np.float32).tolist(),
                 query_filter=models.Filter(must=_conditions(meant)),
-                search_params=models.SearchParams(exact=exact or meant != ALL or not self.approximate),
+                search_params=None if self._local else models.SearchParams(exact=exact),
                 limit=count,
                 with_vectors=True,
             ).points

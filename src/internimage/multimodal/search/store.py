@@ -16,7 +16,6 @@ SCHEMA = 1
 EXACT_BELOW = 100_000
 """Entries up to which every question is compared with every vector: that takes less than a second."""
 LEAST_RECALL = 0.95
-_PROBED = 200
 _NEAREST = 10
 
 
@@ -188,7 +187,7 @@ class Recall(NamedTuple):
         )
 
 
-def try_approximate(store: Store, exact_below: int = EXACT_BELOW) -> Recall:
+def try_approximate(store: Store, *, exact_below: int = EXACT_BELOW, questions: int = 200) -> Recall:
     """Build an approximate index; it is kept if it finds :data:`LEAST_RECALL` of what the exact search finds.
 
     Questions are stored vectors, each without itself.  Words lie farther from all pictures than pictures from each
@@ -202,7 +201,7 @@ def try_approximate(store: Store, exact_below: int = EXACT_BELOW) -> Recall:
             f"{store.place} has {counted(count, 'entry') if count == 1 else f'{count} entries'}; below {exact_below} "
             "exact search is fast and misses nothing: leave --approximate out"
         )
-    vectors = store.some(_PROBED)
+    vectors = store.some(questions)
     store.set_approximate(True)
     shares = []
     for vector in vectors:
