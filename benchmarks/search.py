@@ -15,6 +15,8 @@ import json
 import resource
 import tempfile
 import time
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -54,7 +56,7 @@ def asked(store: Store, questions: Array, exact: bool) -> tuple[list[set[str]], 
     return found, (time.perf_counter() - start) / len(questions)
 
 
-def measure(place: str, batches: list[Any], questions: Array) -> dict[str, Any]:
+def measure(place: str, batches: Sequence[Callable[[], Array]], questions: Array) -> dict[str, Any]:
     """Numbers of one index; ``batches`` are callables that give vectors."""
     store = find_or_create(place, About("benchmark", "0", questions.shape[1]))
     writing = 0.0
@@ -62,7 +64,7 @@ def measure(place: str, batches: list[Any], questions: Array) -> dict[str, Any]:
     for batch in batches:
         vectors = batch()
         start = time.perf_counter()
-        store.put(entries(total, len(vectors)), vectors)
+        store.put(entries(total, len(vectors)), vectors, fresh=True)
         writing += time.perf_counter() - start
         total += len(vectors)
     start = time.perf_counter()
@@ -110,11 +112,11 @@ def main() -> None:
         random = np.random.default_rng(1)
         if kind == "real":
             vectors = real(given.real, given.model)
-            questions, rows = vectors[::7][:QUESTIONS], [lambda vectors=vectors: vectors]
+            questions, rows = vectors[::7][:QUESTIONS], [partial(np.asarray, vectors)]
         else:
             questions = drawn(kind, QUESTIONS, 0, np.random.default_rng(2))
             sizes = [min(BATCH, given.vectors - at) for at in range(0, given.vectors, BATCH)]
-            rows = [lambda size=size, kind=kind, random=random: drawn(kind, size, 0, random) for size in sizes]
+            rows = [partial(drawn, kind, size, 0, random) for size in sizes]
         with tempfile.TemporaryDirectory() as folder:
             print(json.dumps({"kind": kind, **measure(folder, rows, questions)}), flush=True)
 

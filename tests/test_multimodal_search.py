@@ -75,7 +75,8 @@ def meant(one: Entry, by: Filter) -> bool:
 def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Store]:
     place = f"{request.param}{tmp_path / 'index'}"
     made = find_or_create(place, About("m", "w", 8))
-    made.put(ENTRIES, VECTORS)
+    made.put(ENTRIES[:9], VECTORS[:9])
+    made.put(ENTRIES[9:], VECTORS[9:], fresh=True)
     made.close()
     opened = open_store(place)
     yield opened

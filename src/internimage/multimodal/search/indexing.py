@@ -122,8 +122,9 @@ def index_album(
         unreadable: list[str] = []
         good: set[str] = set()
         for number, (entries, vectors, faults) in enumerate(work.batches(todo), 1):
-            store.put(entries, vectors)
-            good |= {one.path for one in entries}
+            paths = {one.path for one in entries}
+            store.put(entries, vectors, fresh=paths.isdisjoint(known))
+            good |= paths
             unreadable += faults
             progress(min(len(good) + len(unreadable), len(todo)), len(todo))
             if number % _TIDY_EVERY == 0:
@@ -239,7 +240,7 @@ def _prepare(place: str, settings: IndexSettings) -> _Work:
         encoder = load_encoder(settings.model or (store.about.model if store else ""), settings.device)
         made: dict[str, Any] = {"model": encoder.name, "weights": encoder.weights, "width": encoder.width}
         detector = None if settings.detector is None else lasting_name(settings.detector)
-        options = {"detector": detector, "seconds": settings.seconds, "min_score": settings.min_score}
+        options: dict[str, Any] = {"detector": detector, "seconds": settings.seconds, "min_score": settings.min_score}
         given = {name: value for name, value in options.items() if value is not None}
         about = replace(About(**made) if store is None else store.about, **made, **given)
         if store is not None:

@@ -59,7 +59,7 @@ class LanceStore:
         self.place, self.about = place, about
         self._table = table
 
-    def put(self, entries: Sequence[Entry], vectors: Array) -> None:
+    def put(self, entries: Sequence[Entry], vectors: Array, *, fresh: bool = False) -> None:
         if not entries:
             return
         import pyarrow as pa
@@ -69,11 +69,11 @@ class LanceStore:
         columns = {name: [row[name] for row in map(Entry.row, entries)] for name in schema.names if name != "vector"}
         columns["vector"] = pa.FixedSizeListArray.from_arrays(flat, self.about.width)
         rows = pa.table(columns, schema=schema)
-        old = _condition(Filter(paths=tuple({one.path for one in entries}))).to_sql()
         with _writing(self.place):
-            if not self._table.count_rows(old):
+            if fresh:
                 self._table.add(rows)
                 return
+            old = _condition(Filter(paths=tuple({one.path for one in entries}))).to_sql()
             change = self._table.merge_insert("id").when_matched_update_all().when_not_matched_insert_all()
             change.when_not_matched_by_source_delete(old).execute(rows)
 

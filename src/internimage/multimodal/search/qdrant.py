@@ -62,7 +62,7 @@ class QdrantStore:
         self._client, self._name = client, name
         self._local = not is_remote(place)  # where every search is exact
 
-    def put(self, entries: Sequence[Entry], vectors: Array) -> None:
+    def put(self, entries: Sequence[Entry], vectors: Array, *, fresh: bool = False) -> None:
         from qdrant_client import models
 
         if not entries:
@@ -79,7 +79,8 @@ class QdrantStore:
         old = models.Filter(must=files, must_not=[models.HasIdCondition(has_id=[point.id for point in points])])
         with _writing(self.place):
             self._client.upsert(self._name, points, wait=True)
-            self._client.delete(self._name, models.FilterSelector(filter=old), wait=True)
+            if not fresh:
+                self._client.delete(self._name, models.FilterSelector(filter=old), wait=True)
 
     def delete(self, meant: Filter) -> int:
         from qdrant_client import models

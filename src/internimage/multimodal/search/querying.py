@@ -25,6 +25,7 @@ Of 659 photos and ``internimage_atto_clothing_128``, 99 of 100 copies at half th
 of .990 and more with their original, and 1 photo of 100 has another one as near; other models, other numbers.
 """
 _AT_ONCE = 64
+_NOTHING = 1e-6  # length
 
 
 @dataclass(frozen=True)
@@ -191,11 +192,11 @@ def _is_file(text: str) -> bool:
 
 
 def _direction(vectors: Sequence[Array], without: Sequence[Array]) -> Array:
-    total: Array = np.mean(vectors, axis=0, dtype=np.float64)
+    total = np.stack(vectors).mean(0, np.float64)
     if without:
-        total = total - np.mean(without, axis=0, dtype=np.float64)
+        total = total - np.stack(without).mean(0, np.float64)
     length = float(np.linalg.norm(total))
-    if length < 1e-6:
+    if length < _NOTHING:
         raise ConfigError("nothing is left of the question: what is taken away is what is asked")
     direction: Array = (total / length).astype(np.float32)
     return direction

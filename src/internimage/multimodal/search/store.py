@@ -70,10 +70,11 @@ class Store(Protocol):
     @property
     def about(self) -> About: ...
 
-    def put(self, entries: Sequence[Entry], vectors: Array) -> None:
+    def put(self, entries: Sequence[Entry], vectors: Array, *, fresh: bool = False) -> None:
         """Add entries with vectors (N, D) float32 of length 1; all that was there of their files goes.
 
         So the entries of a file are put together: a reader, and whoever comes after a crash, sees all or none.
+        ``fresh`` says that none of their files is there, which saves looking through the index for them.
         """
 
     def delete(self, meant: Filter) -> int:
@@ -202,14 +203,17 @@ def try_approximate(store: Store, *, exact_below: int = EXACT_BELOW, questions: 
             "exact search is fast and misses nothing: leave --approximate out"
         )
     vectors = store.some(questions)
+    share = 0.0
     store.set_approximate(True)
-    shares = []
-    for vector in vectors:
-        truth, found = (_ids(store.nearest(vector, _NEAREST + 1, exact=exact)) for exact in (True, False))
-        shares.append(len(truth & found) / len(truth))
-    share = sum(shares) / len(shares)
-    if share < LEAST_RECALL:
-        store.set_approximate(False)
+    try:
+        shares = []
+        for vector in vectors:
+            truth, found = (_ids(store.nearest(vector, _NEAREST + 1, exact=exact)) for exact in (True, False))
+            shares.append(len(truth & found) / len(truth))
+        share = sum(shares) / len(shares)
+    finally:  # also when the measurement is interrupted
+        if share < LEAST_RECALL:
+            store.set_approximate(False)
     return Recall(share, len(vectors), share >= LEAST_RECALL)
 
 
