@@ -179,7 +179,7 @@ def _connect(place: str) -> tuple[Any, str]:
     if url.endswith(":/") or not name:
         raise ConfigError(f"{place} names no collection; expected qdrant:http://HOST:6333/COLLECTION")
     with _reading(place):
-        return QdrantClient(url=url, timeout=60), name
+        return QdrantClient(url=url, timeout=60, check_compatibility=False), name
 
 
 def _conditions(meant: Filter) -> list[Any]:
