@@ -66,6 +66,19 @@ WORLDS = {
 # What `internimage caption` and `ask` call.
 DESCRIBE = "internimage.multimodal.backends.opening:describe"
 
+# What `internimage search` calls.
+SEARCH = {
+    "settings": "internimage.multimodal.search.indexing:IndexSettings",
+    "index": "internimage.multimodal.search.indexing:index_album",
+    "approximate": "internimage.multimodal.search.commands:approximate",
+    "filter": "internimage.multimodal.search.entries:Filter",
+    "path": "internimage.multimodal.search.entries:clean_path",
+    "query": "internimage.multimodal.search.querying:query_album",
+    "sheet": "internimage.multimodal.search.sheet:draw_hits",
+    "show": "internimage.multimodal.search.commands:show",
+    "delete": "internimage.multimodal.search.commands:delete",
+}
+
 
 def _entry(task: str | None, file: str, name: str) -> ArchitectureEntry:
     """An architecture of ours: a file in ``models``, its names in ``checkpoints/names``."""

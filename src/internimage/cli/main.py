@@ -29,6 +29,7 @@ from internimage.cli.export import Export
 from internimage.cli.features import Features
 from internimage.cli.models import Models
 from internimage.cli.predict import Predict
+from internimage.cli.search import Search
 from internimage.cli.train import Train, train_command
 from internimage.errors import ConfigError, InternImageError
 
@@ -48,6 +49,7 @@ def _commands(arguments: list[str]) -> Any:
         | Annotated[Ask, subcommand("ask")]
         | Annotated[type(command), train]
         | Annotated[Evaluate, subcommand("evaluate")]
+        | Annotated[Search, subcommand("search")]
         | Annotated[Data, subcommand("data")]
         | Annotated[Convert, subcommand("convert")]
         | Annotated[Export, subcommand("export")]
