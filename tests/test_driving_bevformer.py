@@ -407,6 +407,32 @@ def test_dropout_acts_in_training_alone_and_history_has_none() -> None:
             assert model.losses(queue, targets)[one] == calm.train().losses(queue, targets)[one]
 
 
+def test_groups_of_queries_learn_beside_each_other() -> None:
+    """Losses and gradients are the mean of those of networks with one group each; prediction asks the first."""
+    config = replace(small().config, groups=3, dropout=0.0)
+    model = BEVFormer(config).double().train()
+    targets = [BoxTargets(CAR + torch.rand(count, 9), torch.randint(4, (count,))) for count in (3, 1)]
+    views = rig(2).to(torch.device("cpu"), torch.float64)
+    losses, gradients = [], []
+    for group in range(3):
+        alone = BEVFormer(replace(config, groups=1)).double().train()
+        rows = slice(group * config.queries, (group + 1) * config.queries)
+        state = model.state_dict()
+        state["decoder.query_embedding.weight"] = state["decoder.query_embedding.weight"][rows].clone()
+        alone.load_state_dict(state)
+        losses.append(alone.losses([views], targets))
+        torch.stack(list(losses[-1].values())).sum().backward()
+        gradients.append(alone.encoder.cells.weight.grad)
+        if group == 0:
+            expected = alone.eval()(views)[0][0]
+    together = model.losses([views], targets)
+    for name, loss in together.items():
+        torch.testing.assert_close(loss, torch.stack([one[name] for one in losses]).mean())
+    torch.stack(list(together.values())).sum().backward()
+    torch.testing.assert_close(model.encoder.cells.weight.grad, torch.stack(gradients).mean(0))
+    torch.testing.assert_close(model.eval()(views)[0][0].boxes, expected.boxes)
+
+
 def test_classes_and_reports_can_be_changed() -> None:
     model = small()
     few = model.keeping(2)(rig(1))[0][0]

@@ -103,6 +103,7 @@ RECIPES: tuple[Recipe, ...] = (
             "encoder_layers": 2,
             "decoder_layers": 3,
             "queries": 100,
+            "groups": 4,
             "dropout": 0.0,
         },
         FitPreprocessing(short=90, long=160),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import torch
@@ -15,7 +16,6 @@ from internimage.driving.data.frames import Frame
 from internimage.driving.data.preparing import training_boxes
 from internimage.driving.geometry.motion import bev_shift, bev_turn, can_bus_vector
 from internimage.driving.geometry.poses import Array
-from internimage.structures.batching import padded
 
 
 @dataclass(frozen=True, eq=False)
@@ -60,24 +60,28 @@ class Batch:
         return replace(self, queue=queue)
 
 
-def make_views(seen: Sequence[Seen], previous: Sequence[Frame | None], grid: BEVGrid, *, released: bool) -> Views:
+def make_views(seen: Sequence[Seen], previous: Sequence[Frame | None], config: Any) -> Views:
     """Frames as a network takes them, together.
 
     Args:
         seen: N frames.
         previous: the frame whose history each goes on with; None for none.
-        grid: of the network.
-        released: see :func:`can_bus_vector`.
+        config: of the network, a ``BEVFormerConfig``.
     """
     present = [image for one in seen for image in one.images if image is not None]
-    height, width = (padded(max(image.shape[side] for image in present)) for side in (1, 2))
+    height, width = (
+        -(-max(image.shape[side] for image in present) // config.stride) * config.stride for side in (1, 2)
+    )
     images = torch.zeros(len(seen), len(seen[0].images), 3, height, width)
     for place, one in zip(images, seen, strict=True):
         for camera, image in zip(place, one.images, strict=True):
             if image is not None:
                 camera[:, : image.shape[1], : image.shape[2]] = image
-    motions = [can_bus_vector(one.frame, before, released=released) for one, before in zip(seen, previous, strict=True)]
-    x0, y0, _, x1, y1, _ = grid.extent
+    motions = [
+        can_bus_vector(one.frame, before, released=config.released_can_bus)
+        for one, before in zip(seen, previous, strict=True)
+    ]
+    x0, y0, _, x1, y1, _ = config.grid.extent
     shifts = np.stack([bev_shift(motion, (x1 - x0, y1 - y0)) for motion in motions])
     return Views(
         images,

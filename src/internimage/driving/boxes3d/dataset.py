@@ -62,7 +62,9 @@ class BoxDataset(PictureDataset[Frame, BoxSample]):
 
     def prepare(self, entry: Frame, source: ImageSource, picture: Any, unreadable: tuple[str, ...]) -> BoxSample:
         random = np.random.default_rng(int(torch.randint(2**62, ())))
-        places = queue(self.data.numbers[entry.token], self.augmentation.queue, random)
+        places = queue(
+            self.data.numbers[entry.token], self.augmentation.queue, random if self.augmentation.skip else None
+        )
         varied = random if self.augmentation.photometric else None
         seen = tuple(see(self.entries[place], self.config.cameras, self.preprocessing, varied) for place in places)
         return BoxSample(seen, box_targets(entry, self.config.grid), unreadable)

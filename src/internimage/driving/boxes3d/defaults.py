@@ -25,6 +25,6 @@ def default_settings(amount: Amount) -> tuple[TrainingConfig, BoxAugmentation]:
         drop_path=0.0,
         clip_norm=10.0,
         ema_decay=0.99,
-        evaluate_every=max(1, epochs // 10),
+        evaluate_every=max(2, epochs // 10),
     )
-    return training, BoxAugmentation(queue=2, photometric=False, grid_mask=False)
+    return training, BoxAugmentation(queue=2, skip=False, photometric=False, grid_mask=False)

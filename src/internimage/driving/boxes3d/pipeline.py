@@ -87,7 +87,7 @@ class BoxPipeline:
         if before is None or before.token != frame.previous or not config.history:
             before, history = None, None
         weight = next(self.model.parameters())
-        views = make_views([seen], [before], config.grid, released=config.released_can_bus)
+        views = make_views([seen], [before], config)
         views = views.to(weight.device, weight.dtype)
         found, bev = finite(self.model, partial(self.model, views, history))
         self._last = frame, bev

@@ -13,13 +13,15 @@ class BoxAugmentation:
 
     Attributes:
         queue: frames that are seen in a row, of which the last is learnt from and those before make the history; 1 for
-            no history.  Of as many frames before as the queue is long, one at random is left out, so that networks see
-            different speeds.
+            no history.
+        skip: of as many frames before as the queue is long, leave one out at random, so that networks see motion over
+            different times (as published); otherwise those right before, as in prediction.
         photometric: vary brightness, contrast, saturation and hue of each camera's picture.
         grid_mask: in seven of ten batches, cut a grid of squares out of all pictures (Chen et al., GridMask, 2020).
     """
 
     queue: int = 3
+    skip: bool = True
     photometric: bool = True
     grid_mask: bool = True
 

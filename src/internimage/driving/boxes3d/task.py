@@ -41,12 +41,8 @@ class BoxTask:
     def collate(self, samples: Sequence[BoxSample]) -> Batch:
         rows = list(zip(*(sample.seen for sample in samples), strict=True))
         before = zip(*(befores([seen.frame for seen in sample.seen]) for sample in samples), strict=True)
-        released = self.config.released_can_bus
         return Batch(
-            tuple(
-                make_views(row, last, self.config.grid, released=released)
-                for row, last in zip(rows, before, strict=True)
-            ),
+            tuple(make_views(row, last, self.config) for row, last in zip(rows, before, strict=True)),
             tuple(sample.targets for sample in samples),
             tuple(name for sample in samples for name in sample.unreadable),
         )

@@ -76,18 +76,17 @@ def _read(camera: Camera, preprocessing: FitPreprocessing, colours: np.random.Ge
     return varied
 
 
-def queue(index: int, length: int, generator: np.random.Generator) -> list[int]:
+def queue(index: int, length: int, generator: np.random.Generator | None) -> list[int]:
     """Places in the list of frames of what is learnt from together: the history and then the frame itself.
 
-    Of the ``length`` frames before it one is left out at random; before the first frame comes the first frame.  Frames
-    of another scene are no history: a network forgets where the scene changes, see :func:`befores`.
+    Before the first frame comes the first frame.  Frames of another scene are no history: a network forgets where the scene changes, see :func:`befores`.
 
     Args:
         index: of the frame that is learnt.
         length: of the queue, at least 1.
-        generator: draws the frame that is left out.
+        generator: draws one of the ``length`` frames before it that is left out; None for those right before it.
     """
-    before = np.delete(np.arange(index - length, index), generator.integers(length))
+    before = np.delete(np.arange(index - length, index), 0 if generator is None else generator.integers(length))
     return [*np.maximum(before, 0).tolist(), index]
 
 

@@ -24,7 +24,6 @@ from internimage.layers.fpn import FPN
 from internimage.models.model import Model
 
 _PIXELS = 600_000  # of the images that go through the backbone together where a CPU predicts
-_VELOCITY_WEIGHT = 0.2  # in the distance of codes, where all else counts 1
 
 
 @dataclass(frozen=True)
@@ -44,12 +43,15 @@ class BEVFormerConfig:
         width: of the two linear layers in each layer of encoder and decoder.
         encoder_layers, decoder_layers: how many.
         queries: boxes that are proposed.
+        groups: of so many queries, which learn beside each other, each matched for itself: several learn each object
+            (Chen et al., Group DETR, ICCV 2023).  Prediction asks the first group.
         dropout: in training.
         detections: which boxes are reported.
         rotation_centre: (x, y) in cells about which the history is turned; None for the middle of the grid.  The
             released tiny and small models were trained with (100, 100).
         released_can_bus: motion as the released models were told it, see
             :func:`internimage.driving.geometry.motion.can_bus_vector`.
+        velocity_weight: of a metre a second in what is learnt, where a metre counts 1.
         history: whether prediction remembers the frames before; networks that learnt without them do not.
     """
 
@@ -66,14 +68,16 @@ class BEVFormerConfig:
     encoder_layers: int = 6
     decoder_layers: int = 6
     queries: int = 900
+    groups: int = 1
     dropout: float = 0.1
     detections: BoxSelection = field(default_factory=BoxSelection)
     rotation_centre: tuple[float, float] | None = None
     released_can_bus: bool = False
+    velocity_weight: float = 0.2
     history: bool = True
 
     def __post_init__(self) -> None:
-        for name in ("num_classes", "levels", "channels", "heads", "decoder_layers", "queries"):
+        for name in ("num_classes", "levels", "channels", "heads", "decoder_layers", "queries", "groups"):
             if getattr(self, name) < 1:
                 raise ConfigError(f"{name} is {getattr(self, name)}; expected 1 or more")
         if not self.cameras or len(set(self.cameras)) != len(self.cameras):
@@ -85,6 +89,11 @@ class BEVFormerConfig:
         if self.channels % (2 * self.heads):
             raise ConfigError(f"channels is {self.channels}; expected a multiple of twice the {self.heads} heads")
         _ = self.encoder  # which looks at the rest
+
+    @property
+    def stride(self) -> int:
+        """Of the backbone's coarsest map that is looked at; sides of images are multiples of it."""
+        return 4 * 2 ** max(self.out_levels)
 
     @property
     def encoder(self) -> BEVEncoderConfig:
@@ -106,7 +115,7 @@ class BEVFormer(Model):
         self.config = config
         channels = config.channels
         code_weights = torch.ones(CODE)
-        code_weights[-2:] = _VELOCITY_WEIGHT
+        code_weights[-2:] = config.velocity_weight
         self.register_buffer("code_weights", code_weights)
         self.backbone = self.build_backbone(config, config.out_levels)
         further = config.levels - len(config.out_levels)
@@ -120,6 +129,7 @@ class BEVFormer(Model):
             config.width,
             config.queries,
             config.num_classes,
+            config.groups,
             config.dropout,
         )
 
@@ -198,12 +208,18 @@ class BEVFormer(Model):
             for views in queue[:-1]:
                 history = self.encode(views, history)
         logits, codes = self.decoder(self.encode(queue[-1], history))
+        logits, codes = (self._by_group(one) for one in (logits, codes))
         matched = match(logits, codes, targets)
         learnt = box_losses(logits, codes, matched, targets, self.code_weights)
         results: dict[str, Tensor] = {}  # clones, because FSDP2 warns of views
         for kind, losses in zip(("class", "box"), learnt, strict=True):
-            results |= {f"layer{number}_{kind}": loss.clone() for number, loss in enumerate(losses, 1)}
+            layers = losses.unflatten(0, (self.config.decoder_layers, -1)).mean(1)
+            results |= {f"layer{number}_{kind}": loss.clone() for number, loss in enumerate(layers, 1)}
         return results
+
+    def _by_group(self, outputs: Tensor) -> Tensor:
+        """(L, N, groups * Q, ...) to (L * groups, N, Q, ...): each group is matched as a layer of its own."""
+        return outputs.unflatten(2, (-1, self.config.queries)).movedim(2, 1).flatten(0, 1)
 
 
 @contextmanager

@@ -203,7 +203,7 @@ def _vehicle(kind: str, road: Road, rng: np.random.Generator) -> _Found | None:
             return None
         y = side * (road.edge + PARKING / 2 + rng.normal(0, 0.08))
         return (x, float(y)), float(yaw + rng.normal(0, 0.02)), 0.0, "vehicle.parked"
-    speed = float(rng.uniform(4, 11) if kind == "car" else rng.uniform(3.5, 8))
+    speed = float(rng.uniform(1, 14) if kind == "car" else rng.uniform(1, 11))  # which no single picture tells
     if road.crossing is not None and where > 0.8:  # on the road across, on its way out or waiting
         way = -1 if rng.random() < 0.5 else 1  # to the right or to the left
         waits = rng.random() < 0.4
