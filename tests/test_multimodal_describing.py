@@ -13,8 +13,8 @@ from helpers.perceivers import SMALL
 from PIL import Image
 
 import internimage as ii
-from internimage.data.sampling.sampler import SampleKey
 from internimage.data.samples import EvaluationSample, Measured
+from internimage.data.sampling.sampler import SampleKey
 from internimage.errors import ConfigError, DataError
 from internimage.images import ImageSource, Preprocessing
 from internimage.multimodal.data.pairs import Described, Pairs, Question
@@ -121,7 +121,7 @@ def test_answers_are_drawn_as_often_as_they_are_right(tmp_path: Path) -> None:
 def test_a_run_learns_is_measured_and_goes_on(shapes: Path, trained: ii.Run) -> None:
     first, second = (row["loss"] for row in trained.history)
     assert second < 0.95 * first
-    report = ii.evaluate(shapes, trained.best, part="val")
+    report = ii.evaluate(shapes, trained.final, part="val")
     numbers = report.compute()
     for name in ("rouge_l", "mean_recall", "answers", "image_to_text_r10"):
         assert numbers[name] == pytest.approx(trained.history[-1][name])
@@ -155,7 +155,7 @@ def test_new_words_are_learnt_beside_the_old(trained: ii.Run, tmp_path: Path) ->
 
 def test_a_pipeline_follows_a_model_that_learns_and_says_what_it_cannot_read(shapes: Path, trained: ii.Run) -> None:
     model = ii.load_model(trained.best)
-    pipeline, source = WordsPipeline(model), ImageSource.of(str(shapes / "pictures" / "000001.png"))
+    pipeline, source = WordsPipeline(model), ImageSource("one", shapes / "pictures" / "000001.png")
     prepared = pipeline.prepare(pipeline.read(source))
     asked = Described(
         Path("x"),
@@ -200,7 +200,7 @@ def test_reports_add_up_what_was_said() -> None:
     for report in (whole, *halves):
         report._places.update({entry: place for place, entry in enumerate(data.entries)})
     for place, (caption, picture, captions, answers) in enumerate(said):
-        source = ImageSource.of("x.png")
+        source = ImageSource("x", Path("x.png"))
         result = PictureWords(source, caption, 0.5, answers, picture, captions)
         sample = EvaluationSample(data.entries[place], source, None, Measured(data.entries[place]))
         for report in (whole, halves[place % 2]):
@@ -209,7 +209,7 @@ def test_reports_add_up_what_was_said() -> None:
     assert numbers["exact"] == pytest.approx(2 / 3)
     assert numbers["answers"] == pytest.approx(2 / 3)
     assert whole.per_kind() == {"go": (1.0, 1), "how many": (0.5, 2)}
-    assert numbers["image_to_text_r1"] == 1
+    assert numbers["image_to_text_r1"] == pytest.approx(2 / 3)  # a caption of b comes first for c as well
     assert numbers["text_to_image_r1"] == pytest.approx(3 / 4)
     merged = WordsReport(data, CaptionScore(meteor=False))
     merged.merge([half.state() for half in halves])
@@ -248,7 +248,7 @@ def test_questions_that_cannot_be_answered_are_named(
     trained: ii.Run,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    assert run(["ask", shapes / "pictures", question, "--model", trained.folder, *options]) == 2
+    assert run(["ask", shapes / "pictures", question, "--model", trained.folder, *options]) == 1
     assert message in capsys.readouterr().err
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import internimage as ii
-from helpers import classifiers, detectors, driving, segmenters
+from helpers import classifiers, detectors, driving, perceivers, segmenters
 from helpers.small_recipes import RELEASED
 from internimage.checkpoints.hub import HubFile, PackagedModel
 from internimage.images import FitPreprocessing
@@ -18,20 +18,23 @@ CONFIGS = {
     "cascade_rcnn": detectors.SMALL_CASCADE,
     "dino": detectors.SMALL_DINO,
     "bevformer": driving.SMALL,
+    "uniperceiver": perceivers.SMALL,
     **{name.removeprefix("small_"): config for name, config in segmenters.CONFIGS.items()},
 }
 
 
 def stand_in(recipe: Recipe) -> Recipe:
     config: Any = replace(CONFIGS[recipe.architecture], num_classes=recipe.config.num_classes)
-    preprocessing = recipe.preprocessing if recipe.task == "classification" else FitPreprocessing(64, 96)
+    preprocessing = (
+        recipe.preprocessing if recipe.task in ("classification", "describing") else FitPreprocessing(64, 96)
+    )
     return replace(recipe, plain=dataclasses.asdict(config), preprocessing=preprocessing)
 
 
 STAND_INS = {name: stand_in(one) for name, one in RELEASED.items() if not isinstance(one.weights, PackagedModel)}
-CLASSIFICATION, DETECTION, SEGMENTATION, BOXES3D = (
+CLASSIFICATION, DETECTION, SEGMENTATION, BOXES3D, DESCRIBING = (
     tuple(one for one in STAND_INS.values() if one.task == task)
-    for task in ("classification", "detection", "segmentation", "boxes3d")
+    for task in ("classification", "detection", "segmentation", "boxes3d", "describing")
 )
 
 

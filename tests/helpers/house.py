@@ -10,10 +10,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 # files that may ask: the networks themselves, and each task, be it in a wing
-ASKED_IN = re.compile(r"((driving|multimodal)/)?models/|backbones/|(tasks/\w+|driving/boxes3d)/")
-KINDS_OF = re.compile(r"((driving|multimodal)/)?(models|results)/|backbones/|tasks/|driving/boxes3d/")
+ASKED_IN = re.compile(r"((driving|multimodal)/)?models/|backbones/|(tasks/\w+|driving/boxes3d|multimodal/describing)/")
+KINDS_OF = re.compile(
+    r"((driving|multimodal)/)?(models|results)/|backbones/|tasks/|driving/boxes3d|multimodal/describing/"
+)
 NAMES_OF = re.compile(r"\w*(Config|Augmentation|Preprocessing|Options|Window)$")
-TASKS = {"classification", "detection", "segmentation", "boxes3d"}
+TASKS = {"classification", "detection", "segmentation", "boxes3d", "describing"}
 ARCHITECTURES = {
     "image_classifier",
     "mask_rcnn",

@@ -3,15 +3,15 @@
 import dataclasses
 from typing import Any
 
-from helpers import classifiers, detectors, driving, segmenters
+from helpers import classifiers, detectors, driving, perceivers, segmenters
 from internimage.driving import recipes as boxes3d
-from internimage.images import FitPreprocessing
+from internimage.images import FitPreprocessing, Preprocessing
 from internimage.models.classifier import ClassifierConfig
+from internimage.multimodal import recipes as describing
 from internimage.recipes import Recipe, classification, detection, segmentation
 
-RELEASED = {
-    one.name: one for one in (*classification.RECIPES, *detection.RECIPES, *segmentation.RECIPES, *boxes3d.RECIPES)
-}
+LISTS = (classification, detection, segmentation, boxes3d, describing)
+RELEASED = {one.name: one for recipes in LISTS for one in recipes.RECIPES}
 
 
 def small(name: str, config: Any, like: str, **changes: Any) -> Recipe:
@@ -51,4 +51,8 @@ BOXES3D = (
         "bevformer_internimage_atto",
         preprocessing=FitPreprocessing(36, 64),
     ),
+)
+
+DESCRIBING = (
+    small("small_perceiver", perceivers.SMALL, "uniperceiver_internimage_atto", preprocessing=Preprocessing(32, 32)),
 )

@@ -53,8 +53,9 @@ class BoxDecoder(nn.Module):
     def forward(self, bev: Tensor, *, last: bool = False) -> tuple[Tensor, Tensor]:
         """Features (N, cells, C) to class logits (L, N, Q, K) and codes (L, N, Q, 10), float32, metres.
 
-        In training Q are the queries of all groups, one group after the other; they do not see other groups.  A layer's codes are places around the reference points that it was given; gradients of later layers do not
-        reach these.  With ``last``, those of the last layer alone, L = 1.
+        In training Q are the queries of all groups, one group after the other; they do not see other groups.  A layer's
+        codes are places around the reference points that it was given; gradients of later layers do not reach these.
+        With ``last``, those of the last layer alone, L = 1.
         """
         grid, steps = self.grid, len(self.layers)
         shape = [(grid.height, grid.width)]

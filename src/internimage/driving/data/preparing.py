@@ -79,7 +79,8 @@ def _read(camera: Camera, preprocessing: FitPreprocessing, colours: np.random.Ge
 def queue(index: int, length: int, generator: np.random.Generator | None) -> list[int]:
     """Places in the list of frames of what is learnt from together: the history and then the frame itself.
 
-    Before the first frame comes the first frame.  Frames of another scene are no history: a network forgets where the scene changes, see :func:`befores`.
+    Before the first frame comes the first frame.  Frames of another scene are no history: a network forgets where the
+    scene changes, see :func:`befores`.
 
     Args:
         index: of the frame that is learnt.

@@ -14,6 +14,7 @@ from internimage.inference.predictor import load_for_inference
 from internimage.multimodal.backends.describing import Told, check_question
 from internimage.multimodal.describing.dataset import LONGEST_QUESTION
 from internimage.multimodal.describing.pipeline import WordsPipeline
+from internimage.multimodal.models.uniperceiver import UniPerceiver
 from internimage.multimodal.sequences.beams import Decoding
 from internimage.settings.decoding import DecodingOptions
 
@@ -38,7 +39,8 @@ class OwnDescriber:
 
     def __init__(self, name: str, *, device: str = "auto", dtype: str = "float32") -> None:
         self.name = name
-        self.model: Any = load_for_inference(name, None, None, device, getattr(torch, dtype))
+        model: Any = load_for_inference(name, None, None, device, getattr(torch, dtype))
+        self.model: UniPerceiver = model
         self.pipeline = WordsPipeline(self.model)
 
     @torch.inference_mode()
@@ -51,7 +53,8 @@ class OwnDescriber:
         if "captions" not in self.model.config.learnt:
             raise ConfigError(f"{self.name} has learnt {', '.join(self.model.config.learnt)}; it writes no captions")
         temperature = options.temperature if options.sample else None
-        decoding = Decoding(options.beams, options.longest, 0.0, temperature, options.top_p, options.seed)
+        steps = min(options.longest, self.model.config.longest)
+        decoding = Decoding(options.beams, steps, 0.0, temperature, options.top_p, options.seed)
         prefix = finite(self.model, lambda: self.model.prefix(self._images(pictures)))
         written = self.model.decode(prefix, self.pipeline.targets()[0], decoding)
         counts = (written.log_probabilities != 0).sum(1).clamp(min=1)
@@ -81,7 +84,9 @@ class OwnDescriber:
                 raise DataError(
                     f"{question[:60]!r} has {len(one) - 1} pieces of words; expected {LONGEST_QUESTION - 1} or fewer"
                 )
-        logits = self.model.answer(self._images(pictures), ids, self.pipeline.targets()[1])
+        features = self.pipeline.targets()[1]
+        assert features is not None
+        logits = self.model.answer(self._images(pictures), ids, features)
         best = logits.float().log_softmax(1).topk(min(len(answers), 1 + _OTHERS))
         told = []
         for scores, numbers in zip(best.values.tolist(), best.indices.tolist(), strict=True):

@@ -83,10 +83,9 @@ class WordsReport:
 
     def merge(self, states: Sequence[Any]) -> None:
         captions, retrieval, answers, exact, unknown, said = zip(*states, strict=True)
-        for score, parts in zip(
-            (self.captions, self.retrieval, self.answers), (captions, retrieval, answers), strict=True
-        ):
-            score.merge(parts)
+        self.captions.merge(captions)
+        self.retrieval.merge(retrieval)
+        self.answers.merge(answers)
         self.exact = [one for part in exact for one in part]
         self._unknown = sum(unknown)
         self._said = {place: text for part in said for place, text in part.items()}

@@ -32,14 +32,14 @@ class WordsPipeline:
     Args:
         model: see there.
         options: the depth of pixels alone.
-        decoding: how words of captions are chosen.
+        decoding: how words of captions are chosen; None for the likeliest each time.
     """
 
     def __init__(
         self,
         model: UniPerceiver,
         options: PredictionOptions = PredictionOptions(),  # noqa: B008
-        decoding: Decoding = Decoding(),  # noqa: B008
+        decoding: Decoding | None = None,
     ) -> None:
         if options.augmentation is not None or options.keep_scores or options.window != "model":
             raise ConfigError("test-time augmentation, windows and scores of pixels are for detectors and segmenters")
@@ -47,7 +47,7 @@ class WordsPipeline:
         self.prepare = preparation(model, options, Preprocessing)
         self.read = self.prepare.read
         self.model = model
-        self.decoding = decoding
+        self.decoding = decoding or Decoding(beams=1, steps=min(LONGEST_CAPTION, model.config.longest))
         self.labels: tuple[str, ...] | None = model.config.answers
         self.classes = len(model.config.answers)
         self.tokenizer = ClipTokenizer()
