@@ -23,9 +23,9 @@ from internimage.multimodal.describing.dataset import WordDataset
 from internimage.multimodal.describing.evaluation import WordsReport
 from internimage.multimodal.describing.pipeline import WordsPipeline
 from internimage.multimodal.describing.settings import WordsAugmentation
-from internimage.multimodal.metrics.captions import CaptionScore
 from internimage.multimodal.models.uniperceiver import UniPerceiver
 from internimage.multimodal.results.words import PictureWords
+from internimage.multimodal.search.encoders.encoder import load_encoder
 from internimage.multimodal.world.writing import write_shapes
 from internimage.settings.training import TrainingConfig
 from internimage.text.clip import END, SPE, ClipTokenizer
@@ -196,9 +196,7 @@ def test_reports_add_up_what_was_said() -> None:
         ("a blue star", axes[1], np.stack([axes[2], axes[1]]), ("two",)),
         ("three cyan stars", axes[2], axes[2:], ("no", "because")),
     ]
-    whole, *halves = (WordsReport(data, CaptionScore(meteor=False)) for _ in range(3))
-    for report in (whole, *halves):
-        report._places.update({entry: place for place, entry in enumerate(data.entries)})
+    whole, *halves = (WordsReport.on(data, meteor=False) for _ in range(3))
     for place, (caption, picture, captions, answers) in enumerate(said):
         source = ImageSource("x", Path("x.png"))
         result = PictureWords(source, caption, 0.5, answers, picture, captions)
@@ -211,10 +209,23 @@ def test_reports_add_up_what_was_said() -> None:
     assert whole.per_kind() == {"go": (1.0, 1), "how many": (0.5, 2)}
     assert numbers["image_to_text_r1"] == pytest.approx(2 / 3)  # a caption of b comes first for c as well
     assert numbers["text_to_image_r1"] == pytest.approx(3 / 4)
-    merged = WordsReport(data, CaptionScore(meteor=False))
+    merged = WordsReport.on(data, meteor=False)
     merged.merge([half.state() for half in halves])
     assert merged.compute() == numbers
     assert "answers judged: 3 by exact match" in whole.table()
+
+
+def test_an_album_is_searched_in_words(shapes: Path, trained: ii.Run) -> None:
+    """With the features that retrieval is measured by; what the model does not know is named."""
+    encoder = load_encoder(str(trained.best), "cpu")
+    pictures = [ImageSource("x", shapes / "pictures" / f"{number:06d}.png").read() for number in (1, 2, 3)]
+    model = ii.load_model(trained.best)
+    predicted = ii.Predictor(trained.best)(pictures)
+    np.testing.assert_allclose(encoder.pictures(pictures), np.stack([one.picture for one in predicted]), atol=1e-5)
+    texts = model.encode_texts([TOKENIZER.encode("a red star")]).detach().numpy()
+    np.testing.assert_allclose(encoder.texts(["a red star"]), texts, atol=1e-5)
+    with pytest.raises(DataError, match="does not know 'zebra'"):
+        encoder.texts(["a zebra"])
 
 
 def test_commands_say_what_a_model_sees(shapes: Path, trained: ii.Run, capsys: pytest.CaptureFixture[str]) -> None:

@@ -347,6 +347,21 @@ def progress(items: Iterable[T], total: int | None, what: str) -> Iterator[T]:
     yield from track(items, total=total, description=what, console=Console(stderr=True), transient=True)
 
 
+class Bar:
+    """A progress bar for work that tells how many of how many steps are done; the total is known with the first."""
+
+    def __init__(self, what: str) -> None:
+        self._what, self._done = what, 0
+        self._steps: Iterator[int] = iter(())
+
+    def __call__(self, done: int, total: int) -> None:
+        if not self._done:
+            self._steps = iter(progress(range(total), total, self._what))
+        for _ in range(done - self._done):
+            next(self._steps, None)
+        self._done = done
+
+
 def print_json(content: Any, *, indent: int | None = None) -> None:
     """Print JSON that stays JSON where the terminal or pipe lacks some characters."""
     from internimage.writing import json_text

@@ -9,10 +9,9 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from tyro.conf import FlagCreatePairsOff, Positional, arg, subcommand
 
-from internimage.cli.common import MaxPixels, print_json, progress, report_failures
+from internimage.cli.common import Bar, MaxPixels, print_json, report_failures
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from datetime import datetime
 
 _INDEX = (
@@ -67,9 +66,7 @@ class Index:
         settings = resolve(SEARCH["settings"])(
             self.model, self.detector, self.seconds, self.min_score, self.batch_size, self.device
         )
-        done = resolve(SEARCH["index"])(
-            self.sources, self.index, settings, prune=self.prune, progress=_Bar("indexing").follow
-        )
+        done = resolve(SEARCH["index"])(self.sources, self.index, settings, prune=self.prune, progress=Bar("indexing"))
         for line in done.unreadable:
             print(f"internimage: {line}", file=sys.stderr)
         for path in done.vanished:
@@ -224,21 +221,6 @@ class Search:
 
     def run(self) -> int:
         return self.action.run()
-
-
-class _Bar:
-    """A progress bar whose total is known with the first step."""
-
-    def __init__(self, what: str) -> None:
-        self._what, self._done = what, 0
-        self._steps: Iterator[int] = iter(())
-
-    def follow(self, done: int, total: int) -> None:
-        if not self._done:
-            self._steps = iter(progress(range(total), total, self._what))
-        for _ in range(done - self._done):
-            next(self._steps, None)
-        self._done = done
 
 
 def _time(option: str, text: str) -> tuple[datetime, datetime]:

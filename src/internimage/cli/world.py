@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal
 
 from tyro.conf import Positional, arg
 
-from internimage.cli.common import progress
+from internimage.cli.common import Bar
 
 _FIRST_VAL = 100  # seeds of the scenes to measure with; those to learn from have others
 _MOST_VAL = 1_000
@@ -78,7 +78,7 @@ class World:
             if (owner := "roads" if name in _OF_ROADS else "shapes") != self.of:
                 raise ConfigError(f"--{name.replace('_', '-')} belongs to --of {owner}; leave it out")
         draw = resolve(WORLDS[self.of])
-        print(self._roads(draw) if self.of == "roads" else draw(self.folder, **given, progress=_Bar()))
+        print(self._roads(draw) if self.of == "roads" else draw(self.folder, **given, progress=Bar("drawing")))
         return 0
 
     def _roads(self, draw: Callable[..., Any]) -> Any:
@@ -89,15 +89,4 @@ class World:
         frames, width = (4 if self.frames is None else self.frames), (224 if self.width is None else self.width)
         seeds = [*range(_FIRST_VAL), *range(_FIRST_MORE, _FIRST_MORE + scenes)][: max(0, scenes)]
         parts = {"train": seeds, "val": range(_FIRST_VAL, _FIRST_VAL + min(max(0, val), _MOST_VAL))}
-        return draw(self.folder, parts, frames=frames, width=width, progress=_Bar())
-
-
-class _Bar:
-    """A bar of what is drawn."""
-
-    def __init__(self) -> None:
-        self._steps: Any = None
-
-    def __call__(self, done: int, total: int) -> None:
-        self._steps = self._steps or iter(progress(range(total), total, "drawing"))
-        next(self._steps, None)
+        return draw(self.folder, parts, frames=frames, width=width, progress=Bar("drawing"))

@@ -20,7 +20,6 @@ from internimage.multimodal.results.words import PictureWords
 from internimage.writing import counted, json_text, save_picture, write_text
 
 if TYPE_CHECKING:
-    from internimage.contracts import Pipeline
     from internimage.data.samples import EvaluationSample
 
 _SHOWN = 24
@@ -56,7 +55,7 @@ class WordsReport:
     _places: dict[Described, int] = field(default_factory=dict)
 
     @classmethod
-    def on(cls, pipeline: Pipeline, data: Pairs, *, meteor: bool = True) -> WordsReport:
+    def on(cls, data: Pairs, *, meteor: bool = True) -> WordsReport:
         """An empty report; METEOR needs Java and seconds."""
         places = {entry: place for place, entry in enumerate(data.entries)}
         return cls(data, CaptionScore(meteor=meteor), _places=places)

@@ -19,7 +19,7 @@ from internimage.multimodal.describing.dataset import LONGEST_CAPTION, LONGEST_Q
 from internimage.multimodal.models.uniperceiver import UniPerceiver
 from internimage.multimodal.results.words import PictureWords
 from internimage.multimodal.sequences.beams import Decoding
-from internimage.multimodal.sequences.kinds import WORD
+from internimage.multimodal.sequences.kinds import CAPTION_PICTURE, WORD
 from internimage.settings.views import PredictionOptions, refuse_for_detectors
 from internimage.text.clip import ClipTokenizer
 
@@ -60,16 +60,16 @@ class WordsPipeline:
         weight = next(self.model.parameters())
         images = torch.stack(list(prepared)).to(weight.device, weight.dtype)
         described = [one or Described(source.name) for one, source in zip(known, sources, strict=True)]  # type: ignore[arg-type]
-        results = self._compared(
-            self._captioned([PictureWords(source, None, None) for source in sources], images), images
-        )
+        tokens = finite(self.model, partial(self.model.picture_tokens, images))
+        results = self._captioned([PictureWords(source, None, None) for source in sources], tokens)
+        results = self._compared(results, tokens)
         results = [self._with_texts(result, one.captions) for result, one in zip(results, described, strict=True)]
         return self._answered(results, images, described)
 
-    def _captioned(self, results: list[PictureWords], images: Tensor) -> list[PictureWords]:
+    def _captioned(self, results: list[PictureWords], tokens: Tensor) -> list[PictureWords]:
         if "captions" not in self.model.config.learnt:
             return results
-        prefix = finite(self.model, partial(self.model.prefix, images))
+        prefix = finite(self.model, partial(self.model.picture_states, tokens, CAPTION_PICTURE))
         written = self.model.decode(prefix, self.targets()[0], self.decoding)
         scores = written.log_probabilities.float().sum(1).exp().tolist()
         return [
@@ -77,10 +77,11 @@ class WordsPipeline:
             for result, ids, score in zip(results, written.words.tolist(), scores, strict=True)
         ]
 
-    def _compared(self, results: list[PictureWords], images: Tensor) -> list[PictureWords]:
+    def _compared(self, results: list[PictureWords], tokens: Tensor) -> list[PictureWords]:
         if "pairs" not in self.model.config.learnt:
             return results
-        features = finite(self.model, partial(self.model.encode_pictures, images)).float().cpu().numpy()
+        states = finite(self.model, partial(self.model.picture_states, tokens))
+        features = self.model.likelihood.features(states.outputs[:, 0]).float().cpu().numpy()
         return [replace(result, picture=row) for result, row in zip(results, features, strict=True)]
 
     def _with_texts(self, result: PictureWords, texts: Sequence[str]) -> PictureWords:
@@ -88,7 +89,7 @@ class WordsPipeline:
             return result
         ids, unknown = self.read_texts(texts, LONGEST_CAPTION)
         features = torch.cat([self.model.encode_texts(ids[i : i + _AT_ONCE]) for i in range(0, len(ids), _AT_ONCE)])
-        return replace(result, captions=features.float().cpu().numpy(), unknown=result.unknown + unknown)
+        return replace(result, captions=features.float().cpu().numpy(), unknown=result.unknown + sum(unknown))
 
     def _answered(
         self, results: list[PictureWords], images: Tensor, described: Sequence[Described]
@@ -101,24 +102,24 @@ class WordsPipeline:
         unknown = [result.unknown for result in results]
         for start in range(0, len(asked), _AT_ONCE):
             rows, texts = zip(*asked[start : start + _AT_ONCE], strict=True)
-            ids, _ = self.read_texts(texts, LONGEST_QUESTION)
+            ids, partly = self.read_texts(texts, LONGEST_QUESTION)
             best = self.model.answer(images, ids, answers, rows).argmax(1).tolist()
-            for row, number, text in zip(rows, best, texts, strict=True):
+            for row, number, one in zip(rows, best, partly, strict=True):
                 said[row].append(self.model.config.answers[number])
-                unknown[row] += self.read_texts([text], LONGEST_QUESTION)[1]
+                unknown[row] += one
         return [
             replace(result, answers=tuple(one), unknown=count)
             for result, one, count in zip(results, said, unknown, strict=True)
         ]
 
-    def read_texts(self, texts: Sequence[str], longest: int) -> tuple[list[list[int]], int]:
-        """Ids of texts without words that the model does not know, and how many texts have such."""
+    def read_texts(self, texts: Sequence[str], longest: int) -> tuple[list[list[int]], list[bool]]:
+        """Ids of texts without words that the model does not know, and which texts have such."""
         every = [self.tokenizer.encode(text, longest) for text in texts]
         if self.model.config.vocabulary is None:
-            return every, 0
+            return every, [False] * len(every)
         known = frozenset(self.model.vocabulary.ids)
         kept = [[one for one in ids if one in known] for ids in every]
-        return kept, sum(len(one) < len(ids) for one, ids in zip(kept, every, strict=True))
+        return kept, [len(one) < len(ids) for one, ids in zip(kept, every, strict=True)]
 
     def targets(self) -> tuple[Tensor | None, Tensor | None]:
         """Features of the words that captions are made of, and of the answers; once for each state of the weights."""

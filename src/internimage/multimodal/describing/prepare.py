@@ -13,7 +13,7 @@ from internimage.data.splits import Splits
 from internimage.errors import ConfigError, DataError
 from internimage.images import Preprocessing
 from internimage.multimodal.data.pairs import Pairs
-from internimage.multimodal.describing.answers import known_answers, texts_of
+from internimage.multimodal.describing.answers import known_answers, spelled, texts_of
 from internimage.multimodal.describing.dataset import WordDataset
 from internimage.multimodal.describing.settings import WordsAugmentation
 from internimage.multimodal.describing.task import DescribingTask
@@ -77,8 +77,6 @@ def _learnt(train: Pairs, augmentation: WordsAugmentation, answers: Sequence[str
 
 def _unseen(splits: Splits[Any], answers: Sequence[str]) -> list[str]:
     """What validation asks and training does not teach."""
-    from internimage.multimodal.describing.answers import spelled
-
     known = frozenset(answers)
     asked = [spelled(question) for one in splits.val.entries for question in one.questions if question.answers]
     never = sum(known.isdisjoint(one) for one in asked)

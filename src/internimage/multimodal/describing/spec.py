@@ -51,7 +51,7 @@ def _report(pipeline: Pipeline, data: Pairs, options: ReportOptions) -> Report:
     from internimage.multimodal.describing.evaluation import WordsReport
 
     refuse_score_threshold(options)
-    return WordsReport.on(pipeline, data)
+    return WordsReport.on(data)
 
 
 def _check(data: Pairs, progress: Callable[[Iterable[Any]], Iterable[Any]]) -> Findings:

@@ -51,4 +51,4 @@ class DescribingTask:
         return WordsPipeline(model)
 
     def report(self, pipeline: Pipeline) -> WordsReport:
-        return WordsReport.on(pipeline, self.val, meteor=False)
+        return WordsReport.on(self.val, meteor=False)

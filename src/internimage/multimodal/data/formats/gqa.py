@@ -13,9 +13,8 @@ import msgspec
 
 from internimage.data.formats.documents import read_json
 from internimage.data.formats.parts import part_mentioned
-from internimage.data.formats.places import mapped
 from internimage.errors import DataError
-from internimage.multimodal.data.formats.looking import by_part, finder_of, json_files
+from internimage.multimodal.data.formats.looking import by_part, estimated, finder_of, json_files
 from internimage.multimodal.data.gathering import (
     Gathering,
     Identity,
@@ -47,12 +46,7 @@ def recognise(root: Path) -> bool:
 
 def estimate(root: Path, most: int) -> int:
     """How many pictures there are to train on, without parsing."""
-    files = _by_part(root)
-    file = files.get("train") or files.get("all")
-    if file is None:
-        return 0
-    with mapped(file) as content:
-        return min(most, len({found[1] for found in _IDS.finditer(content)}))
+    return estimated(_by_part(root), _IDS, most, distinct=True)
 
 
 def read_parts(root: Path, wanted: str | None = None, options: DataOptions | None = None) -> dict[str, Pairs]:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 from internimage.data.formats.parts import PART_NAMES, part_mentioned
 from internimage.data.formats.pictures import PictureFinder, is_hidden, is_output
+from internimage.data.formats.places import mapped
 from internimage.errors import DataError
 
 _FOLDERS = ("annotations", "captions", "questions")
@@ -66,6 +67,16 @@ def first_line(file: Path) -> dict[str, Any]:
     except (OSError, ValueError, RecursionError):
         return {}
     return content if isinstance(content, dict) else {}
+
+
+def estimated(files: Mapping[str, Path], pattern: re.Pattern[bytes], most: int, *, distinct: bool = False) -> int:
+    """How often the training file, or that of all, shows a pattern, without parsing; ``distinct`` what it captures."""
+    file = files.get("train") or files.get("all")
+    if file is None:
+        return 0
+    with mapped(file) as content:
+        found = pattern.finditer(content)
+        return min(most, len({one[1] for one in found}) if distinct else sum(1 for _ in found))
 
 
 def finder_of(root: Path, part: str, *first: str) -> PictureFinder:

@@ -17,10 +17,14 @@ from internimage.inference.blame import finite
 from internimage.inference.features import layer_outputs
 from internimage.inference.predictor import load_for_inference
 from internimage.models.model import Model
+from internimage.multimodal.describing.dataset import LONGEST_CAPTION
+from internimage.multimodal.describing.pipeline import WordsPipeline
 from internimage.multimodal.search.encoders.encoder import WITH_WORDS, Array, Encoder, fingerprint, normalised
 
 if TYPE_CHECKING:
     from PIL import Image
+
+    from internimage.multimodal.models.uniperceiver import UniPerceiver
 
 
 def load_ours(name: str, device: str) -> Encoder:
@@ -31,7 +35,6 @@ def load_ours(name: str, device: str) -> Encoder:
     """
     module: Any = load_for_inference(name, None, None, device, torch.float32)
     name = lasting_name(name)
-    # ---- Uni-Perceivers join here: whatever has these two methods makes vectors of pictures and of words. ----
     if {"encode_pictures", "encode_texts"} <= set(dir(module)):
         return WordsEncoder(name, module)
     preprocessing = None
@@ -80,17 +83,33 @@ class PooledEncoder:
 
 
 class WordsEncoder:
-    """A model of ours with ``encode_pictures`` and ``encode_texts``, both to (N, D)."""
+    """A :class:`internimage.multimodal.models.uniperceiver.UniPerceiver` that has learnt to compare.
 
-    def __init__(self, name: str, model: Any) -> None:
-        self.name, self.weights = name, fingerprint(model)
-        self._model = model.eval()
-        self.width = self.texts(["a picture"]).shape[1]
+    Raises:
+        ConfigError: it has not.
+    """
+
+    def __init__(self, name: str, model: UniPerceiver) -> None:
+        if "pairs" not in model.config.learnt:
+            raise ConfigError(
+                f"{name} has learnt {', '.join(model.config.learnt)}, not to compare pictures and captions; expected "
+                "a model that learnt from captions"
+            )
+        self.name, self.weights, self.width = name, fingerprint(model), model.config.width
+        self._model, self._pipeline = model.eval(), WordsPipeline(model)
+        self._place = next(model.parameters()).device
 
     @torch.inference_mode()
     def pictures(self, pictures: Sequence[Image.Image]) -> Array:
-        return normalised(torch.as_tensor(self._model.encode_pictures(list(pictures))).cpu().numpy(), self.name)
+        batch = torch.stack([self._pipeline.prepare(picture) for picture in pictures]).to(self._place)
+        return normalised(finite(self._model, partial(self._model.encode_pictures, batch)).cpu().numpy(), self.name)
 
     @torch.inference_mode()
     def texts(self, texts: Sequence[str]) -> Array:
-        return normalised(torch.as_tensor(self._model.encode_texts(list(texts))).cpu().numpy(), self.name)
+        """See :class:`internimage.multimodal.search.encoders.encoder.Encoder`.
+
+        Raises:
+            DataError: the model does not know a word.
+        """
+        ids = [self._pipeline.tokenizer.encode(text, LONGEST_CAPTION) for text in texts]
+        return normalised(self._model.encode_texts(ids).cpu().numpy(), self.name)
