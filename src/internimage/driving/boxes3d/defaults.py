@@ -7,14 +7,14 @@ from internimage.driving.boxes3d.settings import BoxAugmentation
 from internimage.recipes import get_training_recipe
 from internimage.settings.training import MANY, TrainingConfig
 
-_UPDATES = 2_400  # of eight frames: what the drawn world of docs/driving.md needs
+_UPDATES = 1_600  # of eight frames: what the drawn world of docs/driving.md needs
 
 
 def default_settings(amount: Amount) -> tuple[TrainingConfig, BoxAugmentation]:
     """Settings for an amount of frames; from 10,000 on those that BEVFormer was published with."""
     if amount.images >= MANY // 10:
         return get_training_recipe("bevformer_internimage_t").training, BoxAugmentation(queue=4)
-    epochs = max(6, min(100, round(_UPDATES * 8 / max(1, amount.images))))
+    epochs = max(4, min(100, round(_UPDATES * 8 / max(1, amount.images))))
     training = TrainingConfig(
         epochs=epochs,
         batch_size=8,
