@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 from helpers.clips import clip
+from helpers.commands import run
 from helpers.documented import Hub
 from helpers.old_data import paint
 from PIL import Image
@@ -15,6 +16,7 @@ from PIL import Image
 from internimage import registry
 from internimage.cli.main import parse
 from internimage.driving.world.writing import write_world
+from internimage.multimodal.world.writing import write_shapes
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -50,6 +52,8 @@ def test_python_runs_from_top_to_bottom(page: Path, tmp_path: Path, monkeypatch:
         monkeypatch.setitem(registry.TASKS, task, added)
     if page.stem == "driving":
         write_world(tmp_path / "roads", {"train": range(2), "val": range(100, 102)}, frames=2, width=112)
+    if page.stem == "multimodal":
+        write_shapes(tmp_path / "shapes", pictures=32, val_pictures=8, test_pictures=8)
     Image.effect_noise((120, 80), 90).convert("RGB").save(tmp_path / "street.jpg")
     clip(tmp_path / "clip.mp4")
     (tmp_path / "hub").mkdir()
@@ -67,3 +71,20 @@ def test_commands_exist(command: str, tmp_path: Path, monkeypatch: pytest.Monkey
     monkeypatch.chdir(tmp_path)
     arguments = [word for word in shlex.split(command)[1:] if word != "..."]
     parse(arguments)
+
+
+SHORTER = {"data world": "--pictures 32 --val-pictures 8 --test-pictures 8", "train": "--epochs 1"}
+
+
+@pytest.mark.usefixtures("one_thread")
+def test_words_and_search_run_as_shown(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The first two blocks of commands, one after the other, on fewer pictures."""
+    monkeypatch.chdir(tmp_path)
+    page = ROOT / "docs" / "multimodal.md"
+    lines = [line for _, text in blocks(page, "bash")[:2] for line in text.splitlines() if line.startswith("intern")]
+    assert {line.split()[1] for line in lines} >= {"train", "evaluate", "caption", "ask", "search"}
+    for line in lines:
+        more = next((more for start, more in SHORTER.items() if line.startswith(f"internimage {start} ")), "")
+        assert run([*shlex.split(line, comments=True)[1:], *more.split()]) == 0, line
+    for written in ("report/captions.png", "report/metrics.json", "out/000001.predicted.png", "shapes.png", "found.png"):
+        assert (tmp_path / written).stat().st_size, written

@@ -210,7 +210,9 @@ class BEVFormer(Model):
         logits, codes = self.decoder(self.encode(queue[-1], history))
         logits, codes = (self._by_group(one) for one in (logits, codes))
         matched = match(logits, codes, targets)
-        learnt = box_losses(logits, codes, matched, targets, self.code_weights)
+        weights = self.code_weights.clone()  # a file's own say nothing about what is to be learnt now
+        weights[-2:] = self.config.velocity_weight
+        learnt = box_losses(logits, codes, matched, targets, weights)
         results: dict[str, Tensor] = {}  # clones, because FSDP2 warns of views
         for kind, losses in zip(("class", "box"), learnt, strict=True):
             layers = losses.unflatten(0, (self.config.decoder_layers, -1)).mean(1)
