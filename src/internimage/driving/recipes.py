@@ -105,6 +105,7 @@ RECIPES: tuple[Recipe, ...] = (
             "queries": 100,
             "groups": 4,
             "dropout": 0.0,
+            "velocity_weight": 1.0,
         },
         FitPreprocessing(short=90, long=160),
         note="ours, for CPUs and quick fine-tuning",

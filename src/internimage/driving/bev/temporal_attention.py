@@ -9,6 +9,7 @@ from internimage.layers.attention import first_offsets
 from internimage.ops import linear, ms_deform_attn
 
 _QUEUES = 2  # what was before, and what is now
+_STEP = 0.7  # cells between the points of a head, the first of which begin at the cell itself
 
 
 class TemporalAttention(nn.Module):
@@ -31,7 +32,10 @@ class TemporalAttention(nn.Module):
             nn.init.zeros_(layer.weight)
         nn.init.zeros_(self.attention_weights.bias)
         with torch.no_grad():
-            self.sampling_offsets.bias.copy_(first_offsets(heads, _QUEUES, points).flatten())
+            # Published: from 1 cell on.  What moved by less, or not at all, would be looked past; in short training
+            # nothing was learnt of how fast things move.
+            far = first_offsets(heads, _QUEUES, points)
+            self.sampling_offsets.bias.copy_((_STEP * (far - far[..., :1, :])).flatten())
         for layer in (self.value_proj, self.output_proj):
             nn.init.xavier_uniform_(layer.weight)
             nn.init.zeros_(layer.bias)
