@@ -1,8 +1,9 @@
 """What a network learns from the frames before: a trained one goes on with and without them, on the drawn roads.
 
     internimage data world roads/
+    internimage data world drives/ --scenes 1 --frames 8
     internimage train --data roads/ --size 63
-    python benchmarks/driving_history.py roads/ runs/roads/best --seed 0 --output runs/history
+    python benchmarks/driving_history.py roads/ runs/roads/best --drives drives/ --seed 0 --output runs/history
 
 Both arms begin with the same weights and see the same frames, as often, in the same order; one sees the frame before
 each and remembers in evaluation, the other sees each alone in both.  Prints a JSON line an arm and seed, and leaves it
@@ -18,6 +19,7 @@ import statistics
 import time
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -30,17 +32,25 @@ ARMS = ("history", "alone")
 SHOWN = ("map", "nds", "mate", "mave")
 
 
-def measured(data: Path, model: object, history: bool) -> dict[str, float]:
+def measured(data: Path, model: Path, history: bool) -> dict[str, float]:
     """Scores on the scenes that were set aside."""
-    network = internimage.load_model(model).eval() if isinstance(model, str | Path) else model
+    network: Any = internimage.load_model(model)
     network.config = replace(network.config, history=history)
     numbers = internimage.evaluate(data, network, part="val", device="cpu").compute()
     return {name: numbers[name] for name in SHOWN}
 
 
+def everywhere(options: argparse.Namespace, model: Path, history: bool) -> dict[str, float]:
+    """Scores on the data's own scenes, and on longer drives where there are some."""
+    numbers = measured(options.data, model, history)
+    if options.drives is not None:
+        numbers |= {f"drives_{name}": value for name, value in measured(options.drives, model, history).items()}
+    return numbers
+
+
 def started(options: argparse.Namespace, arm: str) -> Path:
     """The network to start from, in which a metre a second counts as asked."""
-    network = internimage.load_model(options.weights)
+    network: Any = internimage.load_model(options.weights)
     network.config = replace(network.config, velocity_weight=options.velocity_weight)
     folder: Path = options.output / f"start-{arm}-{options.seed}"
     internimage.save_model(network, folder)
@@ -80,7 +90,7 @@ def learn(options: argparse.Namespace, arm: str) -> dict[str, object]:
     return {
         "arm": arm,
         "seed": options.seed,
-        **measured(options.drives or options.data, run.best, arm == "history"),
+        **everywhere(options, run.best, arm == "history"),
         "updates": options.updates,
         "minutes": minutes,
         "machine": str(describe_machine(torch.device("cpu"))),
@@ -90,17 +100,20 @@ def learn(options: argparse.Namespace, arm: str) -> dict[str, object]:
 def table(folder: Path) -> str:
     """The mean of each arm, and how the velocity error with history compares with that without."""
     results = [json.loads(file.read_text()) for file in sorted(folder.glob("*.json"))]
+    names = [name for name in results[0] if name.removeprefix("drives_") in SHOWN]
     lines = []
     for arm in ARMS:
         rows = [one for one in results if one["arm"] == arm]
-        spans = {name: [row[name] for row in rows] for name in SHOWN}
+        spans = {name: [row[name] for row in rows] for name in names}
         numbers = ", ".join(
             f"{name} {statistics.mean(found):.3f} ({min(found):.3f} to {max(found):.3f})"
             for name, found in spans.items()
         )
         lines.append(f"{arm}, {len(rows)} seeds: {numbers}")
-    velocity = {arm: statistics.mean(one["mave"] for one in results if one["arm"] == arm) for arm in ARMS}
-    return "\n".join([*lines, f"mAVE with history / without: {velocity['history'] / velocity['alone']:.3f}"])
+    for name in (name for name in names if name.endswith("mave")):
+        error = {arm: statistics.mean(one[name] for one in results if one["arm"] == arm) for arm in ARMS}
+        lines.append(f"{name} with history / without: {error['history'] / error['alone']:.3f}")
+    return "\n".join(lines)
 
 
 def main() -> None:
@@ -114,7 +127,7 @@ def main() -> None:
     parser.add_argument("--freeze", type=int, default=2, help="stages of the backbone that stay as they are")
     parser.add_argument("--velocity-weight", type=float, default=1.0)
     parser.add_argument("--lr", type=float, default=1e-3)
-    parser.add_argument("--drives", type=Path, help="measured on the val part of these instead")
+    parser.add_argument("--drives", type=Path, help="measured on the val part of these too")
     parser.add_argument("--size", type=int, default=63)
     parser.add_argument("--output", type=Path, default=Path("runs/history"))
     parser.add_argument("--as-it-is", action="store_true")
@@ -125,9 +138,7 @@ def main() -> None:
         return
     if options.as_it_is:
         for history in (True, False):
-            print(
-                json.dumps({"history": history, **measured(options.drives or options.data, options.weights, history)})
-            )
+            print(json.dumps({"history": history, **everywhere(options, options.weights, history)}))
         return
     for arm in options.arms:
         result = learn(options, arm)

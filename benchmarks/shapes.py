@@ -33,10 +33,10 @@ from internimage.multimodal.describing.pipeline import WordsPipeline
 from internimage.multimodal.metrics.retrieval import RetrievalScore
 from internimage.multimodal.results.words import PictureWords
 from internimage.multimodal.world.scene import Scene, gallery, scene
-from internimage.multimodal.world.words import Signs
+from internimage.multimodal.world.words import Kind, Signs, Split
 
 SEED, BATCH = 1_000, 50
-SPLITS = ("seen", "held_out")
+SPLITS: tuple[Split, ...] = ("seen", "held_out")
 
 
 def said(pipeline: WordsPipeline, scenes: Sequence[Scene], pictures: Sequence[Any]) -> list[PictureWords]:
@@ -45,7 +45,7 @@ def said(pipeline: WordsPipeline, scenes: Sequence[Scene], pictures: Sequence[An
     waiting = iter(zip(scenes, pictures, strict=True))
     while some := list(islice(waiting, BATCH)):
         prepared = [pipeline.prepare(Image.fromarray(picture)) for _, picture in some]
-        known = [Described("drawn", (one.caption,), one.questions) for one, _ in some]
+        known = [Described(Path("drawn"), (one.caption,), one.questions) for one, _ in some]
         results += pipeline.predict(prepared, [ImageSource("drawn", picture) for _, picture in some], known)
     return results
 
@@ -71,6 +71,7 @@ def finding(pipeline: WordsPipeline, split: Any, galleries: int, without: Sequen
     for number in range(galleries):
         scenes = gallery(SEED + 1 + number, 100, split=split, without=without)
         for place, result in enumerate(said(pipeline, scenes, [one.picture for one in scenes])):
+            assert result.picture is not None and result.captions is not None
             score.add(result.picture, result.captions, 100 * number + place)
     numbers = score.of_folds(100)
     return {name: numbers[name] for name in ("image_to_text_r1", "text_to_image_r1")}
@@ -125,7 +126,7 @@ def unseeing(pipeline: WordsPipeline, results: Sequence[PictureWords], scenes: S
 def of_signs(pipeline: WordsPipeline, count: int) -> dict[str, float]:
     """Signs of each level: captions and questions, words of training and others."""
     numbers = {}
-    others = ("one", "pair", "count", "light")
+    others: tuple[Kind, ...] = ("one", "pair", "count", "light")
     for level in get_args(Signs):
         for split in SPLITS if level in ("words", "places") else SPLITS[:1]:
             scenes = [scene(SEED, number, split=split, without=others, signs=level) for number in range(count)]
@@ -144,7 +145,8 @@ def main() -> None:
     options = parser.parse_args()
     rows = []
     for folder in options.models:
-        pipeline = WordsPipeline(internimage.load_model(folder).eval())
+        model: Any = internimage.load_model(folder)
+        pipeline = WordsPipeline(model)
         measure = (
             of_signs(pipeline, options.pictures)
             if options.signs

@@ -86,5 +86,6 @@ def test_words_and_search_run_as_shown(tmp_path: Path, monkeypatch: pytest.Monke
     for line in lines:
         more = next((more for start, more in SHORTER.items() if line.startswith(f"internimage {start} ")), "")
         assert run([*shlex.split(line, comments=True)[1:], *more.split()]) == 0, line
-    for written in ("report/captions.png", "report/metrics.json", "out/000001.predicted.png", "shapes.png", "found.png"):
-        assert (tmp_path / written).stat().st_size, written
+    written = ("report/captions.png", "report/metrics.json", "out/000001.predicted.png", "shapes.png", "found.png")
+    for name in written:
+        assert (tmp_path / name).stat().st_size, name

@@ -16,6 +16,7 @@ from helpers.goldens import near
 from helpers.perceivers import PATCHES, SMALL, perceiver
 from torch import Tensor
 
+import internimage as ii
 from internimage.checkpoints.layouts import from_ours
 from internimage.errors import CheckpointMismatchError, ConfigError, DataError, InputSizeError
 from internimage.multimodal.models.config import UniPerceiverConfig
@@ -458,7 +459,7 @@ def test_recipes_are_models() -> None:
 
 
 @pytest.mark.parametrize("experts", [0, 4])
-def test_files_of_deepspeed_become_the_released_ones(experts: int) -> None:
+def test_files_of_deepspeed_become_the_released_ones(experts: int, tmp_path: Path) -> None:
     """Scales are vectors, the type of pictures is in the bias, and nothing of another part remains."""
     config = replace(PATCHES, experts=experts, layer_scale=1e-3)
     state = perceiver(config).float().state_dict()
@@ -494,3 +495,8 @@ def test_files_of_deepspeed_become_the_released_ones(experts: int) -> None:
     near(found[bias], expected[bias].half().float() + 0.5, 1e-6)
     for name in set(found) - {bias, "video_embed.embeddings_type.weight"}:
         assert torch.equal(found[name], expected[name].half().float()), name
+    torch.save({"module": given, "dp_world_size": 8}, tmp_path / "mp_rank_00_model_states.pt")
+    loaded = ii.create_model(config, checkpoint=tmp_path / "mp_rank_00_model_states.pt").state_dict()
+    assert {name: float(one.sum()) for name, one in loaded.items()} == {
+        name: float(found[theirs].sum()) for name, theirs in names.items()
+    }

@@ -147,7 +147,7 @@ def recipe_of(model: str | os.PathLike[str] | Mapping[str, Any]) -> Recipe:
 def other_classes(name: str, checkpoint: str | os.PathLike[str]) -> int | None:
     """How many classes a file of weights tells apart, if not as many as the named model: None if as many."""
     recipe = get_recipe(name)
-    file = files.open_checkpoint(folder.find_model(checkpoint) or Path(checkpoint))
+    file = loading.open_for(folder.find_model(checkpoint) or Path(checkpoint), recipe.config)
     found = class_tensors(recipe.architecture).count(file, loading.names_in(file, recipe.config))
     return found if found not in (0, recipe.config.num_classes) else None
 
@@ -228,8 +228,8 @@ def convert_checkpoint(
         ema: take the moving average of a training checkpoint.
     """
     source = folder.find_model(source) or Path(source).expanduser()
-    file = files.open_checkpoint(source, ema=ema)
     description, config = _identify(source, name)
+    file = loading.open_for(source, config, ema=ema)
     found = class_tensors(description.architecture).count(file, loading.names_in(file, config))
     config = dataclasses.replace(config, num_classes=found)
     with torch.device("meta"):

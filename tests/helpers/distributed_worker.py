@@ -44,9 +44,10 @@ class Toy(Model):
         self.backbone = InternImage(InternImageConfig(channels=8, depths=(1, 1, 2, 1), groups=(1, 2, 4, 8)))
         self.norm = nn.BatchNorm1d(64) if norm == "batch" else nn.Identity()
         self.head = nn.Linear(64, 1)
+        self.log_scale = nn.Parameter(torch.tensor(0.0))  # a number, as temperatures are
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.head(self.norm(self.backbone(x)[-1].mean((2, 3))))
+        return self.log_scale.exp() * self.head(self.norm(self.backbone(x)[-1].mean((2, 3))))
 
     def losses(self, x: Tensor, y: Tensor) -> dict[str, Tensor]:  # type: ignore[override]
         return {"mse": (self(x)[:, 0] - y).square().mean()}

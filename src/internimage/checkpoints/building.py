@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 import torch
 from torch import nn
 
-from internimage.checkpoints import files, loading
+from internimage.checkpoints import loading
 from internimage.checkpoints.loading import ClassTensors
 from internimage.registry import ARCHITECTURES, resolve
 
@@ -47,7 +47,7 @@ def build_model(
     build = resolve(ARCHITECTURES[architecture].model)
     if path is None:
         return _fresh(lambda: build(_of_channels(config, in_channels)), device, dtype)
-    file, tensors = files.open_checkpoint(path), ClassTensors.of(build)
+    file, tensors = loading.open_for(path, config), ClassTensors.of(build)
     mapping = loading.names_in(file, config)
     if loading.channels_in(file, mapping) == in_channels:
         config = _of_channels(config, in_channels)
@@ -88,7 +88,7 @@ def build_backbone(
     build = resolve(ARCHITECTURES[architecture].model).build_backbone
     if path is None:
         return _fresh(lambda: build(_of_channels(config, in_channels), out_indices), device, dtype)
-    file = files.open_checkpoint(path)
+    file = loading.open_for(path, config)
     mapping = loading.names_in(file, config)
     if loading.channels_in(file, mapping) == in_channels:
         config = _of_channels(config, in_channels)

@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import re
 import warnings
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from internimage.checkpoints.files import TensorFile, TensorSpec, batches
-from internimage.checkpoints.layouts import layout_of, second_copies, to_ours
+from internimage.checkpoints.files import NamedClasses, TensorFile, TensorSpec, batches, open_checkpoint
+from internimage.checkpoints.layouts import layout_of, names_of, second_copies, to_ours
 from internimage.errors import CheckpointMismatchError
 from internimage.layers.finite import is_finite
+from internimage.registry import ARCHITECTURES, architecture_of
 
 _LISTED = 6
 _FIRST = "stem.conv1.weight"
@@ -96,6 +98,31 @@ def _matches(pattern: str, name: str) -> bool:
 def model_specs(model: nn.Module) -> dict[str, TensorSpec]:
     """Names, shapes and dtypes of a model's parameters and buffers; the model may be on the meta device."""
     return {name: TensorSpec(tuple(t.shape), t.dtype) for name, t in model.state_dict().items()}
+
+
+class _InMemory:
+    """Tensors as a file of them."""
+
+    def __init__(self, path: Path, tensors: Mapping[str, Tensor], classes: NamedClasses | None) -> None:
+        self.path, self.classes, self._tensors = path, classes, tensors
+        self.specs = {name: TensorSpec(tuple(tensor.shape), tensor.dtype) for name, tensor in tensors.items()}
+
+    def read(self, names: Iterable[str]) -> Iterator[tuple[str, Tensor]]:
+        yield from ((name, self._tensors[name]) for name in names)
+
+
+def open_for(path: str | Path, config: Any, *, ema: bool = False) -> TensorFile:
+    """A file or model folder with tensors for such a model, in one of its layouts; see :func:`open_checkpoint`.
+
+    A file that training wrote with other tensors than released files have is read whole, and has theirs then.
+    """
+    file = open_checkpoint(path, ema=ema)
+    has_others = ARCHITECTURES[architecture_of(type(config))].names is not None
+    as_trained = names_of(config).as_trained if has_others else None
+    if as_trained is None or not any(name.startswith(as_trained[0]) for name in file.specs):
+        return file
+    tensors = {name: tensor.clone() for name, tensor in file.read(file.specs)}
+    return _InMemory(file.path, as_trained[1](tensors), file.classes)
 
 
 def names_in(file: TensorFile, config: Any) -> dict[str, str]:

@@ -31,6 +31,7 @@ WHOLE = ("ddp", "deepspeed-zero1")
 """Strategies with the whole model on each process."""
 
 MakeOptimizer = Callable[[Model], torch.optim.Optimizer]
+_NUMBERS = "numbers_as_vectors"  # of a model: names of parameters that are vectors of one in training alone
 
 
 class Distribution(Protocol):
@@ -90,6 +91,7 @@ def gathered_weights(model: nn.Module, *, keep: bool) -> dict[str, Tensor]:
         whole = tensor.detach()
         if isinstance(tensor, DTensor):
             whole = whole.full_tensor().cpu()  # type: ignore[attr-defined]
+            whole = whole.reshape(()) if name in getattr(model, _NUMBERS, ()) else whole
         elif hasattr(tensor, "ds_tensor"):
             import deepspeed
 
@@ -98,6 +100,17 @@ def gathered_weights(model: nn.Module, *, keep: bool) -> dict[str, Tensor]:
         if keep:
             weights[name] = whole
     return weights
+
+
+def numbers_as_vectors(model: nn.Module) -> None:
+    """Make parameters that are numbers vectors of one, which FSDP2 can divide; they are saved as numbers."""
+    found = [name for name, parameter in model.named_parameters() if not parameter.dim()]
+    for name in found:
+        place, _, last = name.rpartition(".")
+        module = model.get_submodule(place)
+        number = module.get_parameter(last)
+        setattr(module, last, nn.Parameter(number.detach().reshape(1), number.requires_grad))
+    setattr(model, _NUMBERS, frozenset(found))
 
 
 def synchronise_batch_norm(model: nn.Module) -> nn.Module:
@@ -202,6 +215,7 @@ class Sharded:
         from torch.distributed.device_mesh import init_device_mesh
         from torch.distributed.fsdp import FSDPModule, fully_shard, register_fsdp_forward_method
 
+        numbers_as_vectors(model)
         mesh = init_device_mesh(accelerator.device.type, (accelerator.num_processes,))
         for module in model.shardable():
             fully_shard(module, mesh=mesh)

@@ -9,6 +9,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, TypeAlias
 
+from torch import Tensor
+
 Rows: TypeAlias = tuple[tuple[str, str], ...]
 """Pairs of our name and the released one."""
 
@@ -23,6 +25,8 @@ class Names:
         hugging_face: whether there is a layout of the Hugging Face models.
         bare_backbone: whether a model folder of the backbone alone counts as a part of the model.
         copies: released names to others under which files hold the same tensors again.
+        as_trained: a beginning of names that only files written in training have, and what makes released tensors of
+            theirs; None where such files are the same.
     """
 
     rows: Callable[[Any], Rows]
@@ -30,6 +34,7 @@ class Names:
     hugging_face: bool = False
     bare_backbone: bool = False
     copies: Mapping[str, str] = field(default_factory=dict)
+    as_trained: tuple[str, Callable[[Mapping[str, Tensor]], dict[str, Tensor]]] | None = None
 
 
 def within(ours: str, theirs: str, rows: Rows) -> Rows:

@@ -59,8 +59,6 @@ def _rows(config: UniPerceiverConfig) -> Rows:
     return (*within("encoder.layers.#.", "fused_encoder.layers.#.", layer), *_REST)
 
 
-NAMES = Names(_rows, key="model", copies=COPIES)
-
 _RENAMED = (
     (r"^encoder\.", "fused_encoder."),
     (r"^predictor\.", "loss_prepare."),
@@ -101,3 +99,6 @@ def from_deepspeed(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     if _TYPE in results and _BIAS in results:
         results[_BIAS] = results[_BIAS] + results[_TYPE][0]
     return results
+
+
+NAMES = Names(_rows, key="model", copies=COPIES, as_trained=("predictor.", from_deepspeed))
