@@ -71,7 +71,8 @@ def finding(pipeline: WordsPipeline, split: Any, galleries: int, without: Sequen
     for number in range(galleries):
         scenes = gallery(SEED + 1 + number, 100, split=split, without=without)
         for place, result in enumerate(said(pipeline, scenes, [one.picture for one in scenes])):
-            assert result.picture is not None and result.captions is not None
+            assert result.picture is not None
+            assert result.captions is not None
             score.add(result.picture, result.captions, 100 * number + place)
     numbers = score.of_folds(100)
     return {name: numbers[name] for name in ("image_to_text_r1", "text_to_image_r1")}
