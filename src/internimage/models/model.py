@@ -50,11 +50,13 @@ class Model(nn.Module):
         vector_names: what :meth:`vectors` gives.
         released_optimizer: see there.
         all_learn: whether every parameter has a gradient in every batch; DistributedDataParallel has to know.
+        numbers: parameters without dimensions that are vectors of one while a strategy of training divides them.
     """
 
     config: Any
     backbone: Backbone
     description: ModelDescription | None = None
+    numbers: frozenset[str] = frozenset()
 
     class_tensors: ClassVar[tuple[str, ...]] = ("classifier.*",)
     classifier_parts: ClassVar[tuple[str, ...]] = ()

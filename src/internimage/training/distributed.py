@@ -31,7 +31,6 @@ WHOLE = ("ddp", "deepspeed-zero1")
 """Strategies with the whole model on each process."""
 
 MakeOptimizer = Callable[[Model], torch.optim.Optimizer]
-_NUMBERS = "numbers_as_vectors"  # of a model: names of parameters that are vectors of one in training alone
 
 
 class Distribution(Protocol):
@@ -81,7 +80,7 @@ def local_tensors(model: nn.Module) -> dict[str, Tensor]:
     return {name: _local(tensor).detach() for name, tensor in model.state_dict(keep_vars=True).items()}
 
 
-def gathered_weights(model: nn.Module, *, keep: bool) -> dict[str, Tensor]:
+def gathered_weights(model: Model, *, keep: bool) -> dict[str, Tensor]:
     """The whole state dict, in main memory where it had to be put together; empty unless ``keep``.
 
     Every process has to call this, one tensor at a time being whole on all of them.
@@ -91,7 +90,7 @@ def gathered_weights(model: nn.Module, *, keep: bool) -> dict[str, Tensor]:
         whole = tensor.detach()
         if isinstance(tensor, DTensor):
             whole = whole.full_tensor().cpu()  # type: ignore[attr-defined]
-            whole = whole.reshape(()) if name in getattr(model, _NUMBERS, ()) else whole
+            whole = whole.reshape(()) if name in model.numbers else whole
         elif hasattr(tensor, "ds_tensor"):
             import deepspeed
 
@@ -102,7 +101,7 @@ def gathered_weights(model: nn.Module, *, keep: bool) -> dict[str, Tensor]:
     return weights
 
 
-def numbers_as_vectors(model: nn.Module) -> None:
+def numbers_as_vectors(model: Model) -> None:
     """Make parameters that are numbers vectors of one, which FSDP2 can divide; they are saved as numbers."""
     found = [name for name, parameter in model.named_parameters() if not parameter.dim()]
     for name in found:
@@ -110,7 +109,7 @@ def numbers_as_vectors(model: nn.Module) -> None:
         module = model.get_submodule(place)
         number = module.get_parameter(last)
         setattr(module, last, nn.Parameter(number.detach().reshape(1), number.requires_grad))
-    setattr(model, _NUMBERS, frozenset(found))
+    model.numbers = frozenset(found)
 
 
 def synchronise_batch_norm(model: nn.Module) -> nn.Module:
