@@ -228,8 +228,9 @@ def convert_checkpoint(
         ema: take the moving average of a training checkpoint.
     """
     source = folder.find_model(source) or Path(source).expanduser()
+    file = files.open_checkpoint(source, ema=ema)
     description, config = _identify(source, name)
-    file = loading.open_for(source, config, ema=ema)
+    file = loading.as_released(file, config)
     found = class_tensors(description.architecture).count(file, loading.names_in(file, config))
     config = dataclasses.replace(config, num_classes=found)
     with torch.device("meta"):

@@ -111,12 +111,13 @@ class _InMemory:
         yield from ((name, self._tensors[name]) for name in names)
 
 
-def open_for(path: str | Path, config: Any, *, ema: bool = False) -> TensorFile:
-    """A file or model folder with tensors for such a model, in one of its layouts; see :func:`open_checkpoint`.
+def open_for(path: str | Path, config: Any) -> TensorFile:
+    """A file or model folder with tensors for such a model, in one of its layouts; see :func:`open_checkpoint`."""
+    return as_released(open_checkpoint(path), config)
 
-    A file that training wrote with other tensors than released files have is read whole, and has theirs then.
-    """
-    file = open_checkpoint(path, ema=ema)
+
+def as_released(file: TensorFile, config: Any) -> TensorFile:
+    """The file; one that training wrote with other tensors than released ones have is read whole, and has theirs."""
     has_others = ARCHITECTURES[architecture_of(type(config))].names is not None
     as_trained = names_of(config).as_trained if has_others else None
     if as_trained is None or not any(name.startswith(as_trained[0]) for name in file.specs):
