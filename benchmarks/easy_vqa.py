@@ -1,7 +1,7 @@
 """What plain networks reach on easy-VQA, beside a Uni-Perceiver of ours: 48,248 questions about 5,000 drawn shapes.
 
     pip install easy-vqa        # the data are inside: easy_vqa/data
-    python benchmarks/easy_vqa.py ours EASY_VQA_DATA --minutes 25
+    python benchmarks/easy_vqa.py ours EASY_VQA_DATA --epochs 20        # as many as take 25 minutes
     python benchmarks/easy_vqa.py baseline EASY_VQA_DATA --minutes 25
     python benchmarks/easy_vqa.py question EASY_VQA_DATA --minutes 25
 

@@ -6,8 +6,8 @@
 
 1,000 pictures a row, of a seed that nothing was learnt from: captions right word by word, with their kinds; R@1
 among 100 pictures whose captions all differ (ten times); questions.  Controls: the captions of pictures judged by
-those of others, and captions and answers of blank pictures.  Prints a line a model and the mean.  ``--signs`` also
-measures signs at each level: their captions, first letters and numbers of letters.  The world stands for no benchmark.
+those of others, and captions and answers of blank pictures.  Prints a line a model and the mean.  With ``--signs``
+instead signs at each level: their captions, first letters and numbers of letters.  The world stands for no benchmark.
 """
 
 from __future__ import annotations

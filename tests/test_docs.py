@@ -73,6 +73,12 @@ def test_commands_exist(command: str, tmp_path: Path, monkeypatch: pytest.Monkey
     parse(arguments)
 
 
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
+def test_links_and_pictures_are_there(page: Path) -> None:
+    found = re.findall(r"\]\((?!https?:|#)([^)#\s]+)", page.read_text(encoding="utf-8"))
+    assert not [link for link in found if not (page.parent / link).exists()]
+
+
 SHORTER = {"data world": "--pictures 32 --val-pictures 8 --test-pictures 8", "train": "--epochs 1"}
 
 

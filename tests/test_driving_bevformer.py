@@ -311,8 +311,7 @@ def test_a_frame_in_a_batch_is_seen_like_alone() -> None:
     history = model(again)[1]
     found, bev = model(views, history)
     for n in range(3):
-        one = Views.stacked([views]) if n is None else part(views, n)
-        alone, alone_bev = model(one, history[n : n + 1] if n else None)
+        alone, alone_bev = model(part(views, n), history[n : n + 1] if n else None)
         torch.testing.assert_close(bev[n], alone_bev[0], atol=4e-6, rtol=0)
         torch.testing.assert_close(found[n].scores, alone[0].scores, atol=1e-6, rtol=0)
         assert found[n].boxes.shape == (len(found[n].labels), 9)
