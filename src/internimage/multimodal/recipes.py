@@ -37,10 +37,10 @@ RECIPES: tuple[Recipe, ...] = (
         "uniperceiver",
         {
             "backbone": replace(ATTO, channels=16, depths=ATTO.depths[:2], groups=(2, 4)),
-            "width": 96,
+            "width": 80,
             "layers": 3,
             "heads": 4,
-            "feed_forward": 384,
+            "feed_forward": 240,
             "layer_scale": None,
             "vocabulary": (),
         },

@@ -68,6 +68,7 @@ def distribute(
     if config.strategy == "ddp":
         return Copied(accelerator, model, make_optimizer, config)
     model.to(memory_format=torch.contiguous_format)  # neither divides weights that are stored channels last
+    numbers_as_vectors(model)
     if config.strategy == "fsdp":
         return Sharded(accelerator, model, make_optimizer, config)
     return DeepSpeed(accelerator, model, make_optimizer, config)
@@ -90,19 +91,18 @@ def gathered_weights(model: Model, *, keep: bool) -> dict[str, Tensor]:
         whole = tensor.detach()
         if isinstance(tensor, DTensor):
             whole = whole.full_tensor().cpu()  # type: ignore[attr-defined]
-            whole = whole.reshape(()) if name in model.numbers else whole
         elif hasattr(tensor, "ds_tensor"):
             import deepspeed
 
             with deepspeed.zero.GatheredParameters([tensor]):
                 whole = tensor.detach().to("cpu", copy=True)
         if keep:
-            weights[name] = whole
+            weights[name] = whole.reshape(()) if name in model.numbers else whole
     return weights
 
 
 def numbers_as_vectors(model: Model) -> None:
-    """Make parameters that are numbers vectors of one, which FSDP2 can divide; they are saved as numbers."""
+    """Make parameters that are numbers vectors of one, which others than DDP can divide; they are saved as numbers."""
     found = [name for name, parameter in model.named_parameters() if not parameter.dim()]
     for name in found:
         place, _, last = name.rpartition(".")
@@ -126,6 +126,14 @@ def share_buffers(model: nn.Module) -> None:
     if dist.is_initialized():
         for buffer in model.buffers():
             dist.broadcast(buffer, 0)
+
+
+def shared_draw(device: torch.device) -> float:
+    """A random number from 0 to 1 that is the same on all processes: that of the main process's generator."""
+    number = torch.rand(1).to(device)
+    if dist.is_initialized():
+        dist.broadcast(number, 0)
+    return float(number)
 
 
 def _local(tensor: Tensor) -> Tensor:
@@ -214,7 +222,6 @@ class Sharded:
         from torch.distributed.device_mesh import init_device_mesh
         from torch.distributed.fsdp import FSDPModule, fully_shard, register_fsdp_forward_method
 
-        numbers_as_vectors(model)
         mesh = init_device_mesh(accelerator.device.type, (accelerator.num_processes,))
         for module in model.shardable():
             fully_shard(module, mesh=mesh)

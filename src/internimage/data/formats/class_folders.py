@@ -12,7 +12,7 @@ from internimage.data.formats.archives import find_shards, read_shards, read_zip
 from internimage.data.formats.beside import unread
 from internimage.data.formats.inaturalist import is_inaturalist, read_inaturalist
 from internimage.data.formats.mask_folders import IMAGE_FOLDERS, MASK_FOLDERS
-from internimage.data.formats.parts import PART_NAMES, PartName, part_folders, part_mentioned, part_named
+from internimage.data.formats.parts import PART_NAMES, PartName, folders_in, part_folders, part_mentioned, part_named
 from internimage.data.formats.pictures import is_hidden, is_output, pictures_below, unread_below
 from internimage.data.formats.tables import has_labels, read_csv
 from internimage.data.left_out import LeftOut, shortened
@@ -132,7 +132,7 @@ def read_image_folder(root: Path) -> LabelledImages:
 
 
 def _class_folders(root: Path) -> Iterator[Path]:
-    return (path for path in sorted(root.iterdir()) if path.is_dir() and not is_hidden(path.name))
+    return (path for path in folders_in(root) if not is_hidden(path.name))
 
 
 def _holds_classes(root: Path) -> bool:

@@ -12,7 +12,7 @@ from itertools import islice
 from pathlib import Path
 
 from internimage.data.formats.coco_file import CocoFile
-from internimage.data.formats.parts import PART_NAMES, part_folders, part_mentioned, part_named
+from internimage.data.formats.parts import PART_NAMES, folders_in, part_folders, part_mentioned, part_named
 from internimage.data.formats.pictures import PictureFinder
 from internimage.data.formats.places import mapped
 from internimage.data.objects import ObjectImages
@@ -128,13 +128,13 @@ def _annotation_files(root: Path) -> Iterator[tuple[Path, str | None]]:
     if not root.is_dir():
         return
     places: list[tuple[Path, str | None]] = [(root, None)]
-    places += [(path, None) for path in sorted(root.iterdir()) if path.name.lower() in _FOLDERS and path.is_dir()]
+    places += [(path, None) for path in folders_in(root) if path.name.lower() in _FOLDERS]
     places += [(path, part) for part, path in part_folders(root).items()]
     places += [
         (path, part)
         for part, folder in part_folders(root).items()
-        for path in sorted(folder.iterdir())
-        if path.name.lower() in _FOLDERS and path.is_dir()
+        for path in folders_in(folder)
+        if path.name.lower() in _FOLDERS
     ]
     for place, part in places:
         for file in sorted(place.glob("*.[jJ][sS][oO][nN]")):

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from itertools import islice
 from pathlib import Path
 
-from internimage.data.formats.parts import PartName, part_folders, part_named
+from internimage.data.formats.parts import PartName, folders_in, part_folders, part_named
 from internimage.data.formats.pictures import PictureFinder, is_hidden, is_output
 from internimage.images.reader import IMAGE_SUFFIXES
 
@@ -33,8 +33,8 @@ def places(root: Path) -> Iterator[tuple[Path, PartName | None]]:
             yield inner, part
     for folder in _children(root, usual):
         yield folder, None
-        for path in sorted(folder.iterdir()):
-            if path.is_dir() and (inner_part := part_named(path.name)):
+        for path in folders_in(folder):
+            if inner_part := part_named(path.name):
                 yield path, inner_part
 
 
@@ -123,4 +123,4 @@ class Neighbours:
 
 
 def _children(folder: Path, names: tuple[str, ...]) -> list[Path]:
-    return [path for path in sorted(folder.iterdir()) if path.name.lower() in names and path.is_dir()]
+    return [path for path in folders_in(folder) if path.name.lower() in names]

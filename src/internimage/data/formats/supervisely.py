@@ -21,7 +21,7 @@ from PIL import Image
 
 from internimage.data.formats.documents import read_json
 from internimage.data.formats.gathering import DrawnPicture, Gathering, settled
-from internimage.data.formats.parts import part_named
+from internimage.data.formats.parts import folders_in, part_named
 from internimage.data.formats.pictures import PictureFinder, is_hidden, pictures_below
 from internimage.data.formats.places import files_in, holds
 from internimage.data.formats.shapes import (
@@ -177,6 +177,6 @@ def _bitmap(text: Any) -> NDArray[np.bool_]:
 
 def _datasets(root: Path) -> list[Path]:
     """Folders with ``ann``, at the top or one in the other."""
-    tops = [path for path in sorted(root.iterdir()) if path.is_dir() and not is_hidden(path.name)]
+    tops = [path for path in folders_in(root) if not is_hidden(path.name)]
     inner = [path for top in tops if (top / "datasets").is_dir() for path in sorted((top / "datasets").iterdir())]
     return [path for path in (*tops, *inner) if (path / "ann").is_dir()]

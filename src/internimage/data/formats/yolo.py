@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 from internimage.data.formats.documents import read_text, read_yaml
 from internimage.data.formats.gathering import DrawnPicture, Gathering, file_sizes, settled
-from internimage.data.formats.parts import part_folders, part_named
+from internimage.data.formats.parts import folders_in, part_folders, part_named
 from internimage.data.formats.pictures import PictureFinder, pictures_below
 from internimage.data.formats.places import PICTURE_FOLDERS, files_in, holds, places
 from internimage.data.formats.shapes import BadEntryError, number, polygon, short
@@ -221,7 +221,7 @@ def _from_darknet(root: Path) -> _Source:
 def _usual_places(root: Path) -> dict[str, list[Path]]:
     """Folders of pictures by part, where no file says: ``train/images``, ``images/train``, ``images``, the top."""
     found: dict[str, list[Path]] = {}
-    inner = [path for path in sorted(root.iterdir()) if path.is_dir() and path.name.lower() in PICTURE_FOLDERS]
+    inner = [path for path in folders_in(root) if path.name.lower() in PICTURE_FOLDERS]
     for folder in (root, *inner):
         for part, path in part_folders(folder).items():
             found.setdefault(part, []).append(path)

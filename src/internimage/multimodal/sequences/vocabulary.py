@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence, Set
 from typing import TypeAlias
 
 import torch
@@ -50,11 +50,11 @@ class Vocabulary:
         if not all(len(text) for text in texts):
             raise DataError("a text is empty; expected ids that end with the end token")
         known = self._rows
-        every = dict.fromkeys(one for text in texts for one in text)
-        unknown = [one for one in every if not (0 <= one < SIZE if known is None else one in known)]
+        every = {one for text in texts for one in text}
+        unknown = {one for one in every if not (0 <= one < SIZE if known is None else one in known)}
         if unknown:
             raise DataError(
-                f"this model does not know {_named(unknown)}; it knows {len(self.ids):,} pieces of words, "
+                f"this model does not know {_named(texts, unknown)}; it knows {len(self.ids):,} pieces of words, "
                 "expected others, or a model of more words"
             )
         return [list(text) if known is None else [known[one] for one in text] for text in texts]
@@ -74,12 +74,29 @@ class Vocabulary:
         return table.to(device), present.to(device)
 
 
-def _named(ids: Sequence[int]) -> str:
-    """Pieces of words in quotes, as far as they can be told."""
+def _named(texts: Sequence[Ids], unknown: Set[int]) -> str:
+    """Words with pieces that are not known, in quotes as far as they can be told."""
     try:
-        decode = ClipTokenizer().decode
+        tokenizer = ClipTokenizer()
     except MissingExtraError:
-        names = [f"token {one}" for one in ids]
+        names = [f"token {one}" for one in unknown]
     else:
-        names = [repr(decode([one])) if 0 <= one < START else f"token {one}" for one in ids[:_NAMED]]
-    return ", ".join(names[:_NAMED]) + (f" and {len(ids) - _NAMED} more" if len(ids) > _NAMED else "")
+        words = (word for text in texts for word in _words(text, tokenizer) if not unknown.isdisjoint(word))
+        names = list(dict.fromkeys(_spelled(word, tokenizer) for word in words))
+    return ", ".join(names[:_NAMED]) + (f" and {len(names) - _NAMED} more" if len(names) > _NAMED else "")
+
+
+def _words(text: Ids, tokenizer: ClipTokenizer) -> Iterator[list[int]]:
+    """The pieces of each word of a text."""
+    word: list[int] = []
+    for one in text:
+        word.append(one)
+        if not 0 <= one < START or tokenizer.ends_word(one):
+            yield word
+            word = []
+    if word:
+        yield word
+
+
+def _spelled(word: Ids, tokenizer: ClipTokenizer) -> str:
+    return repr(tokenizer.decode(word)) if 0 <= word[-1] < START else f"token {word[-1]}"

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from internimage.data.formats.parts import PART_NAMES, part_mentioned
+from internimage.data.formats.parts import PART_NAMES, folders_in, part_mentioned
 from internimage.data.formats.pictures import PictureFinder, is_hidden, is_output
 from internimage.data.formats.places import mapped
 from internimage.errors import DataError
@@ -87,8 +87,8 @@ def finder_of(root: Path, part: str, *first: str) -> PictureFinder:
         path
         for place in (base, base / "images")
         if place.is_dir()
-        for path in sorted(place.iterdir())
-        if path.is_dir() and part_mentioned(path.name) in (part, *words)
+        for path in folders_in(place)
+        if part_mentioned(path.name) in (part, *words)
     ]
     names = [base / name for name in first] + [base / "images" / name for name in first]
     return PictureFinder([*names, *own, base / "images", base], base)
