@@ -171,7 +171,7 @@ def test_a_pipeline_follows_a_model_that_learns_and_says_what_it_cannot_read(sha
     image = prepared[None]
     np.testing.assert_allclose(result.picture, model.encode_pictures(image).detach().numpy()[0], atol=1e-6)
     answers = model.encode_texts([TOKENIZER.encode(one) for one in model.config.answers])
-    right = model.answer(image, [TOKENIZER.encode("how many shapes are there")], answers).argmax()
+    right = model.answer(model.picture_tokens(image), [TOKENIZER.encode("how many shapes are there")], answers).argmax()
     assert result.answers[1] == model.config.answers[right]
     before = pipeline.targets()[0]
     with torch.no_grad():

@@ -136,7 +136,8 @@ def test_padding_and_neighbours_do_not_matter(config: UniPerceiverConfig) -> Non
     )
     near(both[0][1, [0, 1, 6, 7]], one[0][0], 1e-12)
     answers = model.encode_texts(TEXTS[:2])
-    near(model.answer(pictures(), TEXTS, answers)[1], model.answer(pictures()[1:2], TEXTS[1:2], answers)[0], 1e-11)
+    tokens = model.picture_tokens(pictures())
+    near(model.answer(tokens, TEXTS, answers)[1], model.answer(tokens[1:2], TEXTS[1:2], answers)[0], 1e-11)
     near(model.encode_pictures(pictures()).norm(dim=1), torch.ones(3), 1e-12)
 
 
@@ -354,7 +355,7 @@ def test_the_right_words_are_learnt() -> None:
     assert written[0] == texts[0]
     assert written[1][:2] == texts[1]
     answers = model.encode_texts(texts)
-    assert model.answer(given, [TEXTS[2]] * 2, answers).argmax(1).tolist() == [1, 0]
+    assert model.answer(model.picture_tokens(given), [TEXTS[2]] * 2, answers).argmax(1).tolist() == [1, 0]
     assert (model.encode_pictures(given) @ answers.T).argmax(1).tolist() == [0, 1]
 
 

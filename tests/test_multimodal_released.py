@@ -207,7 +207,7 @@ def test_questions_are_the_released_code_s(shared: Path) -> None:
     hook = model.encoder.register_forward_hook(lambda _, __, result: kept.append(result[0]))
     inner: list[Tensor] = []
     model.likelihood.norm.register_forward_pre_hook(lambda _, given: inner.append(given[0]))
-    logits = model.answer(images, questions, model.encode_texts(goldens.texts("answers"), WORD))
+    logits = model.answer(model.picture_tokens(images), questions, model.encode_texts(goldens.texts("answers"), WORD))
     hook.remove()
     present = goldens["vqa.padding"] == 0
     near(kept[-1][present], goldens["vqa.encoder"][present], 1e-9)

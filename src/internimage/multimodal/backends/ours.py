@@ -86,7 +86,7 @@ class OwnDescriber:
                 )
         features = self.pipeline.targets()[1]
         assert features is not None
-        logits = self.model.answer(self._images(pictures), ids, features)
+        logits = self.model.answer(self.model.picture_tokens(self._images(pictures)), ids, features)
         best = logits.float().log_softmax(1).topk(min(len(answers), 1 + _OTHERS))
         told = []
         for scores, numbers in zip(best.values.tolist(), best.indices.tolist(), strict=True):

@@ -36,8 +36,6 @@ class PairFindings:
         repeated: captions that 1 % of the pictures have, and ten or more, with how many.
         long: texts of more than 500 characters, of which models read the beginning.
         unanswered: questions without answers.
-        unseen_answers: answers of a part that no training question has, with how many questions.
-        in_training: pictures of a part that are training pictures too.
     """
 
     pictures: int = 0
@@ -49,13 +47,11 @@ class PairFindings:
     repeated: dict[str, int] = field(default_factory=dict)
     long: list[str] = field(default_factory=list)
     unanswered: list[str] = field(default_factory=list)
-    unseen_answers: dict[str, int] = field(default_factory=dict)
-    in_training: list[str] = field(default_factory=list)
 
     @property
     def errors(self) -> bool:
-        """Whether training would stumble or learn what is not there, or numbers would say too much."""
-        return bool(self.missing or self.corrupt or self.wordless or self.in_training)
+        """Whether training would stumble or learn what is not there."""
+        return bool(self.missing or self.corrupt or self.wordless)
 
     def lines(self, name: str) -> list[str]:
         """The findings as text, for a part of this name."""
@@ -64,11 +60,9 @@ class PairFindings:
             "missing": self.missing,
             "cannot be read": [f"{path}: {reason}" for path, reason in self.corrupt.items()],
             "caption without words": self.wordless,
-            "also a training picture": self.in_training,
             "one caption of many pictures": [f"{_quoted(text)}: {count}" for text, count in self.repeated.items()],
             "very long, models read the beginning": self.long,
             "question without answers": self.unanswered,
-            "answer of no training question": [f"{text}: {count}" for text, count in self.unseen_answers.items()],
         }
         return [f"{name}: {', '.join(counted(*one) for one in total)}", *kind_lines(kinds)]
 
@@ -76,14 +70,12 @@ class PairFindings:
 def check_pairs(
     part: Pairs,
     progress: Callable[[Iterable[Described]], Iterable[Described]] = iter,
-    train: Pairs | None = None,
 ) -> PairFindings:
     """Go through the words once, and look at the header of each picture.
 
     Args:
         part: of a data set.
         progress: wraps the pictures.
-        train: the training part that another part is compared with; paths alone say which pictures are in both.
     """
     found = PairFindings(len(part))
     shared: Counter[str] = Counter()
@@ -95,18 +87,6 @@ def check_pairs(
             shared.update(set(one.captions))
     many = max(_SHARED_LEAST, _SHARED * len(part))
     found.repeated = {text: count for text, count in shared.most_common() if count >= many}
-    if train is not None:
-        known = set(train.files)
-        found.in_training = [str(file) for file in part.files if file in known]
-        answers = {answer for one in train.described for question in one.questions for answer in question.answers}
-        unseen = Counter(
-            answer
-            for one in part.described
-            for question in one.questions
-            for answer in set(question.answers)
-            if answers.isdisjoint(question.answers)
-        )
-        found.unseen_answers = dict(unseen.most_common())
     return found
 
 

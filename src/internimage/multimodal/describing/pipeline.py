@@ -64,7 +64,7 @@ class WordsPipeline:
         results = self._captioned([PictureWords(source, None, None) for source in sources], tokens)
         results = self._compared(results, tokens)
         results = [self._with_texts(result, one.captions) for result, one in zip(results, described, strict=True)]
-        return self._answered(results, images, described)
+        return self._answered(results, tokens, described)
 
     def _captioned(self, results: list[PictureWords], tokens: Tensor) -> list[PictureWords]:
         if "captions" not in self.model.config.learnt:
@@ -92,7 +92,7 @@ class WordsPipeline:
         return replace(result, captions=features.float().cpu().numpy(), unknown=result.unknown + sum(unknown))
 
     def _answered(
-        self, results: list[PictureWords], images: Tensor, described: Sequence[Described]
+        self, results: list[PictureWords], tokens: Tensor, described: Sequence[Described]
     ) -> list[PictureWords]:
         answers = self.targets()[1]
         asked = [(row, question.text) for row, one in enumerate(described) for question in one.questions]
@@ -103,7 +103,7 @@ class WordsPipeline:
         for start in range(0, len(asked), _AT_ONCE):
             rows, texts = zip(*asked[start : start + _AT_ONCE], strict=True)
             ids, partly = self.read_texts(texts, LONGEST_QUESTION)
-            best = self.model.answer(images, ids, answers, rows).argmax(1).tolist()
+            best = self.model.answer(tokens, ids, answers, rows).argmax(1).tolist()
             for row, number, one in zip(rows, best, partly, strict=True):
                 said[row].append(self.model.config.answers[number])
                 unknown[row] += one

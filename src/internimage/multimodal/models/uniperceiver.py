@@ -218,21 +218,21 @@ class UniPerceiver(Model):
         return CaptionWriter(encoder, self._words, score, prefix.memory, self.vocabulary.spe)
 
     def answer(
-        self, images: Tensor, questions: Sequence[Ids], answers: Tensor, rows: Sequence[int] | None = None
+        self, tokens: Tensor, questions: Sequence[Ids], answers: Tensor, rows: Sequence[int] | None = None
     ) -> Tensor:
         """Logits (R, answers) of answers to questions about pictures.
 
         Args:
-            images: (N, C, H, W), or clips.
+            tokens: (N, tokens, d), :meth:`picture_tokens` of the pictures or clips.
             questions: R texts.
             answers: (answers, d), :meth:`encode_texts` of the answers that there are, as words.
             rows: the picture of each question; None for one question each.
         """
-        if len(questions) != len(images if rows is None else rows):
+        if len(questions) != len(tokens if rows is None else rows):
             raise InputSizeError(
-                f"there are {len(questions)} questions about {len(images)} pictures; expected one each"
+                f"there are {len(questions)} questions about {len(tokens)} pictures; expected one each"
             )
-        outputs = self._asked(_of(self.picture_tokens(images), rows), questions)
+        outputs = self._asked(_of(tokens, rows), questions)
         return self.likelihood.logits("downstream", self.likelihood.features(outputs), answers)
 
     def forward(self, images: Tensor, vocabulary: Tensor | None = None) -> Written:
