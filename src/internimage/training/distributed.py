@@ -128,14 +128,6 @@ def share_buffers(model: nn.Module) -> None:
             dist.broadcast(buffer, 0)
 
 
-def shared_draw(device: torch.device) -> float:
-    """A random number from 0 to 1 that is the same on all processes: that of the main process's generator."""
-    number = torch.rand(1).to(device)
-    if dist.is_initialized():
-        dist.broadcast(number, 0)
-    return float(number)
-
-
 def _local(tensor: Tensor) -> Tensor:
     if isinstance(tensor, DTensor):
         return tensor.detach().to_local()  # type: ignore[attr-defined]

@@ -25,4 +25,4 @@ def default_settings(amount: Amount) -> tuple[TrainingConfig, WordsAugmentation]
         ema_decay=0.999,
         evaluate_every=max(1, epochs // 5),
     )
-    return training, WordsAugmentation(one_task=amount.size <= _SMALL)
+    return training, WordsAugmentation()

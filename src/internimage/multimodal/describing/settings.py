@@ -11,14 +11,14 @@ from internimage.errors import ConfigError
 class WordsAugmentation:
     """How pictures and words are shown in training, and how much each task counts.
 
+    A batch serves every task for which its pictures have words, and what they share is computed once.  (Batches of one
+    task each, as published, learnt the drawn world of docs/multimodal.md half as fast.)
+
     Attributes:
-        captions: how much writing captions counts.
-        pairs: how much finding captions by pictures, and pictures by captions, counts.
-        questions: how much answering counts.
-        masked: how much guessing words that are hidden in captions, without the picture, counts.
-        one_task: each batch serves one task, drawn with these four as shares.  Otherwise it serves every task for which
-            its pictures have words, and these are weights of the losses: that pays where a picture costs more than its
-            words, since the tasks share what is computed of it.
+        captions: weight of writing captions.
+        pairs: weight of finding captions by pictures and pictures by captions.
+        questions: weight of answering.
+        masked: weight of guessing words that are hidden in captions, without the picture.
         exchanged: share of a caption's words that are exchanged for others where the writer sees what it has written,
             so that it looks at the picture and does not only go on as captions usually do.
         mirror: probability that a picture is mirrored, and "left" and "right" exchanged in its words.
@@ -27,9 +27,8 @@ class WordsAugmentation:
 
     captions: float = 1.0
     pairs: float = 0.5
-    questions: float = 0.7
+    questions: float = 1.0
     masked: float = 0.0
-    one_task: bool = False
     exchanged: float = 0.0
     mirror: float = 0.0
     min_scale: float = 1.0

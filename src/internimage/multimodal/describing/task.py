@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from bisect import bisect
 from collections.abc import Callable, Sequence
-from itertools import accumulate
 from typing import TYPE_CHECKING, Any
 
 from torch import Tensor
@@ -16,9 +14,7 @@ from internimage.multimodal.describing.dataset import WordSample
 from internimage.multimodal.describing.evaluation import WordsReport
 from internimage.multimodal.describing.pipeline import WordsPipeline
 from internimage.multimodal.describing.settings import WordsAugmentation
-from internimage.multimodal.sequences.targets import WordTargets
 from internimage.text.clip import ClipTokenizer
-from internimage.training.distributed import shared_draw
 
 if TYPE_CHECKING:
     from internimage.contracts import Pipeline
@@ -48,17 +44,8 @@ class DescribingTask:
     def losses(self, losses: Callable[..., dict[str, Tensor]], batch: Batch) -> dict[str, Tensor]:
         if not any(vars(batch.targets).values()):
             raise DataError("none of the pictures of a batch has words to learn from; use larger batches")
-        if self.augmentation.one_task:
-            return losses(batch.images, self._drawn(batch))
         found = losses(batch.images, batch.targets)
         return {name: loss * getattr(self.augmentation, name) for name, loss in found.items()}
-
-    def _drawn(self, batch: Batch) -> WordTargets:
-        """One of a batch's tasks, the same on all processes unless one of them lacks words for it."""
-        there = {name: words for name, words in vars(batch.targets).items() if words is not None}
-        shares = list(accumulate(getattr(self.augmentation, name) for name in there))
-        name = list(there)[bisect(shares, shared_draw(batch.images.device) * shares[-1])]
-        return WordTargets(**{name: there[name]})
 
     def pipeline(self, model: Any, *, in_step: bool = False) -> Pipeline:
         return WordsPipeline(model)
