@@ -45,7 +45,7 @@ class World:
     width: Annotated[int | None, arg(metavar="PIXELS", help_behavior_hint="")] = None
     """Roads: of the pictures, 224 unless given; the height is 9/16 of it."""
     pictures: Count = None
-    """Shapes: pictures to learn from, 10,000 unless given."""
+    """Shapes: pictures to learn from, 30,000 unless given."""
     val_pictures: Count = None
     """Shapes: pictures to measure with, 1,000 unless given."""
     test_pictures: Count = None

@@ -6,7 +6,7 @@ from internimage.contracts import Amount
 from internimage.multimodal.describing.settings import WordsAugmentation
 from internimage.settings.training import MANY, TrainingConfig
 
-_UPDATES = 9_000  # of 32 pictures: what the drawn world of docs/multimodal.md needs
+_UPDATES = 4_700  # of 32 pictures: what the drawn world of docs/multimodal.md needs
 _SMALL = 64  # pixels
 
 

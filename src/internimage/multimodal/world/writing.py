@@ -66,7 +66,7 @@ class ShapesSummary:
 def write_shapes(
     folder: Path,
     *,
-    pictures: int = 10_000,
+    pictures: int = 30_000,
     val_pictures: int = 1_000,
     test_pictures: int = 1_000,
     size: int = 64,
