@@ -276,6 +276,7 @@ def test_boxes_of_a_detector_are_entries_that_point_into_the_picture(tmp_path: P
     assert store.count(Filter(min_score=0.2)) == len(boxes)
 
 
+@pytest.mark.full
 def test_killed_while_indexing_loses_no_finished_picture(tmp_path: Path, atto: Encoder) -> None:
     count, place = 60, str(tmp_path / "index")
     for i in range(count):
