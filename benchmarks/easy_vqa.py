@@ -108,6 +108,7 @@ def ours(options: argparse.Namespace) -> dict[str, float]:
         options.data,
         model="uniperceiver_internimage_atto",
         epochs=options.epochs,
+        val_fraction=0.05,
         output=options.output / f"ours-{options.seed}",
         device="cpu",
     )

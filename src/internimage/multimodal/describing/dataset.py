@@ -111,10 +111,15 @@ class WordDataset(PictureDataset[Described, WordSample]):
         return [one for one in ids if one in self.known]
 
     def _exchanged(self, ids: list[int]) -> list[int]:
+        """With some words of another picture's caption, each at its place."""
         if not self.augmentation.exchanged:
             return ids
+        entry = self.entries[_one_of(len(self.entries))]
+        others = self._ids(entry.captions[0], LONGEST_CAPTION, False)[:-1] if entry.captions else []
         chosen = (torch.rand(len(ids)) < self.augmentation.exchanged).tolist()
-        return [self._other() if exchange and one != END else one for one, exchange in zip(ids, chosen, strict=True)]
+        pairs = zip(ids[:-1], chosen, others, strict=False)
+        begun = [other if exchange else one for one, exchange, other in pairs]
+        return [*begun, *ids[len(begun) :]]
 
     def _masked(self, ids: list[int]) -> tuple[list[int], list[int | None]]:
         """Whole words are hidden; one at least."""

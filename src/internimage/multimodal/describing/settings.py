@@ -19,8 +19,9 @@ class WordsAugmentation:
         pairs: weight of finding captions by pictures and pictures by captions.
         questions: weight of answering.
         masked: weight of guessing words that are hidden in captions, without the picture.
-        exchanged: share of a caption's words that are exchanged for others where the writer sees what it has written,
-            so that it looks at the picture and does not only go on as captions usually do.
+        exchanged: share of a caption's words that are exchanged for those at their place in another picture's caption,
+            where the writer sees what it has written: so it looks at the picture, and does not only go on as captions
+            usually do.
         mirror: probability that a picture is mirrored, and "left" and "right" exchanged in its words.
         min_scale: smallest share of a picture's area in a random crop; 1 for no crop.
     """
