@@ -188,7 +188,7 @@ def same(first: Trainer, second: Trainer) -> bool:
 
 @pytest.mark.parametrize("accumulate", [1, 2])
 def test_training_equals_a_plain_loop(toy: Any, accumulate: int) -> None:
-    config = replace(TOY, batch_size=4 // accumulate, accumulate=accumulate, ema_decay=0.9)
+    config = replace(TOY, batch_size=4 // accumulate, accumulate=accumulate, ema_decay=0.9, betas=(0.8, 0.98))
     trainer = toy("a", config)
     trainer.fit()
 
@@ -198,7 +198,7 @@ def test_training_equals_a_plain_loop(toy: Any, accumulate: int) -> None:
     matrices = [p for p in model.parameters() if p.ndim > 1]
     vectors = [p for p in model.parameters() if p.ndim <= 1]
     optimizer = torch.optim.AdamW(
-        [{"params": matrices, "weight_decay": 0.05}, {"params": vectors, "weight_decay": 0.0}]
+        [{"params": matrices, "weight_decay": 0.05}, {"params": vectors, "weight_decay": 0.0}], betas=(0.8, 0.98)
     )
     average, step = [p.detach().clone() for p in model.parameters()], 0
     for epoch in range(3):
@@ -517,6 +517,7 @@ def test_accuracy_equals_counting(tmp_path: Path) -> None:
         ({"epochs": 0}, "epochs is 0"),
         ({"lr": -1.0}, "lr is -1"),
         ({"ema_decay": 1.0}, "ema_decay is 1"),
+        ({"betas": (0.9, 1.0)}, "betas are"),
         ({"workers": -1}, "workers is -1"),
     ],
 )

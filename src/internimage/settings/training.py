@@ -37,6 +37,7 @@ class TrainingConfig:
         lr_batch_size: images per update that ``lr`` is given for; for another number it is scaled linearly (Goyal et
             al., 2017). 0 for no scaling.
         weight_decay: weight decay of matrices; vectors have none.
+        betas: how much of the past AdamW keeps in the mean of the gradient and in that of its square.
         warmup_epochs: epochs of linear warm-up; may be a fraction.
         warmup_updates: updates of warm-up, instead of ``warmup_epochs``; 0 uses those.
         warmup_start: first learning rate, as a share of the peak.
@@ -79,6 +80,7 @@ class TrainingConfig:
     lr: float = 1e-3
     lr_batch_size: int = 0
     weight_decay: float = 0.05
+    betas: tuple[float, float] = (0.9, 0.999)
     warmup_epochs: float = 5.0
     warmup_updates: int = 0
     warmup_start: float = 1e-3
@@ -124,6 +126,8 @@ class TrainingConfig:
             raise ConfigError(f"repeat_threshold is {self.repeat_threshold}; expected a share of the images, 0 to 1")
         if not 0 <= self.ema_decay < 1:
             raise ConfigError(f"ema_decay is {self.ema_decay}; expected 0 <= ema_decay < 1")
+        if not all(0 <= beta < 1 for beta in self.betas):
+            raise ConfigError(f"betas are {self.betas}; expected two shares, 0 to 1 and less than 1")
         if list(self.lr_drops) != sorted({drop for drop in self.lr_drops if drop > 0}):
             raise ConfigError(f"lr_drops are {self.lr_drops}; expected epochs, ascending")
         if self.lr_drops and self.lr_drops[-1] >= self.epochs and not self.updates:

@@ -188,7 +188,7 @@ class Trainer:
             backbone_lr_scale=config.backbone_lr_scale,
             as_published=config.published_groups,
         )
-        return torch.optim.AdamW(parameter_groups(model, rules, self.lr))  # type: ignore[arg-type]
+        return torch.optim.AdamW(parameter_groups(model, rules, self.lr), betas=config.betas)  # type: ignore[arg-type]
 
     def _train_epoch(self, epoch: Iterator[Any]) -> None:
         state, config = self.progress, self.config
