@@ -517,7 +517,7 @@ def test_accuracy_equals_counting(tmp_path: Path) -> None:
         ({"epochs": 0}, "epochs is 0"),
         ({"lr": -1.0}, "lr is -1"),
         ({"ema_decay": 1.0}, "ema_decay is 1"),
-        ({"betas": (0.9, 1.0)}, "betas is"),
+        ({"betas": (0.9, 1.0)}, "betas are"),
         ({"workers": -1}, "workers is -1"),
     ],
 )

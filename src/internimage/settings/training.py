@@ -124,9 +124,8 @@ class TrainingConfig:
             raise ConfigError(f"seed is {self.seed}; expected 0 or more, below 2**63")
         if not 0 < self.repeat_threshold <= 1:
             raise ConfigError(f"repeat_threshold is {self.repeat_threshold}; expected a share of the images, 0 to 1")
-        for name, decay in (("ema_decay", self.ema_decay), *(("betas", beta) for beta in self.betas)):
-            if not 0 <= decay < 1:
-                raise ConfigError(f"{name} is {getattr(self, name)}; expected 0 <= {name} < 1")
+        if not all(0 <= decay < 1 for decay in (self.ema_decay, *self.betas)):
+            raise ConfigError(f"ema_decay is {self.ema_decay}, betas are {self.betas}; expected 0 <= decay < 1")
         if list(self.lr_drops) != sorted({drop for drop in self.lr_drops if drop > 0}):
             raise ConfigError(f"lr_drops are {self.lr_drops}; expected epochs, ascending")
         if self.lr_drops and self.lr_drops[-1] >= self.epochs and not self.updates:
