@@ -18,10 +18,7 @@ def default_settings(amount: Amount) -> tuple[TrainingConfig, WordsAugmentation]
         epochs=epochs,
         batch_size=32 if images < MANY else 64,
         lr=2e-3 if scratch and amount.size <= _SMALL else 3e-4 if scratch else 5e-5,
-        # what never came together in training is told apart late: a strong decay made it .90 of unseen pairs in place
-        # of .61, and .73 with the usual betas (docs/multimodal.md)
-        weight_decay=0.3 if scratch and amount.size <= _SMALL else 0.05,
-        betas=(0.9, 0.98),
+        weight_decay=0.05,
         warmup_epochs=epochs / 20,
         drop_path=0.0 if amount.size <= _SMALL else 0.1,
         clip_norm=1.0,

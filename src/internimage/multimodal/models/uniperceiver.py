@@ -305,12 +305,14 @@ class UniPerceiver(Model):
         outputs, _, present = self.caption_states(states, targets.shown or targets.texts)
         rows, _ = self.vocabulary.padded(targets.texts, outputs.device)
         written = self.likelihood.features(outputs[:, rows.shape[1] :][present])
-        return F.cross_entropy(self.likelihood.logits("caption", written, vocabulary), rows[present])
+        logits = self.likelihood.logits("caption", written, vocabulary)
+        return F.cross_entropy(logits, rows[present], label_smoothing=targets.smoothing)
 
     def _question_loss(self, tokens: Tensor, targets: Questions) -> Tensor:
         outputs = self.likelihood.features(self._asked(_of(tokens, targets.rows), targets.texts))
         logits = self.likelihood.logits("downstream", outputs, self.encode_texts(targets.choices, WORD))
-        return F.cross_entropy(logits, torch.tensor(targets.answers, device=logits.device))
+        answers = torch.tensor(targets.answers, device=logits.device)
+        return F.cross_entropy(logits, answers, label_smoothing=targets.smoothing)
 
     def _masked_loss(self, targets: MaskedTexts, vocabulary: Tensor) -> Tensor:
         outputs, _ = self.text_states(targets.texts, TEXT)

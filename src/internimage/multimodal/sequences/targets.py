@@ -36,12 +36,14 @@ class Sentences:
             the same picture, are left out of what counts as wrong.
         shown: what a writer is shown of captions in place of ``texts``, as long as they are: with some words exchanged,
             it learns to look at the picture.
+        smoothing: in writing, the share of a word's probability that is spread over all words; 0 as published.
     """
 
     texts: Sequence[Ids]
     rows: Sequence[int] | None = None
     alike_are_right: bool = True
     shown: Sequence[Ids] | None = None
+    smoothing: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -53,12 +55,14 @@ class Questions:
         choices: a text for each answer that there is.
         answers: of each question the number of the right one; of several, one that was drawn.
         rows: see :class:`Sentences`.
+        smoothing: the share of an answer's probability that is spread over all; 0 as published.
     """
 
     texts: Sequence[Ids]
     choices: Sequence[Ids]
     answers: Sequence[int]
     rows: Sequence[int] | None = None
+    smoothing: float = 0.0
 
 
 @dataclass(frozen=True)
