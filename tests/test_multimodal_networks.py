@@ -337,6 +337,24 @@ def test_losses_share_the_pictures_tokens_and_nothing_else(config: UniPerceiverC
     assert model.losses(pictures(), WordTargets()) == {}
 
 
+def test_smoothing_spreads_a_share_over_all_words_and_answers() -> None:
+    model, targets = perceiver(SMALL).eval(), every_target()
+    assert targets.captions is not None
+    assert targets.questions is not None
+    smoothed = WordTargets(
+        captions=replace(targets.captions, smoothing=0.2), questions=replace(targets.questions, smoothing=0.2)
+    )
+    losses = model.losses(pictures(), smoothed)
+    outputs, rows, present = model.caption_states(model.prefix(pictures()[[1, 1]]), TEXTS[:2])
+    written = model.likelihood.features(outputs[:, rows.shape[1] :][present])
+    words = model.likelihood.logits("caption", written, model.vocabulary_features()).log_softmax(1)
+    choices = model.encode_texts(targets.questions.choices)
+    answers = model.answer(model.picture_tokens(pictures()), TEXTS, choices).log_softmax(1)
+    for name, each, right in (("captions", words, rows[present]), ("questions", answers, [0, 1, 1])):
+        expected = [0.8 * float(row[place]) + 0.2 * float(row.mean()) for row, place in zip(each, right, strict=True)]
+        assert float(losses[name]) == pytest.approx(-sum(expected) / len(expected), rel=1e-10)
+
+
 def test_the_right_words_are_learnt() -> None:
     """A few steps on captions, questions and pairs of two pictures."""
     torch.manual_seed(0)

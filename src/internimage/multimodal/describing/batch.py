@@ -50,9 +50,7 @@ def collate(samples: Sequence[WordSample], augmentation: WordsAugmentation, choi
     captions = [sample.caption or [] for _, sample in told]
     masked = [sample.masked for _, sample in told if sample.masked is not None]
     targets = WordTargets(
-        captions=Sentences(
-            captions, rows, shown=[sample.shown or [] for _, sample in told], smoothing=augmentation.smoothing
-        )
+        captions=Sentences(captions, rows, smoothing=augmentation.smoothing)
         if told and augmentation.captions
         else None,
         pairs=Sentences(captions, rows) if len(told) > 1 and augmentation.pairs else None,

@@ -32,7 +32,6 @@ class WordSample:
     Attributes:
         image: (C, H, W) float32, normalised.
         caption: ids, with the end token; None where there is none.
-        shown: the caption as its writer is shown it, with some words exchanged.
         question: ids; None where there is none.
         answer: the number of a right one.
         masked: the caption with hidden words, and these, None at other places.
@@ -41,7 +40,6 @@ class WordSample:
 
     image: Tensor
     caption: list[int] | None = None
-    shown: list[int] | None = None
     question: list[int] | None = None
     answer: int = 0
     masked: tuple[list[int], list[int | None]] | None = None
@@ -85,13 +83,12 @@ class WordDataset(PictureDataset[Described, WordSample]):
         mirrored = bool(torch.rand(()) < settings.mirror)
         image = self.transform(picture)
         image = image.flip(-1) if mirrored else image
-        caption = shown = masked = None
+        caption = masked = None
         if entry.captions and (settings.captions or settings.pairs or settings.masked):
             caption = self._ids(entry.captions[_one_of(len(entry.captions))], LONGEST_CAPTION, mirrored)
-            shown = self._exchanged(caption)
             masked = self._masked(caption) if settings.masked else None
         question, answer = self._asked(entry.questions, mirrored) if settings.questions else (None, 0)
-        return WordSample(image, caption, shown, question, answer, masked, unreadable)
+        return WordSample(image, caption, question, answer, masked, unreadable)
 
     def _asked(self, questions: Sequence[Question], mirrored: bool) -> tuple[list[int] | None, int]:
         """One of the questions with a known answer, and one of its right answers."""
@@ -109,17 +106,6 @@ class WordDataset(PictureDataset[Described, WordSample]):
     def _ids(self, text: str, longest: int, mirrored: bool) -> list[int]:
         ids = self.tokenizer.encode(_other_side(text) if mirrored else text, longest)
         return [one for one in ids if one in self.known]
-
-    def _exchanged(self, ids: list[int]) -> list[int]:
-        """With some words of another picture's caption, each at its place."""
-        if not self.augmentation.exchanged:
-            return ids
-        entry = self.entries[_one_of(len(self.entries))]
-        others = self._ids(entry.captions[0], LONGEST_CAPTION, False)[:-1] if entry.captions else []
-        chosen = (torch.rand(len(ids)) < self.augmentation.exchanged).tolist()
-        pairs = zip(ids[:-1], chosen, others, strict=False)
-        begun = [other if exchange else one for one, exchange, other in pairs]
-        return [*begun, *ids[len(begun) :]]
 
     def _masked(self, ids: list[int]) -> tuple[list[int], list[int | None]]:
         """Whole words are hidden; one at least."""

@@ -22,9 +22,6 @@ class WordsAugmentation:
         smoothing: share of the probability of a caption's word and of an answer that is spread over all others.  What
             never came together in training stays possible: of the drawn world's unseen pairs of colour and shape .96
             were told with it, .73 without.
-        exchanged: share of a caption's words that are exchanged for those at their place in another picture's caption,
-            where the writer sees what it has written: so it looks at the picture, and does not only go on as captions
-            usually do.
         mirror: probability that a picture is mirrored, and "left" and "right" exchanged in its words.
         min_scale: smallest share of a picture's area in a random crop; 1 for no crop.
     """
@@ -34,7 +31,6 @@ class WordsAugmentation:
     questions: float = 1.0
     masked: float = 0.0
     smoothing: float = 0.1
-    exchanged: float = 0.0
     mirror: float = 0.0
     min_scale: float = 1.0
 
@@ -45,6 +41,5 @@ class WordsAugmentation:
                 raise ConfigError(f"{name} is {weight}; expected 0 or more")
         if not any(weights.values()):
             raise ConfigError("captions, pairs, questions and masked are all 0: there is nothing to learn")
-        within = 0 <= self.smoothing < 1 and 0 <= self.exchanged < 1
-        if not (within and 0 <= self.mirror <= 1 and 0 < self.min_scale <= 1):
-            raise ConfigError("smoothing, exchanged, mirror and min_scale are shares: 0 to 1, min_scale more than 0")
+        if not (0 <= self.smoothing < 1 and 0 <= self.mirror <= 1 and 0 < self.min_scale <= 1):
+            raise ConfigError("smoothing, mirror and min_scale are shares: 0 to 1, min_scale more than 0")

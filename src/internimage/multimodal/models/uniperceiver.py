@@ -302,7 +302,7 @@ class UniPerceiver(Model):
     def _caption_loss(self, states: Prefix, targets: Sentences, vocabulary: Tensor) -> Tensor:
         if targets.rows is not None:
             states = states.take(torch.tensor(targets.rows, device=states.outputs.device))
-        outputs, _, present = self.caption_states(states, targets.shown or targets.texts)
+        outputs, _, present = self.caption_states(states, targets.texts)
         rows, _ = self.vocabulary.padded(targets.texts, outputs.device)
         written = self.likelihood.features(outputs[:, rows.shape[1] :][present])
         logits = self.likelihood.logits("caption", written, vocabulary)

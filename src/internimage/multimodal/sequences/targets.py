@@ -34,15 +34,12 @@ class Sentences:
         rows: the picture of each, which may have several; None for all pictures, in order.
         alike_are_right: in retrieval, whether a text that is that of another picture word by word, and another text of
             the same picture, are left out of what counts as wrong.
-        shown: what a writer is shown of captions in place of ``texts``, as long as they are: with some words exchanged,
-            it learns to look at the picture.
         smoothing: in writing, the share of a word's probability that is spread over all words; 0 as published.
     """
 
     texts: Sequence[Ids]
     rows: Sequence[int] | None = None
     alike_are_right: bool = True
-    shown: Sequence[Ids] | None = None
     smoothing: float = 0.0
 
 
