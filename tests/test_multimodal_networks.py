@@ -337,6 +337,7 @@ def test_losses_share_the_pictures_tokens_and_nothing_else(config: UniPerceiverC
     assert model.losses(pictures(), WordTargets()) == {}
 
 
+@torch.no_grad()
 def test_smoothing_spreads_a_share_over_all_words_and_answers() -> None:
     model, targets = perceiver(SMALL).eval(), every_target()
     assert targets.captions is not None
