@@ -21,7 +21,7 @@ class WordsAugmentation:
         masked: weight of guessing words that are hidden in captions, without the picture.
         smoothing: share of the probability of a caption's word and of an answer that is spread over all others.  What
             never came together in training stays possible: of the drawn world's unseen pairs of colour and shape .96
-            were told with it, .73 without.
+            were told with it by the same run that told .73 without.
         mirror: probability that a picture is mirrored, and "left" and "right" exchanged in its words.
         min_scale: smallest share of a picture's area in a random crop; 1 for no crop.
     """
