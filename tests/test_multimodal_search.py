@@ -278,7 +278,7 @@ def test_boxes_of_a_detector_are_entries_that_point_into_the_picture(tmp_path: P
 
 @pytest.mark.full
 def test_killed_while_indexing_loses_no_finished_picture(tmp_path: Path, atto: Encoder) -> None:
-    count, place = 60, str(tmp_path / "index")
+    count, place = 400, str(tmp_path / "index")
     for i in range(count):
         photo(tmp_path / "album" / f"{i}.jpg", i)
     command = [*("search", "index", tmp_path / "album", "--index", place, "--model", ATTO), "--batch-size", "1"]
