@@ -178,5 +178,5 @@ def _bitmap(text: Any) -> NDArray[np.bool_]:
 def _datasets(root: Path) -> list[Path]:
     """Folders with ``ann``, at the top or one in the other."""
     tops = [path for path in folders_in(root) if not is_hidden(path.name)]
-    inner = [path for top in tops if (top / "datasets").is_dir() for path in sorted((top / "datasets").iterdir())]
+    inner = [path for top in tops if (top / "datasets").is_dir() for path in folders_in(top / "datasets")]
     return [path for path in (*tops, *inner) if (path / "ann").is_dir()]

@@ -11,8 +11,7 @@ from internimage.errors import ConfigError
 class WordsAugmentation:
     """How pictures and words are shown in training, and how much each task counts.
 
-    A batch serves every task for which its pictures have words, and what they share is computed once.  (Batches of one
-    task each, as published, learnt the drawn world of docs/multimodal.md half as fast.)
+    A batch serves every task for which its pictures have words, and what they share is computed once.
 
     Attributes:
         captions: weight of writing captions.

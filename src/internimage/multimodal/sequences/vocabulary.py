@@ -79,7 +79,7 @@ def _named(texts: Sequence[Ids], unknown: Set[int]) -> str:
     try:
         tokenizer = ClipTokenizer()
     except MissingExtraError:
-        names = [f"token {one}" for one in unknown]
+        names = [f"token {one}" for one in sorted(unknown)]
     else:
         words = (word for text in texts for word in _words(text, tokenizer) if not unknown.isdisjoint(word))
         names = list(dict.fromkeys(_spelled(word, tokenizer) for word in words))
