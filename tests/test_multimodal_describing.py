@@ -265,7 +265,7 @@ def test_questions_that_cannot_be_answered_are_named(
     [
         ({"captions": -1.0}, "captions is -1.0"),
         ({"captions": 0, "pairs": 0, "questions": 0}, "there is nothing to learn"),
-        ({"smoothing": 1.0}, "are shares"),
+        ({"label_smoothing": 1.0}, "are shares"),
     ],
 )
 def test_settings_that_cannot_be_are_named(changes: dict[str, float], message: str) -> None:

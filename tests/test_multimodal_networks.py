@@ -343,7 +343,8 @@ def test_smoothing_spreads_a_share_over_all_words_and_answers() -> None:
     assert targets.captions is not None
     assert targets.questions is not None
     smoothed = WordTargets(
-        captions=replace(targets.captions, smoothing=0.2), questions=replace(targets.questions, smoothing=0.2)
+        captions=replace(targets.captions, label_smoothing=0.2),
+        questions=replace(targets.questions, label_smoothing=0.2),
     )
     losses = model.losses(pictures(), smoothed)
     outputs, rows, present = model.caption_states(model.prefix(pictures()[[1, 1]]), TEXTS[:2])

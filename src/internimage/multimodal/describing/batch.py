@@ -50,7 +50,7 @@ def collate(samples: Sequence[WordSample], augmentation: WordsAugmentation, choi
     captions = [sample.caption or [] for _, sample in told]
     masked = [sample.masked for _, sample in told if sample.masked is not None]
     targets = WordTargets(
-        captions=Sentences(captions, rows, smoothing=augmentation.smoothing)
+        captions=Sentences(captions, rows, label_smoothing=augmentation.label_smoothing)
         if told and augmentation.captions
         else None,
         pairs=Sentences(captions, rows) if len(told) > 1 and augmentation.pairs else None,
@@ -59,7 +59,7 @@ def collate(samples: Sequence[WordSample], augmentation: WordsAugmentation, choi
             choices,
             [sample.answer for _, sample in asked],
             [row for row, _ in asked],
-            augmentation.smoothing,
+            augmentation.label_smoothing,
         )
         if asked and augmentation.questions
         else None,

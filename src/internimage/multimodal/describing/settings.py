@@ -18,7 +18,7 @@ class WordsAugmentation:
         pairs: weight of finding captions by pictures and pictures by captions.
         questions: weight of answering.
         masked: weight of guessing words that are hidden in captions, without the picture.
-        smoothing: share of the probability of a caption's word and of an answer that is spread over all others.  What
+        label_smoothing: share of the probability of a caption's word, and of an answer, that is spread over all.  What
             never came together in training stays possible: of the drawn world's unseen pairs of colour and shape .96
             were told with it by the same run that told .73 without.
         mirror: probability that a picture is mirrored, and "left" and "right" exchanged in its words.
@@ -29,7 +29,7 @@ class WordsAugmentation:
     pairs: float = 0.5
     questions: float = 1.0
     masked: float = 0.0
-    smoothing: float = 0.1
+    label_smoothing: float = 0.1
     mirror: float = 0.0
     min_scale: float = 1.0
 
@@ -40,5 +40,5 @@ class WordsAugmentation:
                 raise ConfigError(f"{name} is {weight}; expected 0 or more")
         if not any(weights.values()):
             raise ConfigError("captions, pairs, questions and masked are all 0: there is nothing to learn")
-        if not (0 <= self.smoothing < 1 and 0 <= self.mirror <= 1 and 0 < self.min_scale <= 1):
-            raise ConfigError("smoothing, mirror and min_scale are shares: 0 to 1, min_scale more than 0")
+        if not (0 <= self.label_smoothing < 1 and 0 <= self.mirror <= 1 and 0 < self.min_scale <= 1):
+            raise ConfigError("label_smoothing, mirror and min_scale are shares: 0 to 1, min_scale more than 0")

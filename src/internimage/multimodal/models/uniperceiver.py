@@ -306,13 +306,13 @@ class UniPerceiver(Model):
         rows, _ = self.vocabulary.padded(targets.texts, outputs.device)
         written = self.likelihood.features(outputs[:, rows.shape[1] :][present])
         logits = self.likelihood.logits("caption", written, vocabulary)
-        return F.cross_entropy(logits, rows[present], label_smoothing=targets.smoothing)
+        return F.cross_entropy(logits, rows[present], label_smoothing=targets.label_smoothing)
 
     def _question_loss(self, tokens: Tensor, targets: Questions) -> Tensor:
         outputs = self.likelihood.features(self._asked(_of(tokens, targets.rows), targets.texts))
         logits = self.likelihood.logits("downstream", outputs, self.encode_texts(targets.choices, WORD))
         answers = torch.tensor(targets.answers, device=logits.device)
-        return F.cross_entropy(logits, answers, label_smoothing=targets.smoothing)
+        return F.cross_entropy(logits, answers, label_smoothing=targets.label_smoothing)
 
     def _masked_loss(self, targets: MaskedTexts, vocabulary: Tensor) -> Tensor:
         outputs, _ = self.text_states(targets.texts, TEXT)

@@ -34,13 +34,13 @@ class Sentences:
         rows: the picture of each, which may have several; None for all pictures, in order.
         alike_are_right: in retrieval, whether a text that is that of another picture word by word, and another text of
             the same picture, are left out of what counts as wrong.
-        smoothing: in writing, the share of a word's probability that is spread over all words; 0 as published.
+        label_smoothing: in writing, the share of a word's probability that is spread over all words; 0 as published.
     """
 
     texts: Sequence[Ids]
     rows: Sequence[int] | None = None
     alike_are_right: bool = True
-    smoothing: float = 0.0
+    label_smoothing: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -52,14 +52,14 @@ class Questions:
         choices: a text for each answer that there is.
         answers: of each question the number of the right one; of several, one that was drawn.
         rows: see :class:`Sentences`.
-        smoothing: the share of an answer's probability that is spread over all; 0 as published.
+        label_smoothing: the share of an answer's probability that is spread over all; 0 as published.
     """
 
     texts: Sequence[Ids]
     choices: Sequence[Ids]
     answers: Sequence[int]
     rows: Sequence[int] | None = None
-    smoothing: float = 0.0
+    label_smoothing: float = 0.0
 
 
 @dataclass(frozen=True)
