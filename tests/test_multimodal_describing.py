@@ -75,8 +75,20 @@ def test_mirrored_pictures_have_mirrored_words(tmp_path: Path) -> None:
     assert TOKENIZER.decode(mirrored.caption or []) == TOKENIZER.decode(
         TOKENIZER.encode("a star right of a ring, left?")
     )
-    assert TOKENIZER.decode(mirrored.question or []) == "what is right of the car"
-    assert (plain.answer, mirrored.answer) == (0, 1)  # left, right
+    ((_, left),), ((asked, right),) = plain.questions, mirrored.questions
+    assert TOKENIZER.decode(asked) == "what is right of the car"
+    assert (left, right) == (0, 1)
+
+
+@pytest.mark.parametrize(("each", "asked"), [(0, 1), (2, 2), (9, 3)])
+def test_a_batch_asks_so_many_different_questions_of_a_picture(each: int, asked: int, tmp_path: Path) -> None:
+    """Of four one has no answer."""
+    questions = [Question(text, ("yes",) if text != "why" else ()) for text in ("who", "what", "when", "why")]
+    data = data_of(tmp_path, Described("", (), tuple(questions)))
+    sample = learnt_from(data, WordsAugmentation(questions_each=each))[SampleKey(0, 0)]
+    texts = {TOKENIZER.decode(text) for text, _ in sample.questions}
+    assert len(sample.questions) == len(texts) == asked
+    assert texts <= {"who", "what", "when"}
 
 
 def test_words_are_hidden_in_their_shares(tmp_path: Path) -> None:
@@ -109,7 +121,7 @@ def test_answers_are_drawn_as_often_as_they_are_right(tmp_path: Path) -> None:
     assert known_answers(data) == ("2", "3", "many")
     assert shares(data.described[0].questions[0], {"2": 5, "3": 1}) == {5: 1.0, 1: pytest.approx(2 / 3)}
     dataset = learnt_from(data, WordsAugmentation())
-    drawn = Counter(dataset[SampleKey(epoch, 0)].answer for epoch in range(300))
+    drawn = Counter(answer for epoch in range(300) for _, answer in dataset[SampleKey(epoch, 0)].questions)
     assert drawn[0] / 300 == pytest.approx(3 / 7, abs=0.09)
     assert drawn[1] / 300 == pytest.approx(2 / 7, abs=0.09)
 
@@ -266,6 +278,7 @@ def test_questions_that_cannot_be_answered_are_named(
         ({"captions": -1.0}, "captions is -1.0"),
         ({"captions": 0, "pairs": 0, "questions": 0}, "there is nothing to learn"),
         ({"label_smoothing": 1.0}, "are shares"),
+        ({"questions_each": -1}, "questions_each is -1"),
     ],
 )
 def test_settings_that_cannot_be_are_named(changes: dict[str, float], message: str) -> None:

@@ -45,7 +45,7 @@ def collate(samples: Sequence[WordSample], augmentation: WordsAugmentation, choi
         choices: ids of each answer that there is.
     """
     told = [(row, sample) for row, sample in enumerate(samples) if sample.caption and len(sample.caption) > 1]
-    asked = [(row, sample) for row, sample in enumerate(samples) if sample.question is not None]
+    asked = [(row, *question) for row, sample in enumerate(samples) for question in sample.questions]
     rows = [row for row, _ in told]
     captions = [sample.caption or [] for _, sample in told]
     masked = [sample.masked for _, sample in told if sample.masked is not None]
@@ -55,10 +55,10 @@ def collate(samples: Sequence[WordSample], augmentation: WordsAugmentation, choi
         else None,
         pairs=Sentences(captions, rows) if len(told) > 1 and augmentation.pairs else None,
         questions=Questions(
-            [sample.question or [] for _, sample in asked],
+            [text for _, text, _ in asked],
             choices,
-            [sample.answer for _, sample in asked],
-            [row for row, _ in asked],
+            [answer for _, _, answer in asked],
+            [row for row, _, _ in asked],
             augmentation.label_smoothing,
         )
         if asked and augmentation.questions

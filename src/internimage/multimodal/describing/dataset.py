@@ -1,10 +1,11 @@
-"""Pictures to learn from, each with one of its captions and one of its questions."""
+"""Pictures to learn from, each with one of its captions and some of its questions."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any
 
 import torch
@@ -32,16 +33,14 @@ class WordSample:
     Attributes:
         image: (C, H, W) float32, normalised.
         caption: ids, with the end token; None where there is none.
-        question: ids; None where there is none.
-        answer: the number of a right one.
+        questions: ids, and the number of a right answer, of each.
         masked: the caption with hidden words, and these, None at other places.
         unreadable: files that could not be read and that this sample stands in for.
     """
 
     image: Tensor
     caption: list[int] | None = None
-    question: list[int] | None = None
-    answer: int = 0
+    questions: tuple[tuple[list[int], int], ...] = ()
     masked: tuple[list[int], list[int | None]] | None = None
     unreadable: tuple[str, ...] = ()
 
@@ -87,11 +86,12 @@ class WordDataset(PictureDataset[Described, WordSample]):
         if entry.captions and (settings.captions or settings.pairs or settings.masked):
             caption = self._ids(entry.captions[_one_of(len(entry.captions))], LONGEST_CAPTION, mirrored)
             masked = self._masked(caption) if settings.masked else None
-        question, answer = self._asked(entry.questions, mirrored) if settings.questions else (None, 0)
-        return WordSample(image, caption, question, answer, masked, unreadable)
+        asked = self._asked(entry.questions, mirrored) if settings.questions else ()
+        some = tuple(islice(asked, settings.questions_each or 1))
+        return WordSample(image, caption, some, masked, unreadable)
 
-    def _asked(self, questions: Sequence[Question], mirrored: bool) -> tuple[list[int] | None, int]:
-        """One of the questions with a known answer, and one of its right answers."""
+    def _asked(self, questions: Sequence[Question], mirrored: bool) -> Iterator[tuple[list[int], int]]:
+        """The questions with a known answer in random order, each with one of its right answers."""
         for place in torch.randperm(len(questions)).tolist():
             question = questions[place]
             if mirrored:
@@ -100,8 +100,7 @@ class WordDataset(PictureDataset[Described, WordSample]):
                 )
             if right := shares(question, self.numbers):
                 drawn = int(torch.multinomial(torch.tensor(list(right.values())), 1))
-                return self._ids(question.text, LONGEST_QUESTION, False), list(right)[drawn]
-        return None, 0
+                yield self._ids(question.text, LONGEST_QUESTION, False), list(right)[drawn]
 
     def _ids(self, text: str, longest: int, mirrored: bool) -> list[int]:
         ids = self.tokenizer.encode(_other_side(text) if mirrored else text, longest)

@@ -24,6 +24,8 @@ from internimage.text.clip import ClipTokenizer
 from internimage.training.initial import initial_model
 from internimage.writing import counted
 
+_ALONE = 3  # questions of a picture where nothing else tells what is in it
+
 
 def prepare(config: RunConfig, recipe: Recipe, splits: Splits[Pairs]) -> Prepared:
     """Everything that a network learns from."""
@@ -36,6 +38,8 @@ def prepare(config: RunConfig, recipe: Recipe, splits: Splits[Pairs]) -> Prepare
         raise ConfigError("a greatest number of objects is for detectors; leave it out")
     answers = known_answers(splits.train) if augmentation.questions else ()
     learnt = _learnt(splits.train, augmentation, answers)
+    if not augmentation.questions_each:
+        augmentation = replace(augmentation, questions_each=_ALONE if learnt == ("questions",) else 1)
     torch.manual_seed(seed)
     model = initial_model(config, recipe, ())
     tokenizer = ClipTokenizer()
