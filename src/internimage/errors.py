@@ -7,6 +7,8 @@ and lets programming errors through.  The command line prints the message alone,
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 
 class InternImageError(Exception):
     """Base class of the package's errors."""
@@ -89,6 +91,20 @@ class TrainingError(InternImageError):
 
 class ReaderKilledError(TrainingError):
     """A process that reads images for a training run was killed."""
+
+
+class RequestError(InternImageError):
+    """A request to a server is answered with an error.
+
+    Attributes:
+        status: of HTTP.
+        code: one word for programs.
+        headers: of HTTP, beside the usual ones.
+    """
+
+    def __init__(self, status: int, code: str, message: str, headers: Mapping[str, str] | None = None) -> None:
+        super().__init__(message)
+        self.status, self.code, self.headers = status, code, dict(headers or {})
 
 
 class InterruptedRunError(TrainingError):

@@ -17,6 +17,7 @@ import tyro
 from tyro.conf import OmitArgPrefixes, OmitSubcommandPrefixes, subcommand
 
 from internimage.cli.ask import Ask
+from internimage.cli.batch import Batch
 from internimage.cli.benchmark import Benchmark
 from internimage.cli.caption import Caption
 from internimage.cli.common import max_pixels, pixel_limit
@@ -30,6 +31,7 @@ from internimage.cli.features import Features
 from internimage.cli.models import Models
 from internimage.cli.predict import Predict
 from internimage.cli.search import Search
+from internimage.cli.serve import Serve
 from internimage.cli.train import Train, train_command
 from internimage.errors import ConfigError, InternImageError
 
@@ -53,6 +55,8 @@ def _commands(arguments: list[str]) -> Any:
         | Annotated[Data, subcommand("data")]
         | Annotated[Convert, subcommand("convert")]
         | Annotated[Export, subcommand("export")]
+        | Annotated[Serve, subcommand("serve")]
+        | Annotated[Batch, subcommand("batch")]
         | Annotated[Benchmark, subcommand("benchmark")]
         | Annotated[Doctor, subcommand("doctor")]
     )

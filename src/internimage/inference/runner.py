@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, overload
 
 from internimage.contracts import Pipeline, TaskSpec
@@ -108,9 +108,30 @@ class Runner:
         """
         return inputs_of(self.spec, images)
 
+    def prepare(self, source: ImageSource) -> Any:
+        """Read a picture and make of it what :meth:`run` takes; any thread may, while the model is at work.
+
+        Raises:
+            ImageReadError: it cannot be read.
+        """
+        return self.pipeline.prepare(self.pipeline.read(source))
+
+    def run(self, prepared: Sequence[Any], sources: Sequence[ImageSource], taken: Sequence[Any] = ()) -> list[Any]:
+        """The results of prepared pictures, which go through the model together; one thread at a time.
+
+        Args:
+            prepared: see :meth:`prepare`.
+            sources: the pictures.
+            taken: see :meth:`stream`; none for none.
+
+        Raises:
+            NonFiniteError: the network's output is NaN or infinite; the message names the layer.
+        """
+        return list(self.pipeline.predict(prepared, sources, taken or [None] * len(sources)))
+
     def _stream(self, pairs: Iterable[tuple[ImageSource, Any]]) -> Iterator[tuple[ImageSource, Any | ImageReadError]]:
         def load(pair: tuple[ImageSource, Any]) -> Any:
-            return self.pipeline.prepare(self.pipeline.read(pair[0]))
+            return self.prepare(pair[0])
 
         for loaded in ReadAhead(pairs, load, self.batch_size):
             good = [(*pair, prepared) for pair, prepared in loaded if not isinstance(prepared, ImageReadError)]

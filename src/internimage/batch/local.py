@@ -1,0 +1,117 @@
+"""Processes of this machine: the server's workers, fed from storage."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Callable, Sequence
+
+from internimage.batch.job import Job, Row
+from internimage.errors import ConfigError, RequestError
+from internimage.serving.batching import Pending
+from internimage.serving.messages import Done, Facts, Failed
+from internimage.serving.pool import Pool
+from internimage.serving.settings import ServedModel, ServingSettings
+
+_AHEAD = 4  # batches for each process that are read or wait
+_PARTS = 2  # at a time, so that the end of one does not leave processes idle
+_TRIES = 3  # of a picture whose process died
+_LOOK = 0.05
+_NAME = "model"
+
+
+class Unwatched:
+    """Whoever counts nothing."""
+
+    def batched(self, some: Sequence[Pending]) -> None: ...
+    def failed(self, kind: str) -> None: ...
+    def died(self) -> None: ...
+
+
+def run(job: Job, left: Sequence[int], processes: int, say: Callable[[str], None], done: Callable[[int], None]) -> None:
+    """Do what is left of a job.
+
+    Args:
+        job: see there.
+        left: numbers of its parts.
+        processes: how many, each with the model.
+        say: prints a line.
+        done: is told after each picture how many of a part's there are more.
+
+    Raises:
+        ConfigError: the model cannot be loaded.
+        DataError: the storage does not answer.
+        FileWriteError: results cannot be written.
+    """
+    asyncio.run(_Run(job, processes, say, done).parts(left))
+
+
+class _Run:
+    """One job at work."""
+
+    def __init__(self, job: Job, processes: int, say: Callable[[str], None], done: Callable[[int], None]) -> None:
+        self.job, self.done = job, done
+        window = max(8, _AHEAD * processes * job.worker.batch)
+        settings = ServingSettings(workers=processes, queue=window)
+        self.pool = Pool([ServedModel(_NAME, job.model)], settings, job.worker, Unwatched(), say)
+        self.window = asyncio.Semaphore(window)
+        self.several = asyncio.Semaphore(_PARTS)
+
+    async def parts(self, left: Sequence[int]) -> None:
+        self.pool.start()
+        try:
+            while not self.pool.ready:
+                if self.pool.failure:
+                    raise ConfigError(self.pool.failure)
+                await asyncio.sleep(_LOOK)
+            facts = self.pool.model(_NAME)
+            waiting: list[asyncio.Task[None]] = []
+            for number in left:
+                await self.several.acquire()
+                for task in [task for task in waiting if task.done()]:
+                    task.result()
+                waiting = [task for task in waiting if not task.done()]
+                waiting.append(asyncio.create_task(self._part(number, facts)))
+            await asyncio.gather(*waiting)
+        finally:
+            for task in asyncio.all_tasks() - {asyncio.current_task()}:
+                if task.get_name() == _NAME:
+                    task.cancel()
+            await self.pool.stop()
+
+    async def _part(self, number: int, facts: Facts) -> None:
+        try:
+            tasks = []
+            for name in self.job.names(number):
+                await self.window.acquire()
+                tasks.append(asyncio.create_task(self._picture(name), name=_NAME))
+            rows = await asyncio.gather(*tasks)
+            await asyncio.to_thread(self.job.write, number, rows, facts.columns)
+        finally:
+            self.several.release()
+
+    async def _picture(self, name: str) -> Row:
+        try:
+            content = await asyncio.to_thread(self.job.source.read, name)
+            if content is None:
+                return Row(name, error="no such file")
+            row = await self._predicted(name, content)
+        finally:
+            self.window.release()
+        self.done(1)
+        return row
+
+    async def _predicted(self, name: str, content: bytes) -> Row:
+        for tried in range(_TRIES):
+            (one,) = self.pool.put(_NAME, [(name, content)], "row", self.job.shown)
+            try:
+                answer: Done | Failed = await one.outcome
+            except RequestError as error:
+                if error.code != "worker_died" or tried == _TRIES - 1:
+                    return Row(name, error=f"{name}: {error}")
+                continue
+            if isinstance(answer, Failed):
+                return Row(name, error=answer.message)
+            found = json.loads(answer.content)
+            return Row(name, {**found["result"], "image": name}, found["rows"])
+        raise AssertionError

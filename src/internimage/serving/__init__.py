@@ -1,0 +1,1 @@
+"""Models behind HTTP: a front that queues, and worker processes that predict."""

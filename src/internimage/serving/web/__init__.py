@@ -1,0 +1,1 @@
+"""The HTTP side: what a request may be, how it is answered.  Knows no model."""

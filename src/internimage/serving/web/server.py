@@ -1,0 +1,143 @@
+"""The server around the application: its socket, slow clients, signals."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import signal
+import socket
+import sys
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import uvicorn
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+from internimage.errors import ConfigError
+from internimage.serving.metrics import Metrics
+from internimage.serving.pool import Pool
+from internimage.serving.settings import ServedModel, ServingSettings, WorkerSettings
+from internimage.serving.web.app import create_app
+
+_CONNECTIONS = 1000  # beyond what the queue holds
+_LONGER = 1.0  # seconds that a connection has after its request was given up, for the answer that says so
+_LOOK = 0.05  # seconds between looks at whether all is there
+
+
+def serve(models: Sequence[ServedModel], settings: ServingSettings, worker: WorkerSettings) -> None:
+    """Answer requests until a signal; those that are there then are answered first.
+
+    Args:
+        models: by name.
+        settings: how requests are taken.
+        worker: how models run.
+
+    Raises:
+        ConfigError: a model cannot be loaded, or two have one name.
+        OSError: the port is taken.
+    """
+    metrics = Metrics()
+    pool = Pool(models, settings, worker, metrics, say)
+    family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
+    with socket.create_server((settings.host, settings.port), family=family, backlog=2048) as listening:
+        asyncio.run(_serve(pool, metrics, listening))
+    if pool.failure:
+        raise ConfigError(pool.failure)
+
+
+def say(text: str) -> None:
+    """A line for whoever runs the server."""
+    print(f"internimage: {text}", file=sys.stderr, flush=True)
+
+
+async def _serve(pool: Pool, metrics: Metrics, listening: socket.socket) -> None:
+    settings = pool.settings
+    server = _Server(
+        uvicorn.Config(
+            create_app(pool, metrics),
+            http=_protocol(settings.body_seconds + _LONGER),
+            ws="none",
+            lifespan="on",
+            log_config=None,
+            access_log=False,
+            limit_concurrency=_CONNECTIONS + settings.queue,
+            timeout_graceful_shutdown=int(settings.seconds) + 1,
+            server_header=False,
+        )
+    )
+    announcing = asyncio.create_task(_announce(pool, server, listening.getsockname()))
+    await server.serve(sockets=[listening])
+    announcing.cancel()
+    await asyncio.gather(announcing, return_exceptions=True)
+
+
+async def _announce(pool: Pool, server: uvicorn.Server, address: tuple[Any, ...]) -> None:
+    """Say when the models are there; end the server when they cannot be."""
+    host = f"[{address[0]}]" if ":" in address[0] else address[0]
+    place = f"http://{host}:{address[1]}"
+    say(f"listening at {place}, loading {', '.join(pool.known)}")
+    while not pool.ready:
+        if pool.failure:
+            server.should_exit = True
+            return
+        await asyncio.sleep(_LOOK)
+    for name in pool.wanted:
+        if (facts := pool.facts(name)) is not None:
+            say(f"{name}: a {facts.noun} of {len(facts.labels)} classes, {facts.runtime}")
+    if pool.settings.page:
+        say(f"a page for people: {place}/")
+    say(f"ready: curl --data-binary @photo.jpg {place}/predict")
+
+
+class _Server(uvicorn.Server):
+    """Ends with status 0 after a signal that it has obeyed."""
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        before = {number: signal.signal(number, self._end) for number in (signal.SIGINT, signal.SIGTERM)}
+        try:
+            yield
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
+    def _end(self, number: int, frame: Any) -> None:
+        if not self.should_exit:
+            say("stopping; requests that are here are answered first (again: at once)")
+        else:
+            self.force_exit = True
+        self.should_exit = True
+
+
+def _protocol(patience: float) -> type[HttpToolsProtocol]:
+    """HTTP that closes a connection whose next request does not come, or does not end, in so many seconds."""
+
+    class Impatient(HttpToolsProtocol):
+        _timer: asyncio.TimerHandle | None = None
+
+        def connection_made(self, transport: Any) -> None:
+            super().connection_made(transport)
+            self._wait()
+
+        def connection_lost(self, exc: Exception | None) -> None:
+            self._stop()
+            super().connection_lost(exc)
+
+        def on_message_begin(self) -> None:
+            super().on_message_begin()
+            self._wait()
+
+        def on_message_complete(self) -> None:
+            self._stop()
+            super().on_message_complete()
+
+        def _wait(self) -> None:
+            self._stop()
+            self._timer = self.loop.call_later(patience, self.transport.close)
+
+        def _stop(self) -> None:
+            if self._timer is not None:
+                self._timer.cancel()
+                self._timer = None
+
+    return Impatient
