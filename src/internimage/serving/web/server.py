@@ -18,6 +18,7 @@ from internimage.serving.metrics import Metrics
 from internimage.serving.pool import Pool
 from internimage.serving.settings import ServedModel, ServingSettings, WorkerSettings
 from internimage.serving.web.app import create_app
+from internimage.writing import counted
 
 _CONNECTIONS = 1000  # beyond what the queue holds
 _LONGER = 1.0  # seconds that a connection has after its request was given up, for the answer that says so
@@ -83,7 +84,7 @@ async def _announce(pool: Pool, server: uvicorn.Server, address: tuple[Any, ...]
         await asyncio.sleep(_LOOK)
     for name in pool.wanted:
         if (facts := pool.facts(name)) is not None:
-            say(f"{name}: a {facts.noun} of {len(facts.labels)} classes, {facts.runtime}")
+            say(f"{name}: a {facts.noun}, {counted(len(facts.labels), 'class')}, {facts.runtime}")
     if pool.settings.page:
         say(f"a page for people: {place}/")
     say(f"ready: curl --data-binary @photo.jpg {place}/predict")

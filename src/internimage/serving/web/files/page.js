@@ -2,6 +2,7 @@
 
 const $ = (id) => document.getElementById(id);
 const LEAST = 0.05; // below it answers grow long and nobody looks
+const MANY = 8; // objects, of which those that are narrower than their names go without
 const FRAMES = 30; // of a video
 const MODELS_AGAIN = 1000; // milliseconds until the models are asked for again while they are loaded
 
@@ -189,13 +190,21 @@ async function show(entry) {
   draw();
 }
 
-function colour(index) {
-  const own = models.get($("model").value).colours[index];
-  return own ? `rgb(${own.join(" ")})` : "rgb(11 92 173)";
-}
+const colour = (index) => `rgb(${channels(index).join(" ")})`;
 
 function channels(index) {
-  return models.get($("model").value).colours[index] ?? [11, 92, 173];
+  const { colours } = models.get($("model").value);
+  return colours[index] ?? made(index);
+}
+
+// A colour for each object where there is one class, as the package makes them; neighbouring numbers differ most.
+function made(index) {
+  const hue = 360 * ((0.58 + index * 0.618033988749895) % 1), light = [0.48, 0.62, 0.38][Math.floor(index / 12) % 3];
+  const part = (n) => {
+    const k = (n + hue / 30) % 12, amount = 0.85 * Math.min(light, 1 - light);
+    return Math.round(255 * (light - amount * Math.max(-1, Math.min(k - 3, 9 - k, 1))));
+  };
+  return [part(0), part(8), part(4)];
 }
 
 function maskOf(object) {
@@ -244,7 +253,8 @@ function draw() {
   }
   if (answer.json.objects) {
     const line = Math.max(2, Math.round(Math.max(canvas.width, canvas.height) / 400));
-    for (const { object, place } of kept().reverse()) {
+    const found = kept();
+    for (const { object, place } of found.reverse()) {
       const [x1, y1, x2, y2] = object.box;
       if (masks[place] && $("masks").checked) {
         context.globalAlpha = opacity;
@@ -254,15 +264,17 @@ function draw() {
       context.lineWidth = line;
       context.strokeStyle = objectColour(object, place);
       context.strokeRect(x1, y1, x2 - x1, y2 - y1);
-      label(context, `${object.label} ${Math.round(100 * object.score)}%`, x1, y1, objectColour(object, place), 6 * line);
+      const text = `${object.label} ${Math.round(100 * object.score)}%`;
+      label(context, text, x1, y1, objectColour(object, place), 6 * line, found.length > MANY ? x2 - x1 : Infinity);
     }
   }
   describe(entry, answer);
 }
 
-function label(context, text, x, y, background, size) {
+function label(context, text, x, y, background, size, most) {
   context.font = `600 ${Math.max(12, size)}px system-ui, sans-serif`;
   const height = Math.max(12, size) * 1.3, width = context.measureText(text).width + height / 2;
+  if (width > most) return; // among many it would hide others
   const top = y < height ? y : y - height;
   context.fillStyle = background;
   context.fillRect(x, top, width, height);
@@ -333,7 +345,7 @@ const say = (text) => { $("status").textContent = text; };
 
 function chooseModel() {
   const about = models.get($("model").value);
-  $("about").textContent = about ? `${about.noun} of ${about.labels.length} classes, ${about.runtime}` : "";
+  $("about").textContent = about ? `${about.noun}, ${about.labels.length === 1 ? "1 class" : `${about.labels.length} classes`}, ${about.runtime}` : "";
   if (current) show(current);
   entries.forEach(mark);
   work();
