@@ -106,12 +106,13 @@ def _parts(count: int) -> tuple[Tensor, ...]:
 def ours(options: argparse.Namespace) -> dict[str, float]:
     """Train and measure a Uni-Perceiver; the minutes are those of its epochs, chosen by what one of them takes.
 
-    Half of its pictures are mirrored: no question of this set asks for a side.
+    Its rate is that of the others.  Half of its pictures are mirrored: no question of this set asks for a side.
     """
     run = internimage.train(
         options.data,
         model="uniperceiver_internimage_atto",
         epochs=options.epochs,
+        lr=RATE,
         augmentation=WordsAugmentation(mirror=0.5),
         val_fraction=0.05,
         output=options.output / f"ours-{options.seed}",

@@ -10,7 +10,7 @@ from typing import Annotated, Literal
 
 from tyro.conf import FlagCreatePairsOff, Positional, arg, subcommand
 
-from internimage.cli.common import MaxPixels, print_json, progress
+from internimage.cli.common import MaxPixels, masks_of, print_json, progress
 from internimage.cli.world import World
 from internimage.settings.data import Boxes, DataOptions, FormatName, Pictures
 
@@ -121,6 +121,8 @@ class Convert:
 
     $ internimage data convert annotations.json mended/ --to coco --boxes corners
 
+    $ internimage data convert cells/ cells-masks/ --to coco --boxes-to-masks sam2
+
     Boxes, polygons, masks and parts are carried over as far as the format knows them; what it does not is counted and
     said. Pictures are copied. TARGET is a new folder; nothing is written into SOURCE.
     """
@@ -136,6 +138,8 @@ class Convert:
     """Write annotations alone."""
     areas: FlagCreatePairsOff[bool] = False
     """Masks to coco: each connected area of a class is an object; touching objects become one."""
+    boxes_to_masks: Annotated[str | None, arg(metavar="NAME", help_behavior_hint="")] = None
+    """Give objects without masks one each: sam, sam2, another Segment Anything of transformers, by name or folder."""
     boxes: Boxes = "sizes"
     """What a JSON like COCO's has as bbox: x, y, width, height (sizes), x1, y1, x2, y2 (corners), the same in shares of
     the picture (shares, share-corners), or middle and size in shares (yolo)."""
@@ -158,7 +162,16 @@ class Convert:
         _refuse_moments(self.source)
         pictures: Pictures = "link" if self.link else "none" if self.no_pictures else "copy"
         reading = DataOptions(self.crowds, self.bad_entries, self.allow_left_out, self.boxes, self.reading)
-        written = convert_data(self.source, self.target, self.to, pictures=pictures, areas=self.areas, reading=reading)
+        written = convert_data(
+            self.source,
+            self.target,
+            self.to,
+            pictures=pictures,
+            areas=self.areas,
+            reading=reading,
+            masks_of=None if self.boxes_to_masks is None else masks_of(self.boxes_to_masks),
+            follow=progress,
+        )
         print("\n".join(written.lines))
         print(f"written: {written.folder}, {written.pictures} pictures", file=sys.stderr)
         return 0

@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal
 
 from tyro.conf import FlagCreatePairsOff, arg
 
-from internimage.cli.common import MaxPixels, ModelOptions, ViewOptions, print_json, progress
+from internimage.cli.common import MaskOptions, MaxPixels, ModelOptions, ViewOptions, print_json, progress
 from internimage.settings.data import DataOptions
 
 
@@ -49,6 +49,7 @@ class Evaluate:
     """Detectors: minimum score of the objects that count as found or false; by default the hundredth with the best F1
     of all classes together on these images. Average precision needs none."""
     views: ViewOptions = field(default_factory=ViewOptions)
+    masks: MaskOptions = field(default_factory=MaskOptions)
     model: ModelOptions = field(default_factory=ModelOptions)
     max_pixels: MaxPixels = None
     reading: DataOptions = field(default_factory=DataOptions)
@@ -65,7 +66,8 @@ class Evaluate:
         from internimage.inference.evaluation import evaluate
 
         refuse_inside("--save", self.save, self.data)
-        if self.predictions and (self.model != ModelOptions() or self.views != ViewOptions()):
+        own = (self.model, self.views, self.masks) != (ModelOptions(), ViewOptions(), MaskOptions())
+        if self.predictions and own:
             raise ConfigError("--predictions are measured instead of a model; leave the model's options out")
 
         def follow(entries: Any) -> Any:
@@ -75,7 +77,7 @@ class Evaluate:
 
         report = evaluate(
             self.data,
-            None if self.predictions else self.model.predictor(self.views),
+            None if self.predictions else self.masks.around(self.model.predictor(self.views), self.model.device),
             predictions=self.predictions,
             part=self.part,
             score_threshold=self.score_threshold,

@@ -14,6 +14,7 @@ from tyro.conf import FlagCreatePairsOff, arg
 from internimage.cli.common import (
     FrameOptions,
     Images,
+    MaskOptions,
     ModelOptions,
     Reading,
     ViewOptions,
@@ -42,6 +43,8 @@ class Predict:
 
     $ internimage predict slide.png --model runs/cells --tile 640 --overlap 0.2 --save out/
 
+    $ internimage predict street.jpg --model faster_rcnn_internimage_atto_bccd_320 --masks-from sam2 --save out/
+
     $ internimage predict clip.mp4 --model mask_rcnn_internimage_t_fpn_3x_coco --every 2 --save out/
 
     $ internimage predict photos/ --model internimage_b_1k_224 --csv > photos.csv
@@ -66,6 +69,7 @@ class Predict:
     """Detectors: minimum score of the objects to print, draw and write; an R-CNN reports none below 0.05. Unless it is
     given, the results.json of --format coco has all objects, since average precision is measured on all."""
     views: ViewOptions = field(default_factory=ViewOptions)
+    masks: MaskOptions = field(default_factory=MaskOptions)
     json: FlagCreatePairsOff[bool] = False
     """Print one JSON object per line."""
     csv: FlagCreatePairsOff[bool] = False
@@ -88,7 +92,7 @@ class Predict:
 
         self._refuse_contradictions()
         reading = Reading(list_given(self.images, self.model.spec()), self.frames)
-        predictor = self.model.predictor(self.views)
+        predictor = self.masks.around(self.model.predictor(self.views), self.model.device)
         self._refuse_what_is_ignored(predictor.spec)
         if len(reading.sources) == 1:  # of several, the bar counts pictures
             predictor.follow = progress

@@ -41,6 +41,7 @@ class Detections:
             them.
         mask_parts: of objects that were put together from tiles of the picture, what the mask of each is the union of;
             None without masks or without tiles.
+        bitmaps: of objects whose masks are pixels to begin with, these; None otherwise.
     """
 
     boxes: np.ndarray[Any, Any]
@@ -51,6 +52,7 @@ class Detections:
     source: ImageSource
     soft_masks: np.ndarray[Any, Any] | None = None
     mask_parts: tuple[MaskParts, ...] | None = None
+    bitmaps: tuple[ObjectMask, ...] | None = None
 
     def __len__(self) -> int:
         return len(self.boxes)
@@ -58,14 +60,18 @@ class Detections:
     @property
     def has_masks(self) -> bool:
         """Whether the objects have masks beside boxes."""
-        return self.soft_masks is not None or self.mask_parts is not None
+        return any(one is not None for one in (self.soft_masks, self.mask_parts, self.bitmaps))
 
     def part(self, places: np.ndarray[Any, Any]) -> Detections:
         """The objects at these places, or where a mask (K,) says so."""
         soft = None if self.soft_masks is None else self.soft_masks[places]
-        parts = None if self.mask_parts is None else tuple(self.mask_parts[i] for i in np.arange(len(self))[places])
+        numbers = np.arange(len(self))[places]
+        parts = None if self.mask_parts is None else tuple(self.mask_parts[i] for i in numbers)
+        bitmaps = None if self.bitmaps is None else tuple(self.bitmaps[i] for i in numbers)
         boxes, scores, labels = self.boxes[places], self.scores[places], self.labels[places]
-        return replace(self, boxes=boxes, scores=scores, labels=labels, soft_masks=soft, mask_parts=parts)
+        return replace(
+            self, boxes=boxes, scores=scores, labels=labels, soft_masks=soft, mask_parts=parts, bitmaps=bitmaps
+        )
 
     @property
     def masks(self) -> np.ndarray[Any, Any] | None:
@@ -86,7 +92,9 @@ class Detections:
         return None if mask is None else mask.whole()
 
     def object_mask(self, index: int) -> ObjectMask | None:
-        """The mask of object ``index`` no larger than its box; None without masks."""
+        """The mask of object ``index`` as far as it reaches; None without masks."""
+        if self.bitmaps is not None:
+            return self.bitmaps[index]
         if self.mask_parts is not None:
             return united(paste_in_box(soft, box, self.size) for box, soft in zip(*self.mask_parts[index], strict=True))
         return None if self.soft_masks is None else paste_in_box(self.soft_masks[index], self.boxes[index], self.size)

@@ -10,13 +10,14 @@ from pathlib import Path
 from typing import Any
 
 from internimage.data.converting.areas import areas_as_objects
+from internimage.data.converting.box_masks import MasksOf, with_masks
 from internimage.data.converting.target import Target, new_folder
 from internimage.data.left_out import LeftOut, refuse_much
 from internimage.data.masks import SegmentedImages, paint
 from internimage.data.objects import ObjectImages
 from internimage.data.recognition import Kind, find_format, unrecognised
 from internimage.data.samples import Part
-from internimage.data.splits import describe, left_out_lines
+from internimage.data.splits import Follow, describe, left_out_lines, unseen
 from internimage.errors import DataError
 from internimage.settings.data import DataOptions, FormatName, Pictures
 
@@ -53,6 +54,8 @@ def convert_data(
     pictures: Pictures = "copy",
     areas: bool = False,
     reading: DataOptions | None = None,
+    masks_of: MasksOf | None = None,
+    follow: Follow = unseen,
 ) -> Written:
     """Write a data set in another format, as ``internimage data convert`` does.
 
@@ -67,6 +70,8 @@ def convert_data(
         pictures: "copy" them, "link" to them (hard, or symbolic on another disk), or "none".
         areas: of masks, take each connected area of a class as an object; touching objects become one.
         reading: how annotations are read, such as ``DataOptions(boxes="corners")``.
+        masks_of: gives objects without masks one each, see :mod:`internimage.data.converting.box_masks`.
+        follow: shows the progress of that.
 
     Raises:
         DataError: the source is in no format that is read or contradicts it, too much of it would be left out, the
@@ -79,6 +84,11 @@ def convert_data(
         raise DataError(f"{source} is data for a {NOUNS[kind]}, which {to} does not hold; expected {expected}")
     said = [*describe(NOUNS[kind], parts), *left_out_lines(parts)]
     parts = with_one_list(parts)
+    if masks_of is not None:
+        if kind != "objects":
+            raise DataError(f"{source} is data for a {NOUNS[kind]}, without boxes to make masks of")
+        masked, told = with_masks(parts, masks_of, follow)
+        parts, said = dict(masked), [*said, *told]
     if kind == "objects" and to not in _WITH_CROWDS:
         parts = {name: _without_crowds(part, to, reading) for name, part in parts.items()}
         said += [line for line in left_out_lines(parts) if line not in said]
