@@ -5,7 +5,7 @@ UV := $(shell command -v uv 2>/dev/null || echo $(BIN)/uv)
 # Compiled once: where an environment forbids it, each of a dozen processes would compile PyTorch again, for ten seconds.
 export PYTHONDONTWRITEBYTECODE :=
 
-.PHONY: demo test test-full test-official lint clean
+.PHONY: demo test test-full test-official docs lint clean
 
 demo: .venv
 	@$(UV) pip install --quiet --python .venv -e .
@@ -30,6 +30,13 @@ test-official:
 	@$(if $(wildcard $(UV)),$(UV),.venv-official/bin/uv) pip install --quiet --python .venv-official --no-deps nuscenes-devkit==1.2.0
 	.venv-official/bin/pytest -m official
 
+# The documentation site, in site/; any warning ends it.
+docs:
+	@test -d .venv-docs || $(PYTHON) -m venv .venv-docs
+	@.venv-docs/bin/python -m pip install --quiet --disable-pip-version-check "zensical==0.0.73" "mkdocstrings==1.0.8" "mkdocstrings-python==2.0.11" ruff
+	.venv-docs/bin/zensical build --strict
+	@echo "written: site/index.html"
+
 lint: .venv
 	@$(UV) pip install --quiet --python .venv -e ".[test]"
 	@$(BIN)/python src/internimage/ops/native/build.py
@@ -43,4 +50,4 @@ lint: .venv
 	@test -x "$(UV)" || $(BIN)/python -m pip install --quiet uv
 
 clean:
-	rm -rf .venv .venv-official .mypy_cache .ruff_cache .pytest_cache
+	rm -rf .venv .venv-official .venv-docs site .mypy_cache .ruff_cache .pytest_cache
