@@ -4,9 +4,13 @@ import base64
 import io
 import json
 import os
+import re
+import shlex
+import shutil
 import signal
 import socket
 import struct
+import subprocess
 import threading
 import time
 from collections.abc import Iterator
@@ -316,6 +320,25 @@ def metric_of(server: Served, name: str) -> float:
         for line in server.ask("/metrics").body.decode().splitlines()
         if line.startswith(name)
     )
+
+
+def test_the_lines_of_the_readme_serve_and_ask(tmp_path: Path) -> None:
+    """With curl where there is one, with the same request where there is none."""
+    text = (Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8")
+    start, line = (re.search(rf"^{word} .*$", text, re.MULTILINE) for word in ("internimage serve", "curl"))
+    assert start
+    assert line
+    shutil.copy(CELLS[0], tmp_path / "photo.jpg")
+    with served(*shlex.split(start[0])[2:]) as server:
+        server.wait_for("ready: curl")
+        words = shlex.split(line[0].replace(":8000", f":{server.port}"))
+        if shutil.which("curl"):
+            said = subprocess.run([*words, "--silent"], cwd=tmp_path, capture_output=True, check=True).stdout
+        else:
+            assert words[1:3] == ["--data-binary", "@photo.jpg"]
+            said = server.ask(words[3].partition(str(server.port))[2], CELLS[0].read_bytes()).body
+        assert len(json.loads(said)["results"][0]["objects"]) > 10
+        assert b"Choose pictures" in server.ask("/").body
 
 
 @pytest.mark.parametrize(
