@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 from collections.abc import Iterator, Sequence
 from datetime import timedelta
 from pathlib import Path
@@ -150,6 +151,7 @@ class LanceStore:
 
 
 def _library() -> Any:
+    os.environ.setdefault("LANCE_LOG", "error")  # building an index warns a hundred thousand times of nothing
     try:
         import lancedb
     except ImportError as error:
