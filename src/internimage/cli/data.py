@@ -10,7 +10,8 @@ from typing import Annotated, Literal
 
 from tyro.conf import FlagCreatePairsOff, Positional, arg, subcommand
 
-from internimage.cli.common import MaxPixels, masks_of, print_json, progress
+from internimage.cli.common import MaxPixels, print_json, progress
+from internimage.cli.masks import masks_of
 from internimage.cli.world import World
 from internimage.settings.data import Boxes, DataOptions, FormatName, Pictures
 

@@ -9,7 +9,8 @@ from typing import Annotated, Any, Literal
 
 from tyro.conf import FlagCreatePairsOff, arg
 
-from internimage.cli.common import MaskOptions, MaxPixels, ModelOptions, ViewOptions, print_json, progress
+from internimage.cli.common import MaxPixels, ModelOptions, ViewOptions, print_json, progress
+from internimage.cli.masks import MaskOptions
 from internimage.settings.data import DataOptions
 
 

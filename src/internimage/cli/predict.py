@@ -14,7 +14,6 @@ from tyro.conf import FlagCreatePairsOff, arg
 from internimage.cli.common import (
     FrameOptions,
     Images,
-    MaskOptions,
     ModelOptions,
     Reading,
     ViewOptions,
@@ -22,6 +21,7 @@ from internimage.cli.common import (
     progress,
     refuse_among,
 )
+from internimage.cli.masks import MaskOptions
 
 if TYPE_CHECKING:
     from internimage.contracts import TaskSpec, Writer

@@ -79,6 +79,7 @@ class ExportedPredictor(Runner):
             else task.pipeline(description, self.exported.run, options)
         )
         self.labels, self.category_ids = description.model.labels, description.model.category_ids
+        self.palette = description.model.palette
         self._run_with(pipeline, tiles, batch_size)
 
 

@@ -123,6 +123,7 @@ class Predictor(Runner):
         self.preprocessing = built.description.preprocessing.seen_with(depth)
         self.labels: tuple[str, ...] | None = built.description.labels
         self.category_ids: tuple[int | str, ...] | None = built.description.category_ids
+        self.palette = built.description.palette
 
 
 def _task_of(model: nn.Module) -> TaskSpec:

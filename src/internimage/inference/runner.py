@@ -28,6 +28,7 @@ class Runner:
         preprocessing: how a picture is read and prepared.
         labels: names of the classes; None without any.
         category_ids: the training data's own id of each class; None without any.
+        palette: colours of the classes; None for colours that are made up.
         batch_size: images that go through the pipeline together; one where it takes them in tiles.
         follow: shows the progress through the tiles of each picture, which may take minutes.
     """
@@ -37,6 +38,7 @@ class Runner:
     preprocessing: Preprocessing | FitPreprocessing
     labels: tuple[str, ...] | None
     category_ids: tuple[int | str, ...] | None
+    palette: tuple[tuple[int, int, int], ...] | None
     batch_size: int
     follow: Follow = staticmethod(unseen)
 

@@ -32,12 +32,13 @@ class MaskedPredictor(Runner):
     def __init__(
         self, predictor: Runner, masks: SegmentAnything, *, score_threshold: float = 0.05, quality: bool = False
     ) -> None:
-        if not issubclass(predictor.spec.result, Detections):
+        if predictor.spec.result is not Detections:
             raise ConfigError(f"masks are made from a detector's boxes; this is a {predictor.spec.model_noun}")
         if not 0 <= score_threshold <= 1:
             raise ConfigError(f"--masks-above is {score_threshold}; expected 0 to 1")
         self.spec, self.preprocessing = predictor.spec, predictor.preprocessing
         self.labels, self.category_ids = predictor.labels, predictor.category_ids
+        self.palette = predictor.palette
         self.batch_size = predictor.batch_size
         self.pipeline = MaskingPipeline(predictor.pipeline, masks, score_threshold, quality)
 

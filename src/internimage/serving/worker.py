@@ -178,14 +178,14 @@ class Worker:
 def facts_of(name: str, runner: Runner, runtime: str) -> Facts:
     """What is known of a model that was loaded."""
     spec, classes = runner.spec, runner.pipeline.classes
-    palette: Sequence[tuple[int, int, int]] = getattr(runner.pipeline, "palette", None) or ()
+    palette = runner.palette or ()
     many = classes > _TOLD_APART
     return Facts(
         name=name,
         task=spec.name,
         noun=spec.model_noun,
         labels=class_names(runner.labels, classes),
-        colours=() if many else tuple(palette[:classes]) + tuple(map(class_colour, range(len(palette), classes))),
+        colours=() if many else palette[:classes] + tuple(map(class_colour, range(len(palette), classes))),
         answers=possible(spec),
         columns=spec.columns,
         options=spec.shown,

@@ -14,6 +14,7 @@ import numpy as np
 from internimage.errors import ConfigError, DataError
 from internimage.images import IMAGE_SUFFIXES, ImageSource
 from internimage.images.reader import is_url
+from internimage.multimodal.backends.describing import check_question
 from internimage.multimodal.search.encoders.encoder import Encoder, load_encoder
 from internimage.multimodal.search.entries import ALL, Array, Entry, Filter, Found
 from internimage.multimodal.search.store import Store, open_store
@@ -181,7 +182,7 @@ def _vector(encoder: Encoder | None, asked: str) -> Array:
     if is_url(asked) or Path(asked).suffix.lower() in IMAGE_SUFFIXES or _is_file(asked):
         row: Array = encoder.pictures([ImageSource(asked, asked).read()])[0]
     else:
-        row = encoder.texts([asked])[0]
+        row = encoder.texts([check_question(asked)])[0]
     return row
 
 

@@ -74,8 +74,14 @@ def health(pool: Pool) -> APIRouter:
 
 def router(service: Service) -> APIRouter:
     """The rest of the protocol."""
-    router, pool = APIRouter(tags=["Open Inference Protocol"]), service.pool
+    router = APIRouter(tags=["Open Inference Protocol"])
+    _metadata(router, service.pool)
+    _inference(router, service)
+    _repository(router, service.pool)
+    return router
 
+
+def _metadata(router: APIRouter, pool: Pool) -> None:
     @router.get("/v2")
     def server() -> dict[str, Any]:
         """The server's metadata."""
@@ -107,10 +113,12 @@ def router(service: Service) -> APIRouter:
         there = name in pool.wanted and pool.facts(name) is not None
         return JSONResponse({"name": name, "ready": there}, 200 if there else 503)
 
+
+def _inference(router: APIRouter, service: Service) -> None:
     @router.post("/v2/models/{name}/infer")
     async def infer(name: str, request: Request) -> Response:
         """Results of pictures, as JSON in a tensor of BYTES."""
-        facts = pool.model(name)
+        facts = service.pool.model(name)
 
         async def work() -> Response:
             body = await service.intake.body(request)
@@ -122,6 +130,8 @@ def router(service: Service) -> APIRouter:
 
         return await service.answer(request, name, work)
 
+
+def _repository(router: APIRouter, pool: Pool) -> None:
     @router.post("/v2/repository/index")
     def index() -> list[dict[str, str]]:
         """The models that were named at the start, and whether they are loaded."""
@@ -134,8 +144,6 @@ def router(service: Service) -> APIRouter:
             raise RequestError(403, "no_token", "models are loaded and dropped where there is a token: --token-file")
         await (pool.load(name) if act == "load" else pool.drop(name))
         return _state(pool, name)
-
-    return router
 
 
 def _state(pool: Pool, name: str) -> dict[str, str]:
