@@ -134,7 +134,7 @@ class Intake:
                 400, "bad_json", f"the request's JSON cannot be read: {error}; expected {expected}"
             ) from error
         found: list[tuple[str | None, bytes]] = []
-        left = self.settings.max_body
+        left, deadline = self.settings.max_body, time.monotonic() + self.settings.body_seconds
         for number, image in enumerate(images, 1):
             image = InJson(base64=image) if isinstance(image, str) else image
             if (image.base64 is None) == (image.url is None):
@@ -147,9 +147,7 @@ class Intake:
                 raise RequestError(
                     403, "no_urls", "this server fetches no addresses (--url-hosts names those that it may)"
                 )
-            content = await asyncio.to_thread(
-                fetch, image.url, self.settings.url_hosts, left, time.monotonic() + self.settings.body_seconds
-            )
+            content = await asyncio.to_thread(fetch, image.url, self.settings.url_hosts, left, deadline)
             left -= len(content)
             found.append((image.name or image.url, content))
         return found
