@@ -88,7 +88,7 @@ def _predicting(service: Service) -> APIRouter:
     async def predict(
         request: Request,
         model: Annotated[str | None, Query(description="the first one unless given")] = None,
-        format: Annotated[Answer, Query(description="what is answered")] = "json",
+        format: Annotated[Literal["json", "coco", "png", "classes"], Query(description="what is answered")] = "json",
         topk: Annotated[int | None, Query(description="classifiers: classes a picture, 5 unless given")] = None,
         score_threshold: Annotated[
             float | None, Query(description="detectors: least score of an object, 0.3 unless given")
