@@ -115,7 +115,7 @@ def test_masks_and_class_maps_lie_where_they_belong(page: Any, tmp_path: Path) -
             assert changed[inside].mean() > 0.9
             page.uncheck("#masks")
             bare = np.asarray(Image.open(downloaded(page, "#save-picture", tmp_path)).convert("RGB"), int)
-            assert (np.abs(bare - plain).max(-1) > 24).mean() < changed.mean() / 2
+            assert (np.abs(bare - plain).max(-1) > 24)[inside].mean() < 0.4  # the lines of boxes alone
         else:
             wanted = np.array([result.colour(i) for i in range(len(result.names))])[result.label_map]
             assert (np.abs(drawn - wanted).max(-1) <= 2).mean() > 0.99
