@@ -47,6 +47,7 @@ from internimage.serving.settings import WorkerSettings
 from internimage.settings.views import DisplayOptions
 
 _TOLD_APART = 2_000  # colours
+_NICE = 5  # so that the server gets its moment on a busy machine, in which it refuses what there is no room for
 
 
 class Ready(NamedTuple):
@@ -198,6 +199,8 @@ def main() -> None:
     """``python -m internimage.serving.worker NUMBER SETTINGS``"""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the server answers what it has before it closes the pipe
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    if hasattr(os, "nice"):
+        os.nice(_NICE)
     orders = os.fdopen(os.dup(0), "rb")
     reports = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)  # what libraries print is no report

@@ -20,6 +20,7 @@ from internimage.serving.settings import ServedModel, ServingSettings, WorkerSet
 from internimage.serving.web.app import create_app
 from internimage.writing import counted
 
+_BACKLOG = 2048
 _CONNECTIONS = 1000  # beyond what the queue holds
 _LONGER = 1.0  # seconds that a connection has after its request was given up, for the answer that says so
 _LOOK = 0.05  # seconds between looks at whether all is there
@@ -39,11 +40,25 @@ def serve(models: Sequence[ServedModel], settings: ServingSettings, worker: Work
     """
     metrics = Metrics()
     pool = Pool(models, settings, worker, metrics, say)
-    family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
-    with socket.create_server((settings.host, settings.port), family=family, backlog=2048) as listening:
+    with _listening(settings.host, settings.port) as listening:
         asyncio.run(_serve(pool, metrics, listening))
     if pool.failure:
         raise ConfigError(pool.failure)
+
+
+def _listening(host: str, port: int) -> socket.socket:
+    """A socket that listens.  It says that it is TCP: else asyncio lets small answers wait for 40 ms (Nagle)."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    listening = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
+    try:
+        if sys.platform != "win32":  # where it would let others take the port as well
+            listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listening.bind((host, port))
+        listening.listen(_BACKLOG)
+    except BaseException:
+        listening.close()
+        raise
+    return listening
 
 
 def say(text: str) -> None:
