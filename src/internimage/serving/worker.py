@@ -199,7 +199,7 @@ def main() -> None:
     """``python -m internimage.serving.worker NUMBER SETTINGS``"""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the server answers what it has before it closes the pipe
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
-    if hasattr(os, "nice"):
+    if sys.platform != "win32":
         os.nice(_NICE)
     orders = os.fdopen(os.dup(0), "rb")
     reports = os.fdopen(os.dup(1), "wb")
