@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+import pyarrow.parquet as pq
 import pytest
 from helpers.commands import run
 from helpers.servers import CELLS, CLASSIFIER, DETECTOR, PHOTOS
@@ -18,8 +19,6 @@ from helpers.servers import CELLS, CLASSIFIER, DETECTOR, PHOTOS
 import internimage as ii
 from internimage.batch.storage import Storage
 from internimage.settings.views import DisplayOptions
-
-pq = pytest.importorskip("pyarrow.parquet")
 
 
 def album(folder: Path, count: int, files: Sequence[Path] = PHOTOS) -> Path:

@@ -20,6 +20,7 @@ from urllib.parse import urlencode
 
 import numpy as np
 import pytest
+from helpers.commands import run
 from helpers.servers import CELLS, CLASSIFIER, DETECTOR, HOST, PHOTOS, Answer, Served, form, served
 from PIL import Image
 
@@ -354,11 +355,7 @@ def test_the_lines_of_the_readme_serve_and_ask(tmp_path: Path) -> None:
         ([DETECTOR, "--tile", "8"], "8"),
     ],
 )
-def test_servers_that_cannot_be_say_why(
-    arguments: list[str], message: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    from helpers.commands import run
-
+def test_servers_that_cannot_be_say_why(arguments: list[str], message: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert run(["serve", *arguments, "--port", "0"]) == 1
     error = capsys.readouterr().err
     assert message in error

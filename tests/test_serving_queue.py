@@ -84,6 +84,22 @@ class Asked:
         self.body += message.get("body", b"")
 
 
+@pytest.mark.parametrize(
+    ("text", "name", "place"),
+    [
+        ("runs/cells", "cells", "runs/cells"),
+        ("runs/cells/best", "cells", "runs/cells/best"),
+        ("runs/cells/final/", "cells", "runs/cells/final/"),
+        ("exported/cells.onnx", "cells", "exported/cells.onnx"),
+        ("internimage_t_1k_224", "internimage_t_1k_224", "internimage_t_1k_224"),
+        ("mine=runs/cells", "mine", "runs/cells"),
+        ("runs/a=b/cells", "cells", "runs/a=b/cells"),
+    ],
+)
+def test_models_are_called_by_what_people_call_them(text: str, name: str, place: str) -> None:
+    assert ServedModel.parse(text) == ServedModel(name, place)
+
+
 def run(test: Callable[[], Awaitable[None]]) -> None:
     asyncio.run(asyncio.wait_for(test(), 30))  # type: ignore[arg-type]
 

@@ -184,8 +184,5 @@ def _identity(model: Path) -> str | None:
     file = folder / "model.safetensors" if folder.is_dir() else folder
     if not file.is_file():
         return None
-    digest = hashlib.sha256()
     with file.open("rb") as stream:
-        while chunk := stream.read(1 << 24):
-            digest.update(chunk)
-    return digest.hexdigest()
+        return hashlib.file_digest(stream, "sha256").hexdigest()

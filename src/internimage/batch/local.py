@@ -36,7 +36,7 @@ def run(job: Job, left: Sequence[int], processes: int, say: Callable[[str], None
         left: numbers of its parts.
         processes: how many, each with the model.
         say: prints a line.
-        done: is told after each picture how many of a part's there are more.
+        done: is told how many pictures more are done.
 
     Raises:
         ConfigError: the model cannot be loaded.
@@ -95,11 +95,10 @@ class _Run:
             content = await asyncio.to_thread(self.job.source.read, name)
             if content is None:
                 return Row(name, error="no such file")
-            row = await self._predicted(name, content)
+            return await self._predicted(name, content)
         finally:
             self.window.release()
-        self.done(1)
-        return row
+            self.done(1)
 
     async def _predicted(self, name: str, content: bytes) -> Row:
         for tried in range(_TRIES):

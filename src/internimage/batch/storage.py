@@ -9,10 +9,12 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import islice
+from pathlib import Path
 from typing import Any, TypeVar
 
 from internimage.errors import ConfigError, DataError, FileWriteError, MissingExtraError
 from internimage.images import IMAGE_SUFFIXES
+from internimage.writing import written_aside
 
 T = TypeVar("T")
 
@@ -26,7 +28,6 @@ _PACKAGES = {
     "az": "adlfs",
     "abfs": "adlfs",
 }
-_ASIDE = ".partial-"
 
 
 @functools.cache
@@ -113,12 +114,9 @@ class Storage:
         target = f"{root}/{name}"
 
         def put() -> None:
-            if system.protocol == "file" or "file" in system.protocol:
-                system.makedirs(root, exist_ok=True)
-                aside = f"{root}/{_ASIDE}{name}"
-                with system.open(aside, "wb") as file:
-                    file.write(content)
-                system.mv(aside, target)
+            if "file" in system.protocol:
+                with written_aside(Path(target)) as aside:
+                    aside.write_bytes(content)
             else:  # an object is there when it is whole
                 system.pipe_file(target, content)
 

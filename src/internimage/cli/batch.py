@@ -26,8 +26,8 @@ class Batch:
     $ internimage batch s3://bucket/photos --model runs/cells --output s3://bucket/results --on ray --processes 16
 
     Each picture is one row: in part-000000.parquet and so on, and the same as JSON lines. One that cannot be read is a
-    row with an error. Repeat the command after it was stopped: finished files stay, the others are made. s3:// needs
-    the extra ray.
+    row with an error; the exit status is 1 if all are. Repeat the command after it was stopped: finished files stay,
+    the others are made. s3:// needs the extra ray.
     """
 
     source: Annotated[
@@ -93,7 +93,7 @@ class Batch:
         for row in summary["first_errors"][:3]:
             _say(row["error"])
         _say(f"written: {job.output}/part-*.parquet, part-*.jsonl, summary.json")
-        return 0
+        return int(summary["errors"] == summary["pictures"])
 
 
 class _Counting:

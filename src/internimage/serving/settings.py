@@ -14,7 +14,7 @@ from internimage.settings.views import TestTimeAugmentation, Tiles
 Log = Literal["quiet", "requests", "names"]
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
-_RUN_PARTS = ("best", "last")
+_RUN_PARTS = ("best", "final")
 
 
 @dataclass(frozen=True)
