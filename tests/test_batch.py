@@ -11,13 +11,18 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+import fsspec
 import pyarrow.parquet as pq
 import pytest
+from fsspec.implementations.memory import MemoryFileSystem
 from helpers.commands import run
 from helpers.servers import CELLS, CLASSIFIER, DETECTOR, PHOTOS
 
 import internimage as ii
+from internimage.batch.job import open_job
 from internimage.batch.storage import Storage
+from internimage.errors import DataError
+from internimage.serving.settings import WorkerSettings
 from internimage.settings.views import DisplayOptions
 
 
@@ -58,7 +63,9 @@ def test_each_picture_is_a_row_with_the_predictors_result(tmp_path: Path, capsys
     source, output = album(tmp_path / "photos", 5, CELLS), tmp_path / "results"
     command = ["batch", source, "--model", DETECTOR, "--output", output, "--part", "2", "--threads", "1"]
     assert run([*command, "--score-threshold", "0.5"]) == 0
-    assert "5 pictures, 1 of them with errors, in 3 files" in capsys.readouterr().out
+    said = capsys.readouterr()
+    assert "5 pictures, 1 of them with errors, in 3 files" in said.out
+    assert "1 file of other kinds left out, such as notes.txt" in said.err
     found = rows(output)
     assert [row["image"] for row in found] == pictures(source)
     predict, shown = ii.Predictor(DETECTOR, device="cpu"), DisplayOptions(score_threshold=0.5)
@@ -78,6 +85,7 @@ def test_each_picture_is_a_row_with_the_predictors_result(tmp_path: Path, capsys
     assert json.loads((output / "summary.json").read_text())["errors"] == 1
 
 
+@pytest.mark.full
 def test_what_is_there_stays_and_what_is_not_is_made(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     source, output = album(tmp_path / "photos", 6), tmp_path / "results"
     command = ["batch", source, "--model", CLASSIFIER, "--output", output, "--part", "2", "--threads", "1"]
@@ -119,7 +127,8 @@ def test_jobs_that_cannot_be_say_why(
     (other / "notes.txt").write_text("")
     plan = {"--model": CLASSIFIER, "--output": str(output), "--part": 2, "--threads": 1}
     if "has a job" in message:
-        assert run(["batch", source, *map(str, sum(plan.items(), ()))]) == 0
+        shown = DisplayOptions(5, 0.05)
+        open_job(str(source), str(output), CLASSIFIER, WorkerSettings(threads=1), shown, 2)
     given = {"source": str(source), **plan, **changes}
     places = {"source": source, "other": other, "new": tmp_path / "new"}
     words = {name: str(value).format(**places) for name, value in given.items()}
@@ -135,15 +144,38 @@ def test_storage_in_memory_is_read_and_written_as_a_folder() -> None:
     place = Storage("memory://bucket/photos")
     for name in ("b.jpg", "a/c.png", "a/.d.png", "notes.txt"):
         place.write(name, name.encode())
-    assert place.pictures() == ["a/c.png", "b.jpg"]
+    assert place.pictures() == (["a/c.png", "b.jpg"], ["notes.txt"])
     assert place.names() == {"a", "b.jpg", "notes.txt"}
     assert place.read("b.jpg") == b"b.jpg"
     assert place.read("gone.jpg") is None
     names = [f"{number}.jpg" for number in range(40)]
     for name in names[::2]:
         place.write(name, name.encode())
-    expected = [(name, name.encode() if number % 2 == 0 else None) for number, name in enumerate(names)]
-    assert list(place.read_ahead(names, 7)) == expected
+    expected = [name if number % 2 == 0 else f"{name}: no such file" for number, name in enumerate(names)]
+    found = [one.decode() if isinstance(one, bytes) else str(one) for _, one in place.read_ahead(names, 7)]
+    assert found == expected
+
+
+class Bucket(MemoryFileSystem):
+    """Names without contents."""
+
+    protocol = ("bucket",)
+
+    def cat_file(self, *_: Any, **__: Any) -> bytes:
+        raise PermissionError("ExpiredToken")
+
+
+class Disk(Bucket):
+    protocol = ("disk", "file")
+
+
+def test_a_file_that_may_not_be_read_is_a_row_and_of_a_bucket_the_end() -> None:
+    """A file has an owner of its own; credentials that have run out are those of all that follows."""
+    for kind in (Bucket, Disk):
+        fsspec.register_implementation(kind.protocol[0], kind)
+    with pytest.raises(DataError, match=r"b\.jpg may not be read: ExpiredToken"):
+        Storage("bucket://photos").picture("b.jpg")
+    assert str(Storage("disk://photos").picture("b.jpg")) == "b.jpg: may not be read by this user"
 
 
 def killed_twice(command: Sequence[object], victims: Callable[[int], list[int]], parts: Callable[[], int]) -> int:
@@ -180,6 +212,30 @@ def test_processes_that_are_killed_cost_no_row_and_repeat_none(tmp_path: Path) -
     assert run(command) == 0
     assert [labels(row) for row in rows(output)] == [labels(row) for row in found]
     assert all((output / name).stat().st_mtime_ns == time for name, time in kept.items())
+
+
+@pytest.mark.full
+def test_a_job_whose_model_is_gone_ends_and_goes_on_when_it_is_back(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    source, output, folder = album(tmp_path / "photos", 200), tmp_path / "results", tmp_path / "clothing"
+    ii.save_model(ii.create_model(CLASSIFIER, pretrained=True), folder)
+    command = ["batch", source, "--model", folder, "--output", output, "--part", "5", "--threads", "1"]
+    with subprocess.Popen(
+        [sys.executable, "-m", "internimage", *map(str, command)], stderr=subprocess.PIPE, text=True
+    ) as job:
+        while len(list(output.glob("*.jsonl"))) < 2:
+            time.sleep(0.01)
+        folder.rename(tmp_path / "away")
+        os.kill(children(job.pid)[0], signal.SIGKILL)
+        _, said = job.communicate(timeout=60)
+    assert job.returncode == 1
+    assert "model cannot be loaded" in said
+    assert "Traceback" not in said
+    (tmp_path / "away").rename(folder)
+    assert run(command) == 0
+    assert "are there already and stay" in capsys.readouterr().err
+    assert [row["image"] for row in rows(output)] == pictures(source)
 
 
 @pytest.mark.full

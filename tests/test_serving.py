@@ -271,19 +271,17 @@ def test_slow_clients_are_sent_away(start: bytes, rest: bytes, expected: bytes, 
     assert said.split(b" ", 2)[1:2] == ([expected] if expected else [])
 
 
+@pytest.mark.full
 def test_a_killed_worker_costs_its_own_pictures_alone() -> None:
     """What it has gets an error, what waits is answered by the next one; SIGTERM then answers what is here."""
     with served(DETECTOR, "--threads", "1", "--batch", "1") as server:
         server.wait_for("ready: curl")
-        worker = int(
-            (Path("/proc") / str(server.process.pid) / "task" / str(server.process.pid) / "children").read_text()
-        )
         answers = started(server, 8)
         while metric_of(server, "internimage_queue_pictures") > 5 or not metric_of(
             server, "internimage_batch_pictures_sum"
         ):
             time.sleep(0.005)
-        os.kill(worker, signal.SIGKILL)
+        os.kill(workers_of(server)[0], signal.SIGKILL)
         statuses = [answer.status for answer in answers()]
         assert 1 <= statuses.count(500) <= 2
         assert statuses.count(200) == 8 - statuses.count(500)
@@ -294,6 +292,39 @@ def test_a_killed_worker_costs_its_own_pictures_alone() -> None:
         server.process.terminate()
         assert [answer.status for answer in answers()] == [200] * 6
         assert server.process.wait(30) == 0
+
+
+def workers_of(server: Served) -> list[int]:
+    process = server.process.pid
+    return [int(one) for one in Path(f"/proc/{process}/task/{process}/children").read_text().split()]
+
+
+@pytest.mark.full
+def test_a_model_that_is_deleted_is_missed_by_the_next_worker_and_found_again(tmp_path: Path) -> None:
+    """What waits is told so at once, others go on, and nobody has to start the server again."""
+    folder, away = tmp_path / "cells", tmp_path / "away"
+    ii.save_model(ii.create_model(DETECTOR, pretrained=True), folder)
+    content = CELLS[0].read_bytes()
+    with served(folder, CLASSIFIER, "--threads", "1") as server:
+        server.wait_for("ready: curl")
+        folder.rename(away)
+        assert server.ask("/predict", content).status == 200
+        os.kill(workers_of(server)[0], signal.SIGKILL)
+        server.wait_for("worker 0 cannot load cells: ")
+        for _ in range(2):  # while it is known, and while it is tried again
+            answer = server.ask("/predict", content)
+            assert (answer.status, answer.code, answer.headers["retry-after"]) == (503, "not_loaded", "10")
+            assert "cells cannot be loaded" in answer.json()["error"]["message"]
+        assert server.ask("/v2/health/ready").status == 503
+        assert server.ask("/v2/health/live").status == 200
+        while server.ask(f"/predict?model={CLASSIFIER}", PHOTOS[0].read_bytes()).status == 503:
+            time.sleep(0.1)
+        away.rename(folder)
+        end = time.monotonic() + 40
+        while server.ask("/predict", content).status != 200:
+            assert time.monotonic() < end
+            time.sleep(0.2)
+        assert server.ask("/v2/health/ready").status == 200
 
 
 def started(server: Served, count: int) -> Any:

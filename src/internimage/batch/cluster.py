@@ -46,8 +46,8 @@ def predicted(runner: Runner, job: Job, number: int) -> list[Row]:
 
     def sources() -> Iterator[ImageSource]:
         for name, content in job.source.read_ahead(job.names(number), 2 * job.worker.batch):
-            if content is None:
-                rows[name] = Row(name, error="no such file")
+            if isinstance(content, ImageReadError):
+                rows[name] = Row(name, error=str(content))
             else:
                 yield ImageSource(name, content)
 
@@ -73,9 +73,9 @@ def _row(runner: Runner, job: Job, name: str, result: Any) -> Row:
 
 def _alone(runner: Runner, job: Job, name: str) -> Row:
     """A picture without its neighbours."""
-    content = job.source.read(name)
-    if content is None:
-        return Row(name, error="no such file")
+    content = job.source.picture(name)
+    if isinstance(content, ImageReadError):
+        return Row(name, error=str(content))
     try:
         ((_, result),) = runner.stream([ImageSource(name, content)])
     except InternImageError as error:

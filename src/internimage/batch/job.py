@@ -148,9 +148,11 @@ def open_job(
         "score_threshold": shown.score_threshold,
         "part": part,
     }
-    pictures = Storage(source).pictures()
+    pictures, others = Storage(source).pictures()
     known = there.read(_PLAN)
     notes = []
+    if others:
+        notes.append(f"{counted(len(others), 'file')} of other kinds left out, such as {others[0]}")
     if known is None:
         if taken := sorted(name for name in there.names() if not name.startswith(".")):
             raise ConfigError(f"{output} has other files in it, such as {taken[0]}; name a new folder")

@@ -7,7 +7,7 @@ import json
 from collections.abc import Callable, Sequence
 
 from internimage.batch.job import Job, Row
-from internimage.errors import ConfigError, RequestError
+from internimage.errors import ConfigError, ImageReadError, RequestError
 from internimage.serving.batching import Pending
 from internimage.serving.messages import Done, Facts, Failed
 from internimage.serving.pool import Pool
@@ -65,36 +65,32 @@ class _Run:
                     raise ConfigError(self.pool.failure)
                 await asyncio.sleep(_LOOK)
             facts = self.pool.model(_NAME)
-            waiting: list[asyncio.Task[None]] = []
-            for number in left:
-                await self.several.acquire()
-                for task in [task for task in waiting if task.done()]:
-                    task.result()
-                waiting = [task for task in waiting if not task.done()]
-                waiting.append(asyncio.create_task(self._part(number, facts)))
-            await asyncio.gather(*waiting)
+            async with asyncio.TaskGroup() as group:
+                for number in left:
+                    await self.several.acquire()
+                    group.create_task(self._part(number, facts))
+        except BaseExceptionGroup as several:
+            raise _first(several) from None
         finally:
-            for task in asyncio.all_tasks() - {asyncio.current_task()}:
-                if task.get_name() == _NAME:
-                    task.cancel()
             await self.pool.stop()
 
     async def _part(self, number: int, facts: Facts) -> None:
         try:
             tasks = []
-            for name in self.job.names(number):
-                await self.window.acquire()
-                tasks.append(asyncio.create_task(self._picture(name), name=_NAME))
-            rows = await asyncio.gather(*tasks)
+            async with asyncio.TaskGroup() as group:
+                for name in self.job.names(number):
+                    await self.window.acquire()
+                    tasks.append(group.create_task(self._picture(name)))
+            rows = [task.result() for task in tasks]
             await asyncio.to_thread(self.job.write, number, rows, facts.columns)
         finally:
             self.several.release()
 
     async def _picture(self, name: str) -> Row:
         try:
-            content = await asyncio.to_thread(self.job.source.read, name)
-            if content is None:
-                return Row(name, error="no such file")
+            content = await asyncio.to_thread(self.job.source.picture, name)
+            if isinstance(content, ImageReadError):
+                return Row(name, error=str(content))
             return await self._predicted(name, content)
         finally:
             self.window.release()
@@ -106,6 +102,8 @@ class _Run:
             try:
                 answer: Done | Failed = await one.outcome
             except RequestError as error:
+                if error.code == "not_loaded":
+                    raise ConfigError(str(error)) from error
                 if error.code != "worker_died" or tried == _TRIES - 1:
                     return Row(name, error=f"{name}: {error}")
                 continue
@@ -114,3 +112,10 @@ class _Run:
             found = json.loads(answer.content)
             return Row(name, {**found["result"], "image": name}, found["rows"])
         raise AssertionError
+
+
+def _first(error: BaseException) -> BaseException:
+    """Of all that went wrong together."""
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    return error

@@ -12,7 +12,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any, TypeVar
 
-from internimage.errors import ConfigError, DataError, FileWriteError, MissingExtraError
+from internimage.errors import ConfigError, DataError, FileWriteError, ImageReadError, MissingExtraError
 from internimage.images import IMAGE_SUFFIXES
 from internimage.writing import written_aside
 
@@ -61,8 +61,8 @@ class Storage:
     def __str__(self) -> str:
         return self.place
 
-    def pictures(self) -> list[str]:
-        """Paths below the folder of all files that are called like pictures and not hidden, sorted.
+    def pictures(self) -> tuple[list[str], list[str]]:
+        """Paths below the folder of all files that are called like pictures, and of the others; sorted, none hidden.
 
         Raises:
             DataError: it is not there, or has none.
@@ -71,15 +71,12 @@ class Storage:
         found = self._tried(lambda: list(system.find(root)) if system.isdir(root) else None)
         if found is None:
             raise DataError(f"{self.place} is no folder; expected one with pictures")
-        names = [path[len(root) :].lstrip("/") for path in map(_slashes, found)]
-        pictures = [
-            name
-            for name in names
-            if name.lower().endswith(IMAGE_SUFFIXES) and not any(part.startswith(".") for part in name.split("/"))
-        ]
+        every = sorted(path[len(root) :].lstrip("/") for path in map(_slashes, found))
+        names = [name for name in every if not any(part.startswith(".") for part in name.split("/"))]
+        pictures = [name for name in names if name.lower().endswith(IMAGE_SUFFIXES)]
         if not pictures:
             raise DataError(f"{self.place} has no pictures ({', '.join(IMAGE_SUFFIXES)}) among its {len(names)} files")
-        return sorted(pictures)
+        return pictures, sorted(set(names) - set(pictures))
 
     def names(self) -> set[str]:
         """Files that lie directly in the folder; none where there is no folder."""
@@ -103,6 +100,20 @@ class Storage:
         except FileNotFoundError:
             return None
         return content
+
+    def picture(self, name: str) -> bytes | ImageReadError:
+        """The bytes of a picture, or why there are none.
+
+        Raises:
+            DataError: the storage does not answer, or asks for other credentials.
+        """
+        try:
+            content = self.read(name)
+        except PermissionError as error:
+            if "file" not in _open(self.place)[0].protocol:  # a bucket's token has expired: no more of them will come
+                raise DataError(f"{self.place}/{name} may not be read: {error}; then repeat the command") from error
+            return ImageReadError(f"{name}: may not be read by this user")
+        return ImageReadError(f"{name}: no such file") if content is None else content
 
     def write(self, name: str, content: bytes) -> None:
         """Write a file whole or not at all.
@@ -138,17 +149,17 @@ class Storage:
             time.sleep(_PAUSE * 2**number)
         raise AssertionError
 
-    def read_ahead(self, names: Sequence[str], ahead: int) -> Iterator[tuple[str, bytes | None]]:
-        """Names and bytes in order, so many read ahead in threads."""
+    def read_ahead(self, names: Sequence[str], ahead: int) -> Iterator[tuple[str, bytes | ImageReadError]]:
+        """Names and what :meth:`picture` gives of them, in order, so many read ahead in threads."""
         with ThreadPoolExecutor(min(ahead, 16), thread_name_prefix="internimage-storage") as pool:
             waiting = iter(names)
-            started: list[tuple[str, Future[bytes | None]]] = [
-                (name, pool.submit(self.read, name)) for name in islice(waiting, ahead)
+            started: list[tuple[str, Future[bytes | ImageReadError]]] = [
+                (name, pool.submit(self.picture, name)) for name in islice(waiting, ahead)
             ]
             while started:
                 name, future = started.pop(0)
                 content = future.result()
-                started += [(other, pool.submit(self.read, other)) for other in islice(waiting, 1)]
+                started += [(other, pool.submit(self.picture, other)) for other in islice(waiting, 1)]
                 yield name, content
 
 

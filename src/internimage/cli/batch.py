@@ -9,7 +9,8 @@ from typing import Annotated, Literal
 
 from tyro.conf import Positional, arg
 
-from internimage.cli.common import Bar, MaxPixels, ViewOptions
+from internimage.cli.common import Bar
+from internimage.cli.workers import WorkerOptions
 from internimage.errors import ConfigError
 
 _LINE = 30.0  # seconds between lines where no person is watching
@@ -49,32 +50,16 @@ class Batch:
     """Detectors: minimum score of objects."""
     batch_size: Annotated[int, arg(metavar="N")] = 8
     """Pictures per forward pass."""
-    threads: Annotated[int | None, arg(metavar="N", help_behavior_hint="(default: cores / processes)")] = None
-    """Threads of each process."""
-    device: str = "auto"
-    """auto, cpu, cuda, cuda:1 ...; several processes share several GPUs."""
-    dtype: Literal["float32", "bfloat16", "float16"] = "float32"
-    """Precision of the weights."""
-    views: ViewOptions = field(default_factory=ViewOptions)
-    max_pixels: MaxPixels = None
+    worker: WorkerOptions = field(default_factory=WorkerOptions)
 
     def run(self) -> int:
         from internimage.batch import local
         from internimage.batch.job import open_job
-        from internimage.serving.settings import WorkerSettings
         from internimage.settings.views import DisplayOptions
 
         if self.processes < 1:
             raise ConfigError(f"--processes is {self.processes}; expected 1 or more")
-        worker = WorkerSettings(
-            self.device,
-            self.dtype,
-            self.threads or 0,
-            self.batch_size,
-            self.views.tiles(),
-            self.views.augmentation(),
-            self.max_pixels,
-        )
+        worker = self.worker.settings(self.batch_size)
         shown = DisplayOptions(self.topk, self.score_threshold)
         start = time.monotonic()
         job, notes = open_job(self.source, self.output, self.model, worker, shown, self.part)

@@ -9,7 +9,7 @@ from typing import Annotated, Literal
 
 from tyro.conf import FlagCreatePairsOff, Positional, arg
 
-from internimage.cli.common import MaxPixels, ViewOptions
+from internimage.cli.workers import WorkerOptions
 from internimage.errors import ConfigError, MissingExtraError
 
 
@@ -45,8 +45,6 @@ class Serve:
     """Port to listen at; 0 takes a free one."""
     workers: Annotated[int, arg(metavar="N")] = 1
     """Processes that predict, each with all models. As many as there are cores give most pictures a second on a CPU."""
-    threads: Annotated[int | None, arg(metavar="N", help_behavior_hint="(default: cores / workers)")] = None
-    """Threads of each worker."""
     batch: Annotated[int, arg(metavar="N")] = 8
     """Pictures that go through a model together at most; fewer wait for no others unless --wait-ms says so."""
     wait_ms: Annotated[float, arg(metavar="MS")] = 0.0
@@ -70,28 +68,15 @@ class Serve:
     """A page at / where people drop pictures."""
     log: Literal["quiet", "requests", "names"] = "requests"
     """What is written of requests: nothing, a line each, or also what their pictures are called."""
-    device: str = "auto"
-    """auto, cpu, cuda, cuda:1 ...; several workers share several GPUs."""
-    dtype: Literal["float32", "bfloat16", "float16"] = "float32"
-    """Precision of the weights."""
-    views: ViewOptions = field(default_factory=ViewOptions)
-    max_pixels: MaxPixels = None
+    worker: WorkerOptions = field(default_factory=WorkerOptions)
 
     def run(self) -> int:
-        from internimage.serving.settings import ServedModel, ServingSettings, WorkerSettings, read_token
+        from internimage.serving.settings import ServedModel, ServingSettings, read_token
 
         if not self.models:
             raise ConfigError("no model given; name one or more (see `internimage models`)")
         models = [ServedModel.parse(one) for one in self.models]
-        worker = WorkerSettings(
-            self.device,
-            self.dtype,
-            self.threads or 0,
-            self.batch,
-            self.views.tiles(),
-            self.views.augmentation(),
-            self.max_pixels,
-        )
+        worker = self.worker.settings(self.batch)
         token = None if self.token_file is None else read_token(self.token_file)
         settings = ServingSettings(
             **{

@@ -9,138 +9,24 @@ import os
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from functools import partial
-from typing import Protocol
 
 import msgspec
 
 from internimage.errors import ConfigError, RequestError
 from internimage.serving.batching import Pending, Waiting
 from internimage.serving.messages import (
-    LENGTH,
     Answer,
-    Cancel,
-    Done,
     Drop,
-    Dropped,
     Facts,
-    Failed,
     Job,
     Load,
-    Loaded,
-    NotLoaded,
-    Order,
-    Run,
-    packed,
-    report_in,
 )
+from internimage.serving.process import ENDED, Watcher, WorkerProcess
 from internimage.serving.settings import ServedModel, ServingSettings, WorkerSettings
 from internimage.settings.views import DisplayOptions
 
-_AHEAD = 2  # batches that a worker has: one in the model, one being read
-_PAUSES = (0.1, 0.5, 2.0, 5.0, 15.0)  # seconds before a worker that died again and again is started again
-_END = 5.0  # seconds that a worker has to end
-
-
-class Watcher(Protocol):
-    """Whoever counts what happens to pictures and workers."""
-
-    def batched(self, some: Sequence[Pending]) -> None:
-        """Pictures leave the queue together."""
-
-    def failed(self, kind: str) -> None:
-        """A picture was not answered."""
-
-    def died(self) -> None:
-        """A worker ended that was not to end."""
-
-
-class Worker:
-    """One process, as the server sees it.
-
-    Attributes:
-        facts: of the models that it has.
-        pending: pictures that it has not answered, by number.
-    """
-
-    def __init__(self, number: int, process: asyncio.subprocess.Process) -> None:
-        self.number, self.process = number, process
-        self.facts: dict[str, Facts] = {}
-        self.pending: dict[int, Pending] = {}
-        self.room = asyncio.Semaphore(_AHEAD)
-        self._batches: list[set[int]] = []
-        self._changes: dict[str, asyncio.Future[str | None]] = {}
-
-    async def send(self, order: Order) -> None:
-        """Write an order into the process's input.
-
-        Raises:
-            ConnectionError: it is gone.
-        """
-        assert self.process.stdin is not None
-        self.process.stdin.write(packed(order))
-        await self.process.stdin.drain()
-
-    async def change(self, order: Load | Drop) -> str | None:
-        """Load or drop a model; why that was not possible, or None."""
-        done = self._changes[order.name] = asyncio.get_running_loop().create_future()
-        await self.send(order)
-        return await done
-
-    async def read(self, watcher: Watcher) -> None:
-        """Take reports until the process ends."""
-        pipe = self.process.stdout
-        assert pipe is not None
-        with contextlib.suppress(asyncio.IncompleteReadError, ConnectionError):
-            while True:
-                (length,) = LENGTH.unpack(await pipe.readexactly(LENGTH.size))
-                self._take(report_in(await pipe.readexactly(length)), watcher)
-
-    def _take(self, report: object, watcher: Watcher) -> None:
-        if isinstance(report, Done | Failed):
-            if (one := self.pending.pop(report.id, None)) is not None and not one.outcome.done():
-                one.outcome.set_result(report)
-            if isinstance(report, Failed):
-                watcher.failed(report.kind)
-            self._finished(report.id)
-        elif isinstance(report, Loaded):
-            self.facts[report.facts.name] = report.facts
-            self._changes.pop(report.facts.name).set_result(None)
-        elif isinstance(report, NotLoaded):
-            self._changes.pop(report.name).set_result(report.message)
-        elif isinstance(report, Dropped):
-            self._changes.pop(report.name).set_result(None)
-
-    def _finished(self, number: int) -> None:
-        for batch in self._batches:
-            batch.discard(number)
-        for _ in [batch for batch in self._batches if not batch]:
-            self.room.release()
-        self._batches = [batch for batch in self._batches if batch]
-
-    async def run(self, model: str, some: Sequence[Pending]) -> None:
-        """Hand pictures over; ``room`` was acquired for them."""
-        self.pending |= {one.job.id: one for one in some}
-        self._batches.append({one.job.id for one in some})
-        for one in some:
-            one.outcome.add_done_callback(partial(self._forget, one))
-        await self.send(Run(model, [one.job for one in some]))
-
-    def _forget(self, one: Pending, outcome: asyncio.Future[Done | Failed]) -> None:
-        """Of a picture that nobody wants any more: the worker leaves it out if it can."""
-        if not outcome.cancelled() or self.pending.pop(one.job.id, None) is None:
-            return
-        if self.process.stdin is not None:
-            self.process.stdin.write(packed(Cancel([one.job.id])))
-        self._finished(one.job.id)
-
-    def end(self, refusal: RequestError) -> None:
-        """Give what it has not answered the same answer."""
-        for one in list(self.pending.values()):
-            if not one.outcome.done():
-                one.outcome.set_exception(refusal)
-        for change in self._changes.values():
-            change.set_result("its worker ended")
+_PAUSES = (0.1, 0.5, 2.0, 5.0, 15.0)  # seconds before a worker is started again that died so often in vain
+_AGAIN = (10.0, 320.0)  # seconds between tries to load what could not be loaded: at first, and after many
 
 
 class Pool:
@@ -156,7 +42,6 @@ class Pool:
     Attributes:
         known: models by name, also those that are not loaded now.
         wanted: names of those that are to be there.
-        failure: why no worker can run; None while all is well.
     """
 
     def __init__(
@@ -178,8 +63,8 @@ class Pool:
         self.settings, self._worker = settings, replace(worker, threads=threads)
         self.watcher, self._say = watcher, say
         self.waiting = Waiting(settings.queue, settings.wait_ms / 1000)
-        self.workers: dict[int, Worker] = {}
-        self.failure: str | None = None
+        self.workers: dict[int, WorkerProcess] = {}
+        self._failures: dict[str | None, str] = {}  # by model; of the processes themselves under None
         self._ids = itertools.count(1)
         self._tasks: list[asyncio.Task[None]] = []
 
@@ -189,6 +74,11 @@ class Pool:
     def ready(self) -> bool:
         """Whether every model that is wanted can be asked."""
         return bool(self.wanted) and all(self.facts(name) is not None for name in self.wanted)
+
+    @property
+    def failure(self) -> str | None:
+        """Why some of what is wanted cannot be asked, and will not be unless something changes; None otherwise."""
+        return next(iter(self._failures.values()), None)
 
     def facts(self, name: str) -> Facts | None:
         """What is known of a model; None while no worker has it."""
@@ -207,9 +97,20 @@ class Pool:
             there = ", ".join(self.wanted) or "none"
             raise RequestError(404, "unknown_model", f"no model is called {name!r}; there are: {there}")
         if (facts := self.facts(name)) is None:
-            message = self.failure or f"{name} is being loaded; try again in a second"
-            raise RequestError(503, "not_ready", message, {"Retry-After": "1"})
+            raise self._not_ready(name)
         return facts
+
+    def reason(self, name: str) -> str | None:
+        """Why a model cannot be loaded; None where nothing is known against it."""
+        return self._failures.get(name) or self._failures.get(None)
+
+    def _not_ready(self, name: str) -> RequestError:
+        if (failure := self.reason(name)) is None:
+            return RequestError(
+                503, "not_ready", f"{name} is being loaded; try again in a second", {"Retry-After": "1"}
+            )
+        message = f"{name} cannot be loaded ({failure}); it is tried again now and then"
+        return RequestError(503, "not_loaded", message, {"Retry-After": f"{_AGAIN[0]:g}"})
 
     def put(
         self, model: str, pictures: Sequence[tuple[str, bytes]], answer: Answer, shown: DisplayOptions
@@ -242,10 +143,13 @@ class Pool:
         if name not in self.known:
             raise RequestError(404, "unknown_model", f"no model called {name!r} was named when the server was started")
         for worker in list(self.workers.values()):
-            if name not in worker.facts and (message := await self._load(worker, name)):
-                raise RequestError(422, "not_loaded", message)
+            failure = None if name in worker.facts else await worker.change(Load(name, self.known[name].place))
+            if failure not in (None, ENDED):  # the next worker loads what is wanted
+                raise RequestError(422, "not_loaded", failure)
         if name not in self.wanted:
             self.wanted.append(name)
+        self._failures.pop(name, None)
+        self.waiting.changed()
 
     async def drop(self, name: str) -> None:
         """Forget a model until it is loaded again; what waits for it is refused.
@@ -256,15 +160,40 @@ class Pool:
         if name not in self.wanted:
             raise RequestError(404, "unknown_model", f"no model called {name!r} is loaded")
         self.wanted.remove(name)
+        self._failures.pop(name, None)
+        for worker in self.workers.values():
+            worker.failures.pop(name, None)
         self.waiting.end(RequestError(404, "unknown_model", f"{name} was dropped"), name)
         for worker in list(self.workers.values()):
             if worker.facts.pop(name, None) is not None:
                 await worker.change(Drop(name))
 
-    async def _load(self, worker: Worker, name: str) -> str | None:
-        message = await worker.change(Load(name, self.known[name].place))
-        self.waiting.changed()
-        return message
+    async def _fill(self, worker: WorkerProcess) -> None:
+        """Load what a worker lacks; what it cannot load is said, and refused to those who wait for it."""
+        for name in list(self.wanted):
+            if name in worker.facts:
+                continue
+            failure = await worker.change(Load(name, self.known[name].place))
+            if failure is None:
+                worker.failures.pop(name, None)
+                self._failures.pop(name, None)
+                self._failures.pop(None, None)
+                self.waiting.changed()
+            elif failure != ENDED:
+                if self.facts(name) is None:
+                    self._failures[name] = failure
+                    self.waiting.end(self._not_ready(name), name)
+                if worker.failures.get(name) != failure:
+                    self._say(f"worker {worker.number} cannot load {name}: {failure}")
+                    worker.failures[name] = failure
+
+    async def _refill(self, worker: WorkerProcess) -> None:
+        """Try again, now and then, what could not be loaded."""
+        pause, longest = _AGAIN
+        while True:
+            await asyncio.sleep(pause)
+            await self._fill(worker)
+            pause = min(2 * pause, longest) if worker.failures else _AGAIN[0]
 
     # Processes
 
@@ -281,22 +210,24 @@ class Pool:
 
     async def _keep(self, number: int) -> None:
         """Have a worker, again and again."""
-        for died in itertools.count():
+        in_vain = 0
+        while True:
             try:
-                served = await self._live(number, first=not died)
+                in_vain = 0 if await self._live(number) else in_vain + 1
+                what = f"worker {number} died"
             except Exception as error:  # no process can be started: no memory, too many files
-                self.failure, served = f"worker {number} cannot be started: {error}", False
-                self._say(self.failure)
-            if self.failure and not died:
-                return
-            pause = _PAUSES[0 if served else min(died, len(_PAUSES) - 1)]
-            self._say(f"worker {number} died; it is started again")
+                in_vain, what = in_vain + 1, f"worker {number} cannot be started: {error}"
+            self._say(f"{what}; it is started again")
             self.watcher.died()
-            await asyncio.sleep(pause)
+            if in_vain >= len(_PAUSES) and not any(worker.facts for worker in self.workers.values()):
+                self._failures[None] = f"{what}, {in_vain} times before it had loaded anything; is there memory enough?"
+                for name in self.wanted:
+                    self.waiting.end(self._not_ready(name), name)
+            await asyncio.sleep(_PAUSES[min(in_vain, len(_PAUSES) - 1)])
 
-    async def _live(self, number: int, *, first: bool) -> bool:
+    async def _live(self, number: int) -> bool:
         """One life of a worker; whether it got as far as to serve."""
-        worker = Worker(
+        worker = WorkerProcess(
             number,
             await asyncio.create_subprocess_exec(
                 *(sys.executable, "-m", "internimage.serving.worker"),
@@ -306,41 +237,30 @@ class Pool:
             ),
         )
         self.workers[number] = worker
-        feeding = asyncio.create_task(self._feed(worker, first))
+        tasks = [asyncio.create_task(self._feed(worker)), asyncio.create_task(self._refill(worker))]
         try:
             await worker.read(self.watcher)
         finally:
             self.workers.pop(number, None)
-            feeding.cancel()
-            await asyncio.gather(feeding, return_exceptions=True)
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
             worker.end(RequestError(500, "worker_died", "the process that had this picture died; it was not answered"))
-            await _ended(worker.process)
+            await worker.ended()
         return bool(worker.facts)
 
-    async def _feed(self, worker: Worker, first: bool) -> None:
+    def _takes(self, worker: WorkerProcess) -> dict[str, int]:
+        """How many pictures of each model a worker takes now: one that is at work leaves them to those that are not."""
+        idle = [one for one in self.workers.values() if not one.pending] if worker.pending else []
+        return {name: facts.batch for name, facts in worker.facts.items() if not any(name in one.facts for one in idle)}
+
+    async def _feed(self, worker: WorkerProcess) -> None:
         """Load the models, then hand over batch after batch."""
+        await self._fill(worker)
         with contextlib.suppress(ConnectionError):  # said when its output ends
-            for name in list(self.wanted):
-                if message := await self._load(worker, name):
-                    self._say(f"{name}: {message}")
-                    if first:
-                        self.failure = message
-                        worker.process.kill()
-                        return
             while True:
                 await worker.room.acquire()
-                some = await self.waiting.take(lambda: {name: one.batch for name, one in worker.facts.items()})
+                some = await self.waiting.take(lambda: self._takes(worker))
                 self.watcher.batched(some)
+                self.waiting.changed()  # once it is busy, others may read ahead
                 await worker.run(some[0].model, some)
-
-
-async def _ended(process: asyncio.subprocess.Process) -> None:
-    """Wait for the end of a process, which its closed input brings about."""
-    if process.stdin is not None:
-        process.stdin.close()
-    try:
-        async with asyncio.timeout(_END):
-            await process.wait()
-    except TimeoutError:
-        process.kill()
-        await process.wait()

@@ -6,13 +6,13 @@ Ray Serve's configuration imports :func:`build`; docs/deploy.md has one.  Each r
 
 from __future__ import annotations
 
-import sys
 from typing import Any
 
 import msgspec
 from fastapi import FastAPI
 
 from internimage.errors import ConfigError, MissingExtraError
+from internimage.serving.log import say
 from internimage.serving.metrics import Metrics
 from internimage.serving.pool import Pool
 from internimage.serving.settings import ServedModel, ServingSettings, WorkerSettings
@@ -77,8 +77,3 @@ def read(arguments: dict[str, Any]) -> tuple[list[ServedModel], ServingSettings,
     if not given.models:
         raise ConfigError("the arguments of the application name no models")
     return [ServedModel.parse(one) for one in given.models], serving, worker
-
-
-def say(text: str) -> None:
-    """A line in the replica's log."""
-    print(f"internimage: {text}", file=sys.stderr, flush=True)

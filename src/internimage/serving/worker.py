@@ -25,6 +25,7 @@ from internimage.images import ImageSource
 from internimage.inference.runner import Runner
 from internimage.labels import class_names
 from internimage.serving.answers import encode, possible
+from internimage.serving.log import say
 from internimage.serving.messages import (
     Cancel,
     Done,
@@ -167,7 +168,7 @@ class Worker:
             self._report(Failed(job.id, kind, str(error)))
         else:
             trace = "".join(traceback.format_tb(error.__traceback__))
-            print(f"internimage: a picture failed: {type(error).__name__}\n{trace}", file=sys.stderr)
+            say(f"a picture failed: {type(error).__name__}\n{trace}")
             self._report(Failed(job.id, "internal", f"the server failed at this picture ({type(error).__name__})"))
 
     def _report(self, report: Report) -> None:

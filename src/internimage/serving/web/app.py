@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hmac
-import sys
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -19,6 +18,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from internimage.errors import RequestError
 from internimage.serving.answers import joined_coco
+from internimage.serving.log import write
 from internimage.serving.messages import Answer, Done, Failed
 from internimage.serving.metrics import Metrics
 from internimage.serving.pool import Pool
@@ -185,4 +185,4 @@ class _Logged:
         finally:
             told = scope.get("state", {}).get("names", []) if self.names else []
             line = f"{scope['method']} {scope['path']} {status} {1000 * (time.monotonic() - start):.0f} ms"
-            print(" ".join([line, *map(repr, told)]), file=sys.stderr, flush=True)
+            write(" ".join([line, *map(repr, told)]))

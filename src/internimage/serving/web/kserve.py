@@ -149,7 +149,7 @@ def _repository(router: APIRouter, pool: Pool) -> None:
 def _state(pool: Pool, name: str) -> dict[str, str]:
     there = name in pool.wanted and pool.facts(name) is not None
     state = "READY" if there else "LOADING" if name in pool.wanted else "UNAVAILABLE"
-    return {"name": name, "version": "1", "state": state, "reason": ""}
+    return {"name": name, "version": "1", "state": state, "reason": pool.reason(name) or ""}
 
 
 def _read(body: bytes, head: str | None) -> tuple[Inference, list[Named]]:

@@ -14,6 +14,7 @@ import uvicorn
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from internimage.errors import ConfigError
+from internimage.serving.log import say
 from internimage.serving.metrics import Metrics
 from internimage.serving.pool import Pool
 from internimage.serving.settings import ServedModel, ServingSettings, WorkerSettings
@@ -41,9 +42,8 @@ def serve(models: Sequence[ServedModel], settings: ServingSettings, worker: Work
     metrics = Metrics()
     pool = Pool(models, settings, worker, metrics, say)
     with _listening(settings.host, settings.port) as listening:
-        asyncio.run(_serve(pool, metrics, listening))
-    if pool.failure:
-        raise ConfigError(pool.failure)
+        if failure := asyncio.run(_serve(pool, metrics, listening)):
+            raise ConfigError(failure)
 
 
 def _listening(host: str, port: int) -> socket.socket:
@@ -61,12 +61,8 @@ def _listening(host: str, port: int) -> socket.socket:
     return listening
 
 
-def say(text: str) -> None:
-    """A line for whoever runs the server."""
-    print(f"internimage: {text}", file=sys.stderr, flush=True)
-
-
-async def _serve(pool: Pool, metrics: Metrics, listening: socket.socket) -> None:
+async def _serve(pool: Pool, metrics: Metrics, listening: socket.socket) -> str | None:
+    """Serve until a signal; why it came to no serving, or None."""
     settings = pool.settings
     server = _Server(
         uvicorn.Config(
@@ -84,18 +80,19 @@ async def _serve(pool: Pool, metrics: Metrics, listening: socket.socket) -> None
     announcing = asyncio.create_task(_announce(pool, server, listening.getsockname()))
     await server.serve(sockets=[listening])
     announcing.cancel()
-    await asyncio.gather(announcing, return_exceptions=True)
+    (failure,) = await asyncio.gather(announcing, return_exceptions=True)
+    return failure if isinstance(failure, str) else None
 
 
-async def _announce(pool: Pool, server: uvicorn.Server, address: tuple[Any, ...]) -> None:
-    """Say when the models are there; end the server when they cannot be."""
+async def _announce(pool: Pool, server: uvicorn.Server, address: tuple[Any, ...]) -> str | None:
+    """Say when the models are there; end the server when they cannot be, and give the reason."""
     host = f"[{address[0]}]" if ":" in address[0] else address[0]
     place = f"http://{host}:{address[1]}"
     say(f"listening at {place}, loading {', '.join(pool.known)}")
     while not pool.ready:
-        if pool.failure:
+        if failure := pool.failure:
             server.should_exit = True
-            return
+            return failure
         await asyncio.sleep(_LOOK)
     for name in pool.wanted:
         if (facts := pool.facts(name)) is not None:
@@ -103,6 +100,7 @@ async def _announce(pool: Pool, server: uvicorn.Server, address: tuple[Any, ...]
     if pool.settings.page:
         say(f"a page for people: {place}/")
     say(f"ready: curl --data-binary @photo.jpg {place}/predict")
+    return None
 
 
 class _Server(uvicorn.Server):
@@ -118,11 +116,9 @@ class _Server(uvicorn.Server):
                 signal.signal(number, handler)
 
     def _end(self, number: int, frame: Any) -> None:
-        if not self.should_exit:
+        self.force_exit, self.should_exit = self.should_exit, True
+        if not self.force_exit:
             say("stopping; requests that are here are answered first (again: at once)")
-        else:
-            self.force_exit = True
-        self.should_exit = True
 
 
 def _protocol(patience: float) -> type[HttpToolsProtocol]:
