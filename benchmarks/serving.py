@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import gc
 import json
 import os
 import statistics
@@ -170,6 +171,8 @@ def plain(options: argparse.Namespace) -> dict[str, Any]:
 async def measure(
     options: argparse.Namespace, port: int, process: int, loops: dict[str, Any], files: list[Path]
 ) -> None:
+    gc.collect()
+    gc.freeze()  # the client's own pauses are not the server's
     client = Client(port, [file.read_bytes() for file in files], loops["answers"])
     await client.saturate(4 * options.at_once, options.at_once)
     client.numbers()
