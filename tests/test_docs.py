@@ -2,6 +2,7 @@
 
 import re
 import shlex
+import subprocess
 from dataclasses import replace
 from pathlib import Path
 
@@ -97,3 +98,17 @@ def test_words_and_search_run_as_shown(tmp_path: Path, monkeypatch: pytest.Monke
     written = ("report/captions.png", "report/metrics.json", "out/000001.predicted.png", "shapes.png", "found.png")
     for name in written:
         assert (tmp_path / name).stat().st_size, name
+
+
+@pytest.mark.full
+def test_the_site_is_built_without_a_warning() -> None:
+    """By the page's one command, in its environment; the API has what docstrings say and no role as it was typed."""
+    done = subprocess.run(["make", "docs"], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "warning" not in (done.stdout + done.stderr).lower()
+    for page in PAGES[2:]:
+        folder = ROOT / "site" / ("" if page.stem == "index" else page.stem)
+        assert (folder / "index.html").stat().st_size > 5_000
+    reference = (ROOT / "site" / "api" / "index.html").read_text(encoding="utf-8")
+    assert "internimage.Predictor" in reference
+    assert not re.findall(r":(?:class|func|meth|attr):`", reference)

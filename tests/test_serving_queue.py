@@ -3,6 +3,8 @@
 import asyncio
 import hashlib
 import json
+import os
+import sys
 import threading
 import time
 from collections.abc import Awaitable, Callable, Iterator
@@ -13,6 +15,7 @@ from typing import Any
 import pytest
 
 from internimage.errors import RequestError
+from internimage.serving.log import say
 from internimage.serving.messages import Done, Facts
 from internimage.serving.metrics import Metrics
 from internimage.serving.pool import Pool
@@ -162,6 +165,36 @@ def test_under_overload_what_is_accepted_is_answered_and_the_rest_refused() -> N
         assert len(pool.waiting) == 0
 
     run(test)
+
+
+@pytest.mark.parametrize(
+    ("busy", "models", "taken"),
+    [
+        ((True, False), ("ab", "ab"), (set(), {"a", "b"})),
+        ((False, False), ("ab", "ab"), ({"a", "b"}, {"a", "b"})),
+        ((True, True), ("ab", "ab"), ({"a", "b"}, {"a", "b"})),
+        ((True, False), ("ab", "b"), ({"a"}, {"b"})),  # the idle one lacks a model
+    ],
+)
+def test_a_worker_that_is_busy_leaves_pictures_to_one_that_is_not(
+    busy: tuple[bool, ...], models: tuple[str, ...], taken: tuple[set[str], ...]
+) -> None:
+    pool = pool_of()
+    facts = pool.workers[0].facts
+    for number, (pending, names) in enumerate(zip(busy, models, strict=True)):
+        worker = SimpleNamespace(pending={1: None} if pending else {}, facts={name: facts[name] for name in names})
+        pool.workers[number] = worker  # type: ignore[assignment]
+    assert tuple(set(pool.takes(worker)) for worker in pool.workers.values()) == taken
+
+
+def test_lines_that_nobody_reads_stop_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    reader, writer = os.pipe()
+    os.close(reader)
+    broken = os.fdopen(writer, "w")
+    monkeypatch.setattr(sys, "stderr", broken)
+    say("ready")
+    with pytest.raises(BrokenPipeError):
+        broken.close()
 
 
 def test_several_pictures_wait_all_or_none() -> None:

@@ -45,8 +45,9 @@ class Serve:
     """Port to listen at; 0 takes a free one."""
     workers: Annotated[int, arg(metavar="N")] = 1
     """Processes that predict, each with all models. As many as there are cores give most pictures a second on a CPU."""
-    batch: Annotated[int, arg(metavar="N")] = 8
-    """Pictures that go through a model together at most; fewer wait for no others unless --wait-ms says so."""
+    batch: Annotated[int, arg(metavar="N")] = 4
+    """Pictures that go through a model together at most; fewer wait for no others unless --wait-ms says so. A GPU takes
+    more of them at once."""
     wait_ms: Annotated[float, arg(metavar="MS")] = 0.0
     """How long a picture waits for others to fill its batch, which pays on a GPU."""
     queue: Annotated[int, arg(metavar="N")] = 32

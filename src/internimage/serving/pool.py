@@ -249,7 +249,7 @@ class Pool:
             await worker.ended()
         return bool(worker.facts)
 
-    def _takes(self, worker: WorkerProcess) -> dict[str, int]:
+    def takes(self, worker: WorkerProcess) -> dict[str, int]:
         """How many pictures of each model a worker takes now: one that is at work leaves them to those that are not."""
         idle = [one for one in self.workers.values() if not one.pending] if worker.pending else []
         return {name: facts.batch for name, facts in worker.facts.items() if not any(name in one.facts for one in idle)}
@@ -260,7 +260,7 @@ class Pool:
         with contextlib.suppress(ConnectionError):  # said when its output ends
             while True:
                 await worker.room.acquire()
-                some = await self.waiting.take(lambda: self._takes(worker))
+                some = await self.waiting.take(lambda: self.takes(worker))
                 self.watcher.batched(some)
                 self.waiting.changed()  # once it is busy, others may read ahead
                 await worker.run(some[0].model, some)

@@ -6,6 +6,7 @@ Ray Serve's configuration imports :func:`build`; docs/deploy.md has one.  Each r
 
 from __future__ import annotations
 
+from dataclasses import fields
 from typing import Any
 
 import msgspec
@@ -70,8 +71,9 @@ def read(arguments: dict[str, Any]) -> tuple[list[ServedModel], ServingSettings,
         given = msgspec.convert(arguments, Arguments)
         serving, worker = msgspec.convert(given.serving, ServingSettings), msgspec.convert(given.worker, WorkerSettings)
         for settings, known in ((given.serving, serving), (given.worker, worker)):
-            if unknown := sorted(set(settings) - set(vars(known))):
-                raise ConfigError(f"{unknown[0]} is no setting; there are {', '.join(vars(known))}")
+            names = [field.name for field in fields(known)]
+            if unknown := sorted(set(settings) - set(names)):
+                raise ConfigError(f"{unknown[0]} is no setting; there are {', '.join(names)}")
     except msgspec.ValidationError as error:
         raise ConfigError(f"the arguments of the application are not understood: {error}") from error
     if not given.models:

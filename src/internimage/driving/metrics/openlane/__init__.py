@@ -1,0 +1,1 @@
+"""OpenLane-V2's score of lane graphs."""
