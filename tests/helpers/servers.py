@@ -31,7 +31,13 @@ class Answer(NamedTuple):
 
     @property
     def code(self) -> str:
-        return str(self.json()["error"]["code"])
+        return str(self.json().get("code") or self.json()["error"]["code"])
+
+    @property
+    def message(self) -> str:
+        """Of an error: text of its own in the Open Inference Protocol."""
+        error = self.json()["error"]
+        return str(error if "code" in self.json() else error["message"])
 
 
 class Served(NamedTuple):

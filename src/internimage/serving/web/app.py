@@ -143,9 +143,11 @@ def _failed(failed: Failed, name: str) -> dict[str, Any]:
     return {"image": name, "error": {"code": refusal.code, "message": str(refusal)}}
 
 
-async def _refused(_: Request, error: Exception) -> Response:
+async def _refused(request: Request, error: Exception) -> Response:
     assert isinstance(error, RequestError)
-    content = {"error": {"code": error.code, "message": str(error)}}
+    content: dict[str, Any] = {"error": {"code": error.code, "message": str(error)}}
+    if request.url.path.startswith("/v2"):  # whose clients expect text
+        content = {"error": str(error), "code": error.code}
     return JSONResponse(content, error.status, error.headers)
 
 

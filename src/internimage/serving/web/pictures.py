@@ -94,7 +94,8 @@ class Intake:
 
     def _too_large(self) -> RequestError:
         most = f"the request is larger than {self.settings.max_body_mb:g} MB"
-        return RequestError(413, "too_large", f"{most}; send smaller or fewer pictures", {"Connection": "close"})
+        # The connection stays: were it closed, whoever is still sending would see that alone and not the answer.
+        return RequestError(413, "too_large", f"{most}; send smaller or fewer pictures")
 
     async def pictures(self, request: Request) -> list[Named]:
         """The pictures of a request with their names: "image 1" and so on for those without one.
