@@ -4,17 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
 
 from internimage.driving.geometry.boxes import Numbers
 from internimage.driving.geometry.poses import Array
 from internimage.errors import DataError
-
-
-def _none(*shape: int) -> Any:
-    return field(default_factory=lambda: np.zeros(shape))
 
 
 @dataclass(frozen=True, eq=False)
@@ -34,12 +29,12 @@ class LaneGraph:
     """
 
     lanes: Sequence[Array] = ()
-    scores: Array = _none(0)
-    elements: Array = _none(0, 4)
+    scores: Array = field(default_factory=lambda: np.zeros(0))
+    elements: Array = field(default_factory=lambda: np.zeros((0, 4)))
     attributes: Numbers = field(default_factory=lambda: np.zeros(0, np.int64))
-    element_scores: Array = _none(0)
-    lane_lane: Array = _none(0, 0)
-    lane_element: Array = _none(0, 0)
+    element_scores: Array = field(default_factory=lambda: np.zeros(0))
+    lane_lane: Array = field(default_factory=lambda: np.zeros((0, 0)))
+    lane_element: Array = field(default_factory=lambda: np.zeros((0, 0)))
 
     def checked(self, where: str) -> LaneGraph:
         """The graph itself; ``where`` begins the message.
@@ -64,7 +59,9 @@ class LaneGraph:
                 raise DataError(f"{where}: {name} has numbers that are not finite")
         for number, lane in enumerate(self.lanes):
             if np.ndim(lane) != 2 or np.shape(lane)[1] != 3 or len(lane) < 2:
-                raise DataError(f"{where}: lane {number} is of {np.shape(lane)}; expected 2 points or more of 3 numbers")
+                raise DataError(
+                    f"{where}: lane {number} is of {np.shape(lane)}; expected 2 points or more of 3 numbers"
+                )
             if not np.isfinite(lane).all():
                 raise DataError(f"{where}: lane {number} has numbers that are not finite")
         return self

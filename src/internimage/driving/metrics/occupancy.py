@@ -59,7 +59,9 @@ class OccupancyScore:
         pairs = np.bincount((mine.astype(np.uint16).ravel() << 8) | other.ravel(), minlength=1 << 16)
         table = pairs.reshape(256, 256)
         if table[:count, count:].any() or table[count:UNKNOWN].any():
-            raise DataError(f"frame {token}: numbers of classes up to {max(mine.max(), other.max())}; expected 0 to {count - 1}")
+            raise DataError(
+                f"frame {token}: numbers of classes up to {max(mine.max(), other.max())}; expected 0 to {count - 1}"
+            )
         self.confusion += table[:count, :count]
         self._added.add(token)
         if self.distance is not None:
@@ -67,7 +69,7 @@ class OccupancyScore:
 
     def _shares(self, truth: Voxels, found: Voxels, seen: Mask | None, distance: float) -> tuple[float, float]:
         """Shares of found voxels near true ones, and of true ones near found ones."""
-        from scipy.ndimage import distance_transform_edt
+        from scipy.ndimage import distance_transform_edt  # type: ignore[import-untyped]
 
         free = len(self.classes) - 1
         filled = []
@@ -100,8 +102,8 @@ class OccupancyScore:
         }
 
     def compute(self) -> dict[str, float]:
-        """ "miou" over all classes but free space, "geometry" (occupied or free, whatever the class) and "frames"; with a
-        distance also "accuracy", "completeness" and "f1", means over frames."""
+        """ "miou" over all classes but free space, "geometry" (occupied or free, whatever the class) and "frames"; with
+        a distance also "accuracy", "completeness" and "f1", means over frames."""
         ious = [iou for iou in list(self.ious().values())[:-1] if iou == iou]
         filled = self.confusion[:-1, :-1].sum()
         either = self.confusion.sum() - self.confusion[-1, -1]
@@ -115,6 +117,6 @@ class OccupancyScore:
             found |= {
                 "accuracy": float(accuracy.mean()),
                 "completeness": float(completeness.mean()),
-                "f1": float((2 * accuracy * completeness / (accuracy + completeness + _EPS)).mean()),
+                "f1": float((2 / (1 / (accuracy + _EPS) + 1 / (completeness + _EPS))).mean()),
             }
         return found

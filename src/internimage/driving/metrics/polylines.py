@@ -46,7 +46,9 @@ class VectorMap:
             if np.shape(getattr(self, name)) != (count,):
                 raise DataError(f"{where}: {name} is of {np.shape(getattr(self, name))}; expected {(count,)}")
         if count and not 0 <= self.labels.min() <= self.labels.max() < classes:
-            raise DataError(f"{where}: labels from {self.labels.min()} to {self.labels.max()}; expected 0 to {classes - 1}")
+            raise DataError(
+                f"{where}: labels from {self.labels.min()} to {self.labels.max()}; expected 0 to {classes - 1}"
+            )
         if not np.isfinite(self.scores).all():
             raise DataError(f"{where}: scores that are not finite")
         for number, line in enumerate(self.lines):
@@ -58,7 +60,7 @@ class VectorMap:
 class _Label(NamedTuple):
     """Of a class in a frame: how many true lines there are, and of each found one score, distance and nearest."""
 
-    count: int
+    true: int
     scores: Array
     distances: Array
     nearest: Numbers
@@ -84,8 +86,13 @@ class VectorMapScore:
         maps = [one.checked(f"frame {token}", len(self.classes)) for one in (truth, found)]
         labels = []
         for label in range(len(self.classes)):
-            own, other = ([number for number in np.flatnonzero(one.labels == label) if len(one.lines[number]) > 1] for one in maps)
-            distances = chamfer_distances([truth.lines[number] for number in own], [found.lines[number] for number in other])
+            own, other = (
+                [number for number in np.flatnonzero(one.labels == label).tolist() if len(one.lines[number]) > 1]
+                for one in maps
+            )
+            distances = chamfer_distances(
+                [truth.lines[number] for number in own], [found.lines[number] for number in other]
+            )
             away, nearest = np.full(len(other), np.inf), np.zeros(len(other), np.int64)
             if own and other:
                 away, nearest = distances.min(0), distances.argmin(0)
@@ -105,7 +112,7 @@ class VectorMapScore:
         return {
             name: {threshold: self._precision(label, threshold) for threshold in THRESHOLDS}
             for label, name in enumerate(self.classes)
-            if any(frame[label].count for frame in self._frames.values())
+            if any(frame[label].true for frame in self._frames.values())
         }
 
     def compute(self) -> dict[str, float]:
@@ -127,7 +134,7 @@ class VectorMapScore:
             hit[near[first]] = True
             hits.append(hit)
             scores.append(own.scores)
-            count += own.count
+            count += own.true
         return _area(np.concatenate(hits), np.concatenate(scores), count)
 
 
@@ -150,7 +157,7 @@ def resampled(line: Array) -> Array:
 
 def chamfer_distances(truth: Sequence[Array], found: Sequence[Array]) -> Array:
     """(G, P) mean distances of each one's points to the nearest of the other, both ways, in metres."""
-    from scipy.spatial import cKDTree
+    from scipy.spatial import cKDTree  # type: ignore[import-untyped]
 
     own, other = ([resampled(line) for line in lines] for lines in (truth, found))
     trees = [[cKDTree(points) for points in lines] for lines in (own, other)]

@@ -81,9 +81,7 @@ def vertex_precisions(truth: Flags, found: Array, above: float) -> Array:
     return np.where(counts > 0, means, ~sure.any(1))
 
 
-def edges_between(
-    found: Array, rows: Numbers, columns: Numbers, truth: Flags, unmatched: float
-) -> Array:
+def edges_between(found: Array, rows: Numbers, columns: Numbers, truth: Flags, unmatched: float) -> Array:
     """Found edges in the places of true things; between others each is what is not true, ``unmatched`` sure.
 
     Args:

@@ -1,15 +1,15 @@
 """OpenLane-V2's score (OLS): lanes, traffic elements, and what belongs together.
 
-Wang et al., OpenLane-V2, NeurIPS 2023 (data sets track), https://arxiv.org/abs/2304.10440.  Version "1.0" is that of the
-challenge of 2023, "2.1" that of the package openlanev2 2.1.0.  They differ in the topology alone: 1.0 puts edges of
-lanes that were not found before all others, averages over ten levels of recall, and depends on the order in which
-predictions are listed; of closed true lanes it counts the first point twice.
+Wang et al., OpenLane-V2, NeurIPS 2023 (data sets track), https://arxiv.org/abs/2304.10440.  Version "1.0" is that of
+the challenge of 2023, "2.1" that of the package openlanev2 2.1.0.  In 1.0 edges of lanes that were not found stand
+before all others, means are over ten levels of recall and depend on the order of predictions; of closed true
+lanes it counts the first point twice.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
@@ -128,7 +128,7 @@ class OpenLaneScore:
         }
 
     @staticmethod
-    def _joined(parts: list[Array]) -> Array:
+    def _joined(parts: list[Any]) -> Any:
         return np.concatenate(parts) if parts else np.zeros(0)
 
     # Topology

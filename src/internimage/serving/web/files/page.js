@@ -22,7 +22,7 @@ async function ask(path, options = {}) {
   }
   if (!response.ok) {
     const said = await response.json().catch(() => null);
-    const error = new Error(said?.error?.message ?? `the server says ${response.status}`);
+    const error = new Error(said?.error?.message ?? said?.error ?? `the server says ${response.status}`);
     error.status = response.status;
     throw error;
   }
