@@ -33,6 +33,8 @@ class BEVEncoderConfig:
         width: of the two linear layers in each layer.
         dropout: in training, inside the linear layers and of all that is added to the cells.
         turning_point: (x, y) about which the history is turned, see :func:`internimage.driving.bev.history.turned`.
+        both_shifted: whether attention in time looks for the present, too, where the past is, as released for
+            occupancy.
     """
 
     grid: BEVGrid = field(default_factory=BEVGrid)
@@ -42,6 +44,7 @@ class BEVEncoderConfig:
     width: int = 512
     dropout: float = 0.1
     turning_point: tuple[float, float] | None = None
+    both_shifted: bool = False
 
     def __post_init__(self) -> None:
         for name in ("layers", "heads", "points", "width"):
@@ -201,5 +204,6 @@ class BEVEncoder(nn.Module):
             return Before(centres[None, None].expand(1, 2, -1, -1), shape, None, first, continued)
         past = turned(history.to(first.dtype), views.turn, grid, self.config.turning_point)
         shift = torch.where(continued, views.shift[:, None].float(), 0.0)
-        references = torch.stack([centres + shift, centres.expand(len(first), -1, -1)], dim=1)
+        then, now = centres + shift, centres.expand(len(first), -1, -1)
+        references = torch.stack([then, then if self.config.both_shifted else now], dim=1)
         return Before(references, shape, past, first, continued)

@@ -74,6 +74,19 @@ class BoxTargets:
 
 
 @dataclass(frozen=True)
+class VoxelTargets(_Tensors):
+    """What fills the space of N frames.
+
+    Attributes:
+        labels: (N, X, Y, Z) uint8, numbers of classes.
+        seen: (N, X, Y, Z) bool, voxels that a camera sees.
+    """
+
+    labels: Tensor
+    seen: Tensor
+
+
+@dataclass(frozen=True)
 class RawBoxes3D:
     """Boxes found in one frame, best first.
 

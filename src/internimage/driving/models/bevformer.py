@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Self
 
@@ -14,16 +13,13 @@ from internimage.backbones.config import InternImageConfig, ResNetConfig
 from internimage.driving.bev.code import CODE
 from internimage.driving.bev.decoder import BoxDecoder, classifier
 from internimage.driving.bev.decoding import BoxSelection, best_boxes
-from internimage.driving.bev.encoder import BEVEncoder, BEVEncoderConfig
+from internimage.driving.bev.encoder import BEVEncoderConfig
 from internimage.driving.bev.grid import BEVGrid
 from internimage.driving.bev.inputs import BoxTargets, RawBoxes3D, Views
 from internimage.driving.bev.losses import box_losses, match
 from internimage.driving.data.frames import NUSCENES_CAMERAS
-from internimage.errors import ConfigError, InputSizeError
-from internimage.layers.fpn import FPN
-from internimage.models.model import Model
-
-_PIXELS = 600_000  # of the images that go through the backbone together where a CPU predicts
+from internimage.driving.models.bev import BEVModel, check_bev
+from internimage.errors import ConfigError
 
 
 @dataclass(frozen=True)
@@ -77,18 +73,7 @@ class BEVFormerConfig:
     history: bool = True
 
     def __post_init__(self) -> None:
-        for name in ("num_classes", "levels", "channels", "heads", "decoder_layers", "queries", "groups"):
-            if getattr(self, name) < 1:
-                raise ConfigError(f"{name} is {getattr(self, name)}; expected 1 or more")
-        if not self.cameras or len(set(self.cameras)) != len(self.cameras):
-            raise ConfigError(f"cameras are {self.cameras}; expected names, each once")
-        if not self.out_levels or self.levels < len(self.out_levels):
-            raise ConfigError(
-                f"levels is {self.levels}; expected {max(1, len(self.out_levels))} or more, as out_levels has"
-            )
-        if self.channels % (2 * self.heads):
-            raise ConfigError(f"channels is {self.channels}; expected a multiple of twice the {self.heads} heads")
-        _ = self.encoder  # which looks at the rest
+        check_bev(self, "num_classes", "decoder_layers", "queries", "groups")
 
     @property
     def stride(self) -> int:
@@ -103,7 +88,7 @@ class BEVFormerConfig:
         )
 
 
-class BEVFormer(Model):
+class BEVFormer(BEVModel):
     """Frames of several cameras to boxes in space, and what the next frame remembers."""
 
     code_weights: Tensor
@@ -111,16 +96,11 @@ class BEVFormer(Model):
     class_tensors = ("decoder.classifiers.#.6.*",)
 
     def __init__(self, config: BEVFormerConfig) -> None:
-        super().__init__()
-        self.config = config
+        super().__init__(config)
         channels = config.channels
         code_weights = torch.ones(CODE)
         code_weights[-2:] = config.velocity_weight
         self.register_buffer("code_weights", code_weights)
-        self.backbone = self.build_backbone(config, config.out_levels)
-        further = config.levels - len(config.out_levels)
-        self.neck = FPN(self.backbone.feature_channels, channels, extra=further)
-        self.encoder = BEVEncoder(config.encoder, channels, config.levels, len(config.cameras))
         self.decoder = BoxDecoder(
             config.grid,
             channels,
@@ -135,22 +115,12 @@ class BEVFormer(Model):
 
     def shardable(self) -> list[nn.Module]:
         """Blocks of the backbone, layers of encoder and decoder."""
-        return [*super().shardable(), *self.encoder.layers, *self.decoder.layers]
+        return [*super().shardable(), *self.decoder.layers]
 
     def reset_classifier(self, num_classes: int) -> None:
         channels, count, like = self.config.channels, len(self.decoder.classifiers), self.decoder.query_embedding.weight
         self.decoder.classifiers = nn.ModuleList(classifier(channels, num_classes) for _ in range(count)).to(like)
         self.config = replace(self.config, num_classes=num_classes)
-
-    def take_cameras(self, cameras: tuple[str, ...]) -> None:
-        """See with these cameras from now on; those of the same name keep their embedding, others start anew."""
-        if cameras == self.config.cameras:
-            return
-        before = dict(zip(self.config.cameras, self.encoder.camera_embedding.detach(), strict=True))
-        self.config = replace(self.config, cameras=cameras)
-        start = torch.randn(len(cameras), self.config.channels).to(self.encoder.camera_embedding)
-        rows = [before.get(name, own) for name, own in zip(cameras, start, strict=True)]
-        self.encoder.camera_embedding = nn.Parameter(torch.stack(rows))
 
     def keeping(self, objects: int) -> Self:
         most = self.config.queries * self.config.num_classes
@@ -173,41 +143,16 @@ class BEVFormer(Model):
         found = [best_boxes(*one, self.config.detections) for one in zip(logits[0], codes[0], strict=True)]
         return found, bev
 
-    def encode(self, views: Views, history: Tensor | None = None) -> Tensor:
-        """The grid's features, (N, cells, C); see :meth:`forward`."""
-        cameras = views.images.shape[1]
-        if cameras != len(self.config.cameras):
-            raise InputSizeError(
-                f"a frame has {cameras} cameras; expected {len(self.config.cameras)}: {', '.join(self.config.cameras)} "
-                "(one that is missing has a picture of zeros, and is not among those present)"
-            )
-        return self.encoder(self.maps(views.images.flatten(0, 1)), views, history)
-
-    def maps(self, images: Tensor) -> list[Tensor]:
-        """Images (N * K, 3, H, W) to maps (N * K, C, H_i, W_i); few at a time where a CPU predicts, to save memory."""
-        if self.training or torch.is_grad_enabled() or not images.is_cpu or torch.compiler.is_compiling():
-            result: list[Tensor] = self.neck(self.backbone(images))
-            return result
-        at_once = max(1, _PIXELS // (images.shape[2] * images.shape[3]))
-        each = [self.neck(self.backbone(image)) for image in images.split(at_once)]
-        return [torch.cat(level) for level in zip(*each, strict=True)]
-
     def losses(  # type: ignore[override]
         self, queue: Sequence[Views], targets: Sequence[BoxTargets]
     ) -> dict[str, Tensor]:
         """Class and box of each decoder's layer.
 
         Args:
-            queue: N frames at successive moments.  All but the last make the history, as in prediction: in evaluation
-                mode and without gradients.  Those that are not ``continued`` forget what was before, and so does the
-                first of the queue, whose motion is to be told as that of a drive's first frame.
+            queue: see :meth:`encode_queue`.
             targets: what is to be found in the last.
         """
-        history = None
-        with _predicting(self):
-            for views in queue[:-1]:
-                history = self.encode(views, history)
-        logits, codes = self.decoder(self.encode(queue[-1], history))
+        logits, codes = self.decoder(self.encode_queue(queue))
         logits, codes = (self._by_group(one) for one in (logits, codes))
         matched = match(logits, codes, targets)
         weights = self.code_weights.clone()  # a file's own say nothing about what is to be learnt now
@@ -222,16 +167,3 @@ class BEVFormer(Model):
     def _by_group(self, outputs: Tensor) -> Tensor:
         """(L, N, groups * Q, ...) to (L * groups, N, Q, ...): each group is matched as a layer of its own."""
         return outputs.unflatten(2, (-1, self.config.queries)).movedim(2, 1).flatten(0, 1)
-
-
-@contextmanager
-def _predicting(model: nn.Module) -> Iterator[None]:
-    """No gradients and evaluation mode; afterwards every module is in its own mode again."""
-    modes = [(module, module.training) for module in model.modules()]
-    model.eval()
-    try:
-        with torch.no_grad():
-            yield
-    finally:
-        for module, mode in modes:
-            module.training = mode

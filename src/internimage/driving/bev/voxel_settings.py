@@ -1,0 +1,31 @@
+"""How classes of voxels are learnt.  No torch."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from internimage.errors import ConfigError
+
+
+@dataclass(frozen=True)
+class VoxelLosses:
+    """What voxels teach.
+
+    Attributes:
+        seen_only: learn from voxels that a camera sees alone; otherwise from all, of which most are free and nobody can
+            know many (as released).
+        balance: power of how rare a class is, by which it counts more in the cross-entropy: 0 for all voxels alike, 1
+            for all classes alike.
+        lovasz: weight of the Lovasz-softmax loss beside the cross-entropy (Berman et al., CVPR 2018), which stands for
+            the intersection over union itself; 0 leaves it out.
+    """
+
+    seen_only: bool = True
+    balance: float = 0.0
+    lovasz: float = 0.0
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.balance <= 1:
+            raise ConfigError(f"balance is {self.balance}; expected 0 to 1")
+        if not self.lovasz >= 0:
+            raise ConfigError(f"lovasz is {self.lovasz}; expected 0 or more")

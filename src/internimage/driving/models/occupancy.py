@@ -1,0 +1,118 @@
+"""What fills the space around a vehicle: BEVFormer's encoder and voxels above its cells.
+
+Occ3D's baseline for the CVPR 2023 challenge on InternImage; Li et al., BEVFormer, ECCV 2022.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+
+from torch import Tensor, nn
+
+from internimage.backbones.config import InternImageConfig, ResNetConfig
+from internimage.driving.bev.encoder import BEVEncoderConfig
+from internimage.driving.bev.grid import BEVGrid
+from internimage.driving.bev.inputs import Views, VoxelTargets
+from internimage.driving.bev.voxel_losses import voxel_losses
+from internimage.driving.bev.voxel_settings import VoxelLosses
+from internimage.driving.bev.voxels import VoxelDecoder
+from internimage.driving.data.frames import NUSCENES_CAMERAS
+from internimage.driving.models.bev import BEVModel, check_bev
+from internimage.errors import ConfigError
+
+EXTENT = (-40.0, -40.0, -1.0, 40.0, 40.0, 5.4)
+"""Of Occ3D on nuScenes: (x0, y0, z0, x1, y1, z1) in metres of the vehicle's frame (x forward, y left, z up)."""
+
+
+@dataclass(frozen=True)
+class OccupancyConfig:
+    """Architecture of a network that fills space.
+
+    Attributes:
+        backbone: the backbone's architecture.
+        num_classes: of voxels; the last is free space.
+        out_levels, levels, cameras, channels, heads, points, width, encoder_layers, dropout, released_can_bus: see
+            :class:`internimage.driving.models.bevformer.BEVFormerConfig`.
+        grid: cells on the ground, in the vehicle's frame.
+        heights: voxels above a cell; they divide the channels.
+        voxel_channels: width of what stands on the encoder.
+        released_shift: what the released model was trained with: attention in time takes the present for as far away as
+            the past, and both for ahead along y, where this grid's x is ahead.
+        history: whether prediction remembers the frames before.
+    """
+
+    backbone: InternImageConfig | ResNetConfig
+    num_classes: int = 18
+    out_levels: tuple[int, ...] = (1, 2, 3)
+    levels: int = 4
+    cameras: tuple[str, ...] = NUSCENES_CAMERAS
+    channels: int = 256
+    grid: BEVGrid = field(default_factory=lambda: BEVGrid(extent=EXTENT, pillars=8))
+    heads: int = 8
+    points: int = 8
+    width: int = 512
+    encoder_layers: int = 4
+    heights: int = 16
+    voxel_channels: int = 32
+    dropout: float = 0.1
+    released_can_bus: bool = False
+    released_shift: bool = False
+    history: bool = True
+
+    def __post_init__(self) -> None:
+        check_bev(self, "num_classes", "heights", "voxel_channels")
+        if self.channels % self.heights:
+            raise ConfigError(f"channels is {self.channels}; expected a multiple of the {self.heights} heights")
+
+    @property
+    def stride(self) -> int:
+        """Of the backbone's coarsest map that is looked at; sides of images are multiples of it."""
+        return 4 * 2 ** max(self.out_levels)
+
+    @property
+    def encoder(self) -> BEVEncoderConfig:
+        """That of the encoder."""
+        return BEVEncoderConfig(
+            self.grid,
+            self.encoder_layers,
+            self.heads,
+            self.points,
+            self.width,
+            self.dropout,
+            both_shifted=self.released_shift,
+        )
+
+
+class OccupancyNetwork(BEVModel):
+    """Frames of several cameras to classes of voxels, and what the next frame remembers."""
+
+    class_tensors = ("decoder.classifier.2.*",)
+
+    def __init__(self, config: OccupancyConfig) -> None:
+        super().__init__(config)
+        self.decoder = VoxelDecoder(
+            config.grid, config.channels, config.heights, config.voxel_channels, config.num_classes
+        )
+
+    def reset_classifier(self, num_classes: int) -> None:
+        like = self.encoder.cells.weight
+        self.decoder.classifier[2] = nn.Linear(2 * self.config.voxel_channels, num_classes).to(like)
+        self.config = replace(self.config, num_classes=num_classes)
+
+    def forward(self, views: Views, history: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """Logits (N, X, Y, Z, classes), and the grid's features; see :meth:`encode`."""
+        bev = self.encode(views, history)
+        return self.decoder(bev), bev
+
+    def losses(  # type: ignore[override]
+        self, queue: Sequence[Views], targets: VoxelTargets, settings: VoxelLosses, shares: Tensor | None = None
+    ) -> dict[str, Tensor]:
+        """What is learnt from the last frames of a queue.
+
+        Args:
+            queue: see :meth:`encode_queue`.
+            targets: of the last frames.
+            settings, shares: see :func:`internimage.driving.bev.voxel_losses.voxel_losses`.
+        """
+        return voxel_losses(self.decoder(self.encode_queue(queue)), targets, settings, shares)
