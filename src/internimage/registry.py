@@ -105,6 +105,12 @@ ARCHITECTURES: dict[str, ArchitectureEntry] = {
         "internimage.driving.models.bevformer:BEVFormer",
         "internimage.driving.names.bevformer:NAMES",
     ),
+    "occupancy": ArchitectureEntry(
+        None,
+        "internimage.driving.models.occupancy:OccupancyConfig",
+        "internimage.driving.models.occupancy:OccupancyNetwork",
+        "internimage.driving.names.occupancy:NAMES",
+    ),
     "uniperceiver": ArchitectureEntry(
         "describing",
         "internimage.multimodal.models.config:UniPerceiverConfig",

@@ -17,6 +17,7 @@ from internimage.driving.bev.inputs import Views
 from internimage.driving.data.frames import Frame
 from internimage.driving.geometry.motion import bev_shift, bev_turn
 from internimage.driving.geometry.poses import Pose
+from internimage.driving.models.bev import BEVModel
 from internimage.driving.models.bevformer import BEVFormer, BEVFormerConfig
 
 BACKBONE = InternImageConfig(channels=8, depths=(1, 1, 1, 1), groups=(1, 2, 4, 8))
@@ -60,7 +61,7 @@ class Goldens:
         return result
 
 
-def head_names(model: BEVFormer) -> dict[str, str]:
+def head_names(model: BEVModel) -> dict[str, str]:
     """Our names of what the released models keep in their head, to names within that."""
     names = from_ours(model.state_dict(), "official", model.config)
     return {ours: theirs.removeprefix(HEAD) for ours, theirs in names.items() if theirs.startswith(HEAD)}

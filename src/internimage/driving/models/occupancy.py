@@ -14,11 +14,11 @@ from internimage.backbones.config import InternImageConfig, ResNetConfig
 from internimage.driving.bev.encoder import BEVEncoderConfig
 from internimage.driving.bev.grid import BEVGrid
 from internimage.driving.bev.inputs import Views, VoxelTargets
-from internimage.driving.bev.voxel_losses import voxel_losses
-from internimage.driving.bev.voxel_settings import VoxelLosses
-from internimage.driving.bev.voxels import VoxelDecoder
 from internimage.driving.data.frames import NUSCENES_CAMERAS
 from internimage.driving.models.bev import BEVModel, check_bev
+from internimage.driving.voxels.decoder import VoxelDecoder
+from internimage.driving.voxels.losses import voxel_losses
+from internimage.driving.voxels.settings import VoxelLosses
 from internimage.errors import ConfigError
 
 EXTENT = (-40.0, -40.0, -1.0, 40.0, 40.0, 5.4)
@@ -113,6 +113,6 @@ class OccupancyNetwork(BEVModel):
         Args:
             queue: see :meth:`encode_queue`.
             targets: of the last frames.
-            settings, shares: see :func:`internimage.driving.bev.voxel_losses.voxel_losses`.
+            settings, shares: see :func:`internimage.driving.voxels.losses.voxel_losses`.
         """
         return voxel_losses(self.decoder(self.encode_queue(queue)), targets, settings, shares)

@@ -6,10 +6,11 @@ from internimage.checkpoints.layouts import names_of
 from internimage.checkpoints.names.table import Names, Rows, within
 from internimage.driving.models.bevformer import BEVFormerConfig
 
-_NECK = (
+NECK = (
     ("lateral.#.*", "lateral_convs.#.conv.*"),
     ("output.#.*", "fpn_convs.#.conv.*"),
 )
+"""Of the pyramid."""
 
 _TEMPORAL = (("*", "*"),)
 
@@ -65,7 +66,7 @@ def _rows(config: BEVFormerConfig) -> Rows:
     head = (("code_weights", "code_weights"), *within("encoder.", "", ENCODER), *within("decoder.", "", DECODER))
     return (
         *within("backbone.", "img_backbone.", names_of(config.backbone).rows(config.backbone)),
-        *within("neck.", "img_neck.", _NECK),
+        *within("neck.", "img_neck.", NECK),
         *within("", "pts_bbox_head.", head),
     )
 

@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from internimage.driving.bev.inputs import VoxelTargets
-from internimage.driving.bev.voxel_settings import VoxelLosses
+from internimage.driving.voxels.settings import VoxelLosses
 
 
 def voxel_losses(

@@ -1,0 +1,177 @@
+"""Occupancy: the numbers of the released code, and what must not matter."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from helpers.driving import BACKBONE, Goldens, head_names, rig, views_of
+from torch import Tensor
+
+from internimage.backbones.config import RESNET_50, RESNET_101, ResNetConfig
+from internimage.checkpoints.layouts import from_ours
+from internimage.driving.bev.grid import BEVGrid
+from internimage.driving.bev.inputs import VoxelTargets
+from internimage.driving.models.occupancy import OccupancyConfig, OccupancyNetwork
+from internimage.driving.voxels.losses import lovasz_softmax, voxel_losses
+from internimage.driving.voxels.settings import VoxelLosses
+from internimage.errors import ConfigError
+from internimage.recipes.backbones import S, dense
+
+R50, R101 = (ResNetConfig(depths, deformable=(False, False, True, True)) for depths in (RESNET_50, RESNET_101))
+
+
+def golden_network(goldens: Goldens, **changes: Any) -> OccupancyNetwork:
+    meta = goldens.meta
+    config = OccupancyConfig(
+        BACKBONE,
+        cameras=tuple(meta["cams"]),
+        channels=meta["embed_dims"],
+        grid=BEVGrid(meta["bev_h"], meta["bev_w"], tuple(meta["pc_range"]), meta["points_in_pillar"]),
+        width=2 * meta["embed_dims"],
+        encoder_layers=meta["encoder_layers"],
+        heights=meta["pillar_h"],
+        voxel_channels=meta["out_dim"],
+        **changes,
+    )
+    model = OccupancyNetwork(config).eval()
+    state, names = model.state_dict(), head_names(model)
+    goldens.law.fill_state_dict({theirs: state[ours] for ours, theirs in names.items()})
+    assert {theirs: list(state[ours].shape) for ours, theirs in names.items()} == meta["head_keys"]
+    return model
+
+
+@pytest.mark.full
+@pytest.mark.parametrize("released", [True, False])
+@torch.no_grad()
+def test_two_frames_are_the_released_code_s(released: bool, shared: Path) -> None:
+    """As released, where the present is looked for where the past was, and without that."""
+    goldens = Goldens(shared, "occupancy")
+    model = golden_network(goldens, released_shift=released)
+    meta, history = goldens.meta, None
+    projection = goldens["lidar2img_f64"].float() @ goldens["ego2lidar_f64"].float()
+    for number in (0, 1):
+        motion = goldens[f"frame{number}.can_bus_f64"].numpy()
+        views = views_of(projection, motion, meta["img_shape"], continued=number > 0, sides=(80, 80))
+        maps = [
+            goldens.given(f"frame{number}.feat{level}", (1, 3, meta["embed_dims"], *shape))[0]
+            for level, shape in enumerate(meta["feat_shapes"])
+        ]
+        history = model.encoder(maps, views, history)
+        logits = model.decoder(history)
+        name = "frame1.fixed." if number and not released else f"frame{number}."
+        close(history[0].T.reshape(meta["embed_dims"], meta["bev_h"], meta["bev_w"]), goldens[f"{name}bev_embed_CHW"])
+        if number == 0:
+            close(logits[0], goldens["frame0.occ_xyz_class"])
+            targets = VoxelTargets(goldens["loss.semantics"], goldens["loss.mask_camera"])
+            for seen_only, kind in ((False, "all"), (True, "masked")):
+                found = voxel_losses(logits, targets, VoxelLosses(seen_only=seen_only))
+                assert float(found["class"]) == pytest.approx(meta["loss"][kind], rel=1e-5)
+        else:
+            places = torch.from_numpy(np.asarray(goldens.law.sample_index(logits.numel(), 4096)))
+            close(logits.flatten()[places], goldens[f"{name}occ_xyz_class.samples"])
+        if f"{name}argmax" in goldens.arrays:
+            assert torch.equal(logits[0].argmax(-1), goldens[f"{name}argmax"].long())
+
+
+def close(found: Tensor, expected: Tensor) -> None:
+    torch.testing.assert_close(found, expected.to(found.dtype), atol=1e-4, rtol=0)
+
+
+RELEASED = {
+    "bevformer_base": OccupancyConfig(R101),
+    "bevformer_small": OccupancyConfig(R50, out_levels=(2, 3), levels=2, encoder_layers=1),
+    "internimage_s": OccupancyConfig(dense(S)),
+}
+
+
+@pytest.mark.full
+@pytest.mark.parametrize("name", RELEASED)
+def test_released_files_fit(name: str, shared: Path) -> None:
+    """All their keys and shapes, and no other."""
+    keys = json.loads((shared / f"goldens/driving/manifests/occupancy_{name}.json").read_text())["keys"]
+    with torch.device("meta"):
+        model = OccupancyNetwork(RELEASED[name])
+    state = model.state_dict()
+    names = from_ours(state, "official", model.config)
+    shapes = {theirs: list(state[ours].shape) for ours, theirs in names.items()}
+    assert shapes == {key: [] if shape == ["int64"] else shape for key, shape in keys.items()}
+
+
+def test_a_painted_place_above_the_ground_lands_at_its_voxel() -> None:
+    """x ahead along the first index, y to the left along the second, z up along the third; channels are heights."""
+    config = small(num_classes=3)
+    model = OccupancyNetwork(config).eval()
+    for convolution in model.decoder.convolutions:
+        torch.nn.init.dirac_(convolution.conv.weight)
+    cells = torch.zeros(1, config.grid.cells, config.channels)
+    x, y, z = 7, 2, 3
+    cells[0, y * config.grid.width + x, z] = 1.0  # the first channel at that height
+    space = model.decoder.convolutions(
+        cells.transpose(1, 2).unflatten(1, (-1, config.heights)).unflatten(-1, (config.grid.height, config.grid.width))
+    )
+    assert space[0, 0].nonzero().tolist() == [[z, y, x]]
+    with torch.no_grad():
+        away = (model.decoder(cells) - model.decoder(torch.zeros_like(cells))).abs().sum(-1)[0]
+    assert away.nonzero().tolist() == [[x, y, z]]
+
+
+def small(**changes: Any) -> OccupancyConfig:
+    grid = BEVGrid(6, 10, (-10.0, -6.0, -1.0, 10.0, 6.0, 2.2), 4)
+    return OccupancyConfig(
+        BACKBONE, **{"cameras": ("a", "b", "c"), "channels": 16, "grid": grid, "heads": 2, "points": 4, "width": 32}
+        | {"encoder_layers": 1, "heights": 8, "voxel_channels": 8, "dropout": 0.0} | changes
+    )  # fmt: skip
+
+
+def test_history_is_ignored_where_nothing_was_before_and_used_where_something_was() -> None:
+    torch.manual_seed(0)
+    model = OccupancyNetwork(small()).eval()
+    views = rig(2)
+    with torch.no_grad():
+        alone, bev = model(views)
+        again, _ = model(views, torch.randn_like(bev))
+    torch.testing.assert_close(alone, again)
+    assert alone.shape == (2, 10, 6, 8, 18)
+
+
+def test_lovasz_is_one_minus_the_overlap_of_hard_answers() -> None:
+    """Where chances are 0 and 1, the extension equals what it extends: a mean over classes that are there."""
+    generator = torch.Generator().manual_seed(0)
+    labels, found = (torch.randint(0, 4, (500,), generator=generator) for _ in range(2))
+    labels = labels.clamp(max=2)  # the last class is nowhere
+    overlaps = [
+        float(((labels == one) & (found == one)).sum() / ((labels == one) | (found == one)).sum()) for one in range(3)
+    ]
+    hard = torch.nn.functional.one_hot(found, 4).float()
+    assert float(lovasz_softmax(hard, labels)) == pytest.approx(1 - sum(overlaps) / 3, abs=1e-6)
+
+
+def test_rare_classes_count_as_much_as_they_are_told_to() -> None:
+    """By hand: with power 1 every class has the same share of the loss; the mean weight is 1."""
+    logits = torch.zeros(1, 2, 2, 2, 2)
+    labels = torch.tensor([0] * 6 + [1] * 2, dtype=torch.uint8).view(1, 2, 2, 2)
+    targets, shares = VoxelTargets(labels, torch.ones_like(labels, dtype=torch.bool)), torch.tensor([0.75, 0.25])
+    logits[..., 1] = torch.tensor([0.3, -1.0, 0.7, 2.0]).view(2, 2, 1)
+    plain = torch.nn.functional.cross_entropy(logits.flatten(0, 3), labels.flatten().long(), reduction="none")
+    means = [plain[labels.flatten() == one].mean() for one in (0, 1)]
+    found = voxel_losses(logits, targets, VoxelLosses(balance=1.0), shares)["class"]
+    assert float(found) == pytest.approx(float(sum(means)) / 2, rel=1e-6)
+    nothing = voxel_losses(logits, VoxelTargets(labels, targets.seen & False), VoxelLosses(lovasz=1.0))
+    assert {name: float(loss) for name, loss in nothing.items()} == {"class": 0, "lovasz": 0}
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"heights": 3}, "expected a multiple of the 3 heights"),
+        ({"heights": 0}, "heights is 0"),
+        ({"cameras": ()}, "expected names"),
+        ({"levels": 1}, "levels is 1; expected 3 or more"),
+    ],
+)
+def test_architectures_that_cannot_be_say_why(changes: dict[str, Any], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        small(**changes)
