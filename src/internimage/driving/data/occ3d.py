@@ -69,10 +69,11 @@ class VoxelGrid:
 
     def centres(self) -> tuple[Array, Array, Array]:
         """Metres along x, y and z of the voxels' centres."""
-        x, y, z = (
-            low + (np.arange(count) + 0.5) * self.side for low, count in zip(self.start, self.shape, strict=True)
-        )
-        return x, y, z
+        return self._along(0), self._along(1), self._along(2)
+
+    def _along(self, axis: int) -> Array:
+        places: Array = self.start[axis] + (np.arange(self.shape[axis], dtype=np.float64) + 0.5) * self.side
+        return places
 
     def voxel_of(self, points: Array) -> Numbers:
         """(N, 3) numbers of the voxels that points (N, 3) lie in, also of points outside."""
