@@ -1,5 +1,6 @@
 """Occupancy: the numbers of the released code, and what must not matter."""
 
+import io
 import json
 from pathlib import Path
 from typing import Any
@@ -14,13 +15,22 @@ from internimage.backbones.config import RESNET_50, RESNET_101, ResNetConfig
 from internimage.checkpoints.layouts import from_ours
 from internimage.driving.bev.grid import BEVGrid
 from internimage.driving.bev.inputs import VoxelTargets
+from internimage.driving.data.occ3d import CLASSES, VoxelGrid, read_space, space_bytes, submission_bytes
+from internimage.driving.drawing.space import draw_space, draw_space_above
 from internimage.driving.models.occupancy import OccupancyConfig, OccupancyNetwork
 from internimage.driving.voxels.losses import lovasz_softmax, voxel_losses
 from internimage.driving.voxels.settings import VoxelLosses
-from internimage.errors import ConfigError
+from internimage.driving.world.painting import View
+from internimage.driving.world.rig import NUSCENES_RIG
+from internimage.driving.world.scene import make_scene
+from internimage.driving.world.space import seen_by, space_of
+from internimage.errors import ConfigError, DataError
 from internimage.recipes.backbones import S, dense
 
 R50, R101 = (ResNetConfig(depths, deformable=(False, False, True, True)) for depths in (RESNET_50, RESNET_101))
+
+GRID = VoxelGrid()
+FREE = np.full(GRID.shape, CLASSES.index("free"), np.uint8)
 
 
 def golden_network(goldens: Goldens, **changes: Any) -> OccupancyNetwork:
@@ -175,3 +185,97 @@ def test_rare_classes_count_as_much_as_they_are_told_to() -> None:
 def test_architectures_that_cannot_be_say_why(changes: dict[str, Any], message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         small(**changes)
+
+
+# Labels, the drawn world, pictures
+
+
+@pytest.fixture(scope="module")
+def drawn() -> tuple[Any, Any, Any]:
+    """Scene, views and space of a seed with a crossing, one second on, in small pictures."""
+    scene = make_scene(2)
+    views = [View(camera, 0.1) for camera in NUSCENES_RIG]
+    return scene, views, space_of(scene, 1.0, views, [view.painted(scene, 1.0) for view in views], GRID)
+
+
+def test_drawn_space_has_each_thing_where_its_box_is(drawn: tuple[Any, Any, Any]) -> None:
+    """Volumes of things that are whole inside, within a voxel a side; the ground is one layer of what is painted."""
+    scene, _, space = drawn
+    ego = scene.ego.pose(1.0)
+    checked = 0
+    for thing in scene.things:
+        cuboid = thing.at(1.0)
+        centre = ego.inverse(cuboid.centre[None])[0]
+        if max(abs(centre[:2])) > 34 or thing.kind not in ("car", "truck", "bus"):
+            continue
+        x, y, z = GRID.voxel_of(centre[None])[0]
+        assert CLASSES[space.labels[x, y, z]] == thing.kind
+        reach = int(np.hypot(*cuboid.size[:2]) / 2 / GRID.side) + 1
+        around = space.labels[max(0, x - reach) : x + reach + 1, max(0, y - reach) : y + reach + 1]
+        assert (around == CLASSES.index(thing.kind)).sum() * GRID.side**3 >= 0.6 * np.prod(cuboid.size)
+        checked += 1
+    assert checked
+    ground = space.labels[:, :, 1]
+    assert set(np.unique(ground)) <= {CLASSES.index(one) for one in ("driveable_surface", "sidewalk", "terrain")}
+    assert (space.labels[:, :, 0] == CLASSES.index("free")).all()
+    x, y, _ = GRID.voxel_of(np.array([[0.2, 0.2, 0.0]]))[0]
+    assert CLASSES[ground[x, y]] == "driveable_surface"
+
+
+def test_what_a_camera_sees_is_what_its_depth_says(drawn: tuple[Any, Any, Any]) -> None:
+    """A wall of depth 12 m: voxels before it are seen, a voxel behind it too, nothing further, nothing beside it."""
+    _, views, _ = drawn
+    front = views[0]
+    seen = seen_by([front], [np.full(front.size, 12.0, np.float32)], GRID)
+    centre = front.camera.pose.translation
+    for ahead, expected in ((3.0, True), (11.5, True), (12.1, True), (13.0, False), (-5.0, False)):
+        x, y, z = GRID.voxel_of(centre[None] + np.array([[ahead, 0.0, 0.0]]))[0]
+        assert seen[x, y, z] == expected, ahead
+
+
+def test_labels_and_submissions_are_written_as_they_are_read(drawn: tuple[Any, Any, Any], tmp_path: Path) -> None:
+    space, file = drawn[2], tmp_path / "labels.npz"
+    file.write_bytes(space_bytes(space))
+    again = read_space(file)
+    for name in ("labels", "lidar", "camera"):
+        assert (getattr(again, name) == getattr(space, name)).all()
+    with np.load(io.BytesIO(submission_bytes(space.labels))) as stored:
+        (name,) = stored.files
+        assert stored[name].dtype == np.uint8
+        assert (stored[name] == space.labels).all()
+
+
+@pytest.mark.parametrize(
+    ("arrays", "message"),
+    [
+        (None, "is not there; expected the labels of a frame"),
+        (b"none", "cannot be read as labels of voxels"),
+        ({"semantics": FREE}, "has no mask_lidar; expected semantics, mask_lidar, mask_camera"),
+        ({"semantics": FREE[:3], "mask_lidar": FREE, "mask_camera": FREE}, r"semantics is uint8 of \(3, 200, 16\)"),
+        ({"semantics": FREE.astype(float), "mask_lidar": FREE, "mask_camera": FREE}, "semantics is float64 of"),
+        ({"semantics": FREE + 3, "mask_lidar": FREE, "mask_camera": FREE}, "has 20; expected 0 to 17, or 255"),
+        ({"semantics": np.array([None]), "mask_lidar": FREE, "mask_camera": FREE}, "cannot be read as labels"),
+    ],
+)
+def test_labels_that_are_none_are_refused(arrays: Any, message: str, tmp_path: Path) -> None:
+    file = tmp_path / "labels.npz"
+    if isinstance(arrays, bytes):
+        file.write_bytes(arrays)
+    elif arrays is not None:
+        np.savez_compressed(file, **arrays)
+    with pytest.raises(DataError, match=message):
+        read_space(file)
+
+
+def test_space_is_drawn_from_behind_and_from_above() -> None:
+    """A red block ahead and to the left on grey ground: above and left of the middle in both pictures."""
+    labels = FREE.copy()
+    labels[:, :, 1] = CLASSES.index("driveable_surface")
+    x, y, z = GRID.voxel_of(np.array([[20.0, 10.0, 1.0]]))[0]
+    labels[x - 4 : x + 4, y - 4 : y + 4, 2 : z + 4] = CLASSES.index("car")
+    for picture in (draw_space(labels, GRID, (160, 90)), draw_space_above(labels, GRID, 100)):
+        pixels = np.asarray(picture, int)
+        rows, columns = np.nonzero((pixels[..., 0] > 100) & (pixels[..., 1] < 90))
+        assert len(rows) > 10
+        assert rows.mean() < 0.55 * picture.height
+        assert columns.mean() < 0.5 * picture.width

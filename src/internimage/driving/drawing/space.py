@@ -64,11 +64,11 @@ def draw_space(labels: Voxels, grid: VoxelGrid, size: tuple[int, int] = (720, 40
 
 def draw_space_above(labels: Voxels, grid: VoxelGrid, size: int = 540) -> Image.Image:
     """What is highest at each place as seen from above, ahead is up; what is high is lighter."""
-    filled = np.asarray(labels < _FREE)
+    filled = labels < _FREE
     top = labels.shape[2] - 1 - np.argmax(filled[:, :, ::-1], axis=2)
     highest = np.take_along_axis(labels, top[:, :, None], axis=2)[:, :, 0]
     shade = 0.86 + 0.28 * top / max(1, labels.shape[2] - 1)
-    pixels = np.where(filled.any(2)[..., None], COLOURS[np.minimum(highest, _FREE)] * shade[..., None], _SKY)
+    pixels = np.where(filled.any(axis=2, keepdims=True), COLOURS[np.minimum(highest, _FREE)] * shade[..., None], _SKY)
     picture = Image.fromarray(np.clip(pixels, 0, 255).astype(np.uint8)[::-1, ::-1])  # x up, y to the left
     return picture.resize((round(size * labels.shape[1] / labels.shape[0]), size), Image.Resampling.NEAREST)
 
