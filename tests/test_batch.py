@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -21,7 +22,7 @@ from helpers.servers import CELLS, CLASSIFIER, DETECTOR, PHOTOS
 import internimage as ii
 from internimage.batch.job import open_job
 from internimage.batch.storage import Storage
-from internimage.errors import DataError
+from internimage.errors import ConfigError, DataError
 from internimage.serving.settings import WorkerSettings
 from internimage.settings.views import DisplayOptions
 
@@ -35,6 +36,7 @@ def album(folder: Path, count: int, files: Sequence[Path] = PHOTOS) -> Path:
     (folder / "part0" / "0002.jpg").write_bytes(b"no picture")
     (folder / "part0" / ".hidden.jpg").write_bytes(b"")
     (folder / "notes.txt").write_text("no picture")
+    os.mkfifo(folder / "pipe.jpg")  # nobody would ever write into it
     return folder
 
 
@@ -48,6 +50,47 @@ def rows(output: Path) -> list[dict[str, Any]]:
         line for line in lines if "error" not in line
     ]
     return lines
+
+
+def odd_names(folder: Path) -> list[bytes]:
+    """Pictures whose names are not UTF-8, or have a backslash."""
+    names = [b"back\\slash.jpg", b"latin\xff.jpg"]
+    for name in names:
+        shutil.copy(PHOTOS[0], folder / os.fsdecode(name))
+    return names
+
+
+def test_names_of_any_bytes_are_rows(tmp_path: Path) -> None:
+    source, output = tmp_path / "a::b", tmp_path / "results"
+    source.mkdir()
+    names = odd_names(source)
+    assert run(["batch", source, "--model", CLASSIFIER, "--output", output, "--threads", "1"]) == 0
+    (file,) = output.glob("*.jsonl")
+    found = [json.loads(line) for line in file.read_text().splitlines()]
+    assert sorted(os.fsencode(row["image"]) for row in found) == names
+    assert all(row["predictions"] for row in found)
+    table = pq.read_table(output / "part-000000.parquet").to_pylist()
+    assert [row["image"] for row in table] == ["back\\slash.jpg", "latin?.jpg"]
+
+
+@pytest.mark.parametrize(
+    ("file", "content", "message"),
+    [
+        ("job.json", "{", "job.json is damaged or gone; name a new folder"),
+        ("pictures.json", None, "pictures.json is damaged or gone"),
+        ("job.json", None, None),  # ended between the two: begins anew
+    ],
+)
+def test_jobs_whose_plan_is_damaged_say_so(file: str, content: str | None, message: str | None, tmp_path: Path) -> None:
+    source, output = album(tmp_path / "photos", 3), tmp_path / "results"
+    given = (str(source), str(output), CLASSIFIER, WorkerSettings(threads=1), DisplayOptions(5, 0.05), 2)
+    open_job(*given)
+    (output / file).unlink() if content is None else (output / file).write_text(content)
+    if message is None:
+        assert open_job(*given)[0].parts == 2
+        return
+    with pytest.raises(ConfigError, match=re.escape(message)):
+        open_job(*given)
 
 
 def labels(row: dict[str, Any]) -> tuple[str, list[str]]:
@@ -65,7 +108,7 @@ def test_each_picture_is_a_row_with_the_predictors_result(tmp_path: Path, capsys
     assert run([*command, "--score-threshold", "0.5"]) == 0
     said = capsys.readouterr()
     assert "5 pictures, 1 of them with errors, in 3 files" in said.out
-    assert "1 file of other kinds left out, such as notes.txt" in said.err
+    assert "2 files of other kinds left out, such as notes.txt" in said.err
     found = rows(output)
     assert [row["image"] for row in found] == pictures(source)
     predict, shown = ii.Predictor(DETECTOR, device="cpu"), DisplayOptions(score_threshold=0.5)

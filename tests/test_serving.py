@@ -13,7 +13,7 @@ import struct
 import subprocess
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
@@ -152,7 +152,13 @@ def bomb() -> bytes:
     return content.getvalue()
 
 
-JSON = "application/json"
+JSON, FORM = "application/json", "multipart/form-data; boundary=c"
+PART = b'Content-Disposition: form-data; name="f"; filename="\xc3\xa4.jpg"\r\n\r\n' + CELLS[0].read_bytes()
+
+
+def tensor(parameters: dict[str, Any], shape: Sequence[int] = (1,)) -> bytes:
+    one = {"name": "picture", "datatype": "BYTES", "shape": shape, "data": ["AA=="]}
+    return json.dumps({"inputs": [one], "parameters": parameters}).encode()
 
 
 @pytest.mark.parametrize(
@@ -179,6 +185,15 @@ JSON = "application/json"
         ("/predict", json.dumps({"images": ["AA=="] * 40}).encode(), JSON, 413, "too_many", "40 pictures"),
         ("/predict", b"x", "multipart/form-data", 400, "bad_form", "cannot be read"),
         ("/predict", b"--c--", "multipart/form-data; boundary=c", 400, "no_picture", "has no picture"),
+        ("/predict?topk=3&topk=3", b"x", "", 400, "bad_option", "an option is there twice"),
+        (f"/predict?model={CLASSIFIER}&topk={10**30}", b"x", "", 400, "bad_option", "1000000 at most"),
+        ("/predict", b"--c\r\n" + PART + b"\r\n--c\r\n" + PART[:70], FORM, 400, "bad_form", "has no end"),
+        ("/predict", b"--c\r\n" + PART + b"\r\n--c--", f"{FORM}; charset=undefined", 400, "bad_form", "cannot be read"),
+        ("/predict", b'{"images": [' + b'"",' * 10_000 + b'""]}', JSON, 413, "too_many", "send them in several"),
+        ("/v2/models/cells/infer", tensor({"topk": True}), JSON, 400, "bad_option", "topk is True"),
+        ("/v2/models/cells/infer", tensor({"topk": 10**30}), JSON, 400, "bad_option", "1000000 at most"),
+        ("/v2/models/cells/infer", tensor({}, [9] * 50_000), JSON, 400, "bad_request", "the shape [9, 9, 9"),
+        ("/v2/models/cells/infer", tensor({}, [-1, -1]), JSON, 400, "bad_request", "has negative sides"),
         ("/v2/models/cat/infer", b"{}", JSON, 404, "unknown_model", "there are: cells"),
         ("/v2/models/cells/infer", b"{}", JSON, 400, "bad_request", "Open Inference Protocol"),
         ("/v2/repository/models/cat/load", b"", "", 404, "unknown_model", "was named when the server was started"),
@@ -269,6 +284,41 @@ def test_slow_clients_are_sent_away(start: bytes, rest: bytes, expected: bytes, 
             said += chunk
     assert time.monotonic() - began < 6
     assert said.split(b" ", 2)[1:2] == ([expected] if expected else [])
+
+
+def test_what_clients_say_beside_their_pictures_is_heard_or_refused(server: Served) -> None:
+    """Offers of HTTP/2 (Java) are not taken, the body stays; headers have a bound; paths write no lines of the log."""
+    content = CELLS[0].read_bytes()
+    offer = {"Connection": "Upgrade, HTTP2-Settings", "Upgrade": "h2c", "HTTP2_Settings": "AAMAAABkAAQAAP__"}
+    assert asked(server, "/predict", content, **offer).status == 200
+    body, kind = form(("+2AA-.jpg", content))
+    answer = asked(server, "/predict", body, Content_Type=f"{kind}; charset=utf-7")
+    assert answer.status in (200, 400)  # a name that is no text, whatever becomes of it
+    assert asked(server, "/predict", content).status == 200
+    with socket.create_connection((HOST, server.port), timeout=10) as connection:
+        connection.sendall(b"GET / HTTP/1.1\r\n" + b"A: " + b"b" * 70_000)
+        assert connection.recv(1 << 16).startswith(b"HTTP/1.1 431 ")
+    assert server.ask("/v2/health/live", method="HEAD").status == 200
+    server.ask("/a%0Ainternimage:%20forged")
+    assert "GET /a%0Ainternimage%3A%20forged 404" in server.wait_for("forged")
+    lines = "\n".join(["AAAA"] * 3)
+    bad = asked(server, "/predict", json.dumps({"images": [lines]}).encode(), Content_Type=JSON)
+    assert bad.code == "picture_failed"  # base64 of several lines is read
+
+
+@pytest.mark.full
+def test_a_worker_that_hangs_is_ended_and_replaced() -> None:
+    """Its requests end with 504; a minute beyond twice their time another worker answers."""
+    with served(CLASSIFIER, "--threads", "1", "--seconds", "1") as server:
+        server.wait_for("ready: curl")
+        os.kill(workers_of(server)[0], signal.SIGSTOP)
+        assert server.ask("/predict", PHOTOS[0].read_bytes()).code == "too_slow"
+        server.wait_for("worker 0 has not answered for 62 s; it is ended", 90)
+        end = time.monotonic() + 60
+        while server.ask("/predict", PHOTOS[0].read_bytes()).status != 200:
+            assert time.monotonic() < end
+            time.sleep(0.5)
+        assert not [line for line in server.said if "never retrieved" in line]
 
 
 @pytest.mark.full

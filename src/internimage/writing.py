@@ -100,6 +100,11 @@ def counted(count: int, noun: str) -> str:
     return f"{count} {noun}{'' if count == 1 else ending}"
 
 
+def readable(name: str) -> str:
+    """A name with a question mark for each byte of a file's name that is no UTF-8."""
+    return name.encode("utf-8", "replace").decode("utf-8")
+
+
 def json_text(content: Any, *, encoding: str = "utf-8", indent: int | None = None) -> str:
     """JSON with characters as they are, or as escapes if ``encoding`` does not have them all.
 

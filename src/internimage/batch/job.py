@@ -17,7 +17,7 @@ from internimage.contracts import TaskSpec
 from internimage.errors import ConfigError
 from internimage.serving.settings import WorkerSettings
 from internimage.settings.views import DisplayOptions
-from internimage.writing import counted, json_text
+from internimage.writing import counted, json_text, readable
 
 _PLAN, _LIST, _SUMMARY = "job.json", "pictures.json", "summary.json"
 
@@ -85,9 +85,9 @@ class Job:
             json_text({"image": row.image, "error": row.error} if row.result is None else row.result) for row in rows
         ]
         texts: dict[str, list[Any]] = {
-            "image": [row.image for row in rows],
-            "error": [row.error for row in rows],
-            "result": [None if row.result is None else json_text(row.result) for row in rows],
+            "image": [readable(row.image) for row in rows],
+            "error": [None if row.error is None else readable(row.error) for row in rows],
+            "result": [None if row.result is None else readable(json_text(row.result)) for row in rows],
         }
         lists: dict[str, list[Any]] = {"label": [[one[2] for one in row.rows] for row in rows]}
         for place, name in ((3, "score"), *enumerate(columns, 4)):
@@ -127,11 +127,13 @@ def open_job(
     """A new job, or the one whose files are in ``output``, and what is to be said of it.
 
     Raises:
-        ConfigError: the files there are those of another job.
+        ConfigError: the files there are those of another job, or damaged.
+        MissingExtraError: tables cannot be written.
         DataError: the source has no pictures.
     """
     if part < 1:
         raise ConfigError(f"--part is {part}; expected 1 or more pictures a file")
+    table({"image": []}, {})  # what is lacking is said before hours of work
     source, output = _absolute(source), _absolute(output)
     if output == source or output.startswith(f"{source}/"):
         raise ConfigError(f"{output} lies in {source}, where pictures are read; name another folder")
@@ -154,19 +156,19 @@ def open_job(
     if others:
         notes.append(f"{counted(len(others), 'file')} of other kinds left out, such as {others[0]}")
     if known is None:
-        if taken := sorted(name for name in there.names() if not name.startswith(".")):
+        if taken := sorted(name for name in there.names() - {_LIST} if not name.startswith(".")):
             raise ConfigError(f"{output} has other files in it, such as {taken[0]}; name a new folder")
         there.write(_LIST, json_text(pictures).encode())
         there.write(_PLAN, json_text({**plan, "internimage": version("internimage")}, indent=1).encode())
     else:
-        before = json.loads(known)
+        before = _plan(known, f"{output}/{_PLAN}")
         if other := [name for name, value in plan.items() if before.get(name) != json.loads(json_text(value))]:
             name = other[0]
             raise ConfigError(
                 f"{output} has a job whose {name} is {before.get(name)}, not {plan[name]}; name a new folder, or "
                 "repeat the command that began it"
             )
-        listed = json.loads(there.read(_LIST) or b"[]")
+        listed = _plan(there.read(_LIST) or b"", f"{output}/{_LIST}")
         if new := len(set(pictures) - set(listed)):
             notes.append(f"{counted(new, 'picture')} came after the job began and are not in it; a new job takes them")
         pictures = listed
@@ -174,6 +176,13 @@ def open_job(
     if done := job.parts - len(job.left()):
         notes.append(f"{done} of {job.parts} files are there already and stay")
     return job, notes
+
+
+def _plan(content: bytes, file: str) -> Any:
+    try:
+        return json.loads(content)
+    except ValueError as error:
+        raise ConfigError(f"{file} is damaged or gone; name a new folder, and the job begins anew") from error
 
 
 def _absolute(place: str) -> str:

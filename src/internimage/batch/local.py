@@ -12,9 +12,11 @@ from internimage.serving.batching import Pending
 from internimage.serving.messages import Done, Facts, Failed
 from internimage.serving.pool import Pool
 from internimage.serving.settings import ServedModel, ServingSettings
+from internimage.writing import readable
 
 _AHEAD = 4  # batches for each process that are read or wait
 _PARTS = 2  # at a time, so that the end of one does not leave processes idle
+_SECONDS = 24 * 3600.0  # of a picture: nobody waits for it
 _TRIES = 3  # of a picture whose process died
 _LOOK = 0.05
 _NAME = "model"
@@ -52,7 +54,7 @@ class _Run:
     def __init__(self, job: Job, processes: int, say: Callable[[str], None], done: Callable[[int], None]) -> None:
         self.job, self.done = job, done
         window = max(8, _AHEAD * processes * job.worker.batch)
-        settings = ServingSettings(workers=processes, queue=window)
+        settings = ServingSettings(workers=processes, queue=window, seconds=_SECONDS)
         self.pool = Pool([ServedModel(_NAME, job.model)], settings, job.worker, Unwatched(), say)
         self.window = asyncio.Semaphore(window)
         self.several = asyncio.Semaphore(_PARTS)
@@ -98,7 +100,7 @@ class _Run:
 
     async def _predicted(self, name: str, content: bytes) -> Row:
         for tried in range(_TRIES):
-            (one,) = self.pool.put(_NAME, [(name, content)], "row", self.job.shown)
+            (one,) = self.pool.put(_NAME, [(readable(name), content)], "row", self.job.shown)
             try:
                 answer: Done | Failed = await one.outcome
             except RequestError as error:

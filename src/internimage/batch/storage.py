@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import functools
 import io
+import os
+import stat
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -37,6 +39,8 @@ def _open(place: str) -> tuple[Any, str]:
         import fsspec  # type: ignore[import-untyped]
     except ModuleNotFoundError as error:
         raise MissingExtraError("batch needs fsspec, which is not installed: pip install fsspec") from error
+    if "://" not in place:  # as it is, whatever signs fsspec would read in it
+        return fsspec.filesystem("file"), str(Path(place).absolute())
     try:
         system, path = fsspec.core.url_to_fs(place)
     except (ImportError, ValueError) as error:
@@ -73,7 +77,12 @@ class Storage:
             raise DataError(f"{self.place} is no folder; expected one with pictures")
         every = sorted(path[len(root) :].lstrip("/") for path in map(_slashes, found))
         names = [name for name in every if not any(part.startswith(".") for part in name.split("/"))]
-        pictures = [name for name in names if name.lower().endswith(IMAGE_SUFFIXES)]
+        local = "file" in system.protocol
+        pictures = [
+            name
+            for name in names
+            if name.lower().endswith(IMAGE_SUFFIXES) and not (local and _endless(Path(root, name)))
+        ]
         if not pictures:
             raise DataError(f"{self.place} has no pictures ({', '.join(IMAGE_SUFFIXES)}) among its {len(names)} files")
         return pictures, sorted(set(names) - set(pictures))
@@ -164,7 +173,15 @@ class Storage:
 
 
 def _slashes(path: str) -> str:
-    return path.replace("\\", "/")
+    return path.replace("\\", "/") if os.sep == "\\" else path
+
+
+def _endless(path: Path) -> bool:
+    """Whether it is something that may never be read to its end, such as a pipe."""
+    try:
+        return not stat.S_ISREG(path.stat().st_mode)
+    except OSError:  # said when it is read
+        return False
 
 
 def table(columns: dict[str, list[Any]], lists: dict[str, list[Any]]) -> bytes:

@@ -28,7 +28,8 @@ class Batch:
 
     Each picture is one row: in part-000000.parquet and so on, and the same as JSON lines. One that cannot be read is a
     row with an error; the exit status is 1 if all are. Repeat the command after it was stopped: finished files stay,
-    the others are made. s3:// needs the extra ray.
+    the others are made. Needs the extras serve and formats: pip install 'internimage[serve,formats]'; s3:// and Ray
+    need the extra ray.
     """
 
     source: Annotated[

@@ -51,7 +51,11 @@ class Cancel(msgspec.Struct, tag=True):
     ids: list[int]
 
 
-Order: TypeAlias = Load | Drop | Run | Cancel
+class Ping(msgspec.Struct, tag=True):
+    """Say that you live, once what came before is done."""
+
+
+Order: TypeAlias = Load | Drop | Run | Cancel | Ping
 
 
 class Facts(msgspec.Struct):
@@ -110,7 +114,11 @@ class Failed(msgspec.Struct, tag=True):
     message: str
 
 
-Report: TypeAlias = Loaded | NotLoaded | Dropped | Done | Failed
+class Pong(msgspec.Struct, tag=True):
+    """The answer to :class:`Ping`."""
+
+
+Report: TypeAlias = Loaded | NotLoaded | Dropped | Done | Failed | Pong
 
 _encoder = msgspec.msgpack.Encoder()
 _orders: msgspec.msgpack.Decoder[Order] = msgspec.msgpack.Decoder(Order)

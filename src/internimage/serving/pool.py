@@ -26,6 +26,7 @@ from internimage.serving.settings import ServedModel, ServingSettings, WorkerSet
 from internimage.settings.views import DisplayOptions
 
 _PAUSES = (0.1, 0.5, 2.0, 5.0, 15.0)  # seconds before a worker is started again that died so often in vain
+_LONGER = 60.0  # seconds that a worker may say nothing beyond twice the time of a request
 _AGAIN = (10.0, 320.0)  # seconds between tries to load what could not be loaded: at first, and after many
 
 
@@ -230,14 +231,14 @@ class Pool:
         worker = WorkerProcess(
             number,
             await asyncio.create_subprocess_exec(
-                *(sys.executable, "-m", "internimage.serving.worker"),
+                *(sys.executable, "-P", "-m", "internimage.serving.worker"),  # not from where the user stands
                 *(str(number), msgspec.json.encode(self._worker).decode()),
                 stdin=asyncio.subprocess.PIPE,
                 stdout=asyncio.subprocess.PIPE,
             ),
         )
         self.workers[number] = worker
-        tasks = [asyncio.create_task(self._feed(worker)), asyncio.create_task(self._refill(worker))]
+        tasks = [asyncio.create_task(one(worker)) for one in (self._feed, self._refill, self._watch)]
         try:
             await worker.read(self.watcher)
         finally:
@@ -256,11 +257,24 @@ class Pool:
 
     async def _feed(self, worker: WorkerProcess) -> None:
         """Load the models, then hand over batch after batch."""
-        await self._fill(worker)
-        with contextlib.suppress(ConnectionError):  # said when its output ends
+        try:
+            await self._fill(worker)
             while True:
                 await worker.room.acquire()
                 some = await self.waiting.take(lambda: self.takes(worker))
                 self.watcher.batched(some)
                 self.waiting.changed()  # once it is busy, others may read ahead
                 await worker.run(some[0].model, some)
+        except ConnectionError:
+            return  # said when its output ends
+        except Exception as error:  # one that is not fed would be silent for ever; the next one is
+            self._say(f"worker {worker.number} cannot be fed: {type(error).__name__}: {error}")
+            worker.process.kill()
+
+    async def _watch(self, worker: WorkerProcess) -> None:
+        """End a worker that hangs; another one takes its place."""
+        patience = 2 * self.settings.seconds + _LONGER
+        with contextlib.suppress(ConnectionError):
+            await worker.silent(patience)
+            self._say(f"worker {worker.number} has not answered for {patience:g} s; it is ended")
+            worker.process.kill()

@@ -22,6 +22,8 @@ from internimage.serving.messages import (
     Loaded,
     NotLoaded,
     Order,
+    Ping,
+    Pong,
     Run,
     packed,
     report_in,
@@ -30,6 +32,7 @@ from internimage.serving.messages import (
 ENDED = "its worker ended"
 """Why a model could not be loaded by a process that is gone."""
 
+_LOOK = 5.0  # seconds between questions whether it lives
 _AHEAD = 2  # batches that a worker has: one in the model, one being read
 _END = 5.0  # seconds that a worker has to end
 
@@ -63,6 +66,7 @@ class WorkerProcess:
         self.pending: dict[int, Pending] = {}
         self.room = asyncio.Semaphore(_AHEAD)
         self._gone = False
+        self._heard = asyncio.Event()
         self._changing = asyncio.Lock()
         self._batches: list[set[int]] = []
         self._changes: dict[str, asyncio.Future[str | None]] = {}
@@ -89,6 +93,24 @@ class WorkerProcess:
                 return ENDED
             return await done
 
+    async def silent(self, patience: float) -> None:
+        """Until it has not answered for so many seconds, those left out in which it loads a model.
+
+        Raises:
+            ConnectionError: it is gone.
+        """
+        while True:
+            self._heard.clear()
+            await self.send(Ping())
+            try:
+                async with asyncio.timeout(patience):
+                    await self._heard.wait()
+            except TimeoutError:
+                if not self._changing.locked():
+                    return
+                await self._heard.wait()
+            await asyncio.sleep(_LOOK)
+
     async def read(self, watcher: Watcher) -> None:
         """Take reports until the process ends."""
         pipe = self.process.stdout
@@ -112,6 +134,8 @@ class WorkerProcess:
             self._changed(report.name, report.message)
         elif isinstance(report, Dropped):
             self._changed(report.name, None)
+        elif isinstance(report, Pong):
+            self._heard.set()
 
     def _changed(self, name: str, failure: str | None) -> None:
         if not (change := self._changes.pop(name)).done():  # whoever asked may be gone

@@ -38,6 +38,8 @@ from internimage.serving.messages import (
     Loaded,
     NotLoaded,
     Order,
+    Ping,
+    Pong,
     Report,
     Run,
     packed,
@@ -89,6 +91,8 @@ class Worker:
             elif isinstance(order, Drop):
                 self.models.pop(order.name, None)
                 self._report(Dropped(order.name))
+            elif isinstance(order, Ping):
+                self._report(Pong())
 
     def _listen(self) -> None:
         try:

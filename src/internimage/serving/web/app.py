@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from importlib.metadata import version
 from typing import Annotated, Any, Literal
+from urllib.parse import quote
 
 from fastapi import APIRouter, Depends, FastAPI, Query, Request
 from fastapi.exceptions import RequestValidationError
@@ -97,6 +98,8 @@ def _predicting(service: Service) -> APIRouter:
         """What a model sees in pictures."""
         if unknown := sorted(set(request.query_params) - _OPTIONS):
             raise RequestError(400, "bad_option", f"{unknown[0]} is no option; there are {', '.join(sorted(_OPTIONS))}")
+        if len(request.query_params.multi_items()) > len(request.query_params):
+            raise RequestError(400, "bad_option", "an option is there twice; expected each once")
         facts = pool.model(model)
         if format not in facts.answers:
             raise RequestError(400, "bad_option", f"a {facts.noun} answers in {', '.join(facts.answers)}, not {format}")
@@ -186,5 +189,5 @@ class _Logged:
             await self.app(scope, receive, seen)
         finally:
             told = scope.get("state", {}).get("names", []) if self.names else []
-            line = f"{scope['method']} {scope['path']} {status} {1000 * (time.monotonic() - start):.0f} ms"
+            line = f"{scope['method']} {quote(scope['path'])} {status} {1000 * (time.monotonic() - start):.0f} ms"
             write(" ".join([line, *map(repr, told)]))

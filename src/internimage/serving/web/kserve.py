@@ -7,6 +7,7 @@ BYTES (N) of the files of pictures, base64 where it stands in JSON; the output o
 from __future__ import annotations
 
 import json
+import math
 import struct
 from importlib.metadata import version
 from typing import Any, Literal
@@ -25,6 +26,7 @@ from internimage.writing import json_text
 
 _HEADER = "inference-header-content-length"
 _LENGTH = struct.Struct("<I")
+_SIDES = 8
 _PLATFORM = "internimage"
 _INPUT, _OUTPUT = "picture", "result"
 
@@ -59,12 +61,12 @@ def health(pool: Pool) -> APIRouter:
     """What needs no token: whether the server lives, and whether all its models can be asked."""
     router = APIRouter(tags=["health"])
 
-    @router.get("/v2/health/live")
+    @router.api_route("/v2/health/live", methods=["GET", "HEAD"])
     def live() -> dict[str, bool]:
         """Whether the server answers at all."""
         return {"live": True}
 
-    @router.get("/v2/health/ready")
+    @router.api_route("/v2/health/ready", methods=["GET", "HEAD"])
     def ready() -> JSONResponse:
         """Whether every model can be asked now."""
         return JSONResponse({"ready": pool.ready}, 200 if pool.ready else 503)
@@ -170,11 +172,10 @@ def _read(body: bytes, head: str | None) -> tuple[Inference, list[Named]]:
         if any(not isinstance(one, str) for one in tensor.data):
             raise _bad("data of BYTES in JSON is base64 text")
         pictures = [decoded(one, number) for number, one in enumerate(tensor.data, 1)]
-    count = 1
-    for side in tensor.shape:
-        count *= side
-    if count != len(pictures) or not pictures:
-        raise _bad(f"the shape {tensor.shape} is not that of {len(pictures)} pictures")
+    if not 1 <= len(tensor.shape) <= _SIDES or math.prod(tensor.shape) != len(pictures) or not pictures:
+        raise _bad(f"the shape {str(tensor.shape)[:60]} is not that of {len(pictures)} pictures")
+    if min(tensor.shape) < 0:
+        raise _bad(f"the shape {tensor.shape} has negative sides")
     return asked, [(f"image {number}", content) for number, content in enumerate(pictures, 1)]
 
 

@@ -10,6 +10,7 @@ from collections.abc import AsyncGenerator, Iterator
 from contextlib import contextmanager
 
 import msgspec
+from python_multipart.multipart import parse_options_header
 from starlette.datastructures import UploadFile
 from starlette.formparsers import MultiPartException, MultiPartParser
 from starlette.requests import ClientDisconnect, Request
@@ -18,10 +19,12 @@ from internimage.errors import RequestError
 from internimage.serving.batching import busy
 from internimage.serving.settings import ServingSettings
 from internimage.serving.web.fetching import fetch
+from internimage.writing import readable
 
 Named = tuple[str, bytes]
 
 _FIELDS = 16  # of a form, beside files
+_COMMAS = 64  # of a picture in JSON at most
 
 
 class InJson(msgspec.Struct, forbid_unknown_fields=True):
@@ -124,9 +127,13 @@ class Intake:
             raise RequestError(
                 413, "too_many", f"the request has {len(found)} pictures; expected {self.settings.queue} or fewer"
             )
-        return [(name or f"image {number}", content) for number, (name, content) in enumerate(found, 1)]
+        return [(readable(name or f"image {number}"), content) for number, (name, content) in enumerate(found, 1)]
 
     async def _of_json(self, body: bytes) -> list[tuple[str | None, bytes]]:
+        if body.count(b",") > _COMMAS * (self.settings.queue + 8):  # counted, since reading them would take seconds
+            raise RequestError(
+                413, "too_many", f"the request has far more than {self.settings.queue} pictures; send them in several"
+            )
         try:
             images = msgspec.json.decode(body, type=Images).images
         except (msgspec.DecodeError, UnicodeDecodeError) as error:
@@ -163,7 +170,7 @@ def decoded(text: str, number: int) -> bytes:
     if text.startswith("data:"):
         text = text.partition(",")[2]
     try:
-        return base64.b64decode(text, validate=True)
+        return base64.b64decode("".join(text.split()), validate=True)  # lines, as mail and base64(1) break it
     except (binascii.Error, ValueError) as error:
         raise RequestError(400, "bad_base64", f"image {number} is not base64: {error}") from error
 
@@ -176,8 +183,11 @@ async def _of_form(request: Request, body: bytes) -> list[tuple[str | None, byte
     parser.spool_max_size = len(body) + 1  # nothing of a picture goes to the disk
     try:
         form = await parser.parse()
-    except (MultiPartException, KeyError) as error:
+    except (MultiPartException, LookupError, ValueError) as error:  # also of names in odd characters
         raise RequestError(400, "bad_form", f"the request's form cannot be read: {error}") from error
+    _, options = parse_options_header(request.headers["content-type"])
+    if b"--%b--" % options.get(b"boundary", b"") not in body:
+        raise RequestError(400, "bad_form", "the request's form has no end: part of it is missing; send it again")
     found: list[tuple[str | None, bytes]] = []
     for name, value in form.multi_items():
         if not isinstance(value, UploadFile):

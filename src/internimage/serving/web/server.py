@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import gc
+import re
 import signal
 import socket
 import sys
@@ -25,6 +27,9 @@ from internimage.writing import counted
 _BACKLOG = 2048
 _CONNECTIONS = 1000  # beyond what the queue holds
 _LONGER = 1.0  # seconds that a connection has after its request was given up, for the answer that says so
+_HEAD = 64 * 1024  # bytes of a request's headers
+_TOO_LONG = b"HTTP/1.1 431 Request Header Fields Too Large\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
+_UPGRADE = re.compile(rb"(\r\n)upgrade:", re.IGNORECASE)
 _LOOK = 0.05  # seconds between looks at whether all is there
 
 
@@ -37,8 +42,7 @@ def serve(models: Sequence[ServedModel], settings: ServingSettings, worker: Work
         worker: how models run.
 
     Raises:
-        ConfigError: a model cannot be loaded, or two have one name.
-        OSError: the port is taken.
+        ConfigError: a model cannot be loaded, two have one name, the port is taken.
     """
     metrics = Metrics()
     pool = Pool(models, settings, worker, metrics, say)
@@ -56,9 +60,10 @@ def _listening(host: str, port: int) -> socket.socket:
             listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listening.bind((host, port))
         listening.listen(_BACKLOG)
-    except BaseException:
+    except OSError as error:
         listening.close()
-        raise
+        advice = "; --port 0 takes a free one" if error.errno == errno.EADDRINUSE else ""
+        raise ConfigError(f"cannot listen at {host}, port {port}: {error.strerror or error}{advice}") from error
     return listening
 
 
@@ -125,10 +130,14 @@ class _Server(uvicorn.Server):
 
 
 def _protocol(patience: float) -> type[HttpToolsProtocol]:
-    """HTTP that closes a connection whose next request does not come, or does not end, in so many seconds."""
+    """HTTP that closes a connection whose next request does not come, or does not end, in so many seconds.
+
+    Headers have a bound, and offers of another protocol are not heard: the parser would drop the body behind them.
+    """
 
     class Impatient(HttpToolsProtocol):
         _timer: asyncio.TimerHandle | None = None
+        _head: int | None = 0  # bytes of it so far; None behind it
 
         def connection_made(self, transport: Any) -> None:
             super().connection_made(transport)
@@ -138,11 +147,27 @@ def _protocol(patience: float) -> type[HttpToolsProtocol]:
             self._stop()
             super().connection_lost(exc)
 
+        def data_received(self, data: bytes) -> None:
+            if self._head is not None:
+                head, end, rest = data.partition(b"\r\n\r\n")
+                self._head += len(head)
+                if self._head > _HEAD:
+                    self.transport.write(_TOO_LONG)
+                    self.transport.close()
+                    return
+                data = _UPGRADE.sub(rb"\1x-offer:", head) + end + rest
+            super().data_received(data)
+
+        def on_headers_complete(self) -> None:
+            self._head = None
+            super().on_headers_complete()
+
         def on_message_begin(self) -> None:
             super().on_message_begin()
             self._wait()
 
         def on_message_complete(self) -> None:
+            self._head = 0
             self._stop()
             super().on_message_complete()
 

@@ -19,6 +19,7 @@ from internimage.settings.views import DisplayOptions
 
 T = TypeVar("T")
 
+_MOST = 1_000_000  # classes that anybody may want to see
 _STATUS = {"picture": 422, "request": 400, "model": 500, "internal": 500}
 
 
@@ -71,14 +72,19 @@ class Service:
         request.state.names = [name for name, _ in pictures]
         some = self.pool.put(facts.name, pictures, answer, shown)
         leaving = asyncio.ensure_future(_left(request))
+        outcomes = [one.outcome for one in some]
+        answering = asyncio.ensure_future(asyncio.wait(outcomes, return_when=asyncio.FIRST_EXCEPTION))
         try:
-            together = asyncio.gather(*(one.outcome for one in some))
-            await asyncio.wait((together, leaving), return_when=asyncio.FIRST_COMPLETED)
-            if not together.done():
+            await asyncio.wait((answering, leaving), return_when=asyncio.FIRST_COMPLETED)
+            if not answering.done():
                 raise gone()
-            return list(together.result())
+            for outcome in outcomes:
+                if outcome.done() and (refusal := outcome.exception()) is not None:
+                    raise refusal
+            return [outcome.result() for outcome in outcomes]
         finally:
             leaving.cancel()
+            answering.cancel()
             _forget(some)
 
 
@@ -104,6 +110,8 @@ def shown_options(facts: Facts, topk: int | None, score_threshold: float | None)
         RequestError: it is something that the model's results do not have, or out of bounds.
     """
     for name, value in (("topk", topk), ("score_threshold", score_threshold)):
+        if isinstance(value, bool) or (value is not None and value > _MOST):
+            raise RequestError(400, "bad_option", f"{name} is {str(value)[:40]}; expected a number, {_MOST} at most")
         if value is not None and name not in facts.options:
             raise RequestError(400, "bad_option", f"{name} says nothing of the results of a {facts.noun}; leave it out")
     usual = DisplayOptions()
