@@ -1,0 +1,1 @@
+"""Lanes as curves, and what belongs to them."""

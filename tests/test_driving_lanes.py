@@ -1,0 +1,77 @@
+"""Lanes: curves, and what belongs to what; against the released code and by definition."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from helpers.driving import Goldens
+
+from internimage.driving.lanes.curves import curve_points, fitted
+from internimage.driving.lanes.relations import RelationHead, related, relation_loss
+from internimage.errors import DataError
+
+
+@pytest.mark.full
+@pytest.mark.parametrize(("name", "other"), [("lclc", "rel.a"), ("lcte", "rel.b")])
+def test_relations_are_the_released_code_s(name: str, other: str, shared: Path) -> None:
+    """Chances of all pairs of two frames, and what is learnt from those that are matched."""
+    goldens = Goldens(shared, "openlane_modules")
+    channels = goldens.meta["embed_dims"]
+    head = RelationHead(channels).eval()
+    state = head.state_dict()
+    parts = {"rows": "MLP_o1", "columns": "MLP_o2", "classifier": "classifier"}
+    names = {}
+    for ours in state:
+        part, place, kind = ours.split(".")
+        names[f"{parts[part]}.layers.{int(place) // 2}.{kind}"] = state[ours]
+    goldens.law.fill_state_dict(names, prefix=f"{name}_head.")
+    rows = goldens.given("rel.a", (3, 2, 20, channels))[-1]
+    columns = rows if other == "rel.a" else goldens.given("rel.b", (3, 2, 12, channels))[-1]
+    with torch.no_grad():
+        logits = head(rows, columns)
+    torch.testing.assert_close(logits, goldens[f"rel.{name}.logits"], atol=1e-5, rtol=0)
+    torch.testing.assert_close(logits.sigmoid(), goldens[f"rel.{name}.prob"], atol=1e-5, rtol=0)
+    wanted = []
+    for frame in (0, 1):
+        pairs = [
+            tuple(torch.tensor(part) for part in zip_frame(goldens.meta[f"rel.{name}.assign{side}"], frame))
+            for side in (1, 2)
+        ]
+        wanted.append(related(goldens[f"rel.{name}.gt{frame}"], pairs[0], pairs[1], logits[frame]))
+    loss = 5 * relation_loss(logits, wanted)
+    assert float(loss) == pytest.approx(goldens.meta[f"rel.{name}.loss"], rel=1e-5)
+
+
+def zip_frame(assigned: Any, frame: int) -> tuple[Any, Any]:
+    """Places of predictions and of what is true in a frame."""
+    return assigned[0][frame], assigned[1][frame]
+
+
+@pytest.mark.full
+def test_curves_are_the_released_code_s(shared: Path) -> None:
+    goldens = Goldens(shared, "openlane_modules")
+    lanes = goldens["bezier.gt_points"].double().numpy()
+    found = np.stack([fitted(lane) for lane in lanes])
+    assert found.reshape(8, 15) == pytest.approx(goldens["bezier.control15"].numpy(), abs=1e-3)
+    assert curve_points(found) == pytest.approx(goldens["bezier.curve11"].numpy(), abs=1e-3)
+
+
+def test_a_curve_is_found_again_and_no_other_lies_nearer() -> None:
+    """Points of a curve give its control points; of any lane, control points moved a little fit it worse."""
+    numbers = np.random.default_rng(0)
+    controls = numbers.normal(0, 10, (5, 3))
+    assert fitted(curve_points(controls, 30)) == pytest.approx(controls)
+    lane = numbers.normal(0, 1, (20, 3)).cumsum(0)
+    best = fitted(lane)
+    assert (best[[0, -1]] == lane[[0, -1]]).all()
+    least = ((curve_points(best, 20) - lane) ** 2).sum()
+    for place in (1, 2, 3):
+        for axis in range(3):
+            for step in (0.01, -0.01):
+                moved = best.copy()
+                moved[place, axis] += step
+                assert ((curve_points(moved, 20) - lane) ** 2).sum() > least
+    with pytest.raises(DataError, match="a lane of 1 points"):
+        fitted(lane[:1])
