@@ -6,10 +6,14 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from helpers.driving import Goldens
+from helpers.driving import Goldens, renamed
 
+from internimage.driving.bev.grid import BEVGrid
 from internimage.driving.lanes.curves import curve_points, fitted
+from internimage.driving.lanes.decoder import LaneDecoder
+from internimage.driving.lanes.losses import lane_losses, match_lanes
 from internimage.driving.lanes.relations import RelationHead, related, relation_loss
+from internimage.driving.names.bevformer import DECODER
 from internimage.errors import DataError
 
 
@@ -42,6 +46,33 @@ def test_relations_are_the_released_code_s(name: str, other: str, shared: Path) 
         wanted.append(related(goldens[f"rel.{name}.gt{frame}"], pairs[0], pairs[1], logits[frame]))
     loss = 5 * relation_loss(logits, wanted)
     assert float(loss) == pytest.approx(goldens.meta[f"rel.{name}.loss"], rel=1e-5)
+
+
+@pytest.mark.full
+def test_lanes_are_the_released_code_s(shared: Path) -> None:
+    """Of every layer, from the released features of the grid: chances, control points, which learns what, losses."""
+    goldens = Goldens(shared, "openlane_modules")
+    meta = goldens.meta
+    grid = BEVGrid(meta["bev_h"], meta["bev_w"], tuple(meta["pc_range"]))
+    channels = meta["embed_dims"]
+    decoder = LaneDecoder(grid, channels, 8, meta["decoder_layers"], 2 * channels, meta["num_query"]).eval()
+    state = decoder.state_dict()
+    names = {renamed(ours, DECODER): value for ours, value in state.items()}
+    head = "pts_bbox_head."
+    wanted = {key.removeprefix(head): shape for key, shape in meta["keys"].items() if key.startswith(head)}
+    wanted.pop("code_weights", None)
+    assert {key: list(value.shape) for key, value in names.items()} == wanted
+    goldens.law.fill_state_dict(names, prefix=head)
+    logits, curves, features = decoder(goldens["bev"][None])
+    torch.testing.assert_close(features[:, 0], goldens["lane.history_states"], atol=1e-4, rtol=0)
+    torch.testing.assert_close(logits[:, 0, :, None], goldens["lane.all_cls_scores"], atol=2e-4, rtol=0)
+    torch.testing.assert_close(curves[-1, 0].flatten(1), goldens["lane.decoded_points15"], atol=5e-4, rtol=0)
+    truth = [goldens["bezier.control15"].view(-1, 5, 3)]
+    matched = match_lanes(logits, curves, truth)
+    assert [part.tolist() for part in matched[-1][0]] == meta["lane_assign_last"]
+    for kind, own in zip(("cls", "reg"), lane_losses(logits, curves, matched, truth), strict=True):
+        for layer, prefix in enumerate(("d0.", "d1.", "")):
+            assert own[layer].item() == pytest.approx(meta["lane_loss"][f"{prefix}loss_lane_{kind}"], rel=1e-5)
 
 
 def zip_frame(assigned: Any, frame: int) -> tuple[Any, Any]:

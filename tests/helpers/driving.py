@@ -2,6 +2,7 @@
 
 import json
 import math
+import re
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from torch import Tensor
 from helpers.goldens import law_of_weights
 from internimage.backbones.config import InternImageConfig
 from internimage.checkpoints.layouts import from_ours
+from internimage.checkpoints.names.table import Rows
 from internimage.driving.bev.grid import BEVGrid
 from internimage.driving.bev.inputs import Views
 from internimage.driving.data.frames import Frame
@@ -59,6 +61,15 @@ class Goldens:
         """An input, made of its name."""
         result: Tensor = self.law.tensor_input(name, shape)
         return result
+
+
+def renamed(ours: str, rows: Rows) -> str:
+    """The released name of a tensor by a table of a part."""
+    for first, second in rows:
+        pattern = re.escape(first).replace(r"\#", r"(\d+)").replace(r"\*", "(.*)")
+        if found := re.fullmatch(pattern, ours):
+            return re.sub(r"[#*]", "{}", second).format(*found.groups())
+    raise KeyError(ours)
 
 
 def head_names(model: BEVModel) -> dict[str, str]:
