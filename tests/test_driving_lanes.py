@@ -6,14 +6,15 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from helpers.driving import Goldens, renamed
+from helpers.driving import Goldens, renamed, views_of
 
+from internimage.driving.bev.encoder import BEVEncoder, BEVEncoderConfig
 from internimage.driving.bev.grid import BEVGrid
 from internimage.driving.lanes.curves import curve_points, fitted
 from internimage.driving.lanes.decoder import LaneDecoder
 from internimage.driving.lanes.losses import lane_losses, match_lanes
 from internimage.driving.lanes.relations import RelationHead, related, relation_loss
-from internimage.driving.names.bevformer import DECODER
+from internimage.driving.names.bevformer import DECODER, ENCODER
 from internimage.errors import DataError
 
 
@@ -46,6 +47,37 @@ def test_relations_are_the_released_code_s(name: str, other: str, shared: Path) 
         wanted.append(related(goldens[f"rel.{name}.gt{frame}"], pairs[0], pairs[1], logits[frame]))
     loss = 5 * relation_loss(logits, wanted)
     assert float(loss) == pytest.approx(goldens.meta[f"rel.{name}.loss"], rel=1e-5)
+
+
+@pytest.mark.full
+@pytest.mark.parametrize(
+    ("twice", "motion", "name"),
+    [
+        (True, "can_bus_f64", "bev"),
+        (False, "can_bus_f64", "bev.single_value_proj"),
+        (True, "can_bus_abs_f64", "bev.absolute_can_bus"),
+    ],
+)
+@torch.no_grad()
+def test_the_grid_s_features_are_the_released_code_s(twice: bool, motion: str, name: str, shared: Path) -> None:
+    goldens = Goldens(shared, "openlane_modules")
+    meta = goldens.meta
+    channels, cameras = meta["embed_dims"], len(meta["cams"])
+    grid = BEVGrid(meta["bev_h"], meta["bev_w"], tuple(meta["pc_range"]))
+    config = BEVEncoderConfig(grid, meta["encoder_layers"], 8, 8, 2 * channels, values_twice=twice)
+    encoder = BEVEncoder(config, channels, len(meta["feat_shapes"]), cameras).eval()
+    head = "bev_constructor."
+    state = encoder.state_dict()
+    names = {renamed(ours, ENCODER).removeprefix("transformer."): value for ours, value in state.items()}
+    wanted = {key.removeprefix(head): shape for key, shape in meta["keys"].items() if key.startswith(head)}
+    assert {key: list(value.shape) for key, value in names.items()} == wanted
+    goldens.law.fill_state_dict(names, prefix=head)
+    maps = [
+        goldens.given(f"olv2.feat{level}", (1, cameras, channels, *shape))[0]
+        for level, shape in enumerate(meta["feat_shapes"])
+    ]
+    views = views_of(goldens["lidar2img_f64"], goldens[motion].numpy(), meta["img_shape"], continued=False)
+    torch.testing.assert_close(encoder(maps, views)[0], goldens[name], atol=1e-4, rtol=0)
 
 
 @pytest.mark.full

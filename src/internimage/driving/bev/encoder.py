@@ -35,6 +35,7 @@ class BEVEncoderConfig:
         turning_point: (x, y) about which the history is turned, see :func:`internimage.driving.bev.history.turned`.
         both_shifted: whether attention in time looks for the present, too, where the past is, as released for
             occupancy.
+        values_twice: see :class:`internimage.driving.bev.temporal_attention.TemporalAttention`.
     """
 
     grid: BEVGrid = field(default_factory=BEVGrid)
@@ -45,6 +46,7 @@ class BEVEncoderConfig:
     dropout: float = 0.1
     turning_point: tuple[float, float] | None = None
     both_shifted: bool = False
+    values_twice: bool = False
 
     def __post_init__(self) -> None:
         for name in ("layers", "heads", "points", "width"):
@@ -62,7 +64,7 @@ class EncoderLayer(nn.Module):
     def __init__(self, config: BEVEncoderConfig, channels: int, levels: int) -> None:
         super().__init__()
         self.dropout = config.dropout
-        self.temporal = TemporalAttention(channels, config.heads)
+        self.temporal = TemporalAttention(channels, config.heads, values_twice=config.values_twice)
         self.spatial = SpatialAttention(channels, config.heads, levels, config.points, config.grid.pillars)
         self.feed_forward = FeedForward(channels, config.width, dropout=config.dropout)
         self.norm1 = nn.LayerNorm(channels)

@@ -19,10 +19,12 @@ class TemporalAttention(nn.Module):
         channels: C.
         heads: divide the channels.
         points: that a head samples in each of the two.
+        values_twice: whether values go through their linear layer twice, as in the network released for OpenLane-V2.
     """
 
-    def __init__(self, channels: int, heads: int, points: int = 4) -> None:
+    def __init__(self, channels: int, heads: int, points: int = 4, *, values_twice: bool = False) -> None:
         super().__init__()
+        self.values_twice = values_twice
         self.heads, self.points = heads, points
         self.sampling_offsets = nn.Linear(2 * channels, heads * _QUEUES * points * 2)
         self.attention_weights = nn.Linear(2 * channels, heads * _QUEUES * points)
@@ -58,9 +60,13 @@ class TemporalAttention(nn.Module):
         weights = linear(self.attention_weights, both).unflatten(-1, (self.heads, _QUEUES, self.points)).movedim(3, 1)
         extent = torch.tensor(shape[::-1], device=offsets.device)
         location = references[:, :, :, None, None] + offsets / extent
-        before = linear(self.value_proj, past)
-        after = before if past is now else linear(self.value_proj, now)
+        before = self._values(past)
+        after = before if past is now else self._values(now)
         values = torch.stack([before, after], dim=1).flatten(0, 1).unflatten(-1, (self.heads, -1))
         location, weights = (one.flatten(0, 1).unsqueeze(3) for one in (location, weights.softmax(-1)))
         sampled = ms_deform_attn(values, [shape], location, weights).unflatten(0, (-1, _QUEUES))
         return linear(self.output_proj, sampled.mean(1))
+
+    def _values(self, cells: Tensor) -> Tensor:
+        values = linear(self.value_proj, cells)
+        return linear(self.value_proj, values) if self.values_twice else values
