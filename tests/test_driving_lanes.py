@@ -8,10 +8,12 @@ import pytest
 import torch
 from helpers.driving import Goldens, renamed, views_of
 
+from internimage.checkpoints.names.table import within
 from internimage.driving.bev.encoder import BEVEncoder, BEVEncoderConfig
 from internimage.driving.bev.grid import BEVGrid
 from internimage.driving.lanes.curves import curve_points, fitted
 from internimage.driving.lanes.decoder import LaneDecoder
+from internimage.driving.lanes.elements import ElementDecoder
 from internimage.driving.lanes.losses import lane_losses, match_lanes
 from internimage.driving.lanes.relations import RelationHead, related, relation_loss
 from internimage.driving.names.bevformer import DECODER, ENCODER
@@ -105,6 +107,42 @@ def test_lanes_are_the_released_code_s(shared: Path) -> None:
     for kind, own in zip(("cls", "reg"), lane_losses(logits, curves, matched, truth), strict=True):
         for layer, prefix in enumerate(("d0.", "d1.", "")):
             assert own[layer].item() == pytest.approx(meta["lane_loss"][f"{prefix}loss_lane_{kind}"], rel=1e-5)
+
+
+ELEMENT_LAYER = (
+    ("attention.*", "attentions.0.*"),
+    ("feed_forward.linear1.*", "ffns.0.layers.0.0.*"),
+    ("feed_forward.linear2.*", "ffns.0.layers.1.*"),
+    ("norm1.*", "norms.0.*"),
+    ("norm2.*", "norms.1.*"),
+)
+ELEMENTS = (
+    ("level_embedding", "transformer.level_embeds"),
+    *within("encoder.#.", "transformer.encoder.layers.#.", ELEMENT_LAYER),
+    *DECODER,
+)
+
+
+@pytest.mark.full
+@torch.no_grad()
+def test_traffic_elements_are_the_released_code_s(shared: Path) -> None:
+    """Of every layer; the picture does not fill its batch."""
+    goldens = Goldens(shared, "openlane_te_head")
+    meta = goldens.meta
+    channels, shapes = meta["embed_dims"], meta["feat_shapes"]
+    decoder = ElementDecoder(
+        channels, 8, len(shapes), meta["encoder_layers"], meta["decoder_layers"], 2 * channels, meta["num_query"], 13
+    ).eval()
+    head = "bbox_head."
+    names = {renamed(ours, ELEMENTS): value for ours, value in decoder.state_dict().items()}
+    wanted = {key.removeprefix(head): shape for key, shape in meta["keys"].items()}
+    assert {key: list(value.shape) for key, value in names.items()} == wanted
+    goldens.law.fill_state_dict(names, prefix=head)
+    maps = [goldens.given(f"te.feat{level}", (1, channels, *shape)) for level, shape in enumerate(shapes)]
+    logits, boxes, features = decoder(maps, [tuple(meta["img_shape"])], meta["batch_input_shape"])
+    torch.testing.assert_close(features[:, 0], goldens["history_states"], atol=1e-4, rtol=0)
+    torch.testing.assert_close(logits[:, 0], goldens["all_cls_scores"], atol=1e-4, rtol=0)
+    torch.testing.assert_close(boxes[:, 0], goldens["all_bbox_preds"], atol=1e-4, rtol=0)
 
 
 def zip_frame(assigned: Any, frame: int) -> tuple[Any, Any]:

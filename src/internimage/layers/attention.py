@@ -27,13 +27,16 @@ def sine_position_embedding(height: int, width: int, channels: int, device: torc
     return padded_sine_position_embedding(rows, columns, channels)[0]
 
 
-def padded_sine_position_embedding(rows: Tensor, columns: Tensor, channels: int, base: float = _BASE) -> Tensor:
+def padded_sine_position_embedding(
+    rows: Tensor, columns: Tensor, channels: int, base: float = _BASE, offset: float = 0.0
+) -> Tensor:
     """As :func:`sine_position_embedding`, for images that fill the first rows and columns of a map.
 
     Args:
         rows, columns: (N, H) and (N, W) bool, which of them belong to each image; the last one is at 2 pi.
         channels: of the result, a multiple of 4.
         base: the longest wave over the shortest.
+        offset: added to the numbers of rows and columns.
 
     Returns:
         (N, channels, H, W).
@@ -42,7 +45,11 @@ def padded_sine_position_embedding(rows: Tensor, columns: Tensor, channels: int,
     planes = []
     for inside, other, along in ((rows, columns, 2), (columns, rows, 3)):
         position = inside.cumsum(1, dtype=torch.float32)
-        wave = sine_embedding(position / (position[:, -1:] + _EPSILON), half, base).transpose(1, 2).unsqueeze(5 - along)
+        wave = (
+            sine_embedding((position + offset) / (position[:, -1:] + _EPSILON), half, base)
+            .transpose(1, 2)
+            .unsqueeze(5 - along)
+        )
         beside = sine_embedding(position.new_zeros(1), half, base).reshape(1, half, 1, 1)
         planes.append(torch.where(other[:, None].unsqueeze(along), wave, beside))
     return torch.cat(planes, dim=1)
