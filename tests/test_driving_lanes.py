@@ -1,5 +1,6 @@
 """Lanes: curves, and what belongs to what; against the released code and by definition."""
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -7,10 +8,12 @@ import numpy as np
 import pytest
 import torch
 from helpers.driving import Goldens, renamed, views_of
+from PIL import Image
 
 from internimage.checkpoints.names.table import within
 from internimage.driving.bev.encoder import BEVEncoder, BEVEncoderConfig
 from internimage.driving.bev.grid import BEVGrid
+from internimage.driving.data import openlane
 from internimage.driving.lanes.curves import curve_points, fitted
 from internimage.driving.lanes.decoder import LaneDecoder
 from internimage.driving.lanes.elements import ElementDecoder
@@ -176,3 +179,110 @@ def test_a_curve_is_found_again_and_no_other_lies_nearer() -> None:
                 assert ((curve_points(moved, 20) - lane) ** 2).sum() > least
     with pytest.raises(DataError, match="a lane of 1 points"):
         fitted(lane[:1])
+
+
+# Records of OpenLane-V2
+
+LANES = [
+    [[float(x), 0.1 * x, 0.0] for x in range(201)],
+    [[20.0 + x, 2.0, 0.1] for x in range(11)],
+]
+
+
+def record(**changes: Any) -> dict[str, Any]:
+    """Of a frame with two cameras, two lanes and a traffic light."""
+    turn = [[0.0, 0.0, 1.0], [-1.0, 0.0, 0.0], [0.0, -1.0, 0.0]]  # the camera looks ahead
+    sensor = {
+        name: {
+            "image_path": f"val/a/image/{name}/7.jpg",
+            "extrinsic": {"rotation": turn, "translation": [1.5, 0.0, 1.4]},
+            "intrinsic": {"K": [[100.0, 0, 16], [0, 100.0, 12], [0, 0, 1]], "distortion": [0.0, 0.0, 0.0]},
+        }
+        for name in ("ring_side_left", "ring_front_center")
+    }
+    annotation = {
+        "lane_centerline": [{"id": 5 + number, "points": points} for number, points in enumerate(LANES)],
+        "traffic_element": [{"id": 9, "category": 1, "attribute": 2, "points": [[3.0, 4.0], [7.5, 9.0]]}],
+        "topology_lclc": [[0, 1], [0, 0]],
+        "topology_lcte": [[1], [0]],
+    }
+    annotation |= changes.pop("annotation", {})
+    return {
+        "version": "OpenLane-V2_v1.0",
+        "segment_id": "a",
+        "meta_data": {"source": "Argoverse 2", "source_id": "x"},
+        "timestamp": 7,
+        "sensor": sensor,
+        "pose": {"rotation": np.eye(3).tolist(), "translation": [100.0, 200.0, 1.0]},
+        "annotation": annotation,
+    } | changes
+
+
+def written(root: Path, content: Any) -> Path:
+    for name in ("ring_side_left", "ring_front_center"):
+        file = root / "val" / "a" / "image" / name / "7.jpg"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        Image.new("RGB", (32, 24)).save(file)
+    info = root / "val" / "a" / "info" / "7.json"
+    info.parent.mkdir(exist_ok=True)
+    info.write_text(content if isinstance(content, str) else json.dumps(content))
+    return info
+
+
+def test_a_record_is_a_frame_and_its_graph(tmp_path: Path) -> None:
+    info = written(tmp_path, record())
+    assert openlane.recognise(tmp_path)
+    assert not openlane.recognise(tmp_path / "val")
+    frame, graph = openlane.read_frame(tmp_path, info)
+    assert (frame.token, frame.scene, frame.time) == ("a/7", "a", 7)
+    assert [camera.channel for camera in frame.cameras] == ["ring_front_center", "ring_side_left"]
+    assert frame.ego.translation.tolist() == [100, 200, 1]
+    u, v, depth, _ = frame.cameras[0].lidar_to_pixels @ (11.5, 1.0, 2.4, 1.0)  # ten metres ahead, one left, one up
+    assert (u / depth, v / depth, depth) == pytest.approx((16 - 10, 12 - 10, 10))
+    assert graph is not None
+    assert [len(lane) for lane in graph.lanes] == [201, 11]
+    assert graph.lane_lane.tolist() == [[0, 1], [0, 0]]
+    assert graph.lane_element.tolist() == [[1], [0]]
+    assert graph.elements.tolist() == [[3, 4, 7.5, 9]]
+    assert openlane.ATTRIBUTES[graph.attributes[0]] == "green"
+    again = openlane.lane_graph(openlane.annotation_of(graph), "again")
+    assert all((one == other).all() for one, other in zip(again.lanes, graph.lanes, strict=True))
+    assert (again.lane_lane == graph.lane_lane).all()
+    hidden = {key: value for key, value in record().items() if key != "annotation"}
+    assert openlane.read_frame(tmp_path, written(tmp_path, hidden))[1] is None
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("{", "is not readable JSON"),
+        ({"segment_id": "a"}, "is no record of OpenLane-V2"),
+        (record(sensor={}), "has no camera; expected any of ring_front_center"),
+        (record(annotation={"topology_lclc": [[0, 1]]}), r"topology_lclc has 1 rows of \[2\] numbers; expected 2 of 2"),
+        (
+            record(annotation={"topology_lcte": [[1], []]}),
+            r"topology_lcte has 2 rows of \[0, 1\] numbers; expected 2 of 1",
+        ),
+        (
+            record(annotation={"traffic_element": [{"attribute": 13, "points": [[0, 0], [1, 1]]}]}),
+            "attributes from 13 to 13; expected 0 to 12",
+        ),
+        (record(annotation={"lane_centerline": [{"points": LANES[0][:1]}, {"points": LANES[1]}]}), "lane 0 is of"),
+        (
+            record(pose={"rotation": [[2.0, 0, 0], [0, 1, 0], [0, 0, 1]], "translation": [0, 0, 0]}),
+            "pose: .* is no rot",
+        ),
+        (record(pose={"rotation": [[1.0]], "translation": [0, 0, 0]}), "expected a rotation of 3 rows of 3"),
+    ],
+)
+def test_records_that_are_none_are_refused(content: Any, message: str, tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=message):
+        openlane.read_frame(tmp_path, written(tmp_path, content))
+
+
+@pytest.mark.parametrize("path", ["../../../etc/passwd", "val/a/image/nowhere/7.jpg"])
+def test_pictures_that_are_not_there_are_named(path: str, tmp_path: Path) -> None:
+    content = record()
+    content["sensor"]["ring_side_left"]["image_path"] = path
+    with pytest.raises(DataError, match=r"leaves the folder|the picture of ring_side_left cannot be read"):
+        openlane.read_frame(tmp_path, written(tmp_path, content))
