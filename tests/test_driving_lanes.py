@@ -14,12 +14,19 @@ from internimage.checkpoints.names.table import within
 from internimage.driving.bev.encoder import BEVEncoder, BEVEncoderConfig
 from internimage.driving.bev.grid import BEVGrid
 from internimage.driving.data import openlane
+from internimage.driving.drawing.lanes import draw_elements, draw_lanes_above
+from internimage.driving.geometry.lane_graph import LaneGraph
 from internimage.driving.lanes.curves import curve_points, fitted
 from internimage.driving.lanes.decoder import LaneDecoder
 from internimage.driving.lanes.elements import ElementDecoder
 from internimage.driving.lanes.losses import lane_losses, match_lanes
 from internimage.driving.lanes.relations import RelationHead, related, relation_loss
+from internimage.driving.metrics.openlane.score import OpenLaneScore
 from internimage.driving.names.bevformer import DECODER, ENCODER
+from internimage.driving.world.lanes import REACH, lane_graph_of
+from internimage.driving.world.painting import View
+from internimage.driving.world.rig import ARGOVERSE_RIG
+from internimage.driving.world.scene import make_scene
 from internimage.errors import DataError
 
 
@@ -286,3 +293,63 @@ def test_pictures_that_are_not_there_are_named(path: str, tmp_path: Path) -> Non
     content["sensor"]["ring_side_left"]["image_path"] = path
     with pytest.raises(DataError, match=r"leaves the folder|the picture of ring_side_left cannot be read"):
         openlane.read_frame(tmp_path, written(tmp_path, content))
+
+
+# The drawn world
+
+
+def test_drawn_lanes_follow_each_other_and_signals_stand_where_they_are_seen() -> None:
+    """A lane begins where the one before it ends; boxes are the pixels of their elements."""
+    view = View(ARGOVERSE_RIG[0], 0.25)
+    pairs = signals = 0
+    for seed in range(8):
+        scene = make_scene(seed)
+        painting = view.painted(scene, 0.5)
+        graph = lane_graph_of(scene, 0.5, view, painting).checked("drawn")
+        for row, column in np.argwhere(graph.lane_lane):
+            end, start = graph.lanes[row][-1], graph.lanes[column][0]
+            assert np.linalg.norm(end - start) < 0.2
+            pairs += 1
+        for place, box in enumerate(graph.elements):
+            named = [
+                number
+                for number, element in enumerate(scene.elements)
+                if openlane.ATTRIBUTES[graph.attributes[place]].endswith(element.says)
+            ]
+            rows, columns = np.nonzero(np.isin(painting.owner, [len(scene.things) + number for number in named]))
+            inside = (columns + 0.5 >= box[0]) & (columns + 0.5 <= box[2]) & (rows + 0.5 >= box[1])
+            inside &= rows + 0.5 <= box[3]
+            assert inside.sum() >= 0.5 * (box[2] - box[0]) * (box[3] - box[1])
+            assert graph.lane_element[:, place].sum() <= 1
+            signals += 1
+        assert all(len(lane) == 201 and (np.abs(lane[:, :2]) <= REACH).all() for lane in graph.lanes)
+        score = OpenLaneScore(openlane.ATTRIBUTES)
+        score.add("a", graph, graph)
+        found = score.compute()
+        assert found["det_l"] == found["det_t"] == found["top_ll"] == 1
+    assert pairs > 20
+    assert signals > 5
+
+
+def test_lanes_are_drawn_where_they_lie_and_as_what_governs_them() -> None:
+    """A lane ahead to the left under a red light is red, above and left of the middle; one without a light is not."""
+    lanes = [np.array([[x, 10.0, 0.0] for x in range(10, 40)]), np.array([[-x, -10.0, 0.0] for x in range(10, 40)])]
+    red = openlane.ATTRIBUTES.index("red")
+    graph = LaneGraph(
+        lanes,
+        np.ones(2),
+        np.array([[10.0, 10, 30, 30]]),
+        np.array([red]),
+        np.ones(1),
+        np.zeros((2, 2)),
+        np.array([[1.0], [0.0]]),
+    )
+    picture = draw_lanes_above(graph, openlane.ATTRIBUTES, height=300)
+    pixels = np.asarray(picture, int)
+    rows, columns = np.nonzero((pixels[..., 0] > 180) & (pixels[..., 1] < 100))
+    assert len(rows) > 50
+    assert rows.max() < picture.height / 2
+    assert columns.max() < picture.width / 2
+    front = draw_elements(Image.new("RGB", (60, 60), "white"), graph, openlane.ATTRIBUTES)
+    assert front.getpixel((10, 20)) == (214, 48, 40)
+    assert front.getpixel((20, 20)) == (255, 255, 255)
