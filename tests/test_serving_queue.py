@@ -16,9 +16,10 @@ import pytest
 
 from internimage.errors import RequestError
 from internimage.serving.log import say
-from internimage.serving.messages import Done, Facts
+from internimage.serving.messages import Done, Facts, Load, Loaded, packed
 from internimage.serving.metrics import Metrics
 from internimage.serving.pool import Pool
+from internimage.serving.process import WorkerProcess
 from internimage.serving.settings import ServedModel, ServingSettings, WorkerSettings
 from internimage.serving.web.app import create_app
 from internimage.serving.web.fetching import fetch, is_public
@@ -185,6 +186,29 @@ def test_a_worker_that_is_busy_leaves_pictures_to_one_that_is_not(
         worker = SimpleNamespace(pending={1: None} if pending else {}, facts={name: facts[name] for name in names})
         pool.workers[number] = worker  # type: ignore[assignment]
     assert tuple(set(pool.takes(worker)) for worker in pool.workers.values()) == taken
+
+
+def test_a_model_that_is_being_loaded_is_not_loaded_again() -> None:
+    """Whoever asks meanwhile waits for the first."""
+
+    async def test() -> None:
+        sent: list[bytes] = []
+
+        async def drain() -> None: ...
+
+        facts = pool_of().workers[0].facts["a"]
+        stdin = SimpleNamespace(write=sent.append, drain=drain)
+        worker = WorkerProcess(0, SimpleNamespace(stdin=stdin, stdout=asyncio.StreamReader()))  # type: ignore[arg-type]
+        reading = asyncio.create_task(worker.read(METRICS))
+        loading = [asyncio.create_task(worker.load("a", "a")) for _ in range(3)]
+        await asyncio.sleep(0)
+        assert worker.process.stdout is not None
+        worker.process.stdout.feed_data(packed(Loaded(facts)))
+        assert await asyncio.gather(*loading) == [None] * 3
+        assert sent == [packed(Load("a", "a"))]
+        reading.cancel()
+
+    asyncio.run(test())
 
 
 def test_lines_that_nobody_reads_stop_nothing(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -16,10 +16,8 @@ from internimage.errors import ConfigError, RequestError
 from internimage.serving.batching import Pending, Waiting
 from internimage.serving.messages import (
     Answer,
-    Drop,
     Facts,
     Job,
-    Load,
 )
 from internimage.serving.process import ENDED, Watcher, WorkerProcess
 from internimage.serving.settings import ServedModel, ServingSettings, WorkerSettings
@@ -144,7 +142,7 @@ class Pool:
         if name not in self.known:
             raise RequestError(404, "unknown_model", f"no model called {name!r} was named when the server was started")
         for worker in list(self.workers.values()):
-            failure = None if name in worker.facts else await worker.change(Load(name, self.known[name].place))
+            failure = await worker.load(name, self.known[name].place)
             if failure not in (None, ENDED):  # the next worker loads what is wanted
                 raise RequestError(422, "not_loaded", failure)
         if name not in self.wanted:
@@ -167,14 +165,14 @@ class Pool:
         self.waiting.end(RequestError(404, "unknown_model", f"{name} was dropped"), name)
         for worker in list(self.workers.values()):
             if worker.facts.pop(name, None) is not None:
-                await worker.change(Drop(name))
+                await worker.drop(name)
 
     async def _fill(self, worker: WorkerProcess) -> None:
         """Load what a worker lacks; what it cannot load is said, and refused to those who wait for it."""
         for name in list(self.wanted):
             if name in worker.facts:
                 continue
-            failure = await worker.change(Load(name, self.known[name].place))
+            failure = await worker.load(name, self.known[name].place)
             if failure is None:
                 worker.failures.pop(name, None)
                 self._failures.pop(name, None)

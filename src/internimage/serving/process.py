@@ -81,17 +81,25 @@ class WorkerProcess:
         self.process.stdin.write(packed(order))
         await self.process.stdin.drain()
 
-    async def change(self, order: Load | Drop) -> str | None:
-        """Load or drop a model; why that was not possible, or None."""
+    async def load(self, name: str, place: str) -> str | None:
+        """Load a model unless it is there; why that was not possible, or None."""
         async with self._changing:
-            if self._gone:
-                return ENDED
-            done = self._changes[order.name] = asyncio.get_running_loop().create_future()
-            try:
-                await self.send(order)
-            except ConnectionError:
-                return ENDED
-            return await done
+            return None if name in self.facts else await self._change(Load(name, place))
+
+    async def drop(self, name: str) -> None:
+        """Forget a model."""
+        async with self._changing:
+            await self._change(Drop(name))
+
+    async def _change(self, order: Load | Drop) -> str | None:
+        if self._gone:
+            return ENDED
+        done = self._changes[order.name] = asyncio.get_running_loop().create_future()
+        try:
+            await self.send(order)
+        except ConnectionError:
+            return ENDED
+        return await done
 
     async def silent(self, patience: float) -> None:
         """Until it has not answered for so many seconds, those left out in which it loads a model.
