@@ -322,6 +322,7 @@ def test_a_bucket_is_a_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
         bucket = s3fs.S3FileSystem()
         bucket.mkdir("bucket")
         source = album(tmp_path / "photos", 6)
+        (source / "pipe.jpg").unlink()
         bucket.put(str(source), "bucket/photos", recursive=True)
         command = ["batch", "s3://bucket/photos", "--model", CLASSIFIER, "--output", "s3://bucket/results"]
         assert run([*command, "--part", "2", "--threads", "1"]) == 0
