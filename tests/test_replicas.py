@@ -57,9 +57,10 @@ def test_ray_serves_the_page_configuration(tmp_path: Path) -> None:
     config = {**configuration(), "http_options": {"host": "127.0.0.1", "port": port}}
     (tmp_path / "config.yaml").write_text(yaml.safe_dump(config))
     command = [str(Path(sys.executable).with_name("serve")), "run", "config.yaml"]
-    with subprocess.Popen(command, cwd=tmp_path, env={**os.environ, "RAY_USAGE_STATS_ENABLED": "0"}) as ray:
+    patient = {"RAY_SERVE_PROXY_READY_CHECK_TIMEOUT_S": "120", "RAY_SERVE_PROXY_HEALTH_CHECK_TIMEOUT_S": "120"}
+    with subprocess.Popen(command, cwd=tmp_path, env={**os.environ, "RAY_USAGE_STATS_ENABLED": "0", **patient}) as ray:
         try:
-            end = time.monotonic() + 120
+            end = time.monotonic() + 300
             while not ready(port):
                 assert ray.poll() is None
                 assert time.monotonic() < end
