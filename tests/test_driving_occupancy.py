@@ -169,6 +169,12 @@ def test_rare_classes_count_as_much_as_they_are_told_to() -> None:
     means = [plain[labels.flatten() == one].mean() for one in (0, 1)]
     found = voxel_losses(logits, targets, VoxelLosses(balance=1.0), shares)["class"]
     assert float(found) == pytest.approx(float(sum(means)) / 2, rel=1e-6)
+    with pytest.raises(ConfigError, match="needs the shares"):
+        voxel_losses(logits, targets, VoxelLosses(balance=1.0))
+    unknown = targets.labels.clone()
+    unknown[0, 0, 0, 0] = 255  # nobody knows what it is: the mean of the others
+    others = voxel_losses(logits, VoxelTargets(unknown, targets.seen), VoxelLosses(seen_only=False))["class"]
+    assert float(others) == pytest.approx(float(plain[1:].mean()), rel=1e-6)
     nothing = voxel_losses(logits, VoxelTargets(labels, targets.seen & False), VoxelLosses(lovasz=1.0))
     assert {name: float(loss) for name, loss in nothing.items()} == {"class": 0, "lovasz": 0}
 

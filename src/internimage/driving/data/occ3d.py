@@ -39,6 +39,9 @@ CLASSES = (
 )
 """In the order of their numbers."""
 
+UNKNOWN = 255
+"""A voxel of which nobody knows what it is."""
+
 Voxels = np.ndarray[Any, np.dtype[np.uint8]]
 Mask = np.ndarray[Any, np.dtype[np.bool_]]
 
@@ -125,7 +128,7 @@ def read_space(file: Path, shape: tuple[int, int, int] = (200, 200, 16)) -> Spac
         if values.shape != shape or values.dtype.kind not in "bu":
             raise DataError(f"{file}: {name} is {values.dtype} of {values.shape}; expected uint8 of {shape}")
     labels = arrays["semantics"].astype(np.uint8)
-    known = labels[labels != 255]
+    known = labels[labels != UNKNOWN]
     if known.size and known.max() >= len(CLASSES):
         raise DataError(f"{file}: semantics has {known.max()}; expected 0 to {len(CLASSES) - 1}, or 255 for unknown")
     return Space(labels, arrays["mask_lidar"].astype(bool), arrays["mask_camera"].astype(bool))

@@ -79,7 +79,7 @@ class ElementDecoder(nn.Module):
         shapes = [(one.shape[2], one.shape[3]) for one in maps]
         shares = torch.stack([torch.stack([x.float().mean(1), y.float().mean(1)], 1) for y, x in filled], 1)
         padding = torch.cat([~(rows[:, :, None] & columns[:, None]).flatten(1) for rows, columns in filled], 1)
-        pixels = self._encoded(maps, filled, shapes, padding)
+        pixels = self._encoded(maps, filled, shares, padding)
         position, queries = (one.expand(len(pixels), -1, -1) for one in self.query_embedding.weight.chunk(2, dim=1))
         reference = self.reference(position).float().sigmoid()
         logits, boxes, features = [], [], []
@@ -99,7 +99,7 @@ class ElementDecoder(nn.Module):
         self,
         maps: Sequence[Tensor],
         filled: Sequence[tuple[Tensor, Tensor]],
-        shapes: Sequence[tuple[int, int]],
+        shares: Tensor,
         padding: Tensor,
     ) -> Tensor:
         """Pixels (N, S, C) of all levels after they have looked at each other."""
@@ -111,18 +111,10 @@ class ElementDecoder(nn.Module):
         ]
         pixels = torch.cat([one.flatten(2) for one in maps], dim=2).transpose(1, 2)
         position = torch.cat(positions, dim=2).transpose(1, 2).to(pixels.dtype)
-        reference = centres(shapes, pixels.device)[None, :, None].expand(len(pixels), -1, len(shapes), -1)
-        reference = self._among_levels(reference, filled, shapes)
+        shapes = [(one.shape[2], one.shape[3]) for one in maps]
+        counts = torch.tensor([height * width for height, width in shapes], device=pixels.device)
+        own = shares.repeat_interleave(counts, dim=1)  # how much of the level that a pixel is of its picture fills
+        reference = (centres(shapes, pixels.device) / own)[:, :, None] * shares[:, None]
         for layer in self.encoder:
             pixels = layer(pixels, position, reference, shapes, padding)
         return pixels
-
-    @staticmethod
-    def _among_levels(
-        points: Tensor, filled: Sequence[tuple[Tensor, Tensor]], shapes: Sequence[tuple[int, int]]
-    ) -> Tensor:
-        """Pixels' own places as shares of every level: what a level's picture fills differs by rounding."""
-        shares = torch.stack([torch.stack([x.float().mean(1), y.float().mean(1)], 1) for y, x in filled], 1)  # N, L, 2
-        counts = torch.tensor([height * width for height, width in shapes], device=points.device)
-        own = shares.repeat_interleave(counts, dim=1)[:, :, None]  # of the level that a pixel is of
-        return points / own * shares[:, None]

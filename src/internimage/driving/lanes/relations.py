@@ -8,7 +8,7 @@ from itertools import pairwise
 import torch
 from torch import Tensor, nn
 
-_ALPHA, _GAMMA = 0.25, 2.0
+from internimage.layers.queries.losses import FOCAL_ALPHA, FOCAL_GAMMA
 
 
 def _perceptron(*widths: int) -> nn.Sequential:
@@ -68,5 +68,6 @@ def relation_loss(logits: Tensor, wanted: Sequence[Tensor]) -> Tensor:
     """
     from torchvision.ops import sigmoid_focal_loss
 
-    loss: Tensor = sigmoid_focal_loss(logits.float(), torch.stack(list(wanted)).float(), _ALPHA, _GAMMA, "mean")
+    pairs = torch.stack(list(wanted)).float()
+    loss: Tensor = sigmoid_focal_loss(logits.float(), pairs, FOCAL_ALPHA, FOCAL_GAMMA, "mean")
     return loss

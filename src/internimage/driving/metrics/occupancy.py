@@ -10,13 +10,8 @@ from typing import Any
 
 import numpy as np
 
+from internimage.driving.data.occ3d import UNKNOWN, Mask, Voxels
 from internimage.errors import DataError
-
-Voxels = np.ndarray[Any, np.dtype[np.uint8]]
-Mask = np.ndarray[Any, np.dtype[np.bool_]]
-
-UNKNOWN = 255
-"""A true voxel that does not count."""
 
 _EPS = 1e-8
 

@@ -7,7 +7,9 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from internimage.driving.bev.inputs import VoxelTargets
+from internimage.driving.data.occ3d import UNKNOWN
 from internimage.driving.voxels.settings import VoxelLosses
+from internimage.errors import ConfigError
 
 
 def voxel_losses(
@@ -22,9 +24,16 @@ def voxel_losses(
         shares: (classes,) of the voxels that are of each class, for ``settings.balance``.
 
     Returns:
-        Zeros with gradients where no voxel counts.
+        Zeros with gradients where no voxel counts; voxels that nobody knows never do.
+
+    Raises:
+        ConfigError: ``settings.balance`` without ``shares``.
     """
-    counted = targets.seen if settings.seen_only else torch.ones_like(targets.seen)
+    if settings.balance and shares is None:
+        raise ConfigError("balance needs the shares of the classes among the voxels of the data")
+    counted = targets.labels != UNKNOWN
+    if settings.seen_only:
+        counted = counted & targets.seen
     chosen, labels = logits[counted].float(), targets.labels[counted].long()
     each = F.cross_entropy(chosen, labels, reduction="none")
     if settings.balance and shares is not None:
