@@ -24,7 +24,7 @@ from typing import Any
 import torch
 
 import internimage
-from internimage.driving.boxes3d.settings import BoxAugmentation
+from internimage.driving.sequences.settings import DriveAugmentation
 from internimage.machine import describe_machine
 from internimage.settings.training import TrainingConfig
 
@@ -82,7 +82,7 @@ def learn(options: argparse.Namespace, arm: str) -> dict[str, object]:
             evaluate_every=100,
             track="none",
         ),
-        augmentation=BoxAugmentation(
+        augmentation=DriveAugmentation(
             queue=options.queue if arm == "history" else 1, skip=False, photometric=False, grid_mask=False
         ),
     )

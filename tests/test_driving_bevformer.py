@@ -28,7 +28,7 @@ from internimage.driving.geometry.boxes import Boxes
 from internimage.driving.geometry.motion import bev_shift, bev_turn, can_bus_vector
 from internimage.driving.geometry.poses import Pose
 from internimage.driving.models.bevformer import BEVFormer, BEVFormerConfig
-from internimage.driving.recipes import RECIPES
+from internimage.driving.recipes.boxes3d import RECIPES
 from internimage.errors import ConfigError, InputSizeError, NonFiniteError
 from internimage.settings.plain import from_plain
 

@@ -24,7 +24,7 @@ from internimage.driving.data.frames import Frame
 from internimage.driving.geometry.motion import bev_shift, bev_turn, can_bus_vector
 from internimage.driving.geometry.poses import Pose
 from internimage.driving.models.bevformer import BEVFormer
-from internimage.driving.recipes import RECIPES
+from internimage.driving.recipes.boxes3d import RECIPES
 
 
 def near(found: Tensor, expected: Tensor, atol: float) -> None:

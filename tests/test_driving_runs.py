@@ -23,9 +23,9 @@ import internimage as ii
 from internimage.data.dataset import EvaluationDataset
 from internimage.data.sampling.sampler import SequenceSampler
 from internimage.driving.boxes3d.evaluation import BoxReport
-from internimage.driving.boxes3d.reading import read_parts
-from internimage.driving.boxes3d.settings import BoxAugmentation
 from internimage.driving.data.frames import Frames
+from internimage.driving.sequences.reading import read_parts
+from internimage.driving.sequences.settings import DriveAugmentation
 from internimage.driving.world.writing import VERSION, write_world
 from internimage.errors import ConfigError, DataError, ImageReadError, InterruptedRunError
 from internimage.factory import own_recipe
@@ -41,8 +41,8 @@ pytestmark = pytest.mark.usefixtures("one_thread", "small_recipes")
 LEARNING = TrainingConfig(
     track="none", epochs=1, batch_size=3, workers=0, warmup_epochs=0.5, lr=2e-3, drop_path=0.1, ema_decay=0.5
 )
-VARIED = BoxAugmentation(queue=3)
-PLAIN = BoxAugmentation(queue=2, photometric=False, grid_mask=False)
+VARIED = DriveAugmentation(queue=3)
+PLAIN = DriveAugmentation(queue=2, photometric=False, grid_mask=False)
 Rows = list[dict[str, Any]]
 
 

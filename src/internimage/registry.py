@@ -53,7 +53,7 @@ TASKS: dict[str, TaskEntry] = {
     name: TaskEntry(f"internimage.tasks.{name}.spec:SPEC", (f"internimage.recipes.{name}:RECIPES",))
     for name in ("classification", "detection", "segmentation")
 } | {
-    "boxes3d": TaskEntry("internimage.driving.boxes3d.spec:SPEC", ("internimage.driving.recipes:RECIPES",)),
+    "boxes3d": TaskEntry("internimage.driving.boxes3d.spec:SPEC", ("internimage.driving.recipes.boxes3d:RECIPES",)),
     "describing": TaskEntry("internimage.multimodal.describing.spec:SPEC", ("internimage.multimodal.recipes:RECIPES",)),
 }
 

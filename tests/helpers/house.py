@@ -10,10 +10,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 # files that may ask: the networks themselves, and each task, be it in a wing
-ASKED_IN = re.compile(r"((driving|multimodal)/)?models/|backbones/|(tasks/\w+|driving/boxes3d|multimodal/describing)/")
-KINDS_OF = re.compile(
-    r"((driving|multimodal)/)?(models|results)/|backbones/|tasks/|driving/boxes3d|multimodal/describing/"
-)
+_WINGS = r"driving/(sequences|boxes3d|occupancy|topology|online_map)/|multimodal/describing/"
+ASKED_IN = re.compile(rf"((driving|multimodal)/)?models/|backbones/|tasks/\w+/|{_WINGS}")
+KINDS_OF = re.compile(rf"((driving|multimodal)/)?(models|results)/|backbones/|tasks/|{_WINGS}")
 NAMES_OF = re.compile(r"\w*(Config|Augmentation|Preprocessing|Options|Window)$")
 TASKS = {"classification", "detection", "segmentation", "boxes3d", "describing"}
 ARCHITECTURES = {

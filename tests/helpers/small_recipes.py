@@ -4,7 +4,7 @@ import dataclasses
 from typing import Any
 
 from helpers import classifiers, detectors, driving, perceivers, segmenters
-from internimage.driving import recipes as boxes3d
+from internimage.driving.recipes import boxes3d
 from internimage.images import FitPreprocessing, Preprocessing
 from internimage.models.classifier import ClassifierConfig
 from internimage.multimodal import recipes as describing

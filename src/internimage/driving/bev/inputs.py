@@ -34,7 +34,8 @@ class Views(_Tensors):
 
     Attributes:
         images: (N, cameras, 3, H, W) normalised, padded at the right and bottom; zeros where a camera is missing.
-        lidar_to_pixels: (N, cameras, 4, 4) float32, lidar points to (u d, v d, d, 1), pixels of ``images``.
+        lidar_to_pixels: (N, cameras, 4, 4) float32, points of the frame that the grid stands in, the lidar's
+            or the vehicle's, to (u d, v d, d, 1), pixels of ``images``.
         present: (N, cameras) bool, false where a camera is missing: it sees nothing.
         can_bus: (N, 18) float32, motion since the frame before in the released order, see
             :func:`internimage.driving.geometry.motion.can_bus_vector`.

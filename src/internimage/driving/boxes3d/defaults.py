@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 from internimage.contracts import Amount
-from internimage.driving.boxes3d.settings import BoxAugmentation
+from internimage.driving.sequences.settings import DriveAugmentation
 from internimage.recipes import get_training_recipe
 from internimage.settings.training import MANY, TrainingConfig
 
 _UPDATES = 1_600  # of eight frames: what the drawn world of docs/driving.md needs
 
 
-def default_settings(amount: Amount) -> tuple[TrainingConfig, BoxAugmentation]:
+def default_settings(amount: Amount) -> tuple[TrainingConfig, DriveAugmentation]:
     """Settings for an amount of frames; from 10,000 on those that BEVFormer was published with."""
     if amount.images >= MANY // 10:
-        return get_training_recipe("bevformer_internimage_t").training, BoxAugmentation(queue=4)
+        return get_training_recipe("bevformer_internimage_t").training, DriveAugmentation(queue=4)
     epochs = max(4, min(100, round(_UPDATES * 8 / max(1, amount.images))))
     training = TrainingConfig(
         epochs=epochs,
@@ -27,4 +27,4 @@ def default_settings(amount: Amount) -> tuple[TrainingConfig, BoxAugmentation]:
         ema_decay=0.99,
         evaluate_every=max(2, epochs // 10),
     )
-    return training, BoxAugmentation(queue=2, skip=False, photometric=False, grid_mask=False)
+    return training, DriveAugmentation(queue=2, skip=False, photometric=False, grid_mask=False)

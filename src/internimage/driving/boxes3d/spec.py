@@ -10,12 +10,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from internimage.contracts import Amount, Findings, OtherResults, Pipeline, Prepared, Report, TaskSpec
-from internimage.driving.boxes3d.reading import EXPECTED, estimate, frame_sources, read_parts, recognise
-from internimage.driving.boxes3d.settings import BoxAugmentation
 from internimage.driving.results.boxes3d import FoundBoxes
 from internimage.driving.results.scenes import recordings, videos
 from internimage.driving.results.submission import NuScenesWriter
 from internimage.driving.results.submission_reading import is_submission
+from internimage.driving.sequences.reading import EXPECTED, estimate, frame_sources, read_parts, recognise
+from internimage.driving.sequences.settings import DriveAugmentation
 from internimage.images import FitPreprocessing
 from internimage.settings.training import RunConfig, TrainingConfig
 from internimage.settings.views import DisplayOptions, PredictionOptions, ReportOptions
@@ -28,20 +28,21 @@ if TYPE_CHECKING:
     from internimage.recipes import Recipe
 
 
-def _defaults(amount: Amount) -> tuple[TrainingConfig, BoxAugmentation]:
+def _defaults(amount: Amount) -> tuple[TrainingConfig, DriveAugmentation]:
     from internimage.driving.boxes3d.defaults import default_settings
 
     return default_settings(amount)
 
 
-def _resized(augmentation: BoxAugmentation, size: int) -> BoxAugmentation:
+def _resized(augmentation: DriveAugmentation, size: int) -> DriveAugmentation:
     return augmentation  # nothing of it is in pixels
 
 
 def _prepare(config: RunConfig, recipe: Recipe, splits: Splits[Any]) -> Prepared:
-    from internimage.driving.boxes3d.prepare import prepare
+    from internimage.driving.boxes3d.task import BoxTask
+    from internimage.driving.sequences.prepare import prepare_sequences
 
-    return prepare(config, recipe, splits)
+    return prepare_sequences(BoxTask, config, recipe, splits)
 
 
 def _pipeline(model: Any, options: PredictionOptions) -> Pipeline:
@@ -99,7 +100,7 @@ SPEC = TaskSpec(
     model_noun="3D detector",
     data_noun="nuScenes' tables of drives",
     result=FoundBoxes,
-    augmentation=BoxAugmentation,
+    augmentation=DriveAugmentation,
     default_model="bevformer_internimage_atto",
     preprocessing=FitPreprocessing(450, 800),
     recognise=recognise,

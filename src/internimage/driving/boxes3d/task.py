@@ -1,63 +1,55 @@
-"""Boxes in space in training: batches and losses."""
+"""Boxes in space in training."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from functools import partial
+from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
 
-from internimage.driving.boxes3d.batch import Batch, make_views
-from internimage.driving.boxes3d.dataset import BoxSample
+from internimage.driving.bev.grid import BEVGrid
+from internimage.driving.bev.inputs import BoxTargets
 from internimage.driving.boxes3d.evaluation import BoxReport
 from internimage.driving.boxes3d.pipeline import BoxPipeline
-from internimage.driving.boxes3d.settings import BoxAugmentation
-from internimage.driving.data.frames import Frames
-from internimage.driving.data.preparing import befores, grid_mask
-
-if TYPE_CHECKING:
-    from internimage.contracts import Pipeline
+from internimage.driving.data.frames import Frame, Frames
+from internimage.driving.data.preparing import training_boxes
+from internimage.driving.sequences.task import SequenceTask
+from internimage.errors import DataError
 
 
-class BoxTask:
-    """Boxes in space from several cameras.
+class BoxTask(SequenceTask):
+    """Boxes in space from several cameras."""
 
-    Args:
-        config: of the network.
-        val: the validation frames; their classes are the model's.
-        augmentation: see there.
-    """
-
+    noun = "boxes in space"
     best = "nds"
     headline = ("nds", "map")  # shares; the errors have units
-    ragged = True
 
-    def __init__(self, config: Any, val: Frames, augmentation: BoxAugmentation) -> None:
-        self.config, self.val, self.augmentation = config, val, augmentation
+    @classmethod
+    def look_over(cls, part: Frames) -> None:
+        unseen = [frame for frame in part.frames if frame.truth is None]
+        if unseen:
+            raise DataError(
+                f"{part.name}: nobody looked for boxes in {len(unseen)} of {len(part)} frames, such as "
+                f"{unseen[0].token}; expected annotations of all of them"
+            )
+        if not sum(part.counts()):
+            raise DataError(f"{part.name} has no boxes; training needs some to learn from and some to measure with")
 
-    def collate(self, samples: Sequence[BoxSample]) -> Batch:
-        rows = list(zip(*(sample.seen for sample in samples), strict=True))
-        before = zip(*(befores([seen.frame for seen in sample.seen]) for sample in samples), strict=True)
-        return Batch(
-            tuple(make_views(row, last, self.config) for row, last in zip(rows, before, strict=True)),
-            tuple(sample.targets for sample in samples),
-            tuple(name for sample in samples for name in sample.unreadable),
-        )
+    @classmethod
+    def targets(cls, config: Any, data: Frames) -> partial[BoxTargets]:
+        return partial(box_targets, grid=config.grid)
 
-    def losses(self, losses: Callable[..., dict[str, Tensor]], batch: Batch) -> dict[str, Tensor]:
-        *history, last = batch.queue
-        if self.augmentation.grid_mask:  # drawn from what the trainer seeded for this batch
-            height, width = last.images.shape[-2:]
-            mask = grid_mask(height, width, np.random.RandomState(int(torch.randint(2**32, ()))))
-            if mask is not None:
-                last = replace(last, images=last.images * torch.from_numpy(mask).to(last.images))
-        return losses([*history, last], batch.targets)
-
-    def pipeline(self, model: Any, *, in_step: bool = False) -> Pipeline:
+    def pipeline(self, model: Any, *, in_step: bool = False) -> BoxPipeline:
         return BoxPipeline(model, tells=False)
 
     def report(self, pipeline: Any) -> BoxReport:
         return BoxReport.on(pipeline, self.val)
+
+
+def box_targets(frame: Frame, grid: BEVGrid) -> BoxTargets:
+    """What is learnt of a frame: boxes that a sensor hit, with the centre within the grid."""
+    x0, y0, _, x1, y1, _ = grid.extent
+    boxes = training_boxes(frame, (x0, y0, x1, y1))
+    columns = np.concatenate([boxes.centres, boxes.sizes, boxes.yaws[:, None], boxes.velocities], axis=1)
+    return BoxTargets(torch.from_numpy(columns).float(), torch.from_numpy(boxes.labels))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from math import pi
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
@@ -42,12 +42,13 @@ def can_bus_vector(frame: Frame, previous: Frame | None, *, released: bool = Fal
     return result
 
 
-def bev_shift(can_bus: Array, extent: tuple[float, float]) -> Array:
-    """How far the vehicle came, seen from itself, in a grid whose y axis points ahead and whose x axis to the right.
+def bev_shift(can_bus: Array, extent: tuple[float, float], *, ahead: Literal["x", "y"] = "y") -> Array:
+    """How far the vehicle came, seen from itself, in a grid on the ground.
 
     Args:
         can_bus: (18,) as of :func:`can_bus_vector`.
         extent: of the grid along x and y, metres.
+        ahead: the grid's axis that points ahead; x is then to the right (y ahead, as a lidar has it), or y to the left.
 
     Returns:
         (2,) float64, along x and y, as shares of the extent: what is now at a place of the grid was there, plus this,
@@ -55,7 +56,8 @@ def bev_shift(can_bus: Array, extent: tuple[float, float]) -> Array:
     """
     x, y = can_bus[:2]
     angle = can_bus[16] - np.arctan2(y, x)
-    shift: Array = np.hypot(x, y) * np.array([np.sin(angle), np.cos(angle)]) / np.asarray(extent, dtype=np.float64)
+    along = (np.cos(angle), -np.sin(angle)) if ahead == "x" else (np.sin(angle), np.cos(angle))
+    shift: Array = np.hypot(x, y) * np.array(along) / np.asarray(extent, dtype=np.float64)
     return shift
 
 

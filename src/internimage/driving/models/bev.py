@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -41,6 +41,13 @@ class BEVConfig(Protocol):
     def heads(self) -> int: ...
     @property
     def encoder(self) -> BEVEncoderConfig: ...
+    @property
+    def in_vehicle(self) -> bool:
+        """Whether the grid stands in the vehicle's frame; otherwise in the lidar's."""
+
+    @property
+    def ahead(self) -> Literal["x", "y"]:
+        """The grid's axis along which the vehicle is taken to drive."""
 
 
 def check_bev(config: BEVConfig, *counts: str) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from typing import Self
+from typing import ClassVar, Literal, Self
 
 import torch
 from torch import Tensor, nn
@@ -79,6 +79,9 @@ class BEVFormerConfig:
     def stride(self) -> int:
         """Of the backbone's coarsest map that is looked at; sides of images are multiples of it."""
         return 4 * 2 ** max(self.out_levels)
+
+    in_vehicle: ClassVar[bool] = False
+    ahead: ClassVar[Literal["x", "y"]] = "y"
 
     @property
     def encoder(self) -> BEVEncoderConfig:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from typing import ClassVar, Literal
 
 from torch import Tensor, nn
 
@@ -39,6 +40,7 @@ class OccupancyConfig:
         voxel_channels: width of what stands on the encoder.
         released_shift: what the released model was trained with: attention in time takes the present for as far away as
             the past, and both for ahead along y, where this grid's x is ahead.
+        learning: what its voxels teach.
         history: whether prediction remembers the frames before.
     """
 
@@ -58,6 +60,7 @@ class OccupancyConfig:
     dropout: float = 0.1
     released_can_bus: bool = False
     released_shift: bool = False
+    learning: VoxelLosses = field(default_factory=VoxelLosses)
     history: bool = True
 
     def __post_init__(self) -> None:
@@ -69,6 +72,13 @@ class OccupancyConfig:
     def stride(self) -> int:
         """Of the backbone's coarsest map that is looked at; sides of images are multiples of it."""
         return 4 * 2 ** max(self.out_levels)
+
+    in_vehicle: ClassVar[bool] = True
+
+    @property
+    def ahead(self) -> Literal["x", "y"]:
+        """The grid's axis along which the vehicle is taken to drive."""
+        return "y" if self.released_shift else "x"
 
     @property
     def encoder(self) -> BEVEncoderConfig:
@@ -106,13 +116,14 @@ class OccupancyNetwork(BEVModel):
         return self.decoder(bev), bev
 
     def losses(  # type: ignore[override]
-        self, queue: Sequence[Views], targets: VoxelTargets, settings: VoxelLosses, shares: Tensor | None = None
+        self, queue: Sequence[Views], targets: Sequence[VoxelTargets], shares: Tensor | None = None
     ) -> dict[str, Tensor]:
         """What is learnt from the last frames of a queue.
 
         Args:
             queue: see :meth:`encode_queue`.
-            targets: of the last frames.
-            settings, shares: see :func:`internimage.driving.voxels.losses.voxel_losses`.
+            targets: of each of the last frames.
+            shares: see :func:`internimage.driving.voxels.losses.voxel_losses`.
         """
-        return voxel_losses(self.decoder(self.encode_queue(queue)), targets, settings, shares)
+        logits = self.decoder(self.encode_queue(queue))
+        return voxel_losses(logits, VoxelTargets.stacked(targets), self.config.learning, shares)

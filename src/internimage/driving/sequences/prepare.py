@@ -1,4 +1,4 @@
-"""A run that learns boxes in space: data, initial weights, task."""
+"""A run that learns from frames in a row: data, initial weights, task."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ import torch
 
 from internimage.contracts import Prepared
 from internimage.data.splits import Splits
-from internimage.driving.boxes3d.dataset import BoxDataset
-from internimage.driving.boxes3d.settings import BoxAugmentation
-from internimage.driving.boxes3d.task import BoxTask
 from internimage.driving.data.frames import NUSCENES_CAMERAS, Frames
+from internimage.driving.sequences.dataset import SequenceDataset
+from internimage.driving.sequences.settings import DriveAugmentation
+from internimage.driving.sequences.task import SequenceTask
 from internimage.errors import ConfigError, DataError
 from internimage.images import FitPreprocessing
 from internimage.recipes import Recipe
@@ -22,17 +22,22 @@ from internimage.training.initial import initial_model
 from internimage.writing import counted
 
 
-def prepare(config: RunConfig, recipe: Recipe, splits: Splits[Frames]) -> Prepared:
-    """Everything that a network learns from."""
+def prepare_sequences(kind: type[SequenceTask], config: RunConfig, recipe: Recipe, splits: Splits[Frames]) -> Prepared:
+    """Everything that a network learns from.
+
+    Raises:
+        ConfigError: settings of another kind of network.
+        DataError: there is nothing to learn from or to measure with.
+    """
     augmentation, seed = config.augmentation, config.training.seed
-    if not isinstance(augmentation, BoxAugmentation):
-        raise ConfigError(f"{config.model} finds boxes in space; its augmentation is a {BoxAugmentation.__name__}")
+    if not isinstance(augmentation, DriveAugmentation):
+        raise ConfigError(f"{config.model} finds {kind.noun}; its augmentation is a {DriveAugmentation.__name__}")
     if config.linear_probe:
         raise ConfigError("a linear probe is for classifiers; --freeze 4 fixes a backbone")
     if config.channels not in (None, 3):
-        raise ConfigError(f"{config.channels} channels: networks that find boxes in space take RGB; leave it out")
+        raise ConfigError(f"{config.channels} channels: networks that find {kind.noun} take RGB; leave it out")
     for part in (splits.train, splits.val):
-        _look_over(part)
+        kind.look_over(part)
     torch.manual_seed(seed)
     model = initial_model(config, recipe, splits.train.classes)
     if config.max_objects is not None:
@@ -41,23 +46,14 @@ def prepare(config: RunConfig, recipe: Recipe, splits: Splits[Frames]) -> Prepar
     model.freeze(config.freeze)
     preprocessing = model.description.preprocessing
     assert isinstance(preprocessing, FitPreprocessing)
-    train = BoxDataset(splits.train, model.config, preprocessing, augmentation, seed=seed, on_corrupt=config.on_corrupt)
-    return Prepared(BoxTask(model.config, splits.val, augmentation), model, train, splits.val, splits, notes)
+    targets = kind.targets(model.config, splits.train)
+    train = SequenceDataset(
+        splits.train, model.config, preprocessing, augmentation, targets, seed=seed, on_corrupt=config.on_corrupt
+    )
+    return Prepared(kind(model.config, splits.val, augmentation), model, train, splits.val, splits, notes)
 
 
-def _look_over(part: Frames) -> None:
-    """What would end a run, or teach nothing, is said before it starts."""
-    unseen = [frame for frame in part.frames if frame.truth is None]
-    if unseen:
-        raise DataError(
-            f"{part.name}: nobody looked for boxes in {len(unseen)} of {len(part)} frames, such as {unseen[0].token}; "
-            "expected annotations of all of them"
-        )
-    if not sum(part.counts()):
-        raise DataError(f"{part.name} has no boxes; training needs some to learn from and some to measure with")
-
-
-def _history(model: Any, augmentation: BoxAugmentation) -> tuple[str, ...]:
+def _history(model: Any, augmentation: DriveAugmentation) -> tuple[str, ...]:
     """Let the model remember in prediction what it remembers in training; what to say of it."""
     model.config = replace(model.config, history=augmentation.queue > 1)
     if augmentation.queue > 1:

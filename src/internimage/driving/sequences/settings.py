@@ -1,4 +1,4 @@
-"""Settings of training a network that finds boxes in space.  No torch."""
+"""How frames of drives are shown in training.  No torch."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from internimage.errors import ConfigError
 
 
 @dataclass(frozen=True)
-class BoxAugmentation:
+class DriveAugmentation:
     """How frames are shown in training.
 
     Attributes:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,17 +10,16 @@ import numpy as np
 import torch
 
 from internimage.data.dataset import OnCorrupt, PictureDataset
-from internimage.driving.bev.inputs import BoxTargets
-from internimage.driving.boxes3d.batch import Seen, box_targets
-from internimage.driving.boxes3d.settings import BoxAugmentation
 from internimage.driving.data.frames import Frame, Frames, FrameSource
 from internimage.driving.data.preparing import queue, read_cameras
+from internimage.driving.sequences.batch import Seen
+from internimage.driving.sequences.settings import DriveAugmentation
 from internimage.errors import DataError
 from internimage.images import FitPreprocessing, ImageSource
 
 
 @dataclass(frozen=True, eq=False)
-class BoxSample:
+class SequenceSample:
     """A frame with those before it, ready for a batch.
 
     Attributes:
@@ -29,18 +29,19 @@ class BoxSample:
     """
 
     seen: tuple[Seen, ...]
-    targets: BoxTargets
+    targets: Any
     unreadable: tuple[str, ...] = ()
 
 
-class BoxDataset(PictureDataset[Frame, BoxSample]):
+class SequenceDataset(PictureDataset[Frame, SequenceSample]):
     """Reads frames in rows.
 
     Args:
         data: the frames.
-        config: of the network, a ``BEVFormerConfig``.
+        config: of the network, see :class:`internimage.driving.models.bev.BEVConfig`.
         preprocessing: of each camera's picture.
         augmentation: see there.
+        targets: what is to be found in a frame.
         seed, on_corrupt: see :class:`PictureDataset`.
     """
 
@@ -49,25 +50,27 @@ class BoxDataset(PictureDataset[Frame, BoxSample]):
         data: Frames,
         config: Any,
         preprocessing: FitPreprocessing,
-        augmentation: BoxAugmentation,
+        augmentation: DriveAugmentation,
+        targets: Callable[[Frame], Any],
         *,
         seed: int = 0,
         on_corrupt: OnCorrupt = "error",
     ) -> None:
         super().__init__(data.name, data.entries, seed, on_corrupt, _moment)
         self.data, self.config, self.preprocessing, self.augmentation = data, config, preprocessing, augmentation
+        self.targets = targets
 
     def source(self, entry: Frame) -> FrameSource:
         return self.data.source(entry)
 
-    def prepare(self, entry: Frame, source: ImageSource, picture: Any, unreadable: tuple[str, ...]) -> BoxSample:
+    def prepare(self, entry: Frame, source: ImageSource, picture: Any, unreadable: tuple[str, ...]) -> SequenceSample:
         random = np.random.default_rng(int(torch.randint(2**62, ())))
         places = queue(
             self.data.numbers[entry.token], self.augmentation.queue, random if self.augmentation.skip else None
         )
         varied = random if self.augmentation.photometric else None
         seen = tuple(see(self.entries[place], self.config.cameras, self.preprocessing, varied) for place in places)
-        return BoxSample(seen, box_targets(entry, self.config.grid), unreadable)
+        return SequenceSample(seen, self.targets(entry), unreadable)
 
 
 def see(

@@ -10,10 +10,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from internimage.driving.bev.grid import BEVGrid
-from internimage.driving.bev.inputs import BoxTargets, Views
+from internimage.driving.bev.inputs import Views
 from internimage.driving.data.frames import Frame
-from internimage.driving.data.preparing import training_boxes
 from internimage.driving.geometry.motion import bev_shift, bev_turn, can_bus_vector
 from internimage.driving.geometry.poses import Array
 
@@ -46,7 +44,7 @@ class Batch:
     """
 
     queue: tuple[Views, ...]
-    targets: tuple[BoxTargets, ...]
+    targets: tuple[Any, ...]
     unreadable: tuple[str, ...] = ()
 
     def to(self, device: torch.device) -> Batch:
@@ -66,7 +64,7 @@ def make_views(seen: Sequence[Seen], previous: Sequence[Frame | None], config: A
     Args:
         seen: N frames.
         previous: the frame whose history each goes on with; None for none.
-        config: of the network, a ``BEVFormerConfig``.
+        config: of the network, see :class:`internimage.driving.models.bev.BEVConfig`.
     """
     present = [image for one in seen for image in one.images if image is not None]
     height, width = (
@@ -82,21 +80,16 @@ def make_views(seen: Sequence[Seen], previous: Sequence[Frame | None], config: A
         for one, before in zip(seen, previous, strict=True)
     ]
     x0, y0, _, x1, y1, _ = config.grid.extent
-    shifts = np.stack([bev_shift(motion, (x1 - x0, y1 - y0)) for motion in motions])
+    shifts = np.stack([bev_shift(motion, (x1 - x0, y1 - y0), ahead=config.ahead) for motion in motions])
+    to_pixels = [one.lidar_to_pixels for one in seen]
+    if config.in_vehicle:
+        to_pixels = [one.lidar_to_pixels @ one.frame.lidar.inverse.matrix for one in seen]
     return Views(
         images,
-        torch.from_numpy(np.stack([one.lidar_to_pixels for one in seen])).float(),
+        torch.from_numpy(np.stack(to_pixels)).float(),
         torch.tensor([[image is not None for image in one.images] for one in seen]),
         torch.from_numpy(np.stack(motions)).float(),
         torch.from_numpy(shifts).float(),
         torch.tensor([bev_turn(motion) for motion in motions], dtype=torch.float32),
         torch.tensor([before is not None for before in previous]),
     )
-
-
-def box_targets(frame: Frame, grid: BEVGrid) -> BoxTargets:
-    """What is learnt of a frame: boxes that a sensor hit, with the centre within the grid."""
-    x0, y0, _, x1, y1, _ = grid.extent
-    boxes = training_boxes(frame, (x0, y0, x1, y1))
-    columns = np.concatenate([boxes.centres, boxes.sizes, boxes.yaws[:, None], boxes.velocities], axis=1)
-    return BoxTargets(torch.from_numpy(columns).float(), torch.from_numpy(boxes.labels))

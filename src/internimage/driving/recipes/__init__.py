@@ -1,0 +1,1 @@
+"""The models of this wing by name, a file a task."""
