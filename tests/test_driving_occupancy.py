@@ -18,12 +18,12 @@ from internimage.driving.bev.inputs import VoxelTargets
 from internimage.driving.data.occ3d import CLASSES, VoxelGrid, read_space, space_bytes, submission_bytes
 from internimage.driving.drawing.space import draw_space, draw_space_above
 from internimage.driving.models.occupancy import OccupancyConfig, OccupancyNetwork
-from internimage.driving.voxels.losses import lovasz_softmax, voxel_losses
+from internimage.driving.voxels.losses import counted, lovasz_softmax, voxel_losses
 from internimage.driving.voxels.settings import VoxelLosses
 from internimage.driving.world.painting import View
 from internimage.driving.world.rig import NUSCENES_RIG
 from internimage.driving.world.scene import make_scene
-from internimage.driving.world.space import seen_by, space_of
+from internimage.driving.world.space import SpaceOf
 from internimage.errors import ConfigError, DataError
 from internimage.recipes.backbones import S, dense
 
@@ -77,7 +77,7 @@ def test_two_frames_are_the_released_code_s(released: bool, shared: Path) -> Non
             close(logits[0], goldens["frame0.occ_xyz_class"])
             targets = VoxelTargets(goldens["loss.semantics"], goldens["loss.mask_camera"])
             for seen_only, kind in ((False, "all"), (True, "masked")):
-                found = voxel_losses(logits, targets, VoxelLosses(seen_only=seen_only))
+                found = learnt(logits, targets, VoxelLosses(seen_only=seen_only))
                 assert float(found["class"]) == pytest.approx(meta["loss"][kind], rel=1e-5)
         else:
             places = torch.from_numpy(np.asarray(goldens.law.sample_index(logits.numel(), 4096)))
@@ -88,6 +88,12 @@ def test_two_frames_are_the_released_code_s(released: bool, shared: Path) -> Non
 
 def close(found: Tensor, expected: Tensor) -> None:
     torch.testing.assert_close(found, expected.to(found.dtype), atol=1e-4, rtol=0)
+
+
+def learnt(logits: Tensor, targets: VoxelTargets, settings: VoxelLosses, shares: Tensor | None = None) -> Any:
+    """What is learnt of voxels of which the logits of all are known."""
+    voxels = counted(targets, settings, logits.shape[-1] - 1)
+    return voxel_losses(logits[voxels], targets.labels[voxels].long(), settings, shares)
 
 
 RELEASED = {
@@ -167,15 +173,15 @@ def test_rare_classes_count_as_much_as_they_are_told_to() -> None:
     logits[..., 1] = torch.tensor([0.3, -1.0, 0.7, 2.0]).view(2, 2, 1)
     plain = torch.nn.functional.cross_entropy(logits.flatten(0, 3), labels.flatten().long(), reduction="none")
     means = [plain[labels.flatten() == one].mean() for one in (0, 1)]
-    found = voxel_losses(logits, targets, VoxelLosses(balance=1.0), shares)["class"]
+    found = learnt(logits, targets, VoxelLosses(balance=1.0), shares)["class"]
     assert float(found) == pytest.approx(float(sum(means)) / 2, rel=1e-6)
     with pytest.raises(ConfigError, match="needs the shares"):
-        voxel_losses(logits, targets, VoxelLosses(balance=1.0))
+        learnt(logits, targets, VoxelLosses(balance=1.0))
     unknown = targets.labels.clone()
     unknown[0, 0, 0, 0] = 255  # nobody knows what it is: the mean of the others
-    others = voxel_losses(logits, VoxelTargets(unknown, targets.seen), VoxelLosses(seen_only=False))["class"]
+    others = learnt(logits, VoxelTargets(unknown, targets.seen), VoxelLosses(seen_only=False))["class"]
     assert float(others) == pytest.approx(float(plain[1:].mean()), rel=1e-6)
-    nothing = voxel_losses(logits, VoxelTargets(labels, targets.seen & False), VoxelLosses(lovasz=1.0))
+    nothing = learnt(logits, VoxelTargets(labels, targets.seen & False), VoxelLosses(lovasz=1.0))
     assert {name: float(loss) for name, loss in nothing.items()} == {"class": 0, "lovasz": 0}
 
 
@@ -201,7 +207,7 @@ def drawn() -> tuple[Any, Any, Any]:
     """Scene, views and space of a seed with a crossing, one second on, in small pictures."""
     scene = make_scene(2)
     views = [View(camera, 0.1) for camera in NUSCENES_RIG]
-    return scene, views, space_of(scene, 1.0, views, [view.painted(scene, 1.0) for view in views], GRID)
+    return scene, views, SpaceOf(views, GRID)(scene, 1.0, [view.painted(scene, 1.0) for view in views])
 
 
 def test_drawn_space_has_each_thing_where_its_box_is(drawn: tuple[Any, Any, Any]) -> None:
@@ -221,8 +227,9 @@ def test_drawn_space_has_each_thing_where_its_box_is(drawn: tuple[Any, Any, Any]
         assert (around == CLASSES.index(thing.kind)).sum() * GRID.side**3 >= 0.6 * np.prod(cuboid.size)
         checked += 1
     assert checked
-    ground = space.labels[:, :, 1]
-    assert set(np.unique(ground)) <= {CLASSES.index(one) for one in ("driveable_surface", "sidewalk", "terrain")}
+    ground = space.labels[:, :, 2]  # 0.2 m under to 0.2 m above the plane
+    painted = {CLASSES.index(one) for one in ("driveable_surface", "sidewalk", "terrain")}
+    assert set(np.unique(ground[ground > CLASSES.index("truck")])) <= {*painted, CLASSES.index("manmade")}
     assert (space.labels[:, :, 0] == CLASSES.index("free")).all()
     x, y, _ = GRID.voxel_of(np.array([[0.2, 0.2, 0.0]]))[0]
     assert CLASSES[ground[x, y]] == "driveable_surface"
@@ -232,7 +239,7 @@ def test_what_a_camera_sees_is_what_its_depth_says(drawn: tuple[Any, Any, Any]) 
     """A wall of depth 12 m: voxels before it are seen, a voxel behind it too, nothing further, nothing beside it."""
     _, views, _ = drawn
     front = views[0]
-    seen = seen_by([front], [np.full(front.size, 12.0, np.float32)], GRID)
+    seen = SpaceOf([front], GRID).seen([np.full(front.size, 12.0, np.float32)])
     centre = front.camera.pose.translation
     for ahead, expected in ((3.0, True), (11.5, True), (12.1, True), (13.0, False), (-5.0, False)):
         x, y, z = GRID.voxel_of(centre[None] + np.array([[ahead, 0.0, 0.0]]))[0]

@@ -49,12 +49,19 @@ class ArchitectureEntry:
 
 
 # Data belong to the last of these tasks that recognises them; the first takes what no other knows.
+_CORE = ("classification", "detection", "segmentation")
+_DRIVING = ("occupancy", "boxes3d")
+_DESCRIBING = TaskEntry("internimage.multimodal.describing.spec:SPEC", ("internimage.multimodal.recipes:RECIPES",))
 TASKS: dict[str, TaskEntry] = {
-    name: TaskEntry(f"internimage.tasks.{name}.spec:SPEC", (f"internimage.recipes.{name}:RECIPES",))
-    for name in ("classification", "detection", "segmentation")
-} | {
-    "boxes3d": TaskEntry("internimage.driving.boxes3d.spec:SPEC", ("internimage.driving.recipes.boxes3d:RECIPES",)),
-    "describing": TaskEntry("internimage.multimodal.describing.spec:SPEC", ("internimage.multimodal.recipes:RECIPES",)),
+    **{
+        name: TaskEntry(f"internimage.tasks.{name}.spec:SPEC", (f"internimage.recipes.{name}:RECIPES",))
+        for name in _CORE
+    },
+    **{
+        name: TaskEntry(f"internimage.driving.{name}.spec:SPEC", (f"internimage.driving.recipes.{name}:RECIPES",))
+        for name in _DRIVING
+    },
+    "describing": _DESCRIBING,
 }
 
 # Drawn worlds by name, for first steps: a function of a folder, and of how much of what is drawn.
@@ -106,7 +113,7 @@ ARCHITECTURES: dict[str, ArchitectureEntry] = {
         "internimage.driving.names.bevformer:NAMES",
     ),
     "occupancy": ArchitectureEntry(
-        None,
+        "occupancy",
         "internimage.driving.models.occupancy:OccupancyConfig",
         "internimage.driving.models.occupancy:OccupancyNetwork",
         "internimage.driving.names.occupancy:NAMES",

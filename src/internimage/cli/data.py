@@ -49,6 +49,8 @@ class Check:
     """With --fix: link to the pictures instead of copying them."""
     reading: ReadingName = None
     """Which one, where a benchmark set can be read in several ways."""
+    task: Annotated[str | None, arg(metavar="NAME", help_behavior_hint="(default: what the data are for)")] = None
+    """What to look for where data have more than one kind of labels, such as occupancy."""
     max_pixels: MaxPixels = None
 
     def run(self) -> int:
@@ -88,7 +90,7 @@ class Check:
         from internimage.inference.evaluation import recognise
         from internimage.writing import save_picture
 
-        spec = recognise(self.data)
+        spec = recognise(self.data, self.task)
         options = DataOptions(bad_entries="drop", allow_left_out=True, reading=self.reading)
         parts = spec.read_parts(self.data, None, options)
 

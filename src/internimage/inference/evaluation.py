@@ -202,13 +202,19 @@ def predict_samples(pipeline: Pipeline, samples: Sequence[EvaluationSample]) -> 
     )
 
 
-def recognise(root: Path) -> TaskSpec:
-    """The task whose data lie at ``root``: the last one registered that knows them.
+def recognise(root: Path, asked: str | None = None) -> TaskSpec:
+    """The task whose data lie at ``root``: the one that is asked for, or the last one registered that knows them.
 
     Raises:
-        DataError: none does.
+        ConfigError: no task is called so.
+        DataError: none does, or that one does not.
     """
     root = root.expanduser()
+    if asked is not None:
+        if asked not in TASKS:
+            raise ConfigError(f"no task is called {asked!r}; there are {', '.join(TASKS)}")
+        refuse_other_data(task_spec(asked), root)
+        return task_spec(asked)
     found = next((spec for name in reversed(TASKS) if (spec := task_spec(name)).recognise(root)), None)
     if found is None:
         raise DataError(unrecognised(root))

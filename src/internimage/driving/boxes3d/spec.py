@@ -6,10 +6,12 @@ Imports no torch.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from internimage.contracts import Amount, Findings, OtherResults, Pipeline, Prepared, Report, TaskSpec
+from internimage.driving.data import occ3d
 from internimage.driving.results.boxes3d import FoundBoxes
 from internimage.driving.results.scenes import recordings, videos
 from internimage.driving.results.submission import NuScenesWriter
@@ -17,6 +19,7 @@ from internimage.driving.results.submission_reading import is_submission
 from internimage.driving.sequences.reading import EXPECTED, estimate, frame_sources, read_parts, recognise
 from internimage.driving.sequences.settings import DriveAugmentation
 from internimage.images import FitPreprocessing
+from internimage.settings.data import DataOptions
 from internimage.settings.training import RunConfig, TrainingConfig
 from internimage.settings.views import DisplayOptions, PredictionOptions, ReportOptions
 
@@ -36,6 +39,16 @@ def _defaults(amount: Amount) -> tuple[TrainingConfig, DriveAugmentation]:
 
 def _resized(augmentation: DriveAugmentation, size: int) -> DriveAugmentation:
     return augmentation  # nothing of it is in pixels
+
+
+def _read_parts(root: Path, wanted: str | None, options: DataOptions) -> Mapping[str, Frames]:
+    """The parts, with a word on what else there is."""
+    parts = read_parts(root, wanted, options)
+    others = [task for task, there in (("occupancy", occ3d.recognise(root)),) if there]
+    if not others:
+        return parts
+    note = f"read for boxes; there are labels for {' and '.join(others)} too: --model {others[0]}_internimage_atto"
+    return {name: replace(part, notes=(*part.notes, note)) for name, part in parts.items()}
 
 
 def _prepare(config: RunConfig, recipe: Recipe, splits: Splits[Any]) -> Prepared:
@@ -104,7 +117,7 @@ SPEC = TaskSpec(
     default_model="bevformer_internimage_atto",
     preprocessing=FitPreprocessing(450, 800),
     recognise=recognise,
-    read_parts=read_parts,
+    read_parts=_read_parts,
     estimate=estimate,
     defaults=_defaults,
     resized=_resized,

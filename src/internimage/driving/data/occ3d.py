@@ -45,7 +45,9 @@ UNKNOWN = 255
 Voxels = np.ndarray[Any, np.dtype[np.uint8]]
 Mask = np.ndarray[Any, np.dtype[np.bool_]]
 
-_FOLDER = "gts"
+FOLDER = "gts"
+"""Of the labels, beside the tables."""
+"""Below the root of nuScenes'."""
 _FILE = "labels.npz"
 _NAMES = ("semantics", "mask_lidar", "mask_camera")
 
@@ -101,12 +103,12 @@ class Space:
 
 def recognise(root: Path) -> bool:
     """Whether labels lie below ``root``."""
-    return (root / _FOLDER).is_dir()
+    return (root / FOLDER).is_dir()
 
 
 def label_file(root: Path, scene: str, token: str) -> Path:
     """The labels of a frame."""
-    return root / _FOLDER / scene / token / _FILE
+    return root / FOLDER / scene / token / _FILE
 
 
 def read_space(file: Path, shape: tuple[int, int, int] = (200, 200, 16)) -> Space:
@@ -115,13 +117,8 @@ def read_space(file: Path, shape: tuple[int, int, int] = (200, 200, 16)) -> Spac
     Raises:
         DataError: the file is not there, is none, or has something else in it.
     """
-    try:
-        with np.load(io.BytesIO(file.read_bytes()), allow_pickle=False) as stored:
-            arrays = {name: stored[name] for name in _NAMES if name in stored.files}
-    except FileNotFoundError as error:
-        raise DataError(f"{file} is not there; expected the labels of a frame") from error
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
-        raise DataError(f"{file} cannot be read as labels of voxels: {error}") from error
+    stored = _arrays(file)
+    arrays = {name: stored[name] for name in _NAMES if name in stored}
     if lacking := [name for name in _NAMES if name not in arrays]:
         raise DataError(f"{file} has no {lacking[0]}; expected {', '.join(_NAMES)}")
     for name, values in arrays.items():
@@ -144,6 +141,34 @@ def space_bytes(space: Space) -> bytes:
     }
     np.savez_compressed(content, **arrays)
     return content.getvalue()
+
+
+def read_submission(file: Path, shape: tuple[int, int, int] = (200, 200, 16)) -> Voxels:
+    """The labels of a frame as the challenge takes them: one array, whatever its name.
+
+    Raises:
+        DataError: the file is not there, is none, or has something else in it.
+    """
+    stored = _arrays(file)
+    if len(stored) != 1:
+        raise DataError(f"{file} has {len(stored)} arrays; expected one")
+    (values,) = stored.values()
+    if values.shape != shape or values.dtype.kind not in "bu" or (values.size and values.max() >= len(CLASSES)):
+        raise DataError(
+            f"{file} has {values.dtype} of {values.shape}; expected uint8 of {shape} from 0 to {len(CLASSES) - 1}"
+        )
+    return values.astype(np.uint8)
+
+
+def _arrays(file: Path) -> dict[str, Any]:
+    """What a file of NumPy's has in it, by name."""
+    try:
+        with np.load(io.BytesIO(file.read_bytes()), allow_pickle=False) as stored:
+            return {name: stored[name] for name in stored.files}
+    except FileNotFoundError as error:
+        raise DataError(f"{file} is not there; expected the labels of a frame") from error
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile, AttributeError) as error:
+        raise DataError(f"{file} cannot be read as labels of voxels: {error}") from error
 
 
 def submission_bytes(labels: Voxels) -> bytes:

@@ -76,6 +76,23 @@ def arranged(cameras: Sequence[Camera]) -> list[list[Camera]]:
     return [row for row in rows if row]
 
 
+def camera_rows(frame: Frame, width: int, gap: int) -> Image.Image:
+    """The cameras alone: those that look ahead above those that look back."""
+    rows = arranged(frame.cameras)
+    widest = max(sum(_shape(one) for one in row) for row in rows)
+    most = max(len(row) for row in rows)
+    high = int((width - gap * (most - 1)) / widest)
+    sheet = Image.new("RGB", (width, len(rows) * (high + gap) - gap), PAPER)
+    for number, row in enumerate(rows):
+        tiles = [max(1, round(_shape(one) * high)) for one in row]
+        left = max(0, (width - sum(tiles) - gap * (len(row) - 1)) // 2)
+        for camera, tile in zip(row, tiles, strict=True):
+            picture = _tile(camera, (tile, high), Boxes.empty(), (), None, frame.lidar_to_global, width / 1600)
+            sheet.paste(picture, (left, number * (high + gap)))
+            left += tile + gap
+    return sheet
+
+
 def _shape(camera: Camera) -> float:
     """Width over height."""
     return camera.size[1] / camera.size[0]

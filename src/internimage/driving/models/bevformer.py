@@ -72,6 +72,9 @@ class BEVFormerConfig:
     velocity_weight: float = 0.2
     history: bool = True
 
+    in_vehicle: ClassVar[bool] = False
+    ahead: ClassVar[Literal["x", "y"]] = "y"
+
     def __post_init__(self) -> None:
         check_bev(self, "num_classes", "decoder_layers", "queries", "groups")
 
@@ -79,9 +82,6 @@ class BEVFormerConfig:
     def stride(self) -> int:
         """Of the backbone's coarsest map that is looked at; sides of images are multiples of it."""
         return 4 * 2 ** max(self.out_levels)
-
-    in_vehicle: ClassVar[bool] = False
-    ahead: ClassVar[Literal["x", "y"]] = "y"
 
     @property
     def encoder(self) -> BEVEncoderConfig:

@@ -9,16 +9,17 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import ClassVar, Literal
 
-from torch import Tensor, nn
+from torch import Tensor
 
 from internimage.backbones.config import InternImageConfig, ResNetConfig
 from internimage.driving.bev.encoder import BEVEncoderConfig
 from internimage.driving.bev.grid import BEVGrid
 from internimage.driving.bev.inputs import Views, VoxelTargets
 from internimage.driving.data.frames import NUSCENES_CAMERAS
+from internimage.driving.data.occ3d import VoxelGrid
 from internimage.driving.models.bev import BEVModel, check_bev
 from internimage.driving.voxels.decoder import VoxelDecoder
-from internimage.driving.voxels.losses import voxel_losses
+from internimage.driving.voxels.losses import counted, voxel_losses
 from internimage.driving.voxels.settings import VoxelLosses
 from internimage.errors import ConfigError
 
@@ -37,6 +38,7 @@ class OccupancyConfig:
             :class:`internimage.driving.models.bevformer.BEVFormerConfig`.
         grid: cells on the ground, in the vehicle's frame.
         heights: voxels above a cell; they divide the channels.
+        finer: voxels along each side of a cell.
         voxel_channels: width of what stands on the encoder.
         released_shift: what the released model was trained with: attention in time takes the present for as far away as
             the past, and both for ahead along y, where this grid's x is ahead.
@@ -56,6 +58,7 @@ class OccupancyConfig:
     width: int = 512
     encoder_layers: int = 4
     heights: int = 16
+    finer: int = 1
     voxel_channels: int = 32
     dropout: float = 0.1
     released_can_bus: bool = False
@@ -63,8 +66,10 @@ class OccupancyConfig:
     learning: VoxelLosses = field(default_factory=VoxelLosses)
     history: bool = True
 
+    in_vehicle: ClassVar[bool] = True
+
     def __post_init__(self) -> None:
-        check_bev(self, "num_classes", "heights", "voxel_channels")
+        check_bev(self, "num_classes", "heights", "finer", "voxel_channels")
         if self.channels % self.heights:
             raise ConfigError(f"channels is {self.channels}; expected a multiple of the {self.heights} heights")
 
@@ -73,7 +78,19 @@ class OccupancyConfig:
         """Of the backbone's coarsest map that is looked at; sides of images are multiples of it."""
         return 4 * 2 ** max(self.out_levels)
 
-    in_vehicle: ClassVar[bool] = True
+    @property
+    def voxels(self) -> VoxelGrid:
+        """Where the voxels are.
+
+        Raises:
+            ConfigError: they are no cubes.
+        """
+        grid, finer = self.grid, self.finer
+        shape = (grid.width * finer, grid.height * finer, self.heights)
+        sides = [round(length / count, 6) for length, count in zip(grid.sides, shape, strict=True)]
+        if len(set(sides)) > 1:
+            raise ConfigError(f"voxels have sides of {sides} m; expected cubes")
+        return VoxelGrid(shape, grid.extent[:3], sides[0])
 
     @property
     def ahead(self) -> Literal["x", "y"]:
@@ -102,12 +119,12 @@ class OccupancyNetwork(BEVModel):
     def __init__(self, config: OccupancyConfig) -> None:
         super().__init__(config)
         self.decoder = VoxelDecoder(
-            config.grid, config.channels, config.heights, config.voxel_channels, config.num_classes
+            config.grid, config.channels, config.heights, config.voxel_channels, config.num_classes, config.finer
         )
 
     def reset_classifier(self, num_classes: int) -> None:
         like = self.encoder.cells.weight
-        self.decoder.classifier[2] = nn.Linear(2 * self.config.voxel_channels, num_classes).to(like)
+        self.decoder.classifier[2] = self.decoder.last(num_classes).to(like)
         self.config = replace(self.config, num_classes=num_classes)
 
     def forward(self, views: Views, history: Tensor | None = None) -> tuple[Tensor, Tensor]:
@@ -125,5 +142,7 @@ class OccupancyNetwork(BEVModel):
             targets: of each of the last frames.
             shares: see :func:`internimage.driving.voxels.losses.voxel_losses`.
         """
-        logits = self.decoder(self.encode_queue(queue))
-        return voxel_losses(logits, VoxelTargets.stacked(targets), self.config.learning, shares)
+        truth, learning = VoxelTargets.stacked(targets), self.config.learning
+        voxels = counted(truth, learning, self.config.num_classes - 1)
+        logits, labels = self.decoder.chosen(self.encode_queue(queue), voxels, truth.labels)
+        return voxel_losses(logits, labels, learning, shares)

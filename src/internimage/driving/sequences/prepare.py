@@ -50,7 +50,9 @@ def prepare_sequences(kind: type[SequenceTask], config: RunConfig, recipe: Recip
     train = SequenceDataset(
         splits.train, model.config, preprocessing, augmentation, targets, seed=seed, on_corrupt=config.on_corrupt
     )
-    return Prepared(kind(model.config, splits.val, augmentation), model, train, splits.val, splits, notes)
+    task = kind(model.config, splits.val, augmentation)
+    task.prepare(splits.train)
+    return Prepared(task, model, train, splits.val, splits, notes)
 
 
 def _history(model: Any, augmentation: DriveAugmentation) -> tuple[str, ...]:

@@ -65,9 +65,12 @@ class SequenceTask(ABC):
             mask = grid_mask(height, width, np.random.RandomState(int(torch.randint(2**32, ()))))
             if mask is not None:
                 last = replace(last, images=last.images * torch.from_numpy(mask).to(last.images))
-        return losses([*history, last], batch.targets, *self.further())
+        return losses([*history, last], batch.targets, *self.further(last.images.device))
 
-    def further(self) -> tuple[Any, ...]:
+    def prepare(self, train: Frames) -> None:  # noqa: B027
+        """Learn of the training data what the losses ask for, once."""
+
+    def further(self, device: torch.device) -> tuple[Any, ...]:
         """What else the losses of the model ask for."""
         return ()
 

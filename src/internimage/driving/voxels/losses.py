@@ -12,40 +12,55 @@ from internimage.driving.voxels.settings import VoxelLosses
 from internimage.errors import ConfigError
 
 
-def voxel_losses(
-    logits: Tensor, targets: VoxelTargets, settings: VoxelLosses, shares: Tensor | None = None
-) -> dict[str, Tensor]:
-    """Cross-entropy "class", a mean over the voxels that count, and "lovasz" where it has a weight.
+def counted(targets: VoxelTargets, settings: VoxelLosses, free: int) -> Tensor:
+    """(N, X, Y, Z) bool, the voxels that are learnt from; those that nobody knows never are.
 
     Args:
-        logits: (N, X, Y, Z, classes).
-        targets: of the same frames.
-        settings: which voxels count, and how.
+        targets: of N frames.
+        settings: which voxels count.
+        free: number of the class of free space.
+    """
+    chosen = targets.labels != UNKNOWN
+    if settings.seen_only:
+        chosen = chosen & targets.seen
+    if settings.free_share < 1:
+        drawn = torch.rand(chosen.shape, device=chosen.device) < settings.free_share
+        chosen = chosen & (drawn | (targets.labels != free))
+    return chosen
+
+
+def voxel_losses(
+    logits: Tensor, labels: Tensor, settings: VoxelLosses, shares: Tensor | None = None
+) -> dict[str, Tensor]:
+    """Cross-entropy "class", a mean over voxels, and "lovasz" where it has a weight.
+
+    Args:
+        logits: (P, classes) of the voxels that count.
+        labels: (P,) int64, what they are.
+        settings: how they count.
         shares: (classes,) of the voxels that are of each class, for ``settings.balance``.
 
     Returns:
-        Zeros with gradients where no voxel counts; voxels that nobody knows never do.
+        Zeros with gradients where there are no voxels.
 
     Raises:
         ConfigError: ``settings.balance`` without ``shares``.
     """
     if settings.balance and shares is None:
         raise ConfigError("balance needs the shares of the classes among the voxels of the data")
-    counted = targets.labels != UNKNOWN
-    if settings.seen_only:
-        counted = counted & targets.seen
-    chosen, labels = logits[counted].float(), targets.labels[counted].long()
-    each = F.cross_entropy(chosen, labels, reduction="none")
+    logits, free = logits.float(), logits.shape[-1] - 1
+    standing = torch.where(labels == free, 1 / settings.free_share, 1.0)  # for how many voxels each stands
+    each = F.cross_entropy(logits, labels, reduction="none") * standing
     if settings.balance and shares is not None:
         weights = shares.clamp(min=1e-6) ** -settings.balance
         each = each * (weights / (shares * weights).sum())[labels]  # a mean of 1 over the voxels of the data
-    losses = {"class": each.sum() / max(1, len(labels))}
+    losses = {"class": each.sum() / standing.sum().clamp(min=1)}
     if settings.lovasz:
-        losses["lovasz"] = settings.lovasz * lovasz_softmax(chosen.softmax(-1), labels)
+        losses["lovasz"] = settings.lovasz * lovasz_softmax(logits.softmax(-1), labels, standing)
     return losses
 
 
-def lovasz_softmax(chances: Tensor, labels: Tensor) -> Tensor:
+def lovasz_softmax(chances: Tensor, labels: Tensor, counts: Tensor | None = None) -> Tensor:
     """The Lovasz extension of one minus the intersection over union, a mean over the classes that are there.
 
     Berman et al., The Lovasz-Softmax loss, CVPR 2018, section 2.2.
@@ -53,14 +68,16 @@ def lovasz_softmax(chances: Tensor, labels: Tensor) -> Tensor:
     Args:
         chances: (P, classes), which add up to 1.
         labels: (P,) int64.
+        counts: (P,) for how many each stands; one where there are none.
     """
     losses = []
+    counts = chances.new_ones(len(labels)) if counts is None else counts.to(chances.dtype)
     for label in labels.unique().tolist():
         true = (labels == label).to(chances.dtype)
         errors, order = (true - chances[:, label]).abs().sort(descending=True)
-        true = true[order]
-        hits = true.sum() - true.cumsum(0)
-        unions = true.sum() + (1 - true).cumsum(0)
+        true, own = true[order], counts[order]
+        hits = (true * own).sum() - (true * own).cumsum(0)
+        unions = (true * own).sum() + ((1 - true) * own).cumsum(0)
         lost = 1 - hits / unions  # of the intersection over union when the first so many are wrong
         losses.append((errors * lost.diff(prepend=lost.new_zeros(1))).sum())
     return torch.stack(losses).mean() if losses else chances.sum() * 0

@@ -1,7 +1,7 @@
 """What fills the space around the vehicle in the drawn world, in Occ3D's classes.
 
-A voxel is what its centre lies in; the ground is one layer, the highest whose centre lies below it.  The world has no
-lidar: what it would see is taken to be what the cameras see.
+A voxel is what its centre lies in; the ground is the one layer of voxels that its plane goes through.  The world has
+no lidar: what it would see is taken to be what the cameras see.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import numpy as np
 
 from internimage.driving.data.occ3d import CLASSES, Mask, Space, VoxelGrid
 from internimage.driving.geometry.poses import Array
-from internimage.driving.world.painting import Painting, View
+from internimage.driving.world.painting import Floats, Painting, View
 from internimage.driving.world.roads import ASPHALT, GRASS, PAVEMENT
 from internimage.driving.world.scene import Scene
 from internimage.driving.world.things import Cuboid
@@ -23,28 +23,71 @@ _OTHER = CLASSES.index("manmade")  # lights, signs and their poles
 _NEAR = 0.1  # metres before a camera
 
 
-def space_of(scene: Scene, time: float, views: Sequence[View], paintings: Sequence[Painting], grid: VoxelGrid) -> Space:
-    """The space around the vehicle at a time in seconds.
+class SpaceOf:
+    """Makes the space around the vehicle for a rig; what stays the same from frame to frame is computed once.
 
     Args:
-        scene: drawn.
-        time: in seconds.
-        views, paintings: the cameras, and what they saw then.
+        views: the cameras.
         grid: of the voxels.
     """
-    ego = scene.ego.pose(time)
-    x, y, z = grid.centres()
-    labels = np.full(grid.shape, _FREE, np.uint8)
-    flat = np.stack(np.meshgrid(x, y, [0.0], indexing="ij"), axis=-1)[:, :, 0]
-    on_road = ego(flat.reshape(-1, 3))[:, :2].reshape(*grid.shape[:2], 2)
-    codes = scene.road.surface(on_road[..., 0], on_road[..., 1])
-    numbers = np.zeros(max(_GROUND) + 1, np.uint8)
-    numbers[list(_GROUND)] = [CLASSES.index(name) for name in _GROUND.values()]
-    labels[:, :, np.flatnonzero(z < -1e-9)[-1]] = numbers[codes]
-    for cuboid in scene.cuboids(time):
-        _fill(labels, grid, cuboid, ego.inverse(cuboid.centre[None])[0], cuboid.yaw - ego.yaw)
-    seen = seen_by(views, [painting.depth for painting in paintings], grid)
-    return Space(labels, seen, seen)
+
+    def __init__(self, views: Sequence[View], grid: VoxelGrid) -> None:
+        self.grid = grid
+        x, y, _ = grid.centres()
+        self._flat = np.stack(np.meshgrid(x, y, [0.0], indexing="ij"), axis=-1).reshape(-1, 3)
+        self._ground = int(grid.voxel_of(np.zeros((1, 3)))[0, 2])
+        self._sights = [_Sight(view, grid) for view in views]
+
+    def __call__(self, scene: Scene, time: float, paintings: Sequence[Painting]) -> Space:
+        """The space at a time in seconds, where the cameras saw these pictures."""
+        ego, shape = scene.ego.pose(time), self.grid.shape
+        labels = np.full(shape, _FREE, np.uint8)
+        on_road = ego(self._flat)[:, :2]
+        codes = scene.road.surface(on_road[:, 0], on_road[:, 1])
+        numbers = np.zeros(max(_GROUND) + 1, np.uint8)
+        numbers[list(_GROUND)] = [CLASSES.index(name) for name in _GROUND.values()]
+        labels[:, :, self._ground] = numbers[codes].reshape(shape[:2])
+        for cuboid in scene.cuboids(time):
+            _fill(labels, self.grid, cuboid, ego.inverse(cuboid.centre[None])[0], cuboid.yaw - ego.yaw)
+        seen = self.seen([painting.depth for painting in paintings])
+        return Space(labels, seen, seen)
+
+    def seen(self, depths: Sequence[Floats]) -> Mask:
+        """(X, Y, Z) voxels whose centre some camera sees, or would see were it a voxel nearer."""
+        seen = np.zeros(self.grid.shape, bool)
+        for sight, depth in zip(self._sights, depths, strict=True):
+            sight.add(seen, depth, self.grid.side)
+        return seen
+
+
+class _Sight:
+    """Where a camera sees which voxels: between four pixels each, with a weight."""
+
+    def __init__(self, view: View, grid: VoxelGrid) -> None:
+        centres = np.stack(np.meshgrid(*grid.centres(), indexing="ij"), axis=-1).reshape(-1, 3)
+        places = view.camera.pose.inverse(centres)
+        ahead = np.flatnonzero(places[:, 2] > _NEAR)
+        pixels = places[ahead] @ view.intrinsic.T
+        across, down = (pixels[:, axis] / pixels[:, 2] for axis in (0, 1))
+        height, width = view.size
+        inside = (across >= 0) & (across < width) & (down >= 0) & (down < height)
+        self.voxels = ahead[inside].astype(np.int32)
+        self.away = places[self.voxels, 2].astype(np.float32)
+        row, column = down[inside], across[inside]
+        self.pixel = (row.astype(np.int32) * width + column.astype(np.int32)).astype(np.int32)
+        # the pixel that comes next towards the place, for depths of planes; at the edge the same again
+        self.row = (np.clip(np.where(row % 1 < 0.5, row - 1, row + 1), 0, height - 1).astype(np.int32) * width) + (
+            column.astype(np.int32)
+        )
+        self.share = np.abs(row % 1 - 0.5).astype(np.float32)
+
+    def add(self, seen: Mask, depth: Floats, side: float) -> None:
+        """Mark voxels.  One over the depth of a plane is linear in a picture; rows of ground lie metres apart."""
+        flat = (1 / depth).ravel()
+        nearest = flat[self.pixel]
+        between = nearest + (flat[self.row] - nearest) * self.share
+        least = 1 / np.maximum(self.away - side, 1e-3)
+        seen.ravel()[self.voxels[np.minimum(nearest, between) < least]] = True
 
 
 def _fill(labels: np.ndarray, grid: VoxelGrid, cuboid: Cuboid, centre: Array, yaw: float) -> None:  # type: ignore[type-arg]
@@ -63,19 +106,3 @@ def _fill(labels: np.ndarray, grid: VoxelGrid, cuboid: Cuboid, centre: Array, ya
     number = CLASSES.index(cuboid.look) if cuboid.look in CLASSES else _OTHER
     part = labels[tuple(slice(first, last) for first, last in zip(low, high, strict=True))]
     part[inside] = number
-
-
-def seen_by(views: Sequence[View], depths: Sequence[np.ndarray], grid: VoxelGrid) -> Mask:  # type: ignore[type-arg]
-    """(X, Y, Z) voxels whose centre some camera sees, or would see were it a voxel nearer."""
-    centres = np.stack(np.meshgrid(*grid.centres(), indexing="ij"), axis=-1).reshape(-1, 3)
-    seen = np.zeros(len(centres), bool)
-    for view, depth in zip(views, depths, strict=True):
-        places = view.camera.pose.inverse(centres)
-        ahead = np.flatnonzero(places[:, 2] > _NEAR)
-        pixels = places[ahead] @ view.intrinsic.T
-        column, row = (np.floor(pixels[:, axis] / pixels[:, 2]).astype(np.int64) for axis in (0, 1))
-        height, width = depth.shape
-        inside = (column >= 0) & (column < width) & (row >= 0) & (row < height)
-        ahead, column, row = ahead[inside], column[inside], row[inside]
-        seen[ahead] |= places[ahead, 2] < depth[row, column] + grid.side
-    return seen.reshape(grid.shape)

@@ -11,10 +11,12 @@ from typing import Any
 
 from PIL import Image
 
+from internimage.driving.data.occ3d import VoxelGrid, label_file, space_bytes
 from internimage.driving.world.painting import View
 from internimage.driving.world.rig import NUSCENES_RIG
 from internimage.driving.world.scene import FRAME_SECONDS, Scene, make_scene
-from internimage.driving.world.tables import LIDAR_CHANNEL, Tables, can_bus, scene_name
+from internimage.driving.world.space import SpaceOf
+from internimage.driving.world.tables import LIDAR_CHANNEL, Tables, can_bus, scene_name, token
 from internimage.driving.world.things import HORIZON
 from internimage.errors import ConfigError, DataError, FileWriteError
 from internimage.writing import counted, write_text, written_aside
@@ -30,8 +32,8 @@ _README = """A small drawn driving world
 ===========================
 
 Everything here was drawn by a program: roads, cuboids that stand for vehicles and people, six cameras.
-It is laid out as nuScenes is (tables in {version}, pictures in samples, motion in can_bus), so that what reads,
-trains on and measures nuScenes can be tried on it in minutes.
+It is laid out as nuScenes is (tables in {version}, pictures in samples, motion in can_bus), with the labels of
+voxels that Occ3D adds (gts), so that what reads, trains on and measures nuScenes can be tried on it in minutes.
 
 It proves that the parts fit together.  It stands for no benchmark: a number that was measured here says
 nothing about real streets, and is not to be compared with any number that was measured on real data.
@@ -110,11 +112,11 @@ def write_world(
     if held is not None:
         raise DataError(f"{root} is not empty, it holds {held.name}; expected a new or an empty folder")
     views = [View(camera, width / camera.size[0]) for camera in NUSCENES_RIG[:cameras]]
-    tables = Tables()
+    tables, space = Tables(), SpaceOf(views, VoxelGrid())
     tables.begin(views)
     seeds = [seed for part in scenes.values() for seed in part]
     for done, seed in enumerate(seeds, start=1):
-        _write_scene(root, make_scene(seed), frames, views, tables)
+        _write_scene(root, make_scene(seed), frames, views, tables, space)
         if progress is not None:
             progress(done, len(seeds))
     height, _ = views[0].size
@@ -146,7 +148,7 @@ def _check(scenes: Mapping[str, Sequence[int]], frames: int, width: int, cameras
             raise ConfigError(f"{name} {value}: expected {least} to {most}")
 
 
-def _write_scene(root: Path, scene: Scene, frames: int, views: Sequence[View], tables: Tables) -> None:
+def _write_scene(root: Path, scene: Scene, frames: int, views: Sequence[View], tables: Tables, space: SpaceOf) -> None:
     tables.add_scene(scene, frames)
     name = scene_name(scene.seed)
     for number in range(frames):
@@ -161,6 +163,8 @@ def _write_scene(root: Path, scene: Scene, frames: int, views: Sequence[View], t
             content = io.BytesIO()
             Image.fromarray(painting.pixels).save(content, "JPEG", quality=_QUALITY)
             _write(root / path, content.getvalue())
+        around = space(scene, number * FRAME_SECONDS, paintings)
+        _write(label_file(root, name, token(name, "sample", number)), space_bytes(around))
         tables.add_frame(scene, number, frames, files)
         tables.add_boxes(scene, number, frames, paintings)
     _write_json(root / "can_bus" / f"{name}_pose.json", can_bus(scene, frames))

@@ -1,0 +1,1 @@
+"""The task that finds what fills the space around a vehicle."""
