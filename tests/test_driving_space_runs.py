@@ -13,21 +13,18 @@ import numpy as np
 import pytest
 import torch
 from helpers.commands import run
-from helpers.driving import BACKBONE
+from helpers.driving import SMALL_SPACE as SMALL
 from helpers.training import Silent
 from PIL import Image
 
 import internimage as ii
-from internimage.driving.bev.grid import BEVGrid
 from internimage.driving.data.occ3d import CLASSES, VoxelGrid, label_file, read_space, submission_bytes
 from internimage.driving.metrics.occupancy import OccupancyScore
-from internimage.driving.models.occupancy import EXTENT, OccupancyConfig
 from internimage.driving.occupancy.reading import read_parts
 from internimage.driving.occupancy.task import class_shares
 from internimage.driving.sequences.batch import make_views
 from internimage.driving.sequences.dataset import see
 from internimage.driving.sequences.settings import DriveAugmentation
-from internimage.driving.voxels.settings import VoxelLosses
 from internimage.driving.world.rig import NUSCENES_RIG
 from internimage.driving.world.writing import VERSION, write_world
 from internimage.factory import own_recipe
@@ -38,11 +35,6 @@ from internimage.training.run import start_run
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
-SMALL = OccupancyConfig(
-    replace(BACKBONE, depths=BACKBONE.depths[:2], groups=BACKBONE.groups[:2]), out_levels=(1,), levels=1, channels=16,
-    grid=BEVGrid(20, 20, EXTENT, 4), heads=2, points=4, width=16, encoder_layers=1, voxel_channels=4, finer=10,
-    dropout=0.0, learning=VoxelLosses(balance=0.5, lovasz=1.0, free_share=0.01),
-)  # fmt: skip
 LEARNING = TrainingConfig(track="none", epochs=1, batch_size=2, workers=0, warmup_epochs=0.5, ema_decay=0.5)
 
 
@@ -111,6 +103,7 @@ def test_results_are_written_and_drawn(roads: Path, trained: Path, tmp_path: Pat
     with (tmp_path / "predictions.csv").open() as file:
         rows = [row for row in csv.DictReader(file) if row["image"].endswith("#000000")]
     assert [int(row["voxels"]) for row in rows] == counts
+    assert run(["data", "check", roads, "--task", "occupancy", "--sheet", tmp_path / "sheet.png"]) == 0
     assert run(["predict", f"{roads}#val", "--model", trained, "--save", tmp_path / "drawn"]) == 0
     drawn = sorted(path.name for path in (tmp_path / "drawn").rglob("*.png"))
     assert len(drawn) == 4
@@ -186,7 +179,7 @@ def test_the_check_finds_what_teaches_nonsense(
     roads: Path, content: bytes, said: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     data = broken(roads, lambda file: file.write_bytes(content), tmp_path / "data")
-    run(["data", "check", data, "--task", "occupancy", "--sheet", tmp_path / "sheet.png"])
+    assert run(["data", "check", data, "--task", "occupancy"]) == int(said != "the vehicle's own place is filled")
     assert said in capsys.readouterr().out
 
 

@@ -4,13 +4,13 @@ import dataclasses
 from typing import Any
 
 from helpers import classifiers, detectors, driving, perceivers, segmenters
-from internimage.driving.recipes import boxes3d
+from internimage.driving.recipes import boxes3d, occupancy
 from internimage.images import FitPreprocessing, Preprocessing
 from internimage.models.classifier import ClassifierConfig
 from internimage.multimodal import recipes as describing
 from internimage.recipes import Recipe, classification, detection, segmentation
 
-LISTS = (classification, detection, segmentation, boxes3d, describing)
+LISTS = (classification, detection, segmentation, occupancy, boxes3d, describing)
 RELEASED = {one.name: one for recipes in LISTS for one in recipes.RECIPES}
 
 
@@ -42,6 +42,15 @@ SEGMENTATION = tuple(
         preprocessing=FitPreprocessing(64, 256),
     )
     for name, config in segmenters.CONFIGS.items()
+)
+
+OCCUPANCY = (
+    small(
+        "small_occupancy",
+        driving.SMALL_SPACE,
+        "occupancy_internimage_atto",
+        preprocessing=FitPreprocessing(36, 64),
+    ),
 )
 
 BOXES3D = (

@@ -117,6 +117,7 @@ SPEC = TaskSpec(
     default_model="bevformer_internimage_atto",
     preprocessing=FitPreprocessing(450, 800),
     recognise=recognise,
+    reads=recognise,
     read_parts=_read_parts,
     estimate=estimate,
     defaults=_defaults,

@@ -42,6 +42,7 @@ _TARGET = np.array([6.0, 0.0, 0.0])
 _ANGLE = 52.0  # degrees that a picture is wide
 _STEP = 0.45  # of a voxel
 _SHADES = np.array([0.78, 0.9, 1.06])  # of faces across x, y and z
+_WIDEST = 640  # pixels that are followed; wider pictures are made larger
 _BLOCK = 1 << 17  # rays that are followed together
 
 
@@ -53,6 +54,9 @@ def draw_space(labels: Voxels, grid: VoxelGrid, size: tuple[int, int] = (720, 40
         grid: where the voxels are.
         size: in pixels.
     """
+    if size[0] > _WIDEST:
+        small = draw_space(labels, grid, (_WIDEST, round(size[1] * _WIDEST / size[0])))
+        return small.resize(size, Image.Resampling.BICUBIC)
     rays = _rays(size)
     colours = np.empty((len(rays), 3))
     for first in range(0, len(rays), _BLOCK):
@@ -93,6 +97,10 @@ def _followed(labels: Voxels, grid: VoxelGrid, rays: Array) -> Array:
     colours = np.empty((len(rays), 3))
     colours[:] = _SKY
     low, high = np.array(grid.extent[:3]), np.array(grid.extent[3:])
+    filled = np.flatnonzero((labels < _FREE).any((0, 1)))  # rays cross no more layers than there is something in
+    if not len(filled):
+        return colours
+    low[2], high[2] = grid.start[2] + grid.side * filled[0], grid.start[2] + grid.side * (filled[-1] + 1)
     with np.errstate(divide="ignore"):
         ends = np.stack([(low - _EYE) / rays, (high - _EYE) / rays])
     enter, leave = ends.min(0).max(1), ends.max(0).min(1)
