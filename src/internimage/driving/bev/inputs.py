@@ -42,6 +42,7 @@ class Views(_Tensors):
         shift: (N, 2) float32, how far the vehicle came, as shares of the grid's extent along x and y.
         turn: (N,) float32, degrees that it turned.
         continued: (N,) bool, whether there is a frame before.
+        sizes: (N, cameras, 2) int64, (height, width) of each picture without its padding; of a missing one with it.
     """
 
     images: Tensor
@@ -51,6 +52,7 @@ class Views(_Tensors):
     shift: Tensor
     turn: Tensor
     continued: Tensor
+    sizes: Tensor
 
     def __len__(self) -> int:
         return len(self.images)
@@ -75,6 +77,25 @@ class BoxTargets:
 
 
 @dataclass(frozen=True)
+class LaneTargets(_Tensors):
+    """What is to be found of lanes in one frame.
+
+    Attributes:
+        curves: (G, CONTROLS, 3) float32, control points of the lanes in metres of the vehicle's frame.
+        elements: (K, 4) float32, cxcywh of traffic elements as shares of the front camera's picture.
+        attributes: (K,) int64, what they are.
+        lane_lane: (G, G) float32, one where the column's lane goes on where the row's ends.
+        lane_element: (G, K) float32, one where the element governs the lane.
+    """
+
+    curves: Tensor
+    elements: Tensor
+    attributes: Tensor
+    lane_lane: Tensor
+    lane_element: Tensor
+
+
+@dataclass(frozen=True)
 class VoxelTargets(_Tensors):
     """What fills the space of N frames.
 
@@ -85,6 +106,29 @@ class VoxelTargets(_Tensors):
 
     labels: Tensor
     seen: Tensor
+
+
+@dataclass(frozen=True)
+class RawLanes(_Tensors):
+    """Lanes and traffic elements of one frame, all that are proposed, in no order.
+
+    Attributes:
+        curves: (Q, CONTROLS, 3) control points in metres of the vehicle's frame.
+        scores: (Q,).
+        elements: (T, 4) cxcywh as shares of the front camera's picture.
+        element_scores: (T,).
+        attributes: (T,) int64.
+        lane_lane: (Q, Q) chances.
+        lane_element: (Q, T) chances.
+    """
+
+    curves: Tensor
+    scores: Tensor
+    elements: Tensor
+    element_scores: Tensor
+    attributes: Tensor
+    lane_lane: Tensor
+    lane_element: Tensor
 
 
 @dataclass(frozen=True)

@@ -109,6 +109,21 @@ def recognise(root: Path) -> bool:
     return False
 
 
+def token_of(file: Path) -> str:
+    """The identity of the frame that a record is of."""
+    return f"{segment_of(file)}/{file.stem}"
+
+
+def segment_of(file: Path) -> str:
+    """The name of the drive that a record is of."""
+    return file.parents[1].name
+
+
+def order_of(file: Path) -> tuple[str, int]:
+    """By what records are sorted: segment, time."""
+    return segment_of(file), int(file.stem)
+
+
 def read_frame(root: Path, file: Path, previous: str | None = None) -> tuple[Frame, LaneGraph | None]:
     """A frame, and what is true of it; None in parts whose truth is not published.
 
@@ -131,6 +146,8 @@ def read_frame(root: Path, file: Path, previous: str | None = None) -> tuple[Fra
     if not cameras:
         raise DataError(f"{file} has no camera; expected any of {', '.join(CAMERAS)}")
     token = f"{record.segment_id}/{record.timestamp}"
+    if token != token_of(file):
+        raise DataError(f"{file} says that it is of {token}; expected {token_of(file)}, as its path has it")
     ego = _pose(record.pose, f"{file}, pose")
     frame = Frame(token, record.segment_id, record.timestamp, ego, Pose.identity(), tuple(cameras), previous=previous)
     return frame, None if record.annotation is None else lane_graph(record.annotation, str(file))

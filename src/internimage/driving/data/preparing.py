@@ -11,12 +11,14 @@ from dataclasses import replace
 from typing import Any, TypeAlias
 
 import numpy as np
+from PIL import Image
 
 from internimage.driving.data.frames import Camera, Frame
 from internimage.driving.geometry.boxes import Boxes
 from internimage.driving.geometry.poses import Array
 from internimage.errors import ImageReadError
 from internimage.images import FitPreprocessing, ImageSource
+from internimage.images.scaling import scale_bilinear
 
 Pixels: TypeAlias = "np.ndarray[Any, np.dtype[np.float32]]"
 _BRIGHTNESS = 32.0
@@ -32,6 +34,9 @@ def read_cameras(
 ) -> tuple[list[Pixels | None], list[Array]]:
     """The pictures of a frame, normalised, and how lidar points come into their pixels.
 
+    A picture that stands upright among others that lie is stretched to the size of these, as OpenLane-V2's baseline
+    does with the front camera of Argoverse.
+
     Args:
         frame: read from disk.
         channels: names of the cameras in the network's order.
@@ -46,11 +51,12 @@ def read_cameras(
         ImageReadError: a picture cannot be read, or has another size than the data say.
     """
     cameras = {camera.channel: camera for camera in frame.cameras}
+    lying = next((camera.size for camera in frame.cameras if camera.size[1] >= camera.size[0]), None)
     pictures: list[Pixels | None] = []
     projections: list[Array] = []
     for channel in channels:
         camera = cameras.get(channel)
-        pictures.append(None if camera is None else _read(camera, preprocessing, colours))
+        pictures.append(None if camera is None else _read(camera, preprocessing, colours, lying))
         projection = np.zeros((4, 4))
         if camera is not None and (picture := pictures[-1]) is not None:
             height, width = camera.size
@@ -61,12 +67,19 @@ def read_cameras(
     return pictures, projections
 
 
-def _read(camera: Camera, preprocessing: FitPreprocessing, colours: np.random.Generator | None) -> Pixels:
+def _read(
+    camera: Camera,
+    preprocessing: FitPreprocessing,
+    colours: np.random.Generator | None,
+    lying: tuple[int, int] | None,
+) -> Pixels:
     source = ImageSource(str(camera.file), camera.file)
     picture = preprocessing.read(source)
     if (picture.height, picture.width) != camera.size:
         expected = f"{camera.size[1]}x{camera.size[0]}"
         raise ImageReadError(f"{camera.file} has {picture.width}x{picture.height} pixels; the data say {expected}")
+    if lying is not None and camera.size[0] > camera.size[1]:
+        picture = Image.fromarray(scale_bilinear(np.asarray(picture), *lying))
     if colours is None:
         return preprocessing.array(picture)
     values = replace(preprocessing, mean=(0.0, 0.0, 0.0), std=(1.0, 1.0, 1.0)).array(picture)

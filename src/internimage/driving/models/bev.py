@@ -46,6 +46,14 @@ class BEVConfig(Protocol):
         """Whether the grid stands in the vehicle's frame; otherwise in the lidar's."""
 
     @property
+    def place_in_motion(self) -> bool:
+        """Whether the vehicle's place in the city stands where its way since the frame before does elsewhere."""
+
+    @property
+    def shares_without_padding(self) -> bool:
+        """Whether places in pictures are shares of the first camera's picture without its padding."""
+
+    @property
     def ahead(self) -> Literal["x", "y"]:
         """The grid's axis along which the vehicle is taken to drive."""
 
@@ -112,13 +120,17 @@ class BEVModel(Model):
         Raises:
             InputSizeError: another number of cameras than the model's.
         """
+        return self.encoder(self.look(views), views, history)
+
+    def look(self, views: Views) -> list[Tensor]:
+        """Maps (N * K, C, H_i, W_i) of all pictures; raises as :meth:`encode` does."""
         cameras = views.images.shape[1]
         if cameras != len(self.config.cameras):
             raise InputSizeError(
                 f"a frame has {cameras} cameras; expected {len(self.config.cameras)}: {', '.join(self.config.cameras)} "
                 "(one that is missing has a picture of zeros, and is not among those present)"
             )
-        return self.encoder(self.maps(views.images.flatten(0, 1)), views, history)
+        return self.maps(views.images.flatten(0, 1))
 
     def maps(self, images: Tensor) -> list[Tensor]:
         """Images (N * K, 3, H, W) to maps (N * K, C, H_i, W_i); few at a time where a CPU predicts, to save memory."""
@@ -136,11 +148,15 @@ class BEVModel(Model):
         not ``continued`` forget what was before, and so does the first of the queue, whose motion is to be told as that
         of a drive's first frame.
         """
+        return self.encode(queue[-1], self.encode_history(queue))
+
+    def encode_history(self, queue: Sequence[Views]) -> Tensor | None:
+        """The features of the frame before the last of a queue; see :meth:`encode_queue`."""
         history = None
         with _predicting(self):
             for views in queue[:-1]:
                 history = self.encode(views, history)
-        return self.encode(queue[-1], history)
+        return history
 
 
 @contextmanager

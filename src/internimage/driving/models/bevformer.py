@@ -72,6 +72,8 @@ class BEVFormerConfig:
     velocity_weight: float = 0.2
     history: bool = True
 
+    place_in_motion: ClassVar[bool] = False
+    shares_without_padding: ClassVar[bool] = False
     in_vehicle: ClassVar[bool] = False
     ahead: ClassVar[Literal["x", "y"]] = "y"
 

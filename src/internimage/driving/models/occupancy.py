@@ -66,6 +66,8 @@ class OccupancyConfig:
     learning: VoxelLosses = field(default_factory=VoxelLosses)
     history: bool = True
 
+    place_in_motion: ClassVar[bool] = False
+    shares_without_padding: ClassVar[bool] = False
     in_vehicle: ClassVar[bool] = True
 
     def __post_init__(self) -> None:

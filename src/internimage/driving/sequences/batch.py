@@ -79,11 +79,19 @@ def make_views(seen: Sequence[Seen], previous: Sequence[Frame | None], config: A
         can_bus_vector(one.frame, before, released=config.released_can_bus)
         for one, before in zip(seen, previous, strict=True)
     ]
+    if config.place_in_motion:
+        for motion, one in zip(motions, seen, strict=True):
+            motion[:3] = one.frame.ego.translation
     x0, y0, _, x1, y1, _ = config.grid.extent
     shifts = np.stack([bev_shift(motion, (x1 - x0, y1 - y0), ahead=config.ahead) for motion in motions])
     to_pixels = [one.lidar_to_pixels for one in seen]
     if config.in_vehicle:
         to_pixels = [one.lidar_to_pixels @ one.frame.lidar.inverse.matrix for one in seen]
+    sizes = np.array([[(height, width) if one is None else one.shape[1:] for one in row.images] for row in seen])
+    if config.shares_without_padding:
+        for matrices, (high, wide) in zip(to_pixels, sizes[:, 0].tolist(), strict=True):
+            matrices[:, 0] *= width / wide
+            matrices[:, 1] *= height / high
     return Views(
         images,
         torch.from_numpy(np.stack(to_pixels)).float(),
@@ -92,4 +100,5 @@ def make_views(seen: Sequence[Seen], previous: Sequence[Frame | None], config: A
         torch.from_numpy(shifts).float(),
         torch.tensor([bev_turn(motion) for motion in motions], dtype=torch.float32),
         torch.tensor([before is not None for before in previous]),
+        torch.from_numpy(sizes),
     )
