@@ -2,11 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from internimage.driving.augmentation.ground import ground_matrix
+from internimage.driving.augmentation.settings import Shown
 from internimage.driving.bev.grid import BEVGrid
+from internimage.driving.bev.inputs import Variations
+
+
+def variations(shown: Sequence[Shown]) -> Variations:
+    """How N frames are shown, as a network is told."""
+    ground = np.stack([ground_matrix(one.ground) for one in shown])
+    return Variations(torch.tensor([one.mirrored for one in shown]), torch.from_numpy(ground).float())
 
 
 def mirrored(maps: Tensor, which: Tensor) -> Tensor:
@@ -32,9 +44,7 @@ def turned_ground(cells: Tensor, ground: Tensor, grid: BEVGrid) -> Tensor:
     """
     back = torch.linalg.inv(ground.float())[:, :2, :2]
     places = grid.metres(grid.centres(cells.device))
-    sources = (places[None] @ back.transpose(1, 2) - places.new_tensor(grid.extent[:2])) / places.new_tensor(
-        grid.sides[:2]
-    )
+    sources = grid.shares_of(places[None] @ back.transpose(1, 2))
     shape = (grid.height, grid.width)
     maps = cells.transpose(1, 2).unflatten(-1, shape)
     looked = (2 * sources - 1).unflatten(1, shape).to(cells.dtype)

@@ -68,13 +68,14 @@ class BEVModel(Model):
 
     Args:
         config: architecture.
+        maps: of each camera that the pyramid makes; None for as many as the encoder looks at, the finest ones.
     """
 
-    def __init__(self, config: Any) -> None:
+    def __init__(self, config: Any, maps: int | None = None) -> None:
         super().__init__()
         self.config = config
         self.backbone = self.build_backbone(config, config.out_levels)
-        further = config.levels - len(config.out_levels)
+        further = (maps or config.levels) - len(config.out_levels)
         self.neck = FPN(self.backbone.feature_channels, config.channels, extra=further)
         self.encoder = BEVEncoder(config.encoder, config.channels, config.levels, len(config.cameras))
 
@@ -105,13 +106,17 @@ class BEVModel(Model):
         Raises:
             InputSizeError: another number of cameras than the model's.
         """
+        self.check_cameras(views)
+        return self.encoder(self.maps(views.images.flatten(0, 1))[: self.config.levels], views, history)
+
+    def check_cameras(self, views: Views) -> None:
+        """Raise :class:`InputSizeError` if there is another number of cameras than the model's."""
         cameras = views.images.shape[1]
         if cameras != len(self.config.cameras):
             raise InputSizeError(
                 f"a frame has {cameras} cameras; expected {len(self.config.cameras)}: {', '.join(self.config.cameras)} "
                 "(one that is missing has a picture of zeros, and is not among those present)"
             )
-        return self.encoder(self.maps(views.images.flatten(0, 1)), views, history)
 
     def maps(self, images: Tensor) -> list[Tensor]:
         """Images (N * K, 3, H, W) to maps (N * K, C, H_i, W_i); few at a time where a CPU predicts, to save memory."""
@@ -130,14 +135,14 @@ class BEVModel(Model):
         of a drive's first frame.
         """
         history = None
-        with _predicting(self):
+        with predicting(self):
             for views in queue[:-1]:
                 history = self.encode(views, history)
         return self.encode(queue[-1], history)
 
 
 @contextmanager
-def _predicting(model: nn.Module) -> Iterator[None]:
+def predicting(model: nn.Module) -> Iterator[None]:
     """No gradients and evaluation mode; afterwards every module is in its own mode again."""
     modes = [(module, module.training) for module in model.modules()]
     model.eval()

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from internimage.checkpoints.names.table import within
+from internimage.checkpoints.layouts import names_of
+from internimage.checkpoints.names.table import Names, Rows, within
+from internimage.driving.models.bevformer_v2 import BEVFormerV2Config
+from internimage.driving.names.bevformer import DECODER, ENCODER, NECK
 
 _TOWER = (
     ("norms.#.*", "norm.#.*"),
@@ -33,3 +36,43 @@ PERSPECTIVE = (
     ("speeds.*", "speed.*"),
 )
 """Of a :class:`internimage.driving.perspective.head.PerspectiveHead`, without its prefix."""
+
+
+_BLOCK = (
+    ("first.conv.*", "conv1.*"),
+    ("first.norm.*", "bn1.*"),
+    ("second.conv.*", "conv2.*"),
+    ("second.norm.*", "bn2.*"),
+    ("shortcut.conv.*", "downsample.0.*"),
+    ("shortcut.norm.*", "downsample.1.*"),
+)
+
+FUSION = (
+    *within("blocks.#.", "layers.#.", _BLOCK),
+    ("linear.*", "layer_norm.0.*"),
+    ("norm.*", "layer_norm.1.*"),
+)
+"""Of a :class:`internimage.driving.bev.fusion.Fusion`, likewise."""
+
+_PROPOSALS = (  # nobody has released any; so that every tensor has a name
+    ("proposal_embedding.*", "proposal_embedding.*"),
+    ("placing.#.*", "proposal_placing.#.*"),
+)
+
+
+def _rows(config: BEVFormerV2Config) -> Rows:
+    head = (
+        ("code_weights", "code_weights"),
+        *within("encoder.", "", ENCODER),
+        *within("decoder.", "", (*DECODER, *_PROPOSALS)),
+        *within("fusion.", "transformer.fusion.", FUSION),
+    )
+    return (
+        *within("backbone.", "img_backbone.", names_of(config.backbone).rows(config.backbone)),
+        *within("neck.", "img_neck.", NECK),
+        *within("", "pts_bbox_head.", head),
+        *within("perspective.", "fcos3d_bbox_head.", PERSPECTIVE),
+    )
+
+
+NAMES = Names(_rows)

@@ -9,9 +9,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from internimage.driving.bev.grid import BEVGrid
 from internimage.driving.perspective.decoding import TOP, CameraBoxes, cell_places, chosen_boxes, stacked
 from internimage.driving.perspective.head import PerspectiveMaps, cell_rows
-from internimage.driving.perspective.settings import PerspectiveConfig, ViewSelection
+from internimage.driving.perspective.settings import PerspectiveConfig
 from internimage.layers.boxes import nms
 
 
@@ -91,18 +92,21 @@ def seen_from_above(views: Sequence[ViewBoxes], to_ground: Tensor, overlap: floa
 
 
 def proposals(
-    views: Sequence[ViewBoxes], to_ground: Tensor, selection: ViewSelection, keep: int
-) -> tuple[Tensor, Tensor]:
-    """Where the best boxes of all cameras of a frame stand: (B, 3) float32 metres and (B,) scores, best first.
+    views: Sequence[ViewBoxes], to_lidar: Tensor, grid: BEVGrid, overlap: float, ground: Tensor | None = None
+) -> Tensor:
+    """Where in a grid the boxes of all cameras of a frame stand: (B, 3) float32 shares of its extent, best first.
 
     Args:
         views: of K cameras.
-        to_ground: (K, 4, 4) camera to the frame of the grid.
-        selection: how much boxes may overlap.
-        keep: B at most.
+        to_lidar: (K, 4, 4) camera to the frame of the grid.
+        grid: the grid; what lies outside of it is left out.
+        overlap: see :func:`seen_from_above`.
+        ground: (3, 3) places to where the ground was moved; None for where they are.
     """
-    kept, centres = seen_from_above(views, to_ground, selection.ground_overlap)
-    return centres[kept[:keep]].float(), torch.cat([one.scores_3d for one in views])[kept[:keep]]
+    kept, centres = seen_from_above(views, to_lidar, overlap)
+    places = centres[kept].float()
+    shares = grid.shares_of(places if ground is None else places @ ground.T)
+    return shares[((shares > 0) & (shares < 1)).all(-1)]
 
 
 def _of_picture(maps: PerspectiveMaps, picture: int) -> PerspectiveMaps:
@@ -149,7 +153,7 @@ def _stacked(parts: Sequence[ViewBoxes]) -> ViewBoxes:
 
 
 def _apart(outlines: np.ndarray, classes: np.ndarray, overlap: float) -> np.ndarray:
-    """Places of the polygons (B, 4, 2) that no kept one of their class, before them, covers by more than ``overlap``."""
+    """Places of polygons (B, 4, 2) that no kept one of their class, before them, covers by more than ``overlap``."""
     import shapely  # type: ignore[import-untyped]
 
     polygons = shapely.convex_hull(shapely.multipoints(outlines))
