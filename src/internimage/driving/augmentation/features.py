@@ -44,8 +44,8 @@ def turned_ground(cells: Tensor, ground: Tensor, grid: BEVGrid) -> Tensor:
     """
     back = torch.linalg.inv(ground.float())[:, :2, :2]
     places = grid.metres(grid.centres(cells.device))
-    sources = grid.shares_of(places[None] @ back.transpose(1, 2))
+    sources = grid.shares_of((back[:, None] * places[:, None]).sum(-1))  # float32, whatever autocast may do
     shape = (grid.height, grid.width)
-    maps = cells.transpose(1, 2).unflatten(-1, shape)
-    looked = (2 * sources - 1).unflatten(1, shape).to(cells.dtype)
-    return F.grid_sample(maps, looked, align_corners=False).flatten(2).transpose(1, 2)
+    maps = cells.float().transpose(1, 2).unflatten(-1, shape)
+    looked = (2 * sources - 1).unflatten(1, shape)
+    return F.grid_sample(maps, looked, align_corners=False).flatten(2).transpose(1, 2).to(cells.dtype)

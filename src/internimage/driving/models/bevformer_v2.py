@@ -18,7 +18,7 @@ from internimage.driving.bev.fusion import Fusion, filled
 from internimage.driving.bev.grid import BEVGrid
 from internimage.driving.bev.inputs import BoxTargets, Cameras, RawBoxes3D, Variations, Views
 from internimage.driving.bev.losses import CodeDistance
-from internimage.driving.data.frames import NUSCENES_CAMERAS
+from internimage.driving.data.frames import NUSCENES_CAMERAS, NUSCENES_CLASSES
 from internimage.driving.models.bev import check_bev, predicting
 from internimage.driving.models.boxes import BoxModel
 from internimage.driving.perspective.detection import proposals, view_boxes
@@ -27,6 +27,9 @@ from internimage.driving.perspective.losses import perspective_losses
 from internimage.driving.perspective.settings import PerspectiveConfig
 from internimage.driving.perspective.targets import CameraTargets
 from internimage.errors import ConfigError, InputSizeError
+
+RELEASED_CLASSES = tuple(sorted(NUSCENES_CLASSES))
+"""In the order of the released networks' outputs, and of the head's first sizes."""
 
 
 @dataclass(frozen=True)
@@ -82,7 +85,9 @@ class BEVFormerV2Config:
                 f"proposals is {self.proposals}, fusion_width {self.fusion_width}; expected 0 or more, and 1 or more "
                 "or None"
             )
-        strides = tuple(4 * 2 ** (min(self.out_levels) + level) for level in range(len(self.perspective.strides)))
+        last = max(self.out_levels)
+        every = (*self.out_levels, *range(last + 1, last + 1 + len(self.perspective.strides)))
+        strides = tuple(4 * 2**level for level in every[: max(len(self.perspective.strides), len(self.out_levels))])
         if self.perspective.strides != strides or self.levels > len(strides):
             raise ConfigError(
                 f"perspective has strides {self.perspective.strides}, and levels is {self.levels}; expected {strides}, "

@@ -57,7 +57,7 @@ class CameraBoxes:
         width, length, height = (side[:, None] / 2 for side in self.sizes.unbind(-1))
         signs = self.sizes.new_tensor([_ALONG, _ACROSS, _UP])
         local = torch.stack([length * signs[0], width * signs[1], height * signs[2]], dim=-1)
-        return local @ self.rotations.transpose(1, 2) + self.positions()[:, None]
+        return product(local, self.rotations.transpose(1, 2)) + self.positions()[:, None]
 
 
 def cell_places(shape: tuple[int, int], stride: int, device: torch.device | None = None) -> Tensor:
@@ -65,6 +65,11 @@ def cell_places(shape: tuple[int, int], stride: int, device: torch.device | None
     y, x = (torch.arange(side, dtype=torch.float32, device=device) * stride for side in shape)
     rows, columns = torch.meshgrid(y, x, indexing="ij")
     return torch.stack([columns, rows], dim=-1).reshape(-1, 2)
+
+
+def product(first: Tensor, second: Tensor) -> Tensor:
+    """(..., i, k) of matrices (..., i, j) and (..., j, k), in full precision whatever autocast or a device may do."""
+    return (first[..., None] * second[..., None, :, :]).sum(-2)
 
 
 def rotations(quaternions: Tensor) -> Tensor:
@@ -138,7 +143,7 @@ def decoded(
     pixel = (from_pixels[:, 0, 0].square() + from_pixels[:, 1, 1].square()).sqrt()
     metres = (depths / (pixel * config.focal_length)).clamp(config.nearest, config.farthest)
     usual = sizes.new_tensor(config.sizes)[labels]
-    turned = towards(_rays(centres, from_pixels)) @ rotations(quaternions)
+    turned = product(towards(_rays(centres, from_pixels)), rotations(quaternions))
     return CameraBoxes(turned, centres, metres, (sizes.tanh() + 1) * usual, from_pixels)
 
 
@@ -155,4 +160,4 @@ def stacked(boxes: Sequence[CameraBoxes]) -> CameraBoxes:
 def _rays(centres: Tensor, from_pixels: Tensor) -> Tensor:
     """(B, 3) directions (x/z, y/z, 1) of pixels (B, 2)."""
     whole = torch.cat([centres, torch.ones_like(centres[:, :1])], dim=-1)
-    return (from_pixels @ whole[..., None]).squeeze(-1)
+    return (from_pixels * whole[:, None]).sum(-1)

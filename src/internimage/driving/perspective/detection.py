@@ -86,6 +86,7 @@ def seen_from_above(views: Sequence[ViewBoxes], to_ground: Tensor, overlap: floa
         centres.append(moved[:, -1])
         faces.append(moved[:, :-1, :2])
     order = scores.argsort(descending=True, stable=True).cpu()
+    order = order[torch.cat(faces).cpu()[order].isfinite().all((1, 2))]
     outlines, classes = torch.cat(faces).cpu()[order].numpy(), labels.cpu()[order].numpy()
     kept = order[torch.from_numpy(_apart(outlines, classes, overlap))]
     return kept.to(scores.device), torch.cat(centres)
@@ -104,8 +105,8 @@ def proposals(
         ground: (3, 3) places to where the ground was moved; None for where they are.
     """
     kept, centres = seen_from_above(views, to_lidar, overlap)
-    places = centres[kept].float()
-    shares = grid.shares_of(places if ground is None else places @ ground.T)
+    places = centres[kept] if ground is None else centres[kept] @ ground.double().T
+    shares = grid.shares_of(places.float())
     return shares[((shares > 0) & (shares < 1)).all(-1)]
 
 

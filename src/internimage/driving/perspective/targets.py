@@ -13,7 +13,7 @@ from internimage.driving.augmentation.settings import Framing
 from internimage.driving.data.frames import Camera, Frame
 from internimage.driving.geometry.boxes import Numbers
 from internimage.driving.geometry.poses import Array, rotation_matrices
-from internimage.driving.perspective.decoding import CameraBoxes
+from internimage.driving.perspective.decoding import CameraBoxes, product
 
 NO_ATTRIBUTE = 3
 """Of what has no attribute, or one that nobody looked for: nothing is learnt of it."""
@@ -67,7 +67,7 @@ class CameraTargets:
 
     def boxes(self) -> CameraBoxes:
         """The boxes in space."""
-        pixels = self.positions @ self.intrinsic.T
+        pixels = product(self.positions, self.intrinsic.T)
         depths = self.positions[:, 2]
         back = torch.linalg.inv(self.intrinsic).expand(len(depths), -1, -1)
         return CameraBoxes(self.rotations, pixels[:, :2] / pixels[:, 2:], depths, self.sizes, back)
