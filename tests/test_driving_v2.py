@@ -1030,6 +1030,7 @@ def test_other_classes_and_other_numbers_of_boxes() -> None:
         (lambda: replace(SMALL, reaches=(32.0, 16.0)), "ascending"),
         (lambda: replace(SMALL, mean_depths=(1.0,)), "expected 3 for 3 strides"),
         (lambda: replace(SMALL, sizes=((1.0, 0.0, 1.0),)), "above 0 of each class"),
+        (lambda: replace(SMALL, sizes=((1.0, math.nan, 1.0),)), "above 0 of each class"),
         (lambda: replace(SMALL, nearest=90.0), "nearest < farthest"),
         (lambda: ViewSelection(keep=0), "keep is 0"),
         (lambda: ViewSelection(overlap=1.5), "overlap is 1.5"),

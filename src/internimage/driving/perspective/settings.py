@@ -92,7 +92,7 @@ class PerspectiveConfig:
                 f"reaches are {self.reaches} and depth_spreads {self.depth_spreads}; expected numbers above 0, the "
                 "reaches ascending"
             )
-        if not self.sizes or min(len(size) == 3 and min(size) for size in self.sizes) <= 0:
+        if not self.sizes or not all(len(size) == 3 and all(side > 0 for side in size) for size in self.sizes):
             raise ConfigError(f"sizes are {self.sizes}; expected width, length and height above 0 of each class")
         if not 0 < self.nearest < self.farthest or self.focal_length <= 0:
             raise ConfigError(
