@@ -463,8 +463,9 @@ def made_targets(count: int, seed: int, size: tuple[float, float] = (96.0, 64.0)
 
 def test_cells_learn_what_the_definition_says() -> None:
     """Cell by cell and box by box, in plain Python."""
-    targets = [made_targets(12, 1), made_targets(0, 2), made_targets(5, 3)]
-    shapes = [(8, 12), (4, 6), (2, 3)]
+    large = (256.0, 160.0)
+    targets = [made_targets(60, 1, large), made_targets(0, 2), made_targets(20, 3, large)]
+    shapes = [(20, 32), (10, 16), (5, 8)]
     expected = []
     cell = 0
     for level, (shape, stride) in enumerate(zip(shapes, SMALL.strides, strict=True)):
@@ -479,12 +480,12 @@ def test_cells_learn_what_the_definition_says() -> None:
                         if min(sides) > 0 and near_middle and least <= max(sides) <= most:
                             best = min(best, ((right - left) * (bottom - top), box))
                     if best[1] >= 0:
-                        expected.append((cell, best[1] + (12 if picture == 2 else 0), picture, level, x, y))
+                        expected.append((cell, best[1] + (60 if picture == 2 else 0), picture, level, x, y))
                     cell += 1
     learnt = assign(targets, shapes, SMALL)
     columns = learnt.cells, learnt.boxes, learnt.pictures, learnt.levels, *learnt.places.long().unbind(1)
     assert list(zip(*(one.tolist() for one in columns), strict=True)) == expected
-    assert len(expected) > 10
+    assert len(expected) > 50
     left, top, right, bottom = learnt.sides.unbind(1)
     centred = (torch.minimum(left, right) / torch.maximum(left, right)).sqrt()
     centred = centred * (torch.minimum(top, bottom) / torch.maximum(top, bottom)).sqrt()
@@ -502,7 +503,7 @@ def test_a_picture_shows_what_is_before_its_camera() -> None:
         (21.0, 0.0, 2.0, 2, 0),  # too few
         (21.0, 0.0, 2.0, 9, -1),  # of no class
         (-20.0, 0.0, 2.0, 9, 0),  # behind
-        (1.5, 0.0, 2.0, 9, 0),  # the camera is inside
+        (1.9, 0.0, 2.0, 9, 0),  # the camera is inside, four corners are seen
         (11.0, 9.2, 2.0, 9, 0),  # a small part is seen
         (11.0, 7.5, 2.0, 9, 2),  # half of it is
         (21.0, 0.0, 13.0, 9, 0),  # above what is shown
@@ -621,6 +622,33 @@ def test_boxes_said_exactly_are_found() -> None:
     ]
 
 
+@torch.no_grad()
+def test_boxes_in_space_are_better_by_confidence_and_kept_by_class() -> None:
+    """Three boxes of a class in a row: the first overlaps the second, which is surer where it stands in space."""
+    config = PerspectiveConfig(1, (8,), (), (10.0,), (1.0,), ((2.0, 4.0, 1.5),))
+    one = torch.zeros(1, 1, 1, 3)
+    maps = PerspectiveMaps(
+        one + torch.tensor([3.0, 2.0, 1.0]),
+        torch.tensor([50.0, 50.0, 50.0, 50.0]).view(1, 4, 1, 1).repeat(1, 1, 1, 3) * torch.tensor([1.0, 1.0, 0.1]),
+        one + 3,
+        one.repeat(1, 4, 1, 1) + 1,
+        one.repeat(1, 2, 1, 1),
+        one + 10,
+        one.repeat(1, 3, 1, 1),
+        one + torch.tensor([0.0, 2.0, 3.0]),
+        one.repeat(1, 3, 1, 1),
+        one,
+    )
+    back = torch.linalg.inv(INTRINSIC)[None]
+    found = view_boxes([maps], back, config)[0]
+    assert found.places[:, 0].tolist() == [8.0, 16.0]  # the first one fell
+    assert found.scores_3d[0] > found.scores_3d[1]
+    surer = replace(maps, confidences=one + torch.tensor([0.0, 2.0, 9.0]))
+    assert view_boxes([surer], back, config)[0].places[:, 0].tolist() == [16.0, 8.0]
+    alone = view_boxes([surer], back, replace(config, detections=ViewSelection(keep=1)))[0]
+    assert alone.places[:, 0].tolist() == [8.0]  # by its class, though the other is surer
+
+
 def lying(xs: Sequence[float], labels: Sequence[int], degrees: float = 0.0) -> ViewBoxes:
     """Boxes of 2 by 2 metres at these x, upright before a camera that looks down from 10 metres; scores fall."""
     count = len(xs)
@@ -657,8 +685,8 @@ def test_cameras_that_see_the_same_agree() -> None:
     grid = BEVGrid(4, 4, (-2.0, -2.0, -1.0, 2.0, 2.0, 3.0))
     shares = proposals([lying([0.0, 1.5, 5.0], [1, 1, 1])], DOWN[None], grid, 0.3)
     near(shares, torch.tensor([[0.5, 0.5, 0.25], [0.875, 0.5, 0.25]]), 1e-6)  # the third lies outside
-    flipped = torch.diag(torch.tensor([-1.0, 1.0, 1.0]))
-    near(proposals([lying([1.5], [0])], DOWN[None], grid, 0.3, flipped), torch.tensor([[0.125, 0.5, 0.25]]), 1e-6)
+    left = torch.tensor([[0.0, -1.0, 0.0], [1.0, 0.0, 0.0], [0.0, 0.0, 1.0]])
+    near(proposals([lying([1.5], [0])], DOWN[None], grid, 0.3, left), torch.tensor([[0.5, 0.875, 0.25]]), 1e-6)
     assert not len(seen_from_above([lying([], [])], DOWN[None], 0.3)[0])
 
 
@@ -683,13 +711,14 @@ def small(**changes: Any) -> BEVFormerV2:
         decoder_layers=2,
         queries=12,
         dropout=0.0,
-        perspective=SMALL,
+        perspective=replace(SMALL, detections=ViewSelection(candidates=40, keep=15)),
         **{"groups": 2, "frames": (-2, -1, 0, 1), **changes},
     )
     model = BEVFormerV2(config)
     for name, parameter in model.named_parameters():
         if "attention_weights.weight" in name or "sampling_offsets.weight" in name:
             torch.nn.init.normal_(parameter, std=0.3)
+    torch.nn.init.zeros_(model.perspective.logits.bias)  # type: ignore[arg-type] # so that boxes are found
     return model.eval()
 
 
@@ -796,7 +825,13 @@ def test_everything_learns_and_the_other_moments_change_nothing() -> None:
     pictures = [made_targets(4, seed) for seed in range(6)]
     shown = Variations(torch.tensor([True, False]), torch.eye(3).repeat(2, 1, 1) * 1.04)
     twin = copy.deepcopy(model)
+    ways = []
+    hook = model.encoder.register_forward_hook(
+        lambda module, *_: ways.append((module.training, torch.is_grad_enabled()))
+    )
     losses = model.losses(queue, some_targets(2), cameras_of(queue[2]), pictures, shown)
+    hook.remove()
+    assert ways == [(True, True), *[(False, False)] * 3]
     kinds = (
         "class",
         "sides",
@@ -875,12 +910,13 @@ def test_proposals_are_where_queries_begin() -> None:
     cameras = cameras_of(queue[2])
     said = model.perspective(model.shown_maps(queue[2], None))
     proposed = model.proposed(said, cameras, queue[2].present)
-    boxes = view_boxes(said, torch.linalg.inv(INTRINSIC).expand(6, -1, -1), SMALL)
+    boxes = view_boxes(said, torch.linalg.inv(INTRINSIC).expand(6, -1, -1), model.config.perspective)
     for frame in range(2):
         own = boxes[3 * frame : 3 * frame + 3]
         best = proposals(own, cameras.to_lidar[frame], model.config.grid, SMALL.detections.ground_overlap)[:4]
         count = len(best)
         near(proposed.places[frame, :count], best, 1e-5)
+        assert count
         assert proposed.there[frame].tolist() == [place < count for place in range(4)]
 
 
@@ -894,6 +930,20 @@ def test_mirrored_pictures_and_the_ground_that_turns() -> None:
     for one, other, back in zip(plain, found, turned, strict=True):
         near(other[3:], one[3:], 1e-5)
         near(other[:3], back[:3].flip(-1), 1e-5)
+    one, angle = small(frames=(0,), proposals=4), math.radians(30)
+    ground = torch.eye(3).repeat(2, 1, 1)
+    ground[1, :2, :2] = torch.tensor([[math.cos(angle), -math.sin(angle)], [math.sin(angle), math.cos(angle)]])
+    shown = Variations(torch.zeros(2, dtype=torch.bool), ground)
+    maps, grid, cameras = one.shown_maps(views, None), one.config.grid, cameras_of(views)
+    flat = one.encode_moments([views], maps)
+    near(one.encode_moments([views], maps, shown), turned_ground(flat, ground, grid), 1e-6)
+    said = one.perspective(maps)
+    before, after = (one.proposed(said, cameras, views.present, how) for how in (None, shown))
+    there = before.there[1] & after.there[1]
+    assert there[0]
+    turned_places = grid.metres(before.places[1]) @ ground[1].T
+    apart = torch.cdist(grid.metres(after.places[1][after.there[1]]), turned_places[before.there[1]])
+    assert apart.amin(1)[0] < 1e-3
     picture = torch.zeros(1, 1, 2, 4)
     picture[..., 0] = 1
     assert mirrored(picture, torch.tensor([True]))[0, 0, 0].tolist() == [0, 0, 0, 1]

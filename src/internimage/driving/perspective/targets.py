@@ -121,7 +121,7 @@ def _seen(rotations: Array, places: Array, sizes: Array, camera: Camera, framing
     scale, (left, top, right, bottom) = framing.scale, framing.crop
     frame = np.array([right - left, bottom - top]) * scale
     low, high = (((one - (left, top)) * scale).clip(0, frame) for one in (low, high))
-    counts = (depths > _BEHIND).all(1) & inside.any(1) & (share >= _SHARE) & (places[:, 2] > 0)
+    counts = (depths > _BEHIND).all(1) & inside.any(1) & (share >= _SHARE)
     return np.concatenate([low, high], axis=1), counts & (high > low).all(1)
 
 
