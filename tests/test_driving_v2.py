@@ -22,6 +22,7 @@ from torch import Tensor
 from internimage import registry
 from internimage.backbones.config import InternImageConfig
 from internimage.checkpoints.layouts import from_ours, layout_of, to_ours
+from internimage.checkpoints.loading import ClassTensors
 from internimage.driving.augmentation.features import mirrored, turned_ground, variations
 from internimage.driving.augmentation.ground import ground_matrix, varied_boxes
 from internimage.driving.augmentation.pictures import shown_intrinsic, shown_picture, shown_projection, to_shown
@@ -1057,9 +1058,20 @@ def test_other_classes_and_other_numbers_of_boxes() -> None:
         [empty_targets(INTRINSIC.numpy())] * 6,
     )
     assert all(loss.isfinite() for loss in losses.values())
-    for pattern in BEVFormerV2.class_tensors:
-        ours = pattern.replace("#", "0").replace("*", "weight")
-        assert model.state_dict()[ours].shape[0] % 2 == 0
+
+
+def test_classes_that_a_network_knew_stay_known() -> None:
+    """What it said of them it says of them where they stand now, whatever it learns of others."""
+    before, after = small(), small()
+    classes, names = ("truck", "bird", "car"), ("car", "pedestrian", "bicycle", "truck")
+    after.reset_classifier(3)
+    kept = ClassTensors.of(after).carry(dict(before.named_parameters()), after, names, classes)
+    assert kept == 2
+    maps = [torch.randn(1, 16, *shape) for shape in ((8, 12), (4, 6), (2, 3))]
+    for one, other in zip(before.perspective(maps), after.perspective(maps), strict=True):
+        for part in ("logits", "quaternions", "centres", "depths", "sizes", "confidences"):
+            former, now = (getattr(said, part).unflatten(1, (-1, n)) for said, n in ((one, 4), (other, 3)))
+            near(now[:, :, [0, 2]], former[:, :, [3, 0]], 1e-4)
 
 
 @pytest.mark.parametrize(

@@ -125,6 +125,10 @@ class BEVFormerV2(BoxModel):
         *(f"perspective.{name}.*" for name in ("logits", "quaternions", "centres", "depths", "sizes", "confidences")),
     )
 
+    interleaved: ClassVar[tuple[str, ...]] = tuple(
+        f"perspective.{name}.*" for name in ("quaternions", "centres", "sizes")
+    )
+
     def __init__(self, config: BEVFormerV2Config) -> None:
         super().__init__(config, len(config.perspective.strides), config.proposals)
         self.perspective = PerspectiveHead(config.perspective, config.channels, config.num_classes)
