@@ -296,7 +296,11 @@ def _of(maps: Sequence[Tensor], there: Tensor) -> list[Tensor]:
 
 
 def released(moments: int, *, groups: int = 11) -> BEVFormerV2Config:
-    """One of the released networks on a ResNet-50: of 1, 2 or 8 moments; t1-base has one group."""
+    """One of the released networks on a ResNet-50: of 1, 2 or 8 moments; t1-base has one group.
+
+    Their authors state NDS and mAP of nuScenes after 24 epochs: t1-base 42.6 and 35.1, t1 45.3 and 38.1, t2 51.8 and
+    42.0, t8 55.3 and 46.0.
+    """
     backbone = ResNetConfig(style="caffe", bgr=True)
     return BEVFormerV2Config(backbone, groups=groups, **_moments(moments))
 
