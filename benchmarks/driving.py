@@ -58,6 +58,7 @@ def frame(size: tuple[int, int], cameras: int, *, continued: bool) -> Views:
         torch.tensor([[0.0, 0.03]]) if continued else torch.zeros(1, 2),
         torch.zeros(1),
         torch.tensor([continued]),
+        torch.tensor(size).expand(1, cameras, 2),
     )
 
 

@@ -112,6 +112,12 @@ ARCHITECTURES: dict[str, ArchitectureEntry] = {
         "internimage.driving.models.bevformer:BEVFormer",
         "internimage.driving.names.bevformer:NAMES",
     ),
+    "bevformer_v2": ArchitectureEntry(
+        "boxes3d",
+        "internimage.driving.models.bevformer_v2:BEVFormerV2Config",
+        "internimage.driving.models.bevformer_v2:BEVFormerV2",
+        "internimage.driving.names.bevformer_v2:NAMES",
+    ),
     "occupancy": ArchitectureEntry(
         "occupancy",
         "internimage.driving.models.occupancy:OccupancyConfig",

@@ -130,6 +130,7 @@ def views_of(
         torch.from_numpy(bev_shift(can_bus, sides)).float()[None],
         torch.tensor([bev_turn(can_bus)]),
         torch.tensor([continued]),
+        torch.tensor(size).expand(1, len(lidar_to_pixels), 2),
     )
 
 
@@ -155,6 +156,7 @@ def rig(frames: int, seed: int = 0) -> Views:
         torch.rand(frames, 2, generator=generator) * 0.1,
         torch.rand(frames, generator=generator) * 20 - 10,
         torch.zeros(frames, dtype=torch.bool),
+        torch.tensor((64, 96)).expand(frames, 3, 2),
     )
 
 

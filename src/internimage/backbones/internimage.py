@@ -140,6 +140,7 @@ class InternImage(nn.Module):
 
     description: ModelDescription | None = None
     class_tensors: ClassVar[tuple[str, ...]] = ()
+    interleaved: ClassVar[tuple[str, ...]] = ()
     classifier_parts: ClassVar[tuple[str, ...]] = ()
     background: ClassVar[int] = 0
 

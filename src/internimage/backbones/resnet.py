@@ -157,6 +157,7 @@ class ResNet(nn.Module):
 
     description: ModelDescription | None = None
     class_tensors: ClassVar[tuple[str, ...]] = ()
+    interleaved: ClassVar[tuple[str, ...]] = ()
     classifier_parts: ClassVar[tuple[str, ...]] = ()
     background: ClassVar[int] = 0
 

@@ -31,16 +31,18 @@ class ClassTensors:
         patterns: see ``Model.class_tensors``.
         background: see ``Model.background``.
         parts: see ``Model.classifier_parts``.
+        interleaved: see ``Model.interleaved``.
     """
 
     patterns: tuple[str, ...]
     background: int = 0
     parts: tuple[str, ...] = ()
+    interleaved: tuple[str, ...] = ()
 
     @classmethod
     def of(cls, model: Any) -> ClassTensors:
         """As a module, or its class, declares them."""
-        return cls(model.class_tensors, model.background, model.classifier_parts)
+        return cls(model.class_tensors, model.background, model.classifier_parts, model.interleaved)
 
     def useless(self, name: str) -> bool:
         """Whether a tensor is of no use with other classes or without a classifier."""
@@ -71,6 +73,11 @@ class ClassTensors:
             if former is None or former is tensor or not self.include(name):
                 continue
             each = 1 if len(former) == len(names) + self.background else len(former) // len(names)
+            if any(_matches(pattern, name) for pattern in self.interleaved):
+                rows, earlier = tensor.unflatten(0, (each, -1)), former.unflatten(0, (each, -1))
+                for old, new in known:
+                    rows[:, new] = earlier[:, old]
+                continue
             for old, new in known:
                 tensor[each * new : each * (new + 1)] = former[each * old : each * (old + 1)]
             tail = len(former) - each * len(names)

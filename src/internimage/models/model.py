@@ -44,6 +44,8 @@ class Model(nn.Module):
         description: what belongs to the weights; set by the factory.
         class_tensors: patterns of the parameters whose shape depends on the classes, ``#`` for a number, ``*`` for the
             rest of a name; the first dimension of the first one counts the classes.
+        interleaved: patterns of those among them that have several numbers a class, the first of all classes before the
+            second; otherwise a class's numbers lie together.
         classifier_parts: patterns of what else is of no use without a classifier.
         background: by how many that dimension is larger than the number of classes.
         smallest_batch: images of a training batch at least.
@@ -59,6 +61,7 @@ class Model(nn.Module):
     numbers: frozenset[str] = frozenset()
 
     class_tensors: ClassVar[tuple[str, ...]] = ("classifier.*",)
+    interleaved: ClassVar[tuple[str, ...]] = ()
     classifier_parts: ClassVar[tuple[str, ...]] = ()
     background: ClassVar[int] = 0
     smallest_batch: ClassVar[int] = 1

@@ -36,6 +36,7 @@ class BEVEncoderConfig:
         both_shifted: whether attention in time looks for the present, too, where the past is, as released for
             occupancy.
         values_twice: see :class:`internimage.driving.bev.temporal_attention.TemporalAttention`.
+        motion: whether all cells are told how the vehicle moved.
     """
 
     grid: BEVGrid = field(default_factory=BEVGrid)
@@ -47,6 +48,7 @@ class BEVEncoderConfig:
     turning_point: tuple[float, float] | None = None
     both_shifted: bool = False
     values_twice: bool = False
+    motion: bool = True
 
     def __post_init__(self) -> None:
         for name in ("layers", "heads", "points", "width"):
@@ -146,13 +148,14 @@ class BEVEncoder(nn.Module):
         self.level_embedding = nn.Parameter(torch.randn(max(levels, _LEVELS), channels))
         self.camera_embedding = nn.Parameter(torch.randn(cameras, channels))
         self.layers = nn.ModuleList(EncoderLayer(config, channels, levels) for _ in range(config.layers))
-        self.motion = nn.Sequential(
-            nn.Linear(CAN_BUS, channels // 2),
-            nn.ReLU(),
-            nn.Linear(channels // 2, channels),
-            nn.ReLU(),
-            nn.LayerNorm(channels),
-        )
+        if config.motion:
+            self.motion = nn.Sequential(
+                nn.Linear(CAN_BUS, channels // 2),
+                nn.ReLU(),
+                nn.Linear(channels // 2, channels),
+                nn.ReLU(),
+                nn.LayerNorm(channels),
+            )
         self.cells = nn.Embedding(grid.cells, channels)
         for embedding in (self.rows, self.columns):
             nn.init.uniform_(embedding.weight)
@@ -169,7 +172,9 @@ class BEVEncoder(nn.Module):
         Returns:
             (N, cells, C).
         """
-        first = self.cells.weight + self.motion(views.can_bus.to(self.cells.weight.dtype))[:, None]
+        first = self.cells.weight.expand(len(views), -1, -1)
+        if self.config.motion:
+            first = first + self.motion(views.can_bus.to(first.dtype))[:, None]
         position = self.position()
         scene, before = self.scene(maps, views), self.before(first, views, history)
         cells = first

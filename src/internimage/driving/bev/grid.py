@@ -68,3 +68,8 @@ class BEVGrid:
         """Places (..., 3), or (..., 2), in metres from shares of the extent."""
         count = shares.shape[-1]
         return shares * shares.new_tensor(self.sides[:count]) + shares.new_tensor(self.extent[:count])
+
+    def shares_of(self, metres: Tensor) -> Tensor:
+        """Places (..., 3), or (..., 2), as shares of the extent from metres."""
+        count = metres.shape[-1]
+        return (metres - metres.new_tensor(self.extent[:count])) / metres.new_tensor(self.sides[:count])

@@ -59,6 +59,33 @@ class Views(_Tensors):
 
 
 @dataclass(frozen=True)
+class Cameras(_Tensors):
+    """The cameras of N frames, for what looks at their pictures one by one.
+
+    Attributes:
+        intrinsics: (N, cameras, 3, 3) float32, camera to pixels of the pictures that a network is given; any numbers
+            where a camera is missing.
+        to_lidar: (N, cameras, 4, 4) float32, camera to the lidar frame of the boxes, metres.
+    """
+
+    intrinsics: Tensor
+    to_lidar: Tensor
+
+
+@dataclass(frozen=True)
+class Variations(_Tensors):
+    """How N frames are shown in training, all their moments alike.
+
+    Attributes:
+        mirrored: (N,) bool, whether a network is to mirror their pictures, and its maps back.
+        ground: (N, 3, 3) float32, places of the lidar frame to where boxes have been moved.
+    """
+
+    mirrored: Tensor
+    ground: Tensor
+
+
+@dataclass(frozen=True)
 class BoxTargets:
     """What is to be found in one frame.
 

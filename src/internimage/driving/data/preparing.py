@@ -104,6 +104,14 @@ def queue(index: int, length: int, generator: np.random.Generator | None) -> lis
     return [*np.maximum(before, 0).tolist(), index]
 
 
+def neighbours(frames: Sequence[Frame], index: int, offsets: Sequence[int]) -> list[Frame | None]:
+    """For each offset in the list of frames the frame there; None where there is none of the same scene."""
+    scene = frames[index].scene
+    places = [index + offset for offset in offsets]
+    found = [frames[place] if 0 <= place < len(frames) else None for place in places]
+    return [one if one is not None and one.scene == scene else None for one in found]
+
+
 def befores(frames: Sequence[Frame]) -> list[Frame | None]:
     """For each frame of a queue the one before it in the queue, if that is of the same scene."""
     pairs = zip([None, *frames], frames, strict=False)

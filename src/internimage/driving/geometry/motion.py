@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
-from internimage.driving.geometry.poses import Array
+from internimage.driving.geometry.poses import Array, Pose
 
 if TYPE_CHECKING:
     from internimage.driving.data.frames import Frame
@@ -40,6 +40,14 @@ def can_bus_vector(frame: Frame, previous: Frame | None, *, released: bool = Fal
         result[:3] = frame.ego.translation - previous.ego.translation
         result[17] = np.degrees(result[16] - _heading(previous))
     return result
+
+
+def moved_between(now: Frame, then: Frame) -> Pose:
+    """From points of the lidar frame of one moment to that of another one of the same drive, in float64.
+
+    ``camera.lidar_to_pixels @ moved_between(now, then).matrix`` is how a camera of ``then`` shows points of ``now``.
+    """
+    return then.lidar_to_global.inverse @ now.lidar_to_global
 
 
 def bev_shift(can_bus: Array, extent: tuple[float, float], *, ahead: Literal["x", "y"] = "y") -> Array:

@@ -41,21 +41,35 @@ class BEVConfig(Protocol):
     def heads(self) -> int: ...
     @property
     def encoder(self) -> BEVEncoderConfig: ...
+
+
+class Standing:
+    """How a network stands in the world, for those that make its inputs: as BEVFormer does, unless it says so."""
+
     @property
     def in_vehicle(self) -> bool:
         """Whether the grid stands in the vehicle's frame; otherwise in the lidar's."""
-
-    @property
-    def place_in_motion(self) -> bool:
-        """Whether the vehicle's place in the city stands where its way since the frame before does elsewhere."""
-
-    @property
-    def shares_without_padding(self) -> bool:
-        """Whether places in pictures are shares of the first camera's picture without its padding."""
+        return False
 
     @property
     def ahead(self) -> Literal["x", "y"]:
         """The grid's axis along which the vehicle is taken to drive."""
+        return "y"
+
+    @property
+    def released_can_bus(self) -> bool:
+        """See :func:`internimage.driving.geometry.motion.can_bus_vector`."""
+        return False
+
+    @property
+    def place_in_motion(self) -> bool:
+        """Whether the vehicle's place in the city stands where its way since the frame before does elsewhere."""
+        return False
+
+    @property
+    def shares_without_padding(self) -> bool:
+        """Whether places in pictures are shares of the first camera's picture without its padding."""
+        return False
 
 
 def check_bev(config: BEVConfig, *counts: str) -> None:
@@ -83,13 +97,14 @@ class BEVModel(Model):
 
     Args:
         config: architecture.
+        maps: of each camera that the pyramid makes; None for as many as the encoder looks at, the finest ones.
     """
 
-    def __init__(self, config: Any) -> None:
+    def __init__(self, config: Any, maps: int | None = None) -> None:
         super().__init__()
         self.config = config
         self.backbone = self.build_backbone(config, config.out_levels)
-        further = config.levels - len(config.out_levels)
+        further = (maps or config.levels) - len(config.out_levels)
         self.neck = FPN(self.backbone.feature_channels, config.channels, extra=further)
         self.encoder = BEVEncoder(config.encoder, config.channels, config.levels, len(config.cameras))
 
@@ -120,17 +135,21 @@ class BEVModel(Model):
         Raises:
             InputSizeError: another number of cameras than the model's.
         """
-        return self.encoder(self.look(views), views, history)
+        return self.encoder(self.look(views)[: self.config.levels], views, history)
 
     def look(self, views: Views) -> list[Tensor]:
         """Maps (N * K, C, H_i, W_i) of all pictures; raises as :meth:`encode` does."""
+        self.check_cameras(views)
+        return self.maps(views.images.flatten(0, 1))
+
+    def check_cameras(self, views: Views) -> None:
+        """Raise :class:`InputSizeError` if there is another number of cameras than the model's."""
         cameras = views.images.shape[1]
         if cameras != len(self.config.cameras):
             raise InputSizeError(
                 f"a frame has {cameras} cameras; expected {len(self.config.cameras)}: {', '.join(self.config.cameras)} "
                 "(one that is missing has a picture of zeros, and is not among those present)"
             )
-        return self.maps(views.images.flatten(0, 1))
 
     def maps(self, images: Tensor) -> list[Tensor]:
         """Images (N * K, 3, H, W) to maps (N * K, C, H_i, W_i); few at a time where a CPU predicts, to save memory."""
@@ -153,14 +172,14 @@ class BEVModel(Model):
     def encode_history(self, queue: Sequence[Views]) -> Tensor | None:
         """The features of the frame before the last of a queue; see :meth:`encode_queue`."""
         history = None
-        with _predicting(self):
+        with predicting(self):
             for views in queue[:-1]:
                 history = self.encode(views, history)
         return history
 
 
 @contextmanager
-def _predicting(model: nn.Module) -> Iterator[None]:
+def predicting(model: nn.Module) -> Iterator[None]:
     """No gradients and evaluation mode; afterwards every module is in its own mode again."""
     modes = [(module, module.training) for module in model.modules()]
     model.eval()

@@ -3,27 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
-from typing import ClassVar, Literal, Self
+from dataclasses import dataclass, field
 
-import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from internimage.backbones.config import InternImageConfig, ResNetConfig
-from internimage.driving.bev.code import CODE
-from internimage.driving.bev.decoder import BoxDecoder, classifier
-from internimage.driving.bev.decoding import BoxSelection, best_boxes
+from internimage.driving.bev.decoding import BoxSelection
 from internimage.driving.bev.encoder import BEVEncoderConfig
 from internimage.driving.bev.grid import BEVGrid
 from internimage.driving.bev.inputs import BoxTargets, RawBoxes3D, Views
-from internimage.driving.bev.losses import box_losses, match
 from internimage.driving.data.frames import NUSCENES_CAMERAS
-from internimage.driving.models.bev import BEVModel, check_bev
-from internimage.errors import ConfigError
+from internimage.driving.models.bev import Standing, check_bev
+from internimage.driving.models.boxes import BoxModel
 
 
 @dataclass(frozen=True)
-class BEVFormerConfig:
+class BEVFormerConfig(Standing):
     """Architecture of a BEVFormer.
 
     Attributes:
@@ -72,11 +67,6 @@ class BEVFormerConfig:
     velocity_weight: float = 0.2
     history: bool = True
 
-    place_in_motion: ClassVar[bool] = False
-    shares_without_padding: ClassVar[bool] = False
-    in_vehicle: ClassVar[bool] = False
-    ahead: ClassVar[Literal["x", "y"]] = "y"
-
     def __post_init__(self) -> None:
         check_bev(self, "num_classes", "decoder_layers", "queries", "groups")
 
@@ -93,45 +83,8 @@ class BEVFormerConfig:
         )
 
 
-class BEVFormer(BEVModel):
+class BEVFormer(BoxModel):
     """Frames of several cameras to boxes in space, and what the next frame remembers."""
-
-    code_weights: Tensor
-
-    class_tensors = ("decoder.classifiers.#.6.*",)
-
-    def __init__(self, config: BEVFormerConfig) -> None:
-        super().__init__(config)
-        channels = config.channels
-        code_weights = torch.ones(CODE)
-        code_weights[-2:] = config.velocity_weight
-        self.register_buffer("code_weights", code_weights)
-        self.decoder = BoxDecoder(
-            config.grid,
-            channels,
-            config.heads,
-            config.decoder_layers,
-            config.width,
-            config.queries,
-            config.num_classes,
-            config.groups,
-            config.dropout,
-        )
-
-    def shardable(self) -> list[nn.Module]:
-        """Blocks of the backbone, layers of encoder and decoder."""
-        return [*super().shardable(), *self.decoder.layers]
-
-    def reset_classifier(self, num_classes: int) -> None:
-        channels, count, like = self.config.channels, len(self.decoder.classifiers), self.decoder.query_embedding.weight
-        self.decoder.classifiers = nn.ModuleList(classifier(channels, num_classes) for _ in range(count)).to(like)
-        self.config = replace(self.config, num_classes=num_classes)
-
-    def keeping(self, objects: int) -> Self:
-        most = self.config.queries * self.config.num_classes
-        if not 1 <= objects <= most:
-            raise ConfigError(f"{objects} objects a frame; expected 1 to {most}, which this BEVFormer looks at")
-        return self._reporting(keep=objects)
 
     def forward(self, views: Views, history: Tensor | None = None) -> tuple[list[RawBoxes3D], Tensor]:
         """The boxes of each frame, best first, and the grid's features.
@@ -144,9 +97,7 @@ class BEVFormer(BEVModel):
             InputSizeError: another number of cameras than the model's.
         """
         bev = self.encode(views, history)
-        logits, codes = self.decoder(bev, last=True)
-        found = [best_boxes(*one, self.config.detections) for one in zip(logits[0], codes[0], strict=True)]
-        return found, bev
+        return self.found(*self.decoder(bev, last=True)), bev
 
     def losses(  # type: ignore[override]
         self, queue: Sequence[Views], targets: Sequence[BoxTargets]
@@ -158,17 +109,4 @@ class BEVFormer(BEVModel):
             targets: what is to be found in the last.
         """
         logits, codes = self.decoder(self.encode_queue(queue))
-        logits, codes = (self._by_group(one) for one in (logits, codes))
-        matched = match(logits, codes, targets)
-        weights = self.code_weights.clone()  # a file's own say nothing about what is to be learnt now
-        weights[-2:] = self.config.velocity_weight
-        learnt = box_losses(logits, codes, matched, targets, weights)
-        results: dict[str, Tensor] = {}  # clones, because FSDP2 warns of views
-        for kind, losses in zip(("class", "box"), learnt, strict=True):
-            layers = losses.unflatten(0, (self.config.decoder_layers, -1)).mean(1)
-            results |= {f"layer{number}_{kind}": loss.clone() for number, loss in enumerate(layers, 1)}
-        return results
-
-    def _by_group(self, outputs: Tensor) -> Tensor:
-        """(L, N, groups * Q, ...) to (L * groups, N, Q, ...): each group is matched as a layer of its own."""
-        return outputs.unflatten(2, (-1, self.config.queries)).movedim(2, 1).flatten(0, 1)
+        return self.learnt(logits, codes, targets)

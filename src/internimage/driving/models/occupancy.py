@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from typing import ClassVar, Literal
+from typing import Literal
 
 from torch import Tensor
 
@@ -17,7 +17,7 @@ from internimage.driving.bev.grid import BEVGrid
 from internimage.driving.bev.inputs import Views, VoxelTargets
 from internimage.driving.data.frames import NUSCENES_CAMERAS
 from internimage.driving.data.occ3d import VoxelGrid
-from internimage.driving.models.bev import BEVModel, check_bev
+from internimage.driving.models.bev import BEVModel, Standing, check_bev
 from internimage.driving.voxels.decoder import VoxelDecoder
 from internimage.driving.voxels.losses import counted, voxel_losses
 from internimage.driving.voxels.settings import VoxelLosses
@@ -28,7 +28,7 @@ EXTENT = (-40.0, -40.0, -1.0, 40.0, 40.0, 5.4)
 
 
 @dataclass(frozen=True)
-class OccupancyConfig:
+class OccupancyConfig(Standing):
     """Architecture of a network that fills space.
 
     Attributes:
@@ -66,14 +66,14 @@ class OccupancyConfig:
     learning: VoxelLosses = field(default_factory=VoxelLosses)
     history: bool = True
 
-    place_in_motion: ClassVar[bool] = False
-    shares_without_padding: ClassVar[bool] = False
-    in_vehicle: ClassVar[bool] = True
-
     def __post_init__(self) -> None:
         check_bev(self, "num_classes", "heights", "finer", "voxel_channels")
         if self.channels % self.heights:
             raise ConfigError(f"channels is {self.channels}; expected a multiple of the {self.heights} heights")
+
+    @property
+    def in_vehicle(self) -> bool:
+        return True
 
     @property
     def stride(self) -> int:

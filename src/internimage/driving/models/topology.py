@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from typing import ClassVar, Literal
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
@@ -21,7 +21,7 @@ from internimage.driving.lanes.decoder import LaneDecoder
 from internimage.driving.lanes.elements import ElementDecoder
 from internimage.driving.lanes.losses import element_losses, lane_losses, match_elements, match_lanes
 from internimage.driving.lanes.relations import RelationHead, related, relation_loss
-from internimage.driving.models.bev import BEVModel, check_bev
+from internimage.driving.models.bev import BEVModel, Standing, check_bev
 from internimage.errors import ConfigError
 from internimage.layers.queries.refinement import focal_classifier
 
@@ -29,7 +29,7 @@ _RELATION = 5.0  # weight of what belongs together
 
 
 @dataclass(frozen=True)
-class TopologyConfig:
+class TopologyConfig(Standing):
     """Architecture of a network of lanes and traffic elements.
 
     Attributes:
@@ -68,9 +68,6 @@ class TopologyConfig:
     released: bool = False
     history: bool = False
 
-    in_vehicle: ClassVar[bool] = True
-    ahead: ClassVar[Literal["x", "y"]] = "x"
-
     def __post_init__(self) -> None:
         check_bev(self, "num_classes", "decoder_layers", "queries", "element_decoder_layers", "element_queries")
         if self.front not in self.cameras:
@@ -90,6 +87,14 @@ class TopologyConfig:
     def shares_without_padding(self) -> bool:
         """Whether places in pictures are shares of the first camera's picture without its padding."""
         return self.released
+
+    @property
+    def in_vehicle(self) -> bool:
+        return True
+
+    @property
+    def ahead(self) -> Literal["x", "y"]:
+        return "x"
 
     @property
     def stride(self) -> int:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import overload
 
 from internimage.data.formats.documents import read_json
-from internimage.data.left_out import BadEntries
+from internimage.data.left_out import BadEntries, LeftOut
 from internimage.data.samples import ImageFile, Measured
 from internimage.driving.data import openlane
 from internimage.driving.data.frames import Frame, Frames, FrameSource
@@ -121,7 +121,7 @@ class LaneFrames(Frames):
 
 
 def read_parts(root: Path, wanted: str | None, options: DataOptions) -> Mapping[str, LaneFrames]:
-    """The parts of a data set by name, or the wanted one alone: what ``data_dict_subset_A.json`` lists, or all there is.
+    """The parts of a data set by name, or the wanted one: what ``data_dict_subset_A.json`` lists, or all that is there.
 
     Every record is looked at when it is read; with ``bad_entries`` "drop", those that contradict the format are left
     out here.
@@ -181,7 +181,7 @@ def _found(root: Path) -> dict[str, list[Path]]:
 
 
 def _part(root: Path, name: str, files: Sequence[Path], drop: bool) -> LaneFrames:
-    left_out = ()
+    left_out: tuple[LeftOut, ...] = ()
     if drop:
         bad, good = BadEntries(), []
         for file in files:
