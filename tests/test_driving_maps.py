@@ -10,10 +10,12 @@ import shapely
 
 from internimage.driving.data.av2_map import read_av2_map
 from internimage.driving.data.nuscenes_map import map_file, read_nuscenes_map
+from internimage.driving.drawing.maps import dashes, draw_map
 from internimage.driving.geometry.poses import Array, Pose
 from internimage.driving.geometry.road_map import RoadMap
 from internimage.driving.geometry.vector_map import CLASSES, VectorMap, is_closed
 from internimage.driving.metrics.polylines import VectorMapScore
+from internimage.driving.results.geojson import geojson_of, read_geojson, write_geojson
 from internimage.driving.world.maps import expansion_of, vector_map_of
 from internimage.driving.world.roads import ASPHALT
 from internimage.driving.world.scene import flat_pose, make_scene
@@ -179,3 +181,62 @@ def test_map_expansions_that_are_none_are_refused(layer: str, change: Any, messa
     with pytest.raises(DataError, match=message) as caught:
         read_nuscenes_map(written(tmp_path, content))
     assert str(tmp_path) in str(caught.value)
+
+
+# GeoJSON and pictures
+
+
+@pytest.mark.parametrize("ego", [None, make_scene(6).to_global @ make_scene(6).ego.pose(1.0)])
+def test_geojson_is_read_as_it_was_written_to_a_millimetre(ego: Pose | None, tmp_path: Path) -> None:
+    truth = vector_map_of(make_scene(6), 1.0)
+    found = VectorMap(truth.lines, truth.labels, np.linspace(0.1, 0.987654321, len(truth.labels)))
+    write_geojson(tmp_path / "map.geojson", found, CLASSES, ego)
+    again = read_geojson(tmp_path / "map.geojson", CLASSES)
+    assert (again.labels == found.labels).all()
+    assert again.scores == pytest.approx(found.scores, abs=6e-7)
+    for line, other in zip(again.lines, found.lines, strict=True):
+        assert np.abs(line - other).max() < 8e-4
+    content = json.loads((tmp_path / "map.geojson").read_text())
+    assert {feature["geometry"]["type"] for feature in content["features"]} == {"LineString"}
+    first = content["features"][0]["geometry"]["coordinates"][0]
+    place = np.array([*found.lines[0][0], 0.0])
+    assert first == pytest.approx((place if ego is None else ego(place))[:2], abs=6e-4)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"type": "Feature"}, "is no vector map as GeoJSON: Invalid enum value 'Feature'"),
+        ({"frame": {"name": "world", "unit": "metre"}}, "frame: expected where the vehicle is if, and only if"),
+        ({"class": "kerb"}, "features, 0, class is 'kerb'; expected ped_crossing, divider, boundary"),
+        ({"score": None}, r"Expected `float`, got `null` - at `\$.features\[0\].properties.score`"),
+    ],
+)
+def test_geojson_that_is_no_map_is_refused(change: dict[str, Any], message: str, tmp_path: Path) -> None:
+    content = geojson_of(vector_map_of(make_scene(6), 1.0), CLASSES)
+    target = content if set(change) <= set(content) else content["features"][0]["properties"]
+    target |= change
+    with pytest.raises(DataError, match=message):
+        read_geojson(written(tmp_path, content), CLASSES)
+    with pytest.raises(DataError, match="line 0 of the map has 1 points"):
+        geojson_of(VectorMap.true([[np.zeros((1, 2))]]), CLASSES)
+
+
+def test_a_map_is_drawn_where_it_lies() -> None:
+    """A boundary ahead to the left: upper left, solid; what is true is dashed, and half as much of it."""
+    line = np.array([(5.0, 10.0), (25.0, 10.0)])
+    found = VectorMap([line, line - (0, 20)], np.array([BOUNDARY, BOUNDARY]), np.array([0.9, 0.1]))
+    empty = VectorMap([], np.zeros(0, int), np.zeros(0))
+    truth = VectorMap.true([[], [], [line]])
+    pictures = draw_map(found, CLASSES, height=300), draw_map(empty, CLASSES, truth=truth, height=300)
+    solid, dashed = (np.asarray(picture, int)[:300] for picture in pictures)
+    for pixels in (solid, dashed):
+        rows, columns = np.nonzero(pixels[..., 0] - pixels[..., 1] > 30)
+        assert (rows.min() >= 25, rows.max() <= 125, columns.max() < 30) == (True, True, True)
+        assert columns.mean() == pytest.approx(25, abs=1)
+    filled = [(pixels[:, 25, 0] - pixels[:, 25, 1] > 30).sum() for pixels in (solid, dashed)]
+    assert filled[0] > 95
+    assert 0.35 < filled[1] / filled[0] < 0.75
+    ring = np.array([(0.0, 0), (10, 0), (10, 10), (0, 0)])
+    lengths = [np.linalg.norm(np.diff(dash, axis=0), axis=1).sum() for dash in dashes(ring, 1.0)]
+    assert lengths == pytest.approx([1.0] * 17 + [200**0.5 + 20 - 34])
