@@ -1,6 +1,7 @@
 """Vector maps: what lies around a vehicle, and networks that find it."""
 
 import json
+import sys
 from dataclasses import asdict, replace
 from itertools import permutations
 from pathlib import Path
@@ -36,7 +37,7 @@ from internimage.driving.world.rig import NUSCENES_RIG
 from internimage.driving.world.roads import ASPHALT
 from internimage.driving.world.scene import flat_pose, make_scene
 from internimage.driving.world.tables import location
-from internimage.errors import ConfigError, DataError
+from internimage.errors import ConfigError, DataError, MissingExtraError
 from internimage.settings.plain import from_plain
 
 CROSSING, DIVIDER, BOUNDARY = range(3)
@@ -82,6 +83,28 @@ def test_the_drawn_world_s_map_file_gives_what_the_road_says(tmp_path: Path) -> 
             assert score(truth, truth)["map"] == 1
             seen += np.bincount(truth.labels, minlength=3)
     assert (seen > 10).all()
+
+
+def test_a_hole_in_a_road_segment_is_a_closed_boundary(tmp_path: Path) -> None:
+    """An island between the lanes and the kerb of the second scene without a crossing."""
+    scene, file = make_scene(4), tmp_path / "map.json"
+    content = expansion_of(scene)
+    island = np.array([(5.0, 7.5), (8, 7.5), (8, 8.5), (5, 8.5)])
+    for number, (x, y, _) in enumerate(scene.to_global(np.pad(island, ((0, 0), (0, 1)))).tolist()):
+        content["node"].append({"token": f"n{number}", "x": x, "y": y})
+    content["polygon"][0]["holes"] = [{"node_tokens": [f"n{number}" for number in range(4)]}]
+    file.write_text(json.dumps(content))
+    ego = scene.ego.pose(0.0)
+    lines = lines_of(read_nuscenes_map(file).around(scene.to_global @ ego), BOUNDARY)
+    (ring,) = [ego(np.pad(line, ((0, 0), (0, 1))))[:, :2] for line in lines if is_closed(line)]
+    assert shapely.Polygon(ring).symmetric_difference(shapely.Polygon(island)).area < 1e-4
+    assert len(lines) == 3
+
+
+def test_maps_need_shapely(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setitem(sys.modules, "shapely", None)
+    with pytest.raises(MissingExtraError, match=r"road maps need shapely: pip install 'internimage\[driving\]'"):
+        read_nuscenes_map(tmp_path / "map.json")
 
 
 def test_drawn_lines_lie_where_the_ground_changes() -> None:
@@ -348,9 +371,9 @@ def test_lines_are_matched_and_learnt_as_by_trying_everything() -> None:
             for element in range(5)
             for line in range(3)
         }
+        costs = {pair: cost(*pair, order) for pair, order in best.items()}
         wanted = min(
-            permutations(range(5), 3),
-            key=lambda chosen: sum(cost(one, line, best[one, line]) for line, one in enumerate(chosen)),
+            permutations(range(5), 3), key=lambda chosen: sum(costs[one, line] for line, one in enumerate(chosen))
         )
         own = matched.layers == layer
         assert dict(zip(matched.elements[own].tolist(), matched.labels[own].tolist(), strict=True)) == {
@@ -393,7 +416,8 @@ def test_boxes_are_matched_and_learnt_as_by_trying_everything() -> None:
         overlap = one.intersection(other).area / one.union(other).area
         return 2 * float((hit - miss)[element, target.labels[line]]) + 0.1 * apart(element, line) - overlap
 
-    wanted = min(permutations(range(4), 3), key=lambda chosen: sum(cost(one, line) for line, one in enumerate(chosen)))
+    costs = {(element, line): cost(element, line) for element in range(4) for line in range(3)}
+    wanted = min(permutations(range(4), 3), key=lambda chosen: sum(costs[one, line] for line, one in enumerate(chosen)))
     pairs = {(element, int(target.labels[line])) for line, element in enumerate(wanted)}
     assert set(zip(matched.elements.tolist(), matched.labels.tolist(), strict=True)) == pairs
     assert wanted[1] == 2
