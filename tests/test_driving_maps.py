@@ -6,6 +6,7 @@ from dataclasses import asdict, replace
 from itertools import permutations
 from pathlib import Path
 from typing import Any
+from unittest.mock import MagicMock
 
 import numpy as np
 import pytest
@@ -83,6 +84,40 @@ def test_the_drawn_world_s_map_file_gives_what_the_road_says(tmp_path: Path) -> 
             assert score(truth, truth)["map"] == 1
             seen += np.bincount(truth.labels, minlength=3)
     assert (seen > 10).all()
+
+
+@pytest.mark.official
+@pytest.mark.parametrize("seed", [0, 4, 6])
+def test_nuscenes_devkit_reads_the_drawn_world_s_map_and_cuts_it_alike(
+    seed: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Lines, areas and crossings of nuscenes-devkit 1.2.0 in the same patch."""
+    for name in ("descartes", "cv2"):  # which it draws with
+        monkeypatch.setitem(sys.modules, name, MagicMock())
+    api = pytest.importorskip(
+        "nuscenes.map_expansion.map_api", reason="pip install --no-deps nuscenes-devkit==1.2.0", exc_type=ImportError
+    )
+    scene, file = make_scene(seed), map_file(tmp_path, location(seed))
+    file.parent.mkdir(parents=True)
+    file.write_text(json.dumps(expansion_of(scene)))
+    monkeypatch.setattr(api, "locations", [location(seed)])
+    ego = scene.to_global @ scene.ego.pose(1.0)
+    layers = ["road_segment", "lane", "ped_crossing", "road_divider", "lane_divider"]
+    patch = (*ego.translation[:2], 30.0, 60.0)
+    whole = dict(api.NuScenesMap(str(tmp_path), location(seed)).get_map_geom(patch, np.degrees(ego.yaw), layers))
+    found = read_nuscenes_map(file).around(ego)
+    dividers, boundaries = (shapely.MultiLineString(lines_of(found, label)) for label in (DIVIDER, BOUNDARY))
+    theirs = shapely.union_all([*whole["road_divider"], *whole["lane_divider"]])
+    assert shapely.hausdorff_distance(dividers, theirs, densify=0.1) < 1e-5
+    assert dividers.length == pytest.approx(theirs.length)
+    road = shapely.union_all([*whole["road_segment"], *whole["lane"]])
+    rim = road.boundary.difference(shapely.box(-30, -15, 30, 15).boundary.buffer(1e-6))
+    assert boundaries.length == pytest.approx(rim.length, rel=1e-3)  # theirs has seams of centimetres
+    assert (
+        max(shapely.Point(point).distance(road.boundary) for line in boundaries.geoms for point in line.coords) < 1e-5
+    )
+    crossings = shapely.union_all([shapely.Polygon(ring) for ring in lines_of(found, CROSSING)])
+    assert crossings.symmetric_difference(shapely.union_all(whole["ped_crossing"])).area < 1e-6
 
 
 def test_a_hole_in_a_road_segment_is_a_closed_boundary(tmp_path: Path) -> None:

@@ -66,7 +66,8 @@ def vector_map_of(scene: Scene, time: float, region: tuple[float, float] = REGIO
 def expansion_of(scene: Scene) -> Record:
     """The content of ``maps/expansion/LOCATION.json`` for a scene's road, in the global frame.
 
-    As in nuScenes a road is segments and lanes that touch each other, and a line is told in several pieces.
+    As in nuScenes a road is segments and lanes that touch each other, and a line is told in several pieces.  The layers
+    that no map of a frame needs are there and empty, so that nuScenes's own devkit reads the file, too.
     """
     records = _Records(scene)
     whole = road_map_of(scene.road)
@@ -78,14 +79,18 @@ def expansion_of(scene: Scene) -> Record:
             wide = LANE / 2
             sides = ((x0, x1), (y0 - wide, y0 + wide)) if y0 == y1 else ((x0 - wide, x0 + wide), (y0, y1))
             corners = rectangle(min(sides[0]), max(sides[0]), min(sides[1]), max(sides[1]))
-            records.area("lane", corners, lane_type="CAR", from_edge_line_token="", to_edge_line_token="")
+            edges: Record = {f"{side}_lane_divider_segments": [] for side in ("left", "right")}
+            records.area("lane", corners, lane_type="CAR", from_edge_line_token="", to_edge_line_token="", **edges)
     for ring in whole.crossings:
         records.area("ped_crossing", ring, road_segment_token="")
     for line in whole.dividers:
         middle = (line[:1] + line[-1:]) / 2
         for piece in (np.concatenate([line[:1], middle]), np.concatenate([line[-1:], middle])):
             records.line("lane_divider" if np.ptp(line[:, 1]) == 0 and line[0, 1] else "road_divider", piece)
-    return {"version": _VERSION, **{layer: [] for layer in _EMPTY}, **records.rows}
+    empty: Record = {layer: [] for layer in _EMPTY}
+    reach = [float(max(node[axis] for node in records.rows["node"])) for axis in "xy"]
+    others: Record = {"canvas_edge": reach, "arcline_path_3": {}, "connectivity": {}}
+    return {"version": _VERSION, **others, **empty, **records.rows}
 
 
 @dataclass
