@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from internimage.driving.geometry.lane_graph import LaneGraph
+from internimage.driving.geometry.vector_map import VectorMap
 from internimage.driving.metrics.longitudinal import (
     LongitudinalScore,
     WaymoBoxes,
@@ -21,7 +22,7 @@ from internimage.driving.metrics.longitudinal import (
 from internimage.driving.metrics.occupancy import OccupancyScore
 from internimage.driving.metrics.openlane.distances import FAR, lane_distances
 from internimage.driving.metrics.openlane.score import OpenLaneScore
-from internimage.driving.metrics.polylines import THRESHOLDS, VectorMap, VectorMapScore, chamfer_distances, resampled
+from internimage.driving.metrics.polylines import THRESHOLDS, VectorMapScore, chamfer_distances, resampled
 from internimage.errors import DataError
 
 GOLDENS = Path(__file__).parent / "goldens"

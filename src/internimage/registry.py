@@ -124,6 +124,11 @@ ARCHITECTURES: dict[str, ArchitectureEntry] = {
         "internimage.driving.models.occupancy:OccupancyNetwork",
         "internimage.driving.names.occupancy:NAMES",
     ),
+    "online_map": ArchitectureEntry(
+        None,
+        "internimage.driving.models.online_map:OnlineMapConfig",
+        "internimage.driving.models.online_map:OnlineMap",
+    ),
     "uniperceiver": ArchitectureEntry(
         "describing",
         "internimage.multimodal.models.config:UniPerceiverConfig",

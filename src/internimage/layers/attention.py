@@ -168,6 +168,19 @@ class DeformableAttention(nn.Module):
             shapes: (height, width) of each level.
             padding: (N, S) bool, pixels that count as zero.
         """
+        return self.sample(query, reference_points, self.values(value, padding), shapes)
+
+    def values(self, value: Tensor, padding: Tensor | None = None) -> Tensor:
+        """What queries sample of maps (N, S, C), (N, S, heads, C / heads); see :meth:`forward`."""
+        values = linear(self.value_proj, value)
+        if padding is not None:
+            values = values.masked_fill(padding[..., None], 0.0)
+        return values.unflatten(-1, (self.grid[0], -1))
+
+    def sample(
+        self, query: Tensor, reference_points: Tensor, values: Tensor, shapes: Sequence[tuple[int, int]]
+    ) -> Tensor:
+        """As :meth:`forward`, of the same :meth:`values` as often as one likes."""
         heads, levels, points = self.grid
         offsets = linear(self.sampling_offsets, query).unflatten(-1, (heads, levels, points, 2))
         weights = linear(self.attention_weights, query).unflatten(-1, (heads, levels * points))
@@ -178,10 +191,6 @@ class DeformableAttention(nn.Module):
         else:
             step = offsets / points * reference_points[:, :, None, :, None, 2:] * 0.5
         location = reference_points[:, :, None, :, None, :2] + step
-        values = linear(self.value_proj, value)
-        if padding is not None:
-            values = values.masked_fill(padding[..., None], 0.0)
-        values = values.unflatten(-1, (heads, -1))
         return linear(self.output_proj, ms_deform_attn(values, shapes, location, weights))
 
 

@@ -6,55 +6,18 @@ Liu et al., VectorMapNet, ICML 2023, https://arxiv.org/abs/2206.08920, section 4
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from internimage.driving.geometry.boxes import Numbers
 from internimage.driving.geometry.poses import Array
-from internimage.errors import DataError
+from internimage.driving.geometry.vector_map import VectorMap
 
 THRESHOLDS = (0.5, 1.0, 1.5)
 """Metres."""
 
 _STEP = 0.3  # metres between the points that are compared
-
-
-@dataclass(frozen=True, eq=False)
-class VectorMap:
-    """Lines of a frame.
-
-    Attributes:
-        lines: of each (P, 2) metres in the vehicle's frame (x forward, y left).
-        labels: (N,) numbers of classes.
-        scores: (N,), 1 for true ones.
-    """
-
-    lines: Sequence[Array]
-    labels: Numbers
-    scores: Array
-
-    def checked(self, where: str, classes: int) -> VectorMap:
-        """The map itself; ``where`` begins the message.
-
-        Raises:
-            DataError: something has another shape, or a number is not finite or no class.
-        """
-        count = len(self.lines)
-        for name in ("labels", "scores"):
-            if np.shape(getattr(self, name)) != (count,):
-                raise DataError(f"{where}: {name} is of {np.shape(getattr(self, name))}; expected {(count,)}")
-        if count and not 0 <= self.labels.min() <= self.labels.max() < classes:
-            raise DataError(
-                f"{where}: labels from {self.labels.min()} to {self.labels.max()}; expected 0 to {classes - 1}"
-            )
-        if not np.isfinite(self.scores).all():
-            raise DataError(f"{where}: scores that are not finite")
-        for number, line in enumerate(self.lines):
-            if np.ndim(line) != 2 or np.shape(line)[1] != 2 or not np.isfinite(line).all():
-                raise DataError(f"{where}: line {number} is of {np.shape(line)}; expected points of 2 finite numbers")
-        return self
 
 
 class _Label(NamedTuple):

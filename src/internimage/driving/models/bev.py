@@ -106,7 +106,11 @@ class BEVModel(Model):
         self.backbone = self.build_backbone(config, config.out_levels)
         further = (maps or config.levels) - len(config.out_levels)
         self.neck = FPN(self.backbone.feature_channels, config.channels, extra=further)
-        self.encoder = BEVEncoder(config.encoder, config.channels, config.levels, len(config.cameras))
+        self.encoder = self.build_encoder(config)
+
+    def build_encoder(self, config: Any) -> Any:
+        """The module that makes features (N, cells, C) of the grid from maps, views and history."""
+        return BEVEncoder(config.encoder, config.channels, config.levels, len(config.cameras))
 
     def shardable(self) -> list[nn.Module]:
         """Blocks of the backbone, layers of the encoder."""

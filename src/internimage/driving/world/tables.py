@@ -38,6 +38,11 @@ def scene_name(seed: int) -> str:
     return f"scene-{seed:04d}"
 
 
+def location(seed: int) -> str:
+    """Where a scene's drive took place: each has a road, and so a map, of its own."""
+    return f"drawn-{scene_name(seed)}"
+
+
 def microseconds(seed: int, time: float) -> int:
     """A time in seconds of a scene, as a time stamp; scenes do not overlap."""
     return _BEGINNING + seed * _APART + round(time * 1e6)
@@ -104,7 +109,13 @@ class Tables:
             }
         )
         self.rows["log"].append(
-            {"token": log, "logfile": "", "vehicle": "drawn", "date_captured": "2020-09-13", "location": "drawn-world"}
+            {
+                "token": log,
+                "logfile": "",
+                "vehicle": "drawn",
+                "date_captured": "2020-09-13",
+                "location": location(scene.seed),
+            }
         )
         self.rows["map"].append(
             {"token": token(name, "map"), "log_tokens": [log], "category": "semantic_prior", "filename": ""}
