@@ -57,7 +57,7 @@ RECIPES: tuple[Recipe, ...] = (
             "voxel_channels": 16,
             "finer": 4,
             "dropout": 0.0,
-            "learning": asdict(VoxelLosses(lovasz=1.0, free_share=1 / 16)),
+            "learning": asdict(VoxelLosses(lovasz=1.0, free_share=1 / 32)),
         },
         FitPreprocessing(short=90, long=160),
         labels="occ3d",
