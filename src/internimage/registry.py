@@ -50,7 +50,7 @@ class ArchitectureEntry:
 
 # Data belong to the last of these tasks that recognises them; the first takes what no other knows.
 _CORE = ("classification", "detection", "segmentation")
-_DRIVING = ("occupancy", "boxes3d")
+_DRIVING = ("occupancy", "topology", "boxes3d")
 _DESCRIBING = TaskEntry("internimage.multimodal.describing.spec:SPEC", ("internimage.multimodal.recipes:RECIPES",))
 TASKS: dict[str, TaskEntry] = {
     **{
@@ -67,6 +67,7 @@ TASKS: dict[str, TaskEntry] = {
 # Drawn worlds by name, for first steps: a function of a folder, and of how much of what is drawn.
 WORLDS = {
     "roads": "internimage.driving.world.writing:write_world",
+    "lanes": "internimage.driving.world.lane_writing:write_lanes",
     "shapes": "internimage.multimodal.world.writing:write_shapes",
 }
 
@@ -117,6 +118,12 @@ ARCHITECTURES: dict[str, ArchitectureEntry] = {
         "internimage.driving.models.bevformer_v2:BEVFormerV2Config",
         "internimage.driving.models.bevformer_v2:BEVFormerV2",
         "internimage.driving.names.bevformer_v2:NAMES",
+    ),
+    "topology": ArchitectureEntry(
+        "topology",
+        "internimage.driving.models.topology:TopologyConfig",
+        "internimage.driving.models.topology:TopologyNetwork",
+        "internimage.driving.names.topology:NAMES",
     ),
     "occupancy": ArchitectureEntry(
         "occupancy",

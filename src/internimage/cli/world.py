@@ -14,15 +14,15 @@ from internimage.cli.common import Bar
 _FIRST_VAL = 100  # seeds of the scenes to measure with; those to learn from have others
 _MOST_VAL = 1_000
 _FIRST_MORE = 5_000
-_OF_ROADS = ("scenes", "val_scenes", "frames", "width")
+_OF_ROADS = ("scenes", "val_scenes", "frames", "width")  # and of lanes
 
 Count = Annotated[int | None, arg(metavar="N", help_behavior_hint="")]
 
 
 @dataclass(frozen=True)
 class World:
-    """Draw a small world to try training and prediction on: roads with six cameras, laid out as nuScenes, or shapes,
-    signs and traffic lights with captions and questions.
+    """Draw a small world to try training and prediction on: roads with six cameras, laid out as nuScenes; the same with
+    seven cameras and lanes, laid out as OpenLane-V2; or shapes, signs and traffic lights with captions and questions.
 
     $ internimage data world roads/
 
@@ -34,16 +34,16 @@ class World:
     """
 
     folder: Annotated[Positional[Path], arg(metavar="FOLDER", help="A folder that is not there yet, or empty.")]
-    of: Literal["roads", "shapes"] = "roads"
+    of: Literal["roads", "lanes", "shapes"] = "roads"
     """What is drawn."""
     scenes: Count = None
-    """Roads: scenes to learn from, 768 unless given; few are learnt by heart."""
+    """Roads, lanes: scenes to learn from, 768 unless given; few are learnt by heart."""
     val_scenes: Count = None
-    """Roads: scenes to measure with, 32 unless given."""
+    """Roads, lanes: scenes to measure with, 32 unless given."""
     frames: Count = None
-    """Roads: frames of each scene, every half second, 4 unless given."""
+    """Roads, lanes: frames of each scene, every half second, 4 unless given."""
     width: Annotated[int | None, arg(metavar="PIXELS", help_behavior_hint="")] = None
-    """Roads: of the pictures, 224 unless given; the height is 9/16 of it."""
+    """Roads, lanes: of the pictures, 224 unless given; the height is 9/16 of it."""
     pictures: Count = None
     """Shapes: pictures to learn from, 30,000 unless given."""
     val_pictures: Count = None
@@ -75,10 +75,11 @@ class World:
         options = [one.name for one in fields(self) if one.name not in ("folder", "of")]
         given = {name: value for name in options if (value := getattr(self, name)) is not None}
         for name in given:
-            if (owner := "roads" if name in _OF_ROADS else "shapes") != self.of:
+            owner = "roads" if name in _OF_ROADS else "shapes"
+            if owner != self.of.replace("lanes", "roads"):
                 raise ConfigError(f"--{name.replace('_', '-')} belongs to --of {owner}; leave it out")
         draw = resolve(WORLDS[self.of])
-        print(self._roads(draw) if self.of == "roads" else draw(self.folder, **given, progress=Bar("drawing")))
+        print(self._roads(draw) if self.of != "shapes" else draw(self.folder, **given, progress=Bar("drawing")))
         return 0
 
     def _roads(self, draw: Callable[..., Any]) -> Any:

@@ -87,11 +87,15 @@ class LaneFrames(Frames):
         Raises:
             DataError: nobody says.
         """
-        file = self.records[self.numbers[entry.token]]
-        graph = openlane.read_frame(self.root, file)[1]
+        graph = self.annotated(entry)
         if graph is None:
+            file = self.records[self.numbers[entry.token]]
             raise DataError(f"{file} has no annotation; expected a part that has some, such as val")
         return graph
+
+    def annotated(self, entry: Frame) -> LaneGraph | None:
+        """The same; None where nobody says."""
+        return openlane.read_frame(self.root, self.records[self.numbers[entry.token]])[1]
 
     def measured(self, entry: Frame, size: tuple[int, int]) -> Measured:
         """Its lanes, traffic elements and their pairs."""

@@ -102,15 +102,8 @@ def write_world(
         DataError: the folder holds something.
         FileWriteError: the disk is full or not writable.
     """
-    _check(scenes, frames, width, cameras)
-    root = Path(root)
-    try:
-        root.mkdir(parents=True, exist_ok=True)
-        held = next(root.iterdir(), None)
-    except OSError as error:
-        raise FileWriteError(f"cannot write into {root}: {error.strerror}") from error
-    if held is not None:
-        raise DataError(f"{root} is not empty, it holds {held.name}; expected a new or an empty folder")
+    check_wishes(scenes, frames, width, cameras)
+    root = empty_folder(root)
     views = [View(camera, width / camera.size[0]) for camera in NUSCENES_RIG[:cameras]]
     tables, space = Tables(), SpaceOf(views, VoxelGrid())
     tables.begin(views)
@@ -131,7 +124,26 @@ def write_world(
     return summary
 
 
-def _check(scenes: Mapping[str, Sequence[int]], frames: int, width: int, cameras: int) -> None:
+def empty_folder(root: Path) -> Path:
+    """The folder, made if it is not there.
+
+    Raises:
+        DataError: it holds something.
+        FileWriteError: it cannot be made.
+    """
+    root = Path(root)
+    try:
+        root.mkdir(parents=True, exist_ok=True)
+        held = next(root.iterdir(), None)
+    except OSError as error:
+        raise FileWriteError(f"cannot write into {root}: {error.strerror}") from error
+    if held is not None:
+        raise DataError(f"{root} is not empty, it holds {held.name}; expected a new or an empty folder")
+    return root
+
+
+def check_wishes(scenes: Mapping[str, Sequence[int]], frames: int, width: int, cameras: int = 1) -> None:
+    """Raise :class:`ConfigError` for numbers that cannot be drawn."""
     seeds = [seed for part in scenes.values() for seed in part]
     if not seeds:
         raise ConfigError("no seeds; expected at least one scene")
@@ -155,22 +167,23 @@ def _write_scene(root: Path, scene: Scene, frames: int, views: Sequence[View], t
         paintings = [view.painted(scene, number * FRAME_SECONDS) for view in views]
         lidar = f"samples/{LIDAR_CHANNEL}/{name}_{number:02d}.pcd.bin"
         files = {LIDAR_CHANNEL: (lidar, (0, 0))}
-        _write(root / lidar, b"")
+        write_file(root / lidar, b"")
         for view, painting in zip(views, paintings, strict=True):
             channel = view.camera.channel
             path = f"samples/{channel}/{name}_{number:02d}.jpg"
             files[channel] = (path, view.size)
             content = io.BytesIO()
             Image.fromarray(painting.pixels).save(content, "JPEG", quality=_QUALITY)
-            _write(root / path, content.getvalue())
+            write_file(root / path, content.getvalue())
         around = space(scene, number * FRAME_SECONDS, paintings)
-        _write(label_file(root, name, token(name, "sample", number)), space_bytes(around))
+        write_file(label_file(root, name, token(name, "sample", number)), space_bytes(around))
         tables.add_frame(scene, number, frames, files)
         tables.add_boxes(scene, number, frames, paintings)
     _write_json(root / "can_bus" / f"{name}_pose.json", can_bus(scene, frames))
 
 
-def _write(path: Path, content: bytes) -> None:
+def write_file(path: Path, content: bytes) -> None:
+    """A file that is there when it is whole; folders on the way are made."""
     with written_aside(path) as aside:
         aside.write_bytes(content)
 
