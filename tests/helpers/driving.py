@@ -22,6 +22,7 @@ from internimage.driving.geometry.poses import Pose
 from internimage.driving.models.bev import BEVModel
 from internimage.driving.models.bevformer import BEVFormer, BEVFormerConfig
 from internimage.driving.models.occupancy import EXTENT, OccupancyConfig
+from internimage.driving.models.topology import TopologyConfig
 from internimage.driving.voxels.settings import VoxelLosses
 
 BACKBONE = InternImageConfig(channels=8, depths=(1, 1, 1, 1), groups=(1, 2, 4, 8))
@@ -43,6 +44,11 @@ SMALL_SPACE = OccupancyConfig(
     InternImageConfig(channels=8, depths=(1, 1), groups=(1, 2)), out_levels=(1,), levels=1, channels=16,
     grid=BEVGrid(20, 20, EXTENT, 4), heads=2, points=4, width=16, encoder_layers=1, voxel_channels=4, finer=10,
     dropout=0.0, learning=VoxelLosses(balance=0.5, lovasz=1.0, free_share=0.01),
+)  # fmt: skip
+SMALL_LANES = TopologyConfig(
+    InternImageConfig(channels=8, depths=(1, 1), groups=(1, 2)), out_levels=(0, 1), levels=2, channels=16,
+    grid=BEVGrid(6, 12, (-51.2, -25.6, -2.3, 51.2, 25.6, 1.7)), heads=2, points=4, width=16, encoder_layers=1,
+    decoder_layers=2, queries=12, element_encoder_layers=1, element_decoder_layers=2, element_queries=6, dropout=0.0,
 )  # fmt: skip
 HEAD = "pts_bbox_head."
 

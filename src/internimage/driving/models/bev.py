@@ -121,10 +121,14 @@ class BEVModel(Model):
         if cameras == self.config.cameras:
             return
         before = dict(zip(self.config.cameras, self.encoder.camera_embedding.detach(), strict=True))
-        self.config = replace(self.config, cameras=cameras)
+        self.config = self.config_for(cameras)
         start = torch.randn(len(cameras), self.config.channels).to(self.encoder.camera_embedding)
         rows = [before.get(name, own) for name, own in zip(cameras, start, strict=True)]
         self.encoder.camera_embedding = nn.Parameter(torch.stack(rows))
+
+    def config_for(self, cameras: tuple[str, ...]) -> Any:
+        """The configuration for other cameras."""
+        return replace(self.config, cameras=cameras)
 
     def encode(self, views: Views, history: Tensor | None = None) -> Tensor:
         """The grid's features.

@@ -152,13 +152,10 @@ class TopologyNetwork(BEVModel):
         )
         self.config = replace(self.config, num_classes=num_classes)
 
-    def take_cameras(self, cameras: tuple[str, ...]) -> None:
-        """See :meth:`BEVModel.take_cameras`; the first of them is the front camera where there is none of its name."""
+    def config_for(self, cameras: tuple[str, ...]) -> TopologyConfig:
+        """The configuration for other cameras; the first of them is the front one where none is called as it was."""
         front = self.config.front if self.config.front in cameras else cameras[0]
-        self.config = replace(
-            self.config, cameras=(*self.config.cameras, *{front} - {*self.config.cameras}), front=front
-        )
-        super().take_cameras(cameras)
+        return replace(self.config, cameras=cameras, front=front)
 
     def forward(self, views: Views, history: Tensor | None = None) -> tuple[list[RawLanes], Tensor]:
         """What is found in each of N frames, and the grid's features; see :meth:`encode`."""
