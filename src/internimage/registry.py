@@ -50,7 +50,7 @@ class ArchitectureEntry:
 
 # Data belong to the last of these tasks that recognises them; the first takes what no other knows.
 _CORE = ("classification", "detection", "segmentation")
-_DRIVING = ("occupancy", "topology", "boxes3d")
+_DRIVING = ("occupancy", "online_map", "topology", "boxes3d")
 _DESCRIBING = TaskEntry("internimage.multimodal.describing.spec:SPEC", ("internimage.multimodal.recipes:RECIPES",))
 TASKS: dict[str, TaskEntry] = {
     **{
@@ -132,7 +132,7 @@ ARCHITECTURES: dict[str, ArchitectureEntry] = {
         "internimage.driving.names.occupancy:NAMES",
     ),
     "online_map": ArchitectureEntry(
-        None,
+        "online_map",
         "internimage.driving.models.online_map:OnlineMapConfig",
         "internimage.driving.models.online_map:OnlineMap",
     ),

@@ -22,6 +22,7 @@ from internimage.driving.geometry.poses import Pose
 from internimage.driving.models.bev import BEVModel
 from internimage.driving.models.bevformer import BEVFormer, BEVFormerConfig
 from internimage.driving.models.occupancy import EXTENT, OccupancyConfig
+from internimage.driving.models.online_map import OnlineMapConfig
 from internimage.driving.models.topology import TopologyConfig
 from internimage.driving.voxels.settings import VoxelLosses
 
@@ -49,6 +50,11 @@ SMALL_LANES = TopologyConfig(
     InternImageConfig(channels=8, depths=(1, 1), groups=(1, 2)), out_levels=(0, 1), levels=2, channels=16,
     grid=BEVGrid(6, 12, (-51.2, -25.6, -2.3, 51.2, 25.6, 1.7)), heads=2, points=4, width=16, encoder_layers=1,
     decoder_layers=2, queries=12, element_encoder_layers=1, element_decoder_layers=2, element_queries=6, dropout=0.0,
+)  # fmt: skip
+SMALL_MAP = OnlineMapConfig(
+    InternImageConfig(channels=8, depths=(1, 1), groups=(1, 2)), out_levels=(0, 1), levels=2, channels=8,
+    grid=BEVGrid(10, 20, (-30.0, -15.0, -2.0, 30.0, 15.0, 2.0)), heights=(0.0,), head_channels=16, heads=2, width=16,
+    decoder_layers=2, elements=8, line_points=6, dropout=0.0,
 )  # fmt: skip
 HEAD = "pts_bbox_head."
 

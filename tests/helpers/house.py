@@ -14,7 +14,7 @@ _WINGS = r"driving/(sequences|boxes3d|occupancy|topology|online_map)/|multimodal
 ASKED_IN = re.compile(rf"((driving|multimodal)/)?models/|backbones/|tasks/\w+/|{_WINGS}")
 KINDS_OF = re.compile(rf"((driving|multimodal)/)?(models|results)/|backbones/|tasks/|{_WINGS}")
 NAMES_OF = re.compile(r"\w*(Config|Augmentation|Preprocessing|Options|Window)$")
-TASKS = {"classification", "detection", "segmentation", "boxes3d", "occupancy", "topology", "describing"}
+TASKS = {"classification", "detection", "segmentation", "boxes3d", "occupancy", "topology", "online_map", "describing"}
 ARCHITECTURES = {
     "image_classifier",
     "mask_rcnn",

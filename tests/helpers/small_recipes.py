@@ -4,13 +4,13 @@ import dataclasses
 from typing import Any
 
 from helpers import classifiers, detectors, driving, perceivers, segmenters
-from internimage.driving.recipes import boxes3d, occupancy, topology
+from internimage.driving.recipes import boxes3d, occupancy, online_map, topology
 from internimage.images import FitPreprocessing, Preprocessing
 from internimage.models.classifier import ClassifierConfig
 from internimage.multimodal import recipes as describing
 from internimage.recipes import Recipe, classification, detection, segmentation
 
-LISTS = (classification, detection, segmentation, occupancy, topology, boxes3d, describing)
+LISTS = (classification, detection, segmentation, occupancy, online_map, topology, boxes3d, describing)
 RELEASED = {one.name: one for recipes in LISTS for one in recipes.RECIPES}
 
 
@@ -51,6 +51,10 @@ OCCUPANCY = (
         "occupancy_internimage_atto",
         preprocessing=FitPreprocessing(36, 64),
     ),
+)
+
+ONLINE_MAP = (
+    small("small_map", driving.SMALL_MAP, "online_map_internimage_atto", preprocessing=FitPreprocessing(36, 64)),
 )
 
 TOPOLOGY = (

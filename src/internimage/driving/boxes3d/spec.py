@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from internimage.contracts import Amount, Findings, OtherResults, Pipeline, Prepared, Report, TaskSpec
 from internimage.driving.data import occ3d
+from internimage.driving.data.nuscenes_map import EXPANSION
 from internimage.driving.results.boxes3d import FoundBoxes
 from internimage.driving.results.scenes import recordings, videos
 from internimage.driving.results.submission import NuScenesWriter
@@ -44,10 +45,12 @@ def _resized(augmentation: DriveAugmentation, size: int) -> DriveAugmentation:
 def _read_parts(root: Path, wanted: str | None, options: DataOptions) -> Mapping[str, Frames]:
     """The parts, with a word on what else there is."""
     parts = read_parts(root, wanted, options)
-    others = [task for task, there in (("occupancy", occ3d.recognise(root)),) if there]
+    there = {"occupancy": occ3d.recognise(root), "online_map": (root / EXPANSION).is_dir()}
+    others = [task for task, is_there in there.items() if is_there]
     if not others:
         return parts
-    note = f"read for boxes; there are labels for {' and '.join(others)} too: --model {others[0]}_internimage_atto"
+    models = " or ".join(f"{task}_internimage_atto" for task in others)
+    note = f"read for boxes; there is more to learn: --model {models}"
     return {name: replace(part, notes=(*part.notes, note)) for name, part in parts.items()}
 
 

@@ -12,6 +12,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
+import msgspec
 import numpy as np
 
 from internimage.data.formats.sets.nuscenes import CLASS_OF, WITHOUT_CLASS
@@ -76,6 +77,28 @@ def read_parts(root: Path, wanted: str | None = None, options: DataOptions | Non
         called = str(root) if name == "all" else f"{root} ({name})"
         read[name] = _part(root, called, drives, set(scenes), there, notes, options.bad_entries == "drop")
     return read
+
+
+def locations(root: Path, options: DataOptions | None = None) -> dict[str, str]:
+    """By the name of each scene the place that it was driven in, "" where its log is not there.
+
+    Raises:
+        DataError: a table is missing.
+        ConfigError: there is no such version.
+    """
+    version, _ = _chosen_version(root, (options or DataOptions()).reading)
+    tables = Tables(root / version)
+    places = {one.token: one.location for one in tables.read_all(_Log, "log")}
+    return {one.name: places.get(one.log_token, "") for one in tables.read_all(_LoggedScene, "scene")}
+
+
+class _Log(msgspec.Struct, gc=False):
+    token: str
+    location: str
+
+
+class _LoggedScene(Scene):
+    log_token: str = ""
 
 
 class _LongScene(Scene):

@@ -16,6 +16,9 @@ from internimage.driving.geometry.poses import Array
 from internimage.driving.geometry.road_map import RoadMap, geometry_library, merged, outlines, union
 from internimage.errors import DataError
 
+EXPANSION = "maps/expansion"
+"""Below the root of nuScenes'."""
+
 _MOST = 2**29  # bytes of a map
 
 
@@ -63,7 +66,7 @@ class _Expansion(msgspec.Struct):
 
 def map_file(root: Path, location: str) -> Path:
     """Of the place that ``location`` of a record in ``log.json`` names."""
-    return root / "maps" / "expansion" / f"{location}.json"
+    return root / EXPANSION / f"{location}.json"
 
 
 def read_nuscenes_map(file: Path) -> RoadMap:

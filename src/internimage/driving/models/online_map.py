@@ -27,7 +27,7 @@ from internimage.driving.maps.lines import LineTargets, line_losses, match_lines
 from internimage.driving.maps.perspective import PerspectiveMapping
 from internimage.driving.maps.settings import GeneratorConfig, LineSelection
 from internimage.driving.maps.tokens import LineTokens
-from internimage.driving.models.bev import BEVModel, check_bev
+from internimage.driving.models.bev import BEVModel, Standing, check_bev
 from internimage.errors import ConfigError
 from internimage.layers.queries.refinement import focal_classifier
 
@@ -38,7 +38,7 @@ _ELEMENTS = {"one_stage": 50, "two_stage": 120}
 
 
 @dataclass(frozen=True)
-class OnlineMapConfig:
+class OnlineMapConfig(Standing):
     """Architecture of a network that draws maps.
 
     Attributes:
@@ -103,6 +103,14 @@ class OnlineMapConfig:
             raise ConfigError(f"head_channels is {self.head_channels}; expected a multiple of the {self.heads} heads")
         if self.view_transform == "ipm" and (self.history or not self.heights):
             raise ConfigError("ipm needs heights and remembers nothing: expected one or more, and no history")
+
+    @property
+    def in_vehicle(self) -> bool:
+        return True
+
+    @property
+    def ahead(self) -> Literal["x", "y"]:
+        return "x"
 
     @property
     def queries(self) -> int:

@@ -11,12 +11,14 @@ from typing import Any
 
 from PIL import Image
 
+from internimage.driving.data.nuscenes_map import map_file
 from internimage.driving.data.occ3d import VoxelGrid, label_file, space_bytes
+from internimage.driving.world.maps import expansion_of
 from internimage.driving.world.painting import View
 from internimage.driving.world.rig import NUSCENES_RIG
 from internimage.driving.world.scene import FRAME_SECONDS, Scene, make_scene
 from internimage.driving.world.space import SpaceOf
-from internimage.driving.world.tables import LIDAR_CHANNEL, Tables, can_bus, scene_name, token
+from internimage.driving.world.tables import LIDAR_CHANNEL, Tables, can_bus, location, scene_name, token
 from internimage.driving.world.things import HORIZON
 from internimage.errors import ConfigError, DataError, FileWriteError
 from internimage.writing import counted, write_text, written_aside
@@ -33,7 +35,7 @@ _README = """A small drawn driving world
 
 Everything here was drawn by a program: roads, cuboids that stand for vehicles and people, six cameras.
 It is laid out as nuScenes is (tables in {version}, pictures in samples, motion in can_bus), with the labels of
-voxels that Occ3D adds (gts), so that what reads, trains on and measures nuScenes can be tried on it in minutes.
+voxels that Occ3D adds (gts) and its map expansion (maps), so that what reads, trains on and measures nuScenes can be tried on it in minutes.
 
 It proves that the parts fit together.  It stands for no benchmark: a number that was measured here says
 nothing about real streets, and is not to be compared with any number that was measured on real data.
@@ -180,6 +182,7 @@ def _write_scene(root: Path, scene: Scene, frames: int, views: Sequence[View], t
         tables.add_frame(scene, number, frames, files)
         tables.add_boxes(scene, number, frames, paintings)
     _write_json(root / "can_bus" / f"{name}_pose.json", can_bus(scene, frames))
+    _write_json(map_file(root, location(scene.seed)), expansion_of(scene))
 
 
 def write_file(path: Path, content: bytes) -> None:

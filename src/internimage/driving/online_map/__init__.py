@@ -1,0 +1,1 @@
+"""The task that draws a map of lines around a vehicle."""
