@@ -22,7 +22,7 @@ import internimage as ii
 from internimage.checkpoints.layouts import from_ours
 from internimage.driving.bev.inputs import RawLanes
 from internimage.driving.data.frames import Camera, Frame
-from internimage.driving.data.openlane import ATTRIBUTES, CAMERAS, annotation_of
+from internimage.driving.data.openlane import ATTRIBUTES, CAMERAS, annotation_of, as_measured
 from internimage.driving.data.preparing import read_cameras
 from internimage.driving.geometry.poses import Pose
 from internimage.driving.lanes.curves import curve_points
@@ -88,7 +88,7 @@ def test_the_truth_as_prediction_scores_one(lanes: Path, tmp_path: Path, capsys:
     for frame in part.frames:
         file = tmp_path / f"{frame.token}.json"
         file.parent.mkdir(exist_ok=True)
-        file.write_bytes(msgspec.json.encode(Predictions(annotation_of(part.graph_of(frame)))))
+        file.write_bytes(msgspec.json.encode(Predictions(annotation_of(as_measured(part.graph_of(frame))))))
     assert run(["evaluate", "--data", lanes, "--predictions", tmp_path, "--json"]) == 0
     report = json.loads(capsys.readouterr().out)
     names = ("ols", "det_l", "det_t", "top_ll", "top_lt")

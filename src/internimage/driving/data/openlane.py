@@ -7,6 +7,7 @@ The drives are Argoverse 2's.  What is called a lidar elsewhere is the vehicle h
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import msgspec
@@ -48,6 +49,7 @@ ATTRIBUTES = (
 )
 """What traffic elements say, in the order of their numbers."""
 
+_POINTS, _STEP = 201, 20  # of true lanes
 _MOST = 2**28  # bytes of a record
 _INFO = re.compile(r"\d+\.json")
 
@@ -175,6 +177,11 @@ def lane_graph(annotation: Annotation, where: str) -> LaneGraph:
             f"{len(ATTRIBUTES) - 1}"
         )
     return graph
+
+
+def as_measured(graph: LaneGraph) -> LaneGraph:
+    """A true graph as OpenLane-V2 measures with it: of lanes of 201 points every 20th."""
+    return replace(graph, lanes=[lane[::_STEP] if len(lane) == _POINTS else lane for lane in graph.lanes])
 
 
 def annotation_of(graph: LaneGraph) -> Annotation:

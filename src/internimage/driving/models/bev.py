@@ -62,6 +62,11 @@ class Standing:
         return False
 
     @property
+    def remembers(self) -> bool:
+        """Whether a network can go on with what it saw before."""
+        return True
+
+    @property
     def place_in_motion(self) -> bool:
         """Whether the vehicle's place in the city stands where its way since the frame before does elsewhere."""
         return False

@@ -105,6 +105,10 @@ class OnlineMapConfig(Standing):
             raise ConfigError("ipm needs heights and remembers nothing: expected one or more, and no history")
 
     @property
+    def remembers(self) -> bool:
+        return self.view_transform == "bevformer"
+
+    @property
     def in_vehicle(self) -> bool:
         return True
 

@@ -50,7 +50,7 @@ class SpaceFindings:
     def lines(self, name: str) -> list[str]:
         """The findings as text, for a part of this name."""
         found = [f"{name}: {self.frames} frames with labels of voxels"]
-        found += count_lines(self.counts)
+        found += count_lines(self.counts) if self.counts else []
         found += [f"unreadable: {reason}" for reason in self.unreadable.values()]
         for what, tokens in (
             ("everything is free or unknown", self.empty),

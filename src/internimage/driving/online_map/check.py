@@ -42,7 +42,7 @@ class MapFindings:
 
     def lines(self, name: str) -> list[str]:
         """The findings as text, for a part of this name."""
-        found = [f"{name}: {self.frames} frames", *count_lines(self.counts)]
+        found = [f"{name}: {self.frames} frames", *(count_lines(self.counts) if self.counts else ())]
         found += [f"unreadable: {reason}" for reason in self.unreadable.values()]
         if self.empty:
             said = f"no line around the vehicle; is the map of another place?: {len(self.empty)} frames"

@@ -92,9 +92,11 @@ def read_parts(root: Path, wanted: str | None, options: DataOptions) -> Mapping[
 def _mapped(root: Path, part: Frames, locations: Mapping[str, str]) -> MapFrames:
     own = {scene: locations[scene] for scene in part.scenes}
     for scene, place in own.items():
+        if not place:
+            raise DataError(f"{part.name}: no log names the place of {scene}; expected one in log.json")
         if not map_file(root, place).is_file():
             raise DataError(
-                f"{map_file(root, place)} is not there; expected the map of {place or 'a place'}, of {scene}"
+                f"{map_file(root, place)} is not there; expected the map of {place}, where {scene} was driven"
             )
     values = {one.name: getattr(part, one.name) for one in fields(Frames)}
     values |= {"classes": CLASSES, "format": "nuScenes' maps", "listed": True}

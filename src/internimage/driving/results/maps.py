@@ -44,7 +44,7 @@ class FoundMap:
 
     def filter(self, score_threshold: float = 0.0) -> FoundMap:
         """Lines with at least this score."""
-        keep = np.flatnonzero(self.found.scores >= score_threshold)
+        keep = np.flatnonzero(self.found.scores >= score_threshold).tolist()
         lines = [self.found.lines[number] for number in keep]
         return replace(self, found=VectorMap(lines, self.found.labels[keep], self.found.scores[keep]))
 
@@ -79,7 +79,7 @@ def length(line: Array) -> float:
 
 
 class GeoJSONWriter:
-    """Writes ``SAMPLE.geojson`` for each frame, in the world's metres; see :mod:`internimage.driving.results.geojson`."""
+    """Writes ``SAMPLE.geojson`` for each frame, in the world's metres (:mod:`internimage.driving.results.geojson`)."""
 
     notes: tuple[str, ...] = ()
 

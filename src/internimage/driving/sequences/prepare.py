@@ -42,6 +42,8 @@ def prepare_sequences(kind: type[SequenceTask], config: RunConfig, recipe: Recip
     model = initial_model(config, recipe, splits.train.classes)
     if config.max_objects is not None:
         model = model.keeping(config.max_objects)
+    if not model.config.remembers:
+        augmentation = replace(augmentation, queue=1)
     notes = (*_cameras(model, splits), *_history(model, augmentation))
     model.freeze(config.freeze)
     preprocessing = model.description.preprocessing

@@ -51,7 +51,7 @@ class LaneFindings:
 
     def lines(self, name: str) -> list[str]:
         """The findings as text, for a part of this name."""
-        found = [f"{name}: {self.frames} frames", *count_lines(self.counts)]
+        found = [f"{name}: {self.frames} frames", *(count_lines(self.counts) if self.counts else ())]
         found += [f"unreadable: {reason}" for reason in self.unreadable.values()]
         for what, tokens in (
             ("nobody says what is true", self.unannotated),

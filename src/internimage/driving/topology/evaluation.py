@@ -14,7 +14,7 @@ import numpy as np
 from internimage.data.formats.documents import read_json
 from internimage.drawing.canvas import BAD, INK, Colour
 from internimage.drawing.charts import contact_sheet
-from internimage.driving.data.openlane import lane_graph
+from internimage.driving.data.openlane import as_measured, lane_graph
 from internimage.driving.drawing.lane_sheet import draw_lane_frame
 from internimage.driving.geometry.lane_graph import LaneGraph
 from internimage.driving.metrics.openlane.score import LANE_THRESHOLDS, OpenLaneScore, Version
@@ -176,7 +176,7 @@ def measure_folder(data: LaneFrames, folder: Path, options: ReportOptions) -> La
             content = msgspec.convert(read_json(file, largest=_MOST), Predictions, strict=False)
         except msgspec.ValidationError as error:
             raise DataError(f"{file} has no predictions as OpenLane-V2 has them: {error}") from error
-        report.add_graphs(frame.token, data.graph_of(frame), lane_graph(content.predictions, str(file)))
+        report.add_graphs(frame.token, as_measured(data.graph_of(frame)), lane_graph(content.predictions, str(file)))
     return report
 
 

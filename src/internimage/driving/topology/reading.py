@@ -99,7 +99,7 @@ class LaneFrames(Frames):
 
     def measured(self, entry: Frame, size: tuple[int, int]) -> Measured:
         """Its lanes, traffic elements and their pairs."""
-        return Measured(self.graph_of(entry))
+        return Measured(openlane.as_measured(self.graph_of(entry)))
 
     def with_entries(self, entries: Sequence[Frame], name: str) -> LaneFrames:
         return self.chosen([self.numbers[entry.token] for entry in entries], name)

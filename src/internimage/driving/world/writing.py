@@ -35,7 +35,8 @@ _README = """A small drawn driving world
 
 Everything here was drawn by a program: roads, cuboids that stand for vehicles and people, six cameras.
 It is laid out as nuScenes is (tables in {version}, pictures in samples, motion in can_bus), with the labels of
-voxels that Occ3D adds (gts) and its map expansion (maps), so that what reads, trains on and measures nuScenes can be tried on it in minutes.
+voxels that Occ3D adds (gts) and its map expansion (maps), so that what reads, trains on and measures nuScenes can be
+tried on it in minutes.
 
 It proves that the parts fit together.  It stands for no benchmark: a number that was measured here says
 nothing about real streets, and is not to be compared with any number that was measured on real data.
