@@ -26,15 +26,14 @@ from internimage.checkpoints.loading import ClassTensors
 from internimage.driving.augmentation.features import mirrored, turned_ground, variations
 from internimage.driving.augmentation.ground import ground_matrix, varied_boxes
 from internimage.driving.augmentation.pictures import shown_intrinsic, shown_picture, shown_projection, to_shown
-from internimage.driving.augmentation.settings import Framing, GroundVariation, SceneAugmentation, Shown
+from internimage.driving.augmentation.settings import PUBLISHED, Framing, GroundVariation, SceneAugmentation, Shown
 from internimage.driving.bev.decoder import Proposals
 from internimage.driving.bev.decoding import BoxSelection, best_boxes
 from internimage.driving.bev.fusion import filled
 from internimage.driving.bev.grid import BEVGrid
 from internimage.driving.bev.inputs import BoxTargets, Cameras, RawBoxes3D, Variations, Views
 from internimage.driving.bev.losses import CodeDistance, box_losses, match
-from internimage.driving.data.frames import Camera, Frame
-from internimage.driving.data.preparing import neighbours
+from internimage.driving.data.frames import Camera, Frame, Frames
 from internimage.driving.geometry.boxes import Boxes, GlobalBoxes
 from internimage.driving.geometry.motion import moved_between
 from internimage.driving.geometry.poses import Pose, quaternion_of
@@ -362,7 +361,7 @@ def test_the_ground_is_varied_as_in_the_released_code(shared: Path) -> None:
     given = old_boxes(goldens["gt.boxes_centre"].double()).numpy()
     boxes = Boxes(given[:, :3], given[:, 3:6], given[:, 6], given[:, 7:], np.zeros(20, np.int64), np.ones(20))
     for number, (degrees, scale, mirror_x, mirror_y) in enumerate(goldens.meta["bda"]):
-        shown = Shown(Framing((0, 0, 1, 1)), ground=GroundVariation(degrees, scale, bool(mirror_x), bool(mirror_y)))
+        shown = Shown(ground=GroundVariation(degrees, scale, bool(mirror_x), bool(mirror_y)))
         matrix = ground_matrix(shown.ground)
         whole = np.eye(4)
         whole[:3, :3] = np.linalg.inv(matrix)
@@ -816,8 +815,13 @@ def test_a_point_of_the_present_in_a_picture_of_the_past() -> None:
     found = camera.lidar_to_pixels @ moved_between(now, then).matrix @ np.append(point, 1)
     assert found[:3] == pytest.approx(seen, rel=1e-11)
     frames = [replace(then, token=str(number), scene="AAABB"[number]) for number in range(5)]
-    assert [one and one.token for one in neighbours(frames, 2, (-3, -1, 0, 1))] == [None, "1", "2", None]
-    assert [one and one.token for one in neighbours(frames, 4, (-2, -1, 0, 1))] == [None, "3", "4", None]
+    part = Frames("drives", (), frames)
+    for place, offsets, expected in (
+        (2, (-3, -1, 0, 1), [None, "1", "2", None]),
+        (4, (-2, -1, 0, 1), [None, "3", "4", None]),
+    ):
+        found = [part.near(frames[place], offset) for offset in offsets]
+        assert [one and one.token for one in found] == expected
 
 
 def test_everything_learns_and_the_other_moments_change_nothing() -> None:
@@ -952,7 +956,7 @@ def test_mirrored_pictures_and_the_ground_that_turns() -> None:
     cells = torch.randn(1, 48, 3)
     variation = GroundVariation(20.0, 1.1, mirror_x=True)
     matrix = ground_matrix(variation)
-    moved = turned_ground(cells, variations([Shown(Framing((0, 0, 1, 1)), ground=variation)]).ground, grid)
+    moved = turned_ground(cells, variations([Shown(ground=variation)]).ground, grid)
     for number, place in enumerate(grid.metres(grid.centres()).double().numpy()):
         x, y = np.linalg.inv(matrix)[:2, :2] @ place
         near(moved[0, number], sample(cells[0].view(6, 8, 3), (x + 10) / 3, (y + 9) / 3), 1e-4)
@@ -991,10 +995,10 @@ def test_a_part_of_a_picture_and_its_calibration() -> None:
     assert shown_projection(projection, framing)[:3] == pytest.approx(to_shown(framing) @ projection[:3])
     with pytest.raises(DataError, match="a picture of 96x50 pixels"):
         shown_picture(picture[:50], framing)
-    settings, generator = SceneAugmentation(), np.random.default_rng(0)
-    assert settings.framing.size == (640, 1600)
-    drawn = [settings.drawn(generator) for _ in range(200)]
-    assert {one.framing.size[0] for one in drawn} == set(range(512, 769, 32))
+    generator = np.random.default_rng(0)
+    drawn = [PUBLISHED.drawn(generator) for _ in range(200)]
+    assert {round(640 * one.zoom) for one in drawn} == set(range(512, 769, 32))
+    assert SceneAugmentation().drawn(generator) == Shown()
     assert {(one.mirrored, one.ground.mirror_x, one.ground.mirror_y) for one in drawn} == set(
         itertools.product((False, True), repeat=3)
     )
@@ -1081,7 +1085,7 @@ def test_classes_that_a_network_knew_stay_known() -> None:
         (lambda: small(frames=(0, -1)), "frames are"),
         (lambda: small(proposals=-1), "proposals is -1"),
         (lambda: small(fusion_width=0), "fusion_width 0"),
-        (lambda: replace(small().config, num_classes=3), "sizes of 4 classes"),
+        (lambda: small().take_sizes([(1.0, 1.0, 1.0)]), "sizes of 1 classes"),
         (lambda: replace(small().config, perspective=replace(SMALL, strides=(4, 8, 16))), "expected \\(8, 16, 32\\)"),
         (lambda: replace(small().config, levels=4), "levels is 4"),
         (lambda: small().take_sizes([(1.0, 1.0, 1.0)]), "sizes of 1 classes"),
@@ -1099,7 +1103,7 @@ def test_classes_that_a_network_knew_stay_known() -> None:
         (lambda: Framing((5, 0, 5, 9)), "0 <= left < right"),
         (lambda: GroundVariation(scale=0.0), "scale is 0.0"),
         (lambda: SceneAugmentation(mirrored=2.0), "mirrored is 2.0"),
-        (lambda: SceneAugmentation(heights=(0,)), "1 pixel or more"),
+        (lambda: SceneAugmentation(zooms=(0.0,)), "numbers above 0"),
         (lambda: SceneAugmentation(scales=(1.1, 0.9)), "the least first"),
         (lambda: CodeDistance(-1.0), "the weight of boxes is -1.0"),
     ],

@@ -17,8 +17,19 @@ from internimage.errors import ConfigError
 COCO_CATEGORY_IDS = tuple(sorted({*range(1, 91)} - {12, 26, 29, 30, 45, 66, 68, 69, 71, 83}))
 _PALETTES = ("ade20k", "cityscapes", "coco_stuff", "mapillary66", "mapillary124", "pascal_context", "nyu40")
 _LISTS = (
-    *("coco", "voc", "bdd100k", "nuscenes", "nuscenes_boxes3d", "occ3d", "openlane_v2", "openimages", "lvis"),
-    *("objects365", "places365", "vector_map"),
+    *(
+        "coco",
+        "voc",
+        "bdd100k",
+        "nuscenes",
+        "nuscenes_boxes3d",
+        "bevformer_v2",
+        "occ3d",
+        "openlane_v2",
+        "openimages",
+        "lvis",
+    ),
+    *("lvis", "objects365", "places365", "vector_map"),
 )
 LABEL_SETS = ("imagenet1k", "imagenet22k", "crowdhuman", *_LISTS, *_PALETTES)
 
@@ -34,10 +45,11 @@ def load_labels(name: str) -> tuple[str, ...]:
 
     "imagenet1k" has 1,000 names; "imagenet22k" 21,841, of which those outside ImageNet-1K are WordNet ids; "coco" the
     80 kinds of objects of COCO, "voc" the 20 of Pascal VOC; "crowdhuman" one; "bdd100k" 10, "nuscenes" the 10 of its
-    detection, and "nuscenes_boxes3d" the same in the order of BEVFormer; "occ3d" 18, the last one free space;
-    "openlane_v2" 13, what traffic elements say; "openimages" 601, "lvis" 1,203, "objects365" and "places365" 365;
-    "vector_map" 3, of lines on the ground; "ade20k" 150, "cityscapes" 19, "coco_stuff" 171, "mapillary66" 66 and
-    "mapillary124" 124 (Mapillary Vistas 1.2 and 2.0, the last one "Unlabeled"), "pascal_context" 59 and "nyu40" 40.
+    detection, and "nuscenes_boxes3d" the same in the order of BEVFormer, "bevformer_v2" in its own; "occ3d" 18, the
+    last one free space; "openlane_v2" 13, what traffic elements say; "openimages" 601, "lvis" 1,203, "objects365" and
+    "places365" 365; "vector_map" 3, of lines on the ground; "ade20k" 150, "cityscapes" 19, "coco_stuff" 171,
+    "mapillary66" 66 and "mapillary124" 124 (Mapillary Vistas 1.2 and 2.0, the last one "Unlabeled"), "pascal_context"
+    59 and "nyu40" 40.
     """
     if name in _PALETTES:
         return tuple(row["name"] for row in _regions(name))

@@ -63,59 +63,49 @@ class Shown:
     """How a frame is shown, all its cameras and its history alike.
 
     Attributes:
-        framing: of each picture.
+        zoom: of each picture's size in prediction.
         mirrored: whether the network sees mirrored pictures and mirrors its maps back; calibrations stay.
         ground: how the ground is turned.
     """
 
-    framing: Framing
+    zoom: float = 1.0
     mirrored: bool = False
     ground: GroundVariation = GroundVariation()
 
 
 @dataclass(frozen=True)
 class SceneAugmentation:
-    """How frames are shown: always the same part of a picture, in training in random sizes and ways.
+    """How frames are shown in training, in random sizes and ways; nothing of it unless it is asked for.
 
     Attributes:
-        crop: of each picture, see :class:`Framing`; without the sky.
-        height: of what is shown in prediction, pixels.
-        heights: from which one is drawn in training; () for none but ``height``.
         mirrored: chance of mirrored pictures.
+        zooms: of the size in prediction, of which one is drawn.
         degrees: up to which the ground is turned either way.
         scales: least and greatest of the ground.
         flipped: chance of the ground being mirrored along x, and along y.
     """
 
-    crop: tuple[int, int, int, int] = (0, 260, 1600, 900)
-    height: int = 640
-    heights: tuple[int, ...] = tuple(range(512, 769, 32))
-    mirrored: float = 0.5
-    degrees: float = 22.5
-    scales: tuple[float, float] = (0.95, 1.05)
-    flipped: float = 0.5
+    mirrored: float = 0.0
+    zooms: tuple[float, ...] = (1.0,)
+    degrees: float = 0.0
+    scales: tuple[float, float] = (1.0, 1.0)
+    flipped: float = 0.0
 
     def __post_init__(self) -> None:
-        _ = self.framing
-        if min(self.height, *self.heights) < 1:
-            raise ConfigError(f"height is {self.height}, heights {self.heights}; expected 1 pixel or more")
         for name in ("mirrored", "flipped"):
             if not 0 <= getattr(self, name) <= 1:
                 raise ConfigError(f"{name} is {getattr(self, name)}; expected a chance from 0 to 1")
+        if not self.zooms or min(self.zooms) <= 0:
+            raise ConfigError(f"zooms are {self.zooms}; expected one or more numbers above 0")
         if self.degrees < 0 or not 0 < self.scales[0] <= self.scales[1]:
             raise ConfigError(
                 f"degrees are {self.degrees}, scales {self.scales}; expected degrees of 0 or more and scales above 0, "
                 "the least first"
             )
 
-    @property
-    def framing(self) -> Framing:
-        """That of prediction."""
-        return self._framing(self.height)
-
     def drawn(self, generator: np.random.Generator) -> Shown:
         """One of the ways in which a frame is shown in training."""
-        height = int(generator.choice(self.heights)) if self.heights else self.height
+        zoom = float(generator.choice(self.zooms))
         mirrored = generator.random() < self.mirrored
         ground = GroundVariation(
             float(generator.uniform(-self.degrees, self.degrees)),
@@ -123,7 +113,8 @@ class SceneAugmentation:
             bool(generator.random() < self.flipped),
             bool(generator.random() < self.flipped),
         )
-        return Shown(self._framing(height), bool(mirrored), ground)
+        return Shown(zoom, bool(mirrored), ground)
 
-    def _framing(self, height: int) -> Framing:
-        return Framing(self.crop, height / max(1, self.crop[3] - self.crop[1]))
+
+PUBLISHED = SceneAugmentation(0.5, tuple(height / 640 for height in range(512, 769, 32)), 22.5, (0.95, 1.05), 0.5)
+"""That of BEVFormer v2 (Yang et al., CVPR 2023)."""

@@ -32,6 +32,9 @@ if TYPE_CHECKING:
     from internimage.recipes import Recipe
 
 
+_OF_MOMENTS = "bevformer_v2"  # the architecture that sees several moments together
+
+
 def _defaults(amount: Amount) -> tuple[TrainingConfig, DriveAugmentation]:
     from internimage.driving.boxes3d.defaults import default_settings
 
@@ -55,16 +58,20 @@ def _read_parts(root: Path, wanted: str | None, options: DataOptions) -> Mapping
 
 
 def _prepare(config: RunConfig, recipe: Recipe, splits: Splits[Any]) -> Prepared:
+    from internimage.driving.boxes3d.moments_task import MomentsTask
     from internimage.driving.boxes3d.task import BoxTask
     from internimage.driving.sequences.prepare import prepare_sequences
 
-    return prepare_sequences(BoxTask, config, recipe, splits)
+    kind = MomentsTask if recipe.architecture == _OF_MOMENTS else BoxTask
+    return prepare_sequences(kind, config, recipe, splits)
 
 
 def _pipeline(model: Any, options: PredictionOptions) -> Pipeline:
+    from internimage.driving.boxes3d.moments_task import MomentsPipeline
     from internimage.driving.boxes3d.pipeline import BoxPipeline
 
-    return BoxPipeline(model, options)
+    kind = MomentsPipeline if model.description.architecture == _OF_MOMENTS else BoxPipeline
+    return kind(model, options)
 
 
 def _report(pipeline: Pipeline, data: Frames, options: ReportOptions) -> Report:

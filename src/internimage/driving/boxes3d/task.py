@@ -5,15 +5,11 @@ from __future__ import annotations
 from functools import partial
 from typing import Any
 
-import numpy as np
-import torch
-
-from internimage.driving.bev.grid import BEVGrid
 from internimage.driving.bev.inputs import BoxTargets
 from internimage.driving.boxes3d.evaluation import BoxReport
 from internimage.driving.boxes3d.pipeline import BoxPipeline
-from internimage.driving.data.frames import Frame, Frames
-from internimage.driving.data.preparing import training_boxes
+from internimage.driving.boxes3d.targets import box_targets
+from internimage.driving.data.frames import Frames
 from internimage.driving.sequences.task import SequenceTask
 from internimage.errors import DataError
 
@@ -45,11 +41,3 @@ class BoxTask(SequenceTask):
 
     def report(self, pipeline: Any) -> BoxReport:
         return BoxReport.on(pipeline, self.val)
-
-
-def box_targets(frame: Frame, grid: BEVGrid) -> BoxTargets:
-    """What is learnt of a frame: boxes that a sensor hit, with the centre within the grid."""
-    x0, y0, _, x1, y1, _ = grid.extent
-    boxes = training_boxes(frame, (x0, y0, x1, y1))
-    columns = np.concatenate([boxes.centres, boxes.sizes, boxes.yaws[:, None], boxes.velocities], axis=1)
-    return BoxTargets(torch.from_numpy(columns).float(), torch.from_numpy(boxes.labels))

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
-from functools import cached_property
+from functools import cached_property, partial
 from typing import overload
 
 import numpy as np
@@ -128,10 +128,12 @@ class FrameSource(ImageSource):
         value: the first camera's file.
         moment: the frame.
         number: of the frame within its scene, from 0.
+        near: the frame so many places later in the same scene, or earlier; None where there is none.
     """
 
     moment: Frame | None = None
     number: int = 0
+    near: Callable[[int], Frame | None] = field(default=lambda offset: None, repr=False)
 
 
 class Chosen(Sequence[Frame]):
@@ -205,7 +207,14 @@ class Frames(Part):
 
     def source(self, entry: Frame) -> FrameSource:
         number = self.numbers[entry.token] - self._starts[entry.scene]
-        return FrameSource(f"{entry.scene}#{number:06d}", entry.file, moment=entry, number=number)
+        near = partial(self.near, entry)
+        return FrameSource(f"{entry.scene}#{number:06d}", entry.file, moment=entry, number=number, near=near)
+
+    def near(self, entry: Frame, offset: int) -> Frame | None:
+        """The frame so many places later in the same scene, or earlier; None where there is none."""
+        place = self.numbers[entry.token] + offset
+        frame = self.frames[place] if 0 <= place < len(self.frames) else None
+        return frame if frame is not None and frame.scene == entry.scene else None
 
     def sequence_of(self, entry: Frame) -> str:
         return entry.scene

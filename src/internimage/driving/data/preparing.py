@@ -6,13 +6,15 @@ our models.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any, TypeAlias
 
 import numpy as np
 from PIL import Image
 
+from internimage.driving.augmentation.pictures import shown_picture, shown_projection
+from internimage.driving.augmentation.settings import Framing
 from internimage.driving.data.frames import Camera, Frame
 from internimage.driving.geometry.boxes import Boxes
 from internimage.driving.geometry.poses import Array
@@ -31,6 +33,7 @@ def read_cameras(
     channels: Sequence[str],
     preprocessing: FitPreprocessing,
     colours: np.random.Generator | None = None,
+    framing: Callable[[Camera], Framing] | None = None,
 ) -> tuple[list[Pixels | None], list[Array]]:
     """The pictures of a frame, normalised, and how lidar points come into their pixels.
 
@@ -42,6 +45,7 @@ def read_cameras(
         channels: names of the cameras in the network's order.
         preprocessing: scales and normalises each picture.
         colours: draws how the colours of each picture are varied, for training.
+        framing: the part of each picture that is shown, in which size; None for all of it, as ``preprocessing`` says.
 
     Returns:
         For each channel (3, h, w), or None where the frame has no such camera; and (4, 4) float64, lidar points to
@@ -56,9 +60,12 @@ def read_cameras(
     projections: list[Array] = []
     for channel in channels:
         camera = cameras.get(channel)
-        pictures.append(None if camera is None else _read(camera, preprocessing, colours, lying))
         projection = np.zeros((4, 4))
-        if camera is not None and (picture := pictures[-1]) is not None:
+        shown = None if camera is None or framing is None else framing(camera)
+        pictures.append(None if camera is None else _read(camera, preprocessing, colours, lying, shown))
+        if camera is not None and shown is not None:
+            projection = shown_projection(camera.lidar_to_pixels, shown)
+        elif camera is not None and (picture := pictures[-1]) is not None:
             height, width = camera.size
             projection = camera.lidar_to_pixels.copy()
             projection[0] *= picture.shape[2] / width
@@ -72,13 +79,17 @@ def _read(
     preprocessing: FitPreprocessing,
     colours: np.random.Generator | None,
     lying: tuple[int, int] | None,
+    framing: Framing | None,
 ) -> Pixels:
     source = ImageSource(str(camera.file), camera.file)
     picture = preprocessing.read(source)
     if (picture.height, picture.width) != camera.size:
         expected = f"{camera.size[1]}x{camera.size[0]}"
         raise ImageReadError(f"{camera.file} has {picture.width}x{picture.height} pixels; the data say {expected}")
-    if lying is not None and camera.size[0] > camera.size[1]:
+    if framing is not None:
+        picture = Image.fromarray(shown_picture(np.asarray(picture), framing))
+        preprocessing = replace(preprocessing, short=min(picture.size), long=max(picture.size))
+    elif lying is not None and camera.size[0] > camera.size[1]:
         picture = Image.fromarray(scale_bilinear(np.asarray(picture), *lying))
     if colours is None:
         return preprocessing.array(picture)
@@ -102,14 +113,6 @@ def queue(index: int, length: int, generator: np.random.Generator | None) -> lis
     """
     before = np.delete(np.arange(index - length, index), 0 if generator is None else generator.integers(length))
     return [*np.maximum(before, 0).tolist(), index]
-
-
-def neighbours(frames: Sequence[Frame], index: int, offsets: Sequence[int]) -> list[Frame | None]:
-    """For each offset in the list of frames the frame there; None where there is none of the same scene."""
-    scene = frames[index].scene
-    places = [index + offset for offset in offsets]
-    found = [frames[place] if 0 <= place < len(frames) else None for place in places]
-    return [one if one is not None and one.scene == scene else None for one in found]
 
 
 def befores(frames: Sequence[Frame]) -> list[Frame | None]:

@@ -67,6 +67,11 @@ class Standing:
         return True
 
     @property
+    def moments(self) -> tuple[int, ...]:
+        """Frames that are seen together, counted from the one that is predicted."""
+        return (0,)
+
+    @property
     def place_in_motion(self) -> bool:
         """Whether the vehicle's place in the city stands where its way since the frame before does elsewhere."""
         return False

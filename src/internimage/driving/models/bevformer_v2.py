@@ -28,6 +28,8 @@ from internimage.driving.perspective.settings import PerspectiveConfig
 from internimage.driving.perspective.targets import CameraTargets
 from internimage.errors import ConfigError, InputSizeError
 
+_SKY = 260 / 900  # of nuScenes' pictures
+
 RELEASED_CLASSES = tuple(sorted(NUSCENES_CLASSES))
 """In the order of the released networks' outputs, and of the head's first sizes."""
 
@@ -42,6 +44,7 @@ class BEVFormerV2Config(Standing):
             :class:`internimage.driving.models.bevformer.BEVFormerConfig`.
         levels: maps of each camera that the encoder looks at, the finest of those that ``perspective`` has strides of.
         groups: likewise; the released networks but the first learnt with eleven.
+        above: share of each picture's height that is cut off at its top, where the sky is.
         frames: moments that are seen together, by their place in the list of frames counted from the one that is
             predicted, 0: earlier ones below, later ones above it.
         fusion_width: channels while their features are made one; None for those of all moments together.
@@ -67,6 +70,7 @@ class BEVFormerV2Config(Standing):
     queries: int = 900
     groups: int = 11
     dropout: float = 0.1
+    above: float = 0.0
     frames: tuple[int, ...] = (0,)
     fusion_width: int | None = None
     proposals: int = 0
@@ -78,6 +82,8 @@ class BEVFormerV2Config(Standing):
 
     def __post_init__(self) -> None:
         check_bev(self, "num_classes", "decoder_layers", "queries", "groups")
+        if not 0 <= self.above < 1:
+            raise ConfigError(f"above is {self.above}; expected a share from 0 to less than 1")
         if 0 not in self.frames or list(self.frames) != sorted(set(self.frames)):
             raise ConfigError(f"frames are {self.frames}; expected ascending numbers with 0, such as (-1, 0)")
         if self.proposals < 0 or (self.fusion_width is not None and self.fusion_width < 1):
@@ -93,11 +99,23 @@ class BEVFormerV2Config(Standing):
                 f"perspective has strides {self.perspective.strides}, and levels is {self.levels}; expected {strides}, "
                 f"as out_levels {self.out_levels} begin, and no more levels than these"
             )
-        if len(self.perspective.sizes) != self.num_classes:
-            raise ConfigError(
-                f"perspective has sizes of {len(self.perspective.sizes)} classes; expected {self.num_classes}, one of "
-                "each of num_classes"
-            )
+
+    @property
+    def head(self) -> PerspectiveConfig:
+        """``perspective`` with a size for each class: where it has others than ``num_classes``, their mean."""
+        sizes = self.perspective.sizes
+        if len(sizes) == self.num_classes:
+            return self.perspective
+        mean = tuple(sum(side) / len(sizes) for side in zip(*sizes, strict=True))
+        return replace(self.perspective, sizes=(mean,) * self.num_classes)
+
+    @property
+    def remembers(self) -> bool:
+        return False
+
+    @property
+    def moments(self) -> tuple[int, ...]:
+        return self.frames
 
     @property
     def stride(self) -> int:
@@ -110,11 +128,6 @@ class BEVFormerV2Config(Standing):
         return BEVEncoderConfig(
             self.grid, self.encoder_layers, self.heads, self.points, self.width, self.dropout, motion=False
         )
-
-    @property
-    def released_can_bus(self) -> bool:
-        """No: motion is not told at all."""
-        return False
 
 
 class BEVFormerV2(BoxModel):
@@ -131,17 +144,15 @@ class BEVFormerV2(BoxModel):
 
     def __init__(self, config: BEVFormerV2Config) -> None:
         super().__init__(config, len(config.perspective.strides), config.proposals)
-        self.perspective = PerspectiveHead(config.perspective, config.channels, config.num_classes)
+        self.perspective = PerspectiveHead(config.head, config.channels, config.num_classes)
         if len(config.frames) > 1:
             self.fusion = Fusion(config.grid, config.channels, len(config.frames), config.fusion_width)
 
     def reset_classifier(self, num_classes: int) -> None:
         """Start anew what depends on the classes; their sizes start as the mean of those before, see
         :meth:`take_sizes`."""
-        known = self.config.perspective.sizes
-        mean = tuple(sum(side) / len(known) for side in zip(*known, strict=True))
-        perspective = replace(self.config.perspective, sizes=(mean,) * num_classes)
-        self.config = replace(self.config, num_classes=num_classes, perspective=perspective)
+        config = replace(self.config, num_classes=num_classes)
+        self.config = replace(config, perspective=config.head)
         super().reset_classifier(num_classes)
         self.perspective.reset_classifier(num_classes)
 
@@ -151,6 +162,8 @@ class BEVFormerV2(BoxModel):
         Raises:
             ConfigError: another number of them than of classes, or one that is not above 0.
         """
+        if len(sizes) != self.config.num_classes:
+            raise ConfigError(f"sizes of {len(sizes)} classes; expected {self.config.num_classes}, one of each")
         perspective = replace(self.config.perspective, sizes=tuple(sizes))
         self.config = replace(self.config, perspective=perspective)
 
@@ -203,7 +216,7 @@ class BEVFormerV2(BoxModel):
         maps = self.shown_maps(queue[now], shown)
         said = self.perspective(_of(maps, present.flatten()))
         own = [picture for picture, there in zip(pictures, present.flatten().tolist(), strict=True) if there]
-        alone = perspective_losses(said, own, self.config.perspective)
+        alone = perspective_losses(said, own, self.config.head)
         proposed = self.proposed(said, cameras, present, shown) if self.config.proposals else None
         logits, codes = self.decoder(self.encode_moments(queue, maps, shown), proposed)
         results = self.learnt(logits, codes, targets, self.config.box_distance)
@@ -271,7 +284,7 @@ class BEVFormerV2(BoxModel):
         """
         config, count = self.config, self.config.proposals
         back = torch.linalg.inv(cameras.intrinsics[present].double()).float()
-        views = view_boxes(said, back, config.perspective)
+        views = view_boxes(said, back, config.head)
         places = cameras.to_lidar.new_zeros(len(present), count, 3)
         there = torch.zeros_like(places[..., 0], dtype=torch.bool)
         start = 0
@@ -302,12 +315,12 @@ def released(moments: int, *, groups: int = 11) -> BEVFormerV2Config:
     42.0, t8 55.3 and 46.0.
     """
     backbone = ResNetConfig(style="caffe", bgr=True)
-    return BEVFormerV2Config(backbone, groups=groups, **_moments(moments))
+    return BEVFormerV2Config(backbone, groups=groups, above=_SKY, **_moments(moments))
 
 
 def on_internimage(backbone: InternImageConfig, moments: int = 8, *, proposals: int = 100) -> BEVFormerV2Config:
     """As published on InternImage, with proposals; nobody has released such weights."""
-    return BEVFormerV2Config(backbone, proposals=proposals, **_moments(moments))
+    return BEVFormerV2Config(backbone, proposals=proposals, above=_SKY, **_moments(moments))
 
 
 def _moments(count: int) -> dict[str, Any]:

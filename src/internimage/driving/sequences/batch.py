@@ -58,18 +58,19 @@ class Batch:
         return replace(self, queue=queue)
 
 
-def make_views(seen: Sequence[Seen], previous: Sequence[Frame | None], config: Any) -> Views:
+def make_views(
+    seen: Sequence[Seen], previous: Sequence[Frame | None], config: Any, least: tuple[int, int] = (1, 1)
+) -> Views:
     """Frames as a network takes them, together.
 
     Args:
         seen: N frames.
         previous: the frame whose history each goes on with; None for none.
         config: of the network, see :class:`internimage.driving.models.bev.BEVConfig`.
+        least: height and width that the batch has at least.
     """
-    present = [image for one in seen for image in one.images if image is not None]
-    height, width = (
-        -(-max(image.shape[side] for image in present) // config.stride) * config.stride for side in (1, 2)
-    )
+    present = [image.shape[1:] for one in seen for image in one.images if image is not None]
+    height, width = (-(-max(sides) // config.stride) * config.stride for sides in zip(least, *present, strict=True))
     images = torch.zeros(len(seen), len(seen[0].images), 3, height, width)
     for place, one in zip(images, seen, strict=True):
         for camera, image in zip(place, one.images, strict=True):

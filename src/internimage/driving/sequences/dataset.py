@@ -10,7 +10,8 @@ import numpy as np
 import torch
 
 from internimage.data.dataset import OnCorrupt, PictureDataset
-from internimage.driving.data.frames import Frame, Frames, FrameSource
+from internimage.driving.augmentation.settings import Framing
+from internimage.driving.data.frames import Camera, Frame, Frames, FrameSource
 from internimage.driving.data.preparing import queue, read_cameras
 from internimage.driving.sequences.batch import Seen
 from internimage.driving.sequences.settings import DriveAugmentation
@@ -78,8 +79,10 @@ def see(
     cameras: tuple[str, ...],
     preprocessing: FitPreprocessing,
     random: np.random.Generator | None = None,
+    framing: Callable[[Camera], Framing] | None = None,
 ) -> Seen:
-    """A frame's pictures as a network takes them, with other colours where a generator is given.
+    """A frame's pictures as a network takes them, with other colours where a generator is given, see
+    :func:`internimage.driving.data.preparing.read_cameras`.
 
     Raises:
         ImageReadError: a picture cannot be read.
@@ -88,7 +91,7 @@ def see(
     if not {camera.channel for camera in frame.cameras} & set(cameras):
         seen = ", ".join(camera.channel for camera in frame.cameras)
         raise DataError(f"{frame.scene}: its cameras are {seen}; expected any of the network's: {', '.join(cameras)}")
-    images, matrices = read_cameras(frame, cameras, preprocessing, random)
+    images, matrices = read_cameras(frame, cameras, preprocessing, random, framing)
     height, width = frame.cameras[0].size
     tensors = tuple(None if image is None else torch.from_numpy(image) for image in images)
     return Seen(frame, tensors, np.stack(matrices), (width, height))

@@ -11,7 +11,6 @@ import torch
 from internimage.contracts import Prepared
 from internimage.data.splits import Splits
 from internimage.driving.data.frames import NUSCENES_CAMERAS, Frames
-from internimage.driving.sequences.dataset import SequenceDataset
 from internimage.driving.sequences.settings import DriveAugmentation
 from internimage.driving.sequences.task import SequenceTask
 from internimage.errors import ConfigError, DataError
@@ -49,7 +48,8 @@ def prepare_sequences(kind: type[SequenceTask], config: RunConfig, recipe: Recip
     preprocessing = model.description.preprocessing
     assert isinstance(preprocessing, FitPreprocessing)
     targets = kind.targets(model.config, splits.train)
-    train = SequenceDataset(
+    kind.fit(model, splits.train, anew=config.init == "scratch")
+    train = kind.dataset(
         splits.train, model.config, preprocessing, augmentation, targets, seed=seed, on_corrupt=config.on_corrupt
     )
     task = kind(model.config, splits.val, augmentation)
@@ -59,8 +59,12 @@ def prepare_sequences(kind: type[SequenceTask], config: RunConfig, recipe: Recip
 
 def _history(model: Any, augmentation: DriveAugmentation) -> tuple[str, ...]:
     """Let the model remember in prediction what it remembers in training; what to say of it."""
-    model.config = replace(model.config, history=augmentation.queue > 1)
-    if augmentation.queue > 1:
+    if model.config.remembers:
+        model.config = replace(model.config, history=augmentation.queue > 1)
+    moments = model.config.moments
+    if len(moments) > 1:
+        return (f"frames that are seen together: {', '.join(f'{moment:+d}' if moment else '0' for moment in moments)}",)
+    if model.config.remembers and augmentation.queue > 1:
         return ()
     return ("each frame is seen alone: no history, in training as in prediction",)
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
+from internimage.driving.augmentation.settings import SceneAugmentation
 from internimage.errors import ConfigError
 
 
@@ -17,6 +18,7 @@ class DriveAugmentation:
         skip: of as many frames before as the queue is long, leave one out at random, so that networks see motion over
             different times (as published); otherwise those right before, as in prediction.
         photometric: vary brightness, contrast, saturation and hue of each camera's picture.
+        scene: pictures and ground in other ways, for networks that take them so (BEVFormer v2).
         grid_mask: in seven of ten batches, cut a grid of squares out of all pictures (Chen et al., GridMask, 2020).
     """
 
@@ -24,6 +26,7 @@ class DriveAugmentation:
     skip: bool = True
     photometric: bool = True
     grid_mask: bool = True
+    scene: SceneAugmentation = field(default_factory=SceneAugmentation)
 
     def __post_init__(self) -> None:
         if self.queue < 1:

@@ -14,7 +14,7 @@ from torch import Tensor
 from internimage.driving.data.frames import Frame, Frames
 from internimage.driving.data.preparing import befores, grid_mask
 from internimage.driving.sequences.batch import Batch, make_views
-from internimage.driving.sequences.dataset import SequenceSample
+from internimage.driving.sequences.dataset import SequenceDataset, SequenceSample
 from internimage.driving.sequences.settings import DriveAugmentation
 
 if TYPE_CHECKING:
@@ -35,6 +35,7 @@ class SequenceTask(ABC):
     noun: ClassVar[str]
     """What is found, for messages."""
     ragged = True
+    dataset: ClassVar[type[SequenceDataset]] = SequenceDataset
 
     def __init__(self, config: Any, val: Frames, augmentation: DriveAugmentation) -> None:
         self.config, self.val, self.augmentation = config, val, augmentation
@@ -66,6 +67,10 @@ class SequenceTask(ABC):
             if mask is not None:
                 last = replace(last, images=last.images * torch.from_numpy(mask).to(last.images))
         return losses([*history, last], batch.targets, *self.further(last.images.device))
+
+    @classmethod  # noqa: B027
+    def fit(cls, model: Any, train: Frames, *, anew: bool) -> None:
+        """Tell a model what it begins with, of the training data; ``anew``: it begins with random weights."""
 
     def prepare(self, train: Frames) -> None:  # noqa: B027
         """Learn of the training data what the losses ask for, once."""
