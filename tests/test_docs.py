@@ -68,6 +68,31 @@ def test_python_runs_from_top_to_bottom(page: Path, tmp_path: Path, monkeypatch:
         exec(compile("\n" * line + shorter, str(page), "exec"), names)
 
 
+def test_every_system_of_driving_is_trained_drawn_and_measured(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, small_recipes: None, one_thread: None
+) -> None:
+    """The commands of the page, with small networks on a tiny world."""
+    small = {"bevformer_v2": "small_moments", "occupancy": "small_occupancy", "online_map": "small_map"}
+    monkeypatch.chdir(tmp_path)
+    write_world(tmp_path / "roads", {"train": range(2), "val": (103,)}, frames=2, width=64)
+    page = (ROOT / "docs" / "driving.md").read_text(encoding="utf-8")
+    section = page[page.index("## Four more systems") : page.index("## Data")]
+    lines = [line for block in re.findall(r"^```bash\n(.*?)^```", section, re.M | re.S) for line in block.splitlines()]
+    assert len(lines) == 13
+    for line in lines:
+        words = shlex.split(line.partition("  #")[0])[1:]
+        if words[0] == "data":
+            words += ["--scenes", "2", "--val-scenes", "4", "--frames", "1", "--width", "96"]
+        if words[0] == "train":
+            words = [small.get(word.removesuffix("_internimage_atto"), word) for word in words]
+            words += [] if "--model" in words else ["--model", "small_topology"]
+            words = ["36" if word == "63" else word for word in words] + ["--epochs", "1", "--device", "cpu"]
+        assert run(words) == 0, line
+    for name in ("v2", "space", "lanes", "map"):
+        assert [*(tmp_path / "out" / name).rglob("*.predicted.png")]
+        assert (tmp_path / "report" / name / "metrics.json").is_file()
+
+
 @pytest.mark.parametrize("command", COMMANDS)
 def test_commands_exist(command: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)

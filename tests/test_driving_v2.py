@@ -1088,7 +1088,6 @@ def test_classes_that_a_network_knew_stay_known() -> None:
         (lambda: small().take_sizes([(1.0, 1.0, 1.0)]), "sizes of 1 classes"),
         (lambda: replace(small().config, perspective=replace(SMALL, strides=(4, 8, 16))), "expected \\(8, 16, 32\\)"),
         (lambda: replace(small().config, levels=4), "levels is 4"),
-        (lambda: small().take_sizes([(1.0, 1.0, 1.0)]), "sizes of 1 classes"),
         (lambda: small()(moments(3)), "3 moments; expected 4"),
         (lambda: small(proposals=2)(moments()), "no cameras"),
         (lambda: small().losses(moments(), some_targets(2), cameras_of(rig(2)), []), "targets of 0 pictures"),

@@ -9,15 +9,13 @@ import numpy as np
 import pytest
 import torch
 from helpers.commands import run
+from helpers.driving import SMALL_MOMENTS as SMALL
 from helpers.training import Silent
 
 import internimage as ii
-from internimage.backbones.config import InternImageConfig
 from internimage.driving.augmentation.settings import GroundVariation, SceneAugmentation, Shown
-from internimage.driving.bev.grid import BEVGrid
 from internimage.driving.boxes3d.moments import Shows, cameras_of, see_moments, varied_targets, views_of
 from internimage.driving.models.bevformer_v2 import BEVFormerV2Config
-from internimage.driving.perspective.settings import PerspectiveConfig
 from internimage.driving.sequences.reading import read_parts
 from internimage.driving.sequences.settings import DriveAugmentation
 from internimage.driving.world.writing import write_world
@@ -30,12 +28,6 @@ from internimage.training.run import start_run
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 LEARNING = TrainingConfig(track="none", epochs=1, batch_size=2, workers=0, warmup_epochs=0.5, ema_decay=0.5)
-SMALL = BEVFormerV2Config(
-    InternImageConfig(channels=8, depths=(1, 1), groups=(1, 2)), out_levels=(0, 1), levels=2, channels=16,
-    grid=BEVGrid(8, 8), heads=2, points=4, width=16, encoder_layers=1, decoder_layers=2, queries=10, groups=2,
-    dropout=0.0, above=0.25, frames=(-1, 0, 1), fusion_width=16, proposals=4,
-    perspective=PerspectiveConfig(1, (4, 8, 16), (16.0, 32.0), (30.0, 20.0, 12.0), (10.0, 8.0, 6.0), focal_length=40.0),
-)  # fmt: skip
 SCENE = SceneAugmentation(0.5, (0.75, 1.0, 1.25), 20.0, (0.9, 1.1), 0.5)
 FIT = FitPreprocessing(27, 64)
 

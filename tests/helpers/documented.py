@@ -18,6 +18,10 @@ CONFIGS = {
     "cascade_rcnn": detectors.SMALL_CASCADE,
     "dino": detectors.SMALL_DINO,
     "bevformer": driving.SMALL,
+    "bevformer_v2": driving.SMALL_MOMENTS,
+    "occupancy": driving.SMALL_SPACE,
+    "topology": driving.SMALL_LANES,
+    "online_map": driving.SMALL_MAP,
     "uniperceiver": perceivers.SMALL,
     **{name.removeprefix("small_"): config for name, config in segmenters.CONFIGS.items()},
 }
@@ -32,9 +36,10 @@ def stand_in(recipe: Recipe) -> Recipe:
 
 
 STAND_INS = {name: stand_in(one) for name, one in RELEASED.items() if not isinstance(one.weights, PackagedModel)}
-CLASSIFICATION, DETECTION, SEGMENTATION, BOXES3D, DESCRIBING = (
+_DRIVING = ("occupancy", "topology", "online_map", "boxes3d")
+CLASSIFICATION, DETECTION, SEGMENTATION, OCCUPANCY, TOPOLOGY, ONLINE_MAP, BOXES3D, DESCRIBING = (
     tuple(one for one in STAND_INS.values() if one.task == task)
-    for task in ("classification", "detection", "segmentation", "boxes3d", "describing")
+    for task in ("classification", "detection", "segmentation", *_DRIVING, "describing")
 )
 
 

@@ -21,9 +21,11 @@ from internimage.driving.geometry.motion import bev_shift, bev_turn
 from internimage.driving.geometry.poses import Pose
 from internimage.driving.models.bev import BEVModel
 from internimage.driving.models.bevformer import BEVFormer, BEVFormerConfig
+from internimage.driving.models.bevformer_v2 import BEVFormerV2Config
 from internimage.driving.models.occupancy import EXTENT, OccupancyConfig
 from internimage.driving.models.online_map import OnlineMapConfig
 from internimage.driving.models.topology import TopologyConfig
+from internimage.driving.perspective.settings import PerspectiveConfig
 from internimage.driving.voxels.settings import VoxelLosses
 
 BACKBONE = InternImageConfig(channels=8, depths=(1, 1, 1, 1), groups=(1, 2, 4, 8))
@@ -55,6 +57,12 @@ SMALL_MAP = OnlineMapConfig(
     InternImageConfig(channels=8, depths=(1, 1), groups=(1, 2)), out_levels=(0, 1), levels=2, channels=8,
     grid=BEVGrid(10, 20, (-30.0, -15.0, -2.0, 30.0, 15.0, 2.0)), heights=(0.0,), head_channels=16, heads=2, width=16,
     decoder_layers=2, elements=8, line_points=6, dropout=0.0,
+)  # fmt: skip
+SMALL_MOMENTS = BEVFormerV2Config(
+    InternImageConfig(channels=8, depths=(1, 1), groups=(1, 2)), out_levels=(0, 1), levels=2, channels=16,
+    grid=BEVGrid(8, 8), heads=2, points=4, width=16, encoder_layers=1, decoder_layers=2, queries=10, groups=2,
+    dropout=0.0, above=0.25, frames=(-1, 0, 1), fusion_width=16, proposals=4,
+    perspective=PerspectiveConfig(1, (4, 8, 16), (16.0, 32.0), (30.0, 20.0, 12.0), (10.0, 8.0, 6.0), focal_length=40.0),
 )  # fmt: skip
 HEAD = "pts_bbox_head."
 

@@ -68,6 +68,9 @@ BOXES3D = (
         "bevformer_internimage_atto",
         preprocessing=FitPreprocessing(36, 64),
     ),
+    small(
+        "small_moments", driving.SMALL_MOMENTS, "bevformer_v2_internimage_atto", preprocessing=FitPreprocessing(36, 64)
+    ),
 )
 
 DESCRIBING = (
