@@ -18,7 +18,7 @@ from internimage.driving.bev.inputs import VoxelTargets
 from internimage.driving.data.occ3d import CLASSES, VoxelGrid, read_space, space_bytes, submission_bytes
 from internimage.driving.drawing.space import draw_space, draw_space_above
 from internimage.driving.models.occupancy import OccupancyConfig, OccupancyNetwork
-from internimage.driving.voxels.losses import counted, lovasz_softmax, voxel_losses
+from internimage.driving.voxels.losses import drawn, lovasz_softmax, voxel_losses
 from internimage.driving.voxels.settings import VoxelLosses
 from internimage.driving.world.painting import View
 from internimage.driving.world.rig import NUSCENES_RIG
@@ -92,8 +92,8 @@ def close(found: Tensor, expected: Tensor) -> None:
 
 def learnt(logits: Tensor, targets: VoxelTargets, settings: VoxelLosses, shares: Tensor | None = None) -> Any:
     """What is learnt of voxels of which the logits of all are known."""
-    voxels = counted(targets, settings, logits.shape[-1] - 1)
-    return voxel_losses(logits[voxels], targets.labels[voxels].long(), settings, shares)
+    voxels, standing = drawn(targets, settings, logits.shape[-1])
+    return voxel_losses(logits[voxels], targets.labels[voxels].long(), settings, standing, shares)
 
 
 RELEASED = {
@@ -203,16 +203,16 @@ def test_architectures_that_cannot_be_say_why(changes: dict[str, Any], message: 
 
 
 @pytest.fixture(scope="module")
-def drawn() -> tuple[Any, Any, Any]:
+def a_space() -> tuple[Any, Any, Any]:
     """Scene, views and space of a seed with a crossing, one second on, in small pictures."""
     scene = make_scene(2)
     views = [View(camera, 0.1) for camera in NUSCENES_RIG]
     return scene, views, SpaceOf(views, GRID)(scene, 1.0, [view.painted(scene, 1.0) for view in views])
 
 
-def test_drawn_space_has_each_thing_where_its_box_is(drawn: tuple[Any, Any, Any]) -> None:
+def test_drawn_space_has_each_thing_where_its_box_is(a_space: tuple[Any, Any, Any]) -> None:
     """Volumes of things that are whole inside, within a voxel a side; the ground is one layer of what is painted."""
-    scene, _, space = drawn
+    scene, _, space = a_space
     ego = scene.ego.pose(1.0)
     checked = 0
     for thing in scene.things:
@@ -235,9 +235,9 @@ def test_drawn_space_has_each_thing_where_its_box_is(drawn: tuple[Any, Any, Any]
     assert CLASSES[ground[x, y]] == "driveable_surface"
 
 
-def test_what_a_camera_sees_is_what_its_depth_says(drawn: tuple[Any, Any, Any]) -> None:
+def test_what_a_camera_sees_is_what_its_depth_says(a_space: tuple[Any, Any, Any]) -> None:
     """A wall of depth 12 m: voxels before it are seen, a voxel behind it too, nothing further, nothing beside it."""
-    _, views, _ = drawn
+    _, views, _ = a_space
     front = views[0]
     seen = SpaceOf([front], GRID).seen([np.full(front.size, 12.0, np.float32)])
     centre = front.camera.pose.translation
@@ -246,8 +246,8 @@ def test_what_a_camera_sees_is_what_its_depth_says(drawn: tuple[Any, Any, Any]) 
         assert seen[x, y, z] == expected, ahead
 
 
-def test_labels_and_submissions_are_written_as_they_are_read(drawn: tuple[Any, Any, Any], tmp_path: Path) -> None:
-    space, file = drawn[2], tmp_path / "labels.npz"
+def test_labels_and_submissions_are_written_as_they_are_read(a_space: tuple[Any, Any, Any], tmp_path: Path) -> None:
+    space, file = a_space[2], tmp_path / "labels.npz"
     file.write_bytes(space_bytes(space))
     again = read_space(file)
     for name in ("labels", "lidar", "camera"):

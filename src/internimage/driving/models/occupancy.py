@@ -19,7 +19,7 @@ from internimage.driving.data.frames import NUSCENES_CAMERAS
 from internimage.driving.data.occ3d import VoxelGrid
 from internimage.driving.models.bev import BEVModel, Standing, check_bev
 from internimage.driving.voxels.decoder import VoxelDecoder
-from internimage.driving.voxels.losses import counted, voxel_losses
+from internimage.driving.voxels.losses import drawn, voxel_losses
 from internimage.driving.voxels.settings import VoxelLosses
 from internimage.errors import ConfigError
 
@@ -145,6 +145,6 @@ class OccupancyNetwork(BEVModel):
             shares: see :func:`internimage.driving.voxels.losses.voxel_losses`.
         """
         truth, learning = VoxelTargets.stacked(targets), self.config.learning
-        voxels = counted(truth, learning, self.config.num_classes - 1)
+        voxels, standing = drawn(truth, learning, self.config.num_classes)
         logits, labels = self.decoder.chosen(self.encode_queue(queue), voxels, truth.labels)
-        return voxel_losses(logits, labels, learning, shares)
+        return voxel_losses(logits, labels, learning, standing, shares)

@@ -7,7 +7,7 @@ from internimage.driving.recipes.common import TRAINING
 from internimage.driving.sequences.settings import DriveAugmentation
 from internimage.settings.training import MANY, TrainingConfig
 
-_UPDATES = 1_500  # of four frames: what the drawn world of docs/driving.md needs
+_UPDATES = 2_300  # of four frames: what the drawn world of docs/driving.md needs
 
 
 def default_settings(amount: Amount) -> tuple[TrainingConfig, DriveAugmentation]:

@@ -12,32 +12,40 @@ from internimage.driving.voxels.settings import VoxelLosses
 from internimage.errors import ConfigError
 
 
-def counted(targets: VoxelTargets, settings: VoxelLosses, free: int) -> Tensor:
-    """(N, X, Y, Z) bool, the voxels that are learnt from; those that nobody knows never are.
+def drawn(targets: VoxelTargets, settings: VoxelLosses, classes: int) -> tuple[Tensor, Tensor]:
+    """Which voxels are learnt from, and for how many each of a class stands; what nobody knows never is.
 
     Args:
         targets: of N frames.
         settings: which voxels count.
-        free: number of the class of free space.
+        classes: how many there are.
+
+    Returns:
+        (N, X, Y, Z) bool, and (classes,) float32.
     """
     chosen = targets.labels != UNKNOWN
     if settings.seen_only:
         chosen = chosen & targets.seen
-    if settings.free_share < 1:
-        drawn = torch.rand(chosen.shape, device=chosen.device) < settings.free_share
-        chosen = chosen & (drawn | (targets.labels != free))
-    return chosen
+    standing = torch.ones(classes, device=chosen.device)
+    if settings.most:
+        counts = targets.labels[chosen].long().bincount(minlength=classes)[:classes]
+        standing = (counts / (settings.most * len(chosen))).clamp(min=1)
+        chances = torch.ones(UNKNOWN + 1, device=chosen.device)
+        chances[:classes] = 1 / standing
+        chosen = chosen & (torch.rand(chosen.shape, device=chosen.device) < chances[targets.labels.long()])
+    return chosen, standing
 
 
 def voxel_losses(
-    logits: Tensor, labels: Tensor, settings: VoxelLosses, shares: Tensor | None = None
+    logits: Tensor, labels: Tensor, settings: VoxelLosses, standing: Tensor, shares: Tensor | None = None
 ) -> dict[str, Tensor]:
     """Cross-entropy "class", a mean over voxels, and "lovasz" where it has a weight.
 
     Args:
-        logits: (P, classes) of the voxels that count.
+        logits: (P, classes) of the voxels that are drawn.
         labels: (P,) int64, what they are.
         settings: how they count.
+        standing: (classes,) for how many voxels each of a class stands, see :func:`drawn`.
         shares: (classes,) of the voxels that are of each class, for ``settings.balance``.
 
     Returns:
@@ -48,15 +56,14 @@ def voxel_losses(
     """
     if settings.balance and shares is None:
         raise ConfigError("balance needs the shares of the classes among the voxels of the data")
-    logits, free = logits.float(), logits.shape[-1] - 1
-    standing = torch.where(labels == free, 1 / settings.free_share, 1.0)  # for how many voxels each stands
-    each = F.cross_entropy(logits, labels, reduction="none") * standing
+    logits, counts = logits.float(), standing[labels]
+    each = F.cross_entropy(logits, labels, reduction="none") * counts
     if settings.balance and shares is not None:
         weights = shares.clamp(min=1e-6) ** -settings.balance
         each = each * (weights / (shares * weights).sum())[labels]  # a mean of 1 over the voxels of the data
-    losses = {"class": each.sum() / standing.sum().clamp(min=1)}
+    losses = {"class": each.sum() / counts.sum().clamp(min=1)}
     if settings.lovasz:
-        losses["lovasz"] = settings.lovasz * lovasz_softmax(logits.softmax(-1), labels, standing)
+        losses["lovasz"] = settings.lovasz * lovasz_softmax(logits.softmax(-1), labels, counts)
     return losses
 
 

@@ -16,8 +16,9 @@ class VoxelLosses:
             know many (as released).
         balance: power of how rare a class is, by which it counts more in the cross-entropy: 0 for all voxels alike, 1
             for all classes alike.
-        free_share: of the voxels of free space, nearly all that there are, so many are drawn at random in each step;
-            each counts for those that are not: the same in the mean, and much less work.
+        most: voxels of each class that are learnt from in a frame, drawn at random in each step, where there are more,
+            as there are of free space and of the ground; each counts for those that are not drawn: the same in the
+            mean, and much less work.  0 for all.
         lovasz: weight of the Lovasz-softmax loss beside the cross-entropy (Berman et al., CVPR 2018), which stands for
             the intersection over union itself; 0 leaves it out.
     """
@@ -25,12 +26,12 @@ class VoxelLosses:
     seen_only: bool = True
     balance: float = 0.0
     lovasz: float = 0.0
-    free_share: float = 1.0
+    most: int = 0
 
     def __post_init__(self) -> None:
         if not 0 <= self.balance <= 1:
             raise ConfigError(f"balance is {self.balance}; expected 0 to 1")
-        if not 0 < self.free_share <= 1:
-            raise ConfigError(f"free_share is {self.free_share}; expected more than 0, at most 1")
+        if self.most < 0:
+            raise ConfigError(f"most is {self.most}; expected a number of voxels, or 0 for all")
         if not self.lovasz >= 0:
             raise ConfigError(f"lovasz is {self.lovasz}; expected 0 or more")
