@@ -1,0 +1,167 @@
+"""What a network of lanes or maps has to beat: the best prediction that is the same for every frame.
+
+    internimage data world lanes/ --of lanes
+    python benchmarks/driving_constant.py topology lanes/ --model runs/lanes/best
+    internimage data world roads/
+    python benchmarks/driving_constant.py online_map roads/ --model runs/map/best
+
+The constant is taken from the training frames: of lines and boxes that are there in any of them, one after the other
+the one that most frames have and none of those before it is near; its score is the share of frames that have one near.
+What belongs together is the mean over the frames that have both.  Prints a JSON line: scores of the constant and of the
+network, and their ratios.  DET_t is also given over the attributes that the measured frames show ("det_t_shown"): the
+official mean counts 100 % for what is neither there nor found, which no prediction can be three times as good as.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+import internimage
+from internimage.driving.data.openlane import as_measured
+from internimage.driving.geometry.lane_graph import LaneGraph
+from internimage.driving.geometry.vector_map import VectorMap
+from internimage.driving.metrics.openlane.distances import box_distances, lane_distances
+from internimage.driving.metrics.openlane.matching import NONE, match
+from internimage.driving.metrics.openlane.score import OpenLaneScore
+from internimage.driving.metrics.polylines import VectorMapScore, chamfer_distances
+from internimage.driving.online_map import reading as maps
+from internimage.driving.topology import reading as lanes
+from internimage.machine import describe_machine
+from internimage.settings.data import DataOptions
+
+CANDIDATES, FRAMES, MOST = 300, 250, 40
+_LANE, _BOX, _LINE = 2.0, 0.75, 1.0  # near: metres of Frechet, one minus the overlap, metres of Chamfer
+
+Distances = Callable[[Sequence[Any], Sequence[Any]], Any]
+
+
+def lane_distance(truth: Sequence[Any], found: Sequence[Any]) -> Any:
+    """(G, P) metres."""
+    return lane_distances(truth, found, 3.0, closed_twice=False)
+
+
+def box_distance(truth: Sequence[Any], found: Sequence[Any]) -> Any:
+    """(G, P) one minus the overlap."""
+    return box_distances(np.array(truth).reshape(-1, 4), np.array(found).reshape(-1, 4))
+
+
+def best_constant(frames: Sequence[Sequence[Any]], distance: Distances, near: float, rng: Any) -> tuple[list[Any], Any]:
+    """Things that most frames have, and the share of frames that has one near each."""
+    every = [thing for frame in frames for thing in frame]
+    if not every:
+        return [], np.zeros(0)
+    chosen = [every[number] for number in rng.permutation(len(every))[:CANDIDATES]]
+    has = np.array(
+        [(distance(frame, chosen) < near).any(0) if len(frame) else np.zeros(len(chosen)) for frame in frames]
+    )
+    apart = distance(chosen, chosen)
+    left = np.ones(len(chosen), bool)
+    picked: list[int] = []
+    while left.any() and len(picked) < MOST:
+        best = int(np.where(left, has.sum(0), -1).argmax())
+        picked.append(best)
+        left &= (apart[best] >= near) & (np.arange(len(chosen)) != best)
+    return [chosen[number] for number in picked], has[:, picked].mean(0)
+
+
+def constant_graph(graphs: Sequence[LaneGraph], rng: Any) -> LaneGraph:
+    """The constant of lanes, elements of each attribute, and what belongs together."""
+    curves, scores = best_constant([graph.lanes for graph in graphs], lane_distance, _LANE, rng)
+    boxes: list[Any] = []
+    shares: list[float] = []
+    attributes: list[int] = []
+    for attribute in sorted({int(one) for graph in graphs for one in graph.attributes}):
+        own, of_frames = best_constant(
+            [list(graph.elements[graph.attributes == attribute]) for graph in graphs], box_distance, _BOX, rng
+        )
+        boxes, shares, attributes = boxes + own, shares + of_frames.tolist(), attributes + [attribute] * len(own)
+    pairs, both = np.zeros((2, len(curves), len(curves))), np.zeros((2, len(curves), len(boxes)))
+    for graph in graphs:
+        mine = match(lane_distance(graph.lanes, curves), scores, _LANE)
+        theirs = match(box_distance(list(graph.elements), boxes), np.array(shares), _BOX)
+        for table, truth, columns in ((pairs, graph.lane_lane, mine), (both, graph.lane_element, theirs)):
+            rows, others = np.flatnonzero(mine != NONE), np.flatnonzero(columns != NONE)
+            table[1][np.ix_(rows, others)] += 1
+            table[0][np.ix_(rows, others)] += truth[np.ix_(mine[rows], columns[others])]
+    lane_lane, lane_element = (table[0] / np.maximum(table[1], 1) for table in (pairs, both))
+    return LaneGraph(
+        curves,
+        scores,
+        np.array(boxes).reshape(-1, 4),
+        np.array(attributes, np.int64),
+        np.array(shares),
+        lane_lane,
+        lane_element,
+    )
+
+
+def sampled(part: Any, rng: Any) -> list[Any]:
+    """Some frames of a part."""
+    places = rng.permutation(len(part))[:FRAMES]
+    return [part.frames[int(place)] for place in places]
+
+
+def topology(data: Path, model: Path, rng: Any) -> tuple[dict[str, float], dict[str, float]]:
+    """Scores of the constant, and of the network."""
+    parts = lanes.read_parts(data, None, DataOptions())
+    train, val = parts["train"], parts["val"]
+    constant = constant_graph([as_measured(train.graph_of(frame)) for frame in sampled(train, rng)], rng)
+    score = OpenLaneScore(val.classes)
+    for frame in val.frames:
+        score.add(frame.token, as_measured(val.graph_of(frame)), constant)
+    report: Any = internimage.evaluate(data, model, part="val")
+    shown = sorted({int(one) for frame in val.frames for one in val.graph_of(frame).attributes})
+    found = []
+    for one in (score, report.scores["2.1"]):
+        precisions = list(one.element_precisions().values())
+        found.append({**one.compute(), "det_t_shown": float(np.mean([precisions[label] for label in shown]))})
+    return found[0], found[1]
+
+
+def online_map(data: Path, model: Path, rng: Any) -> tuple[dict[str, float], dict[str, float]]:
+    """The same of maps."""
+    parts = maps.read_parts(data, None, DataOptions())
+    train, val = parts["train"], parts["val"]
+    truths = [train.map_of(frame) for frame in sampled(train, rng)]
+    lines: list[Any] = []
+    scores: list[float] = []
+    labels: list[int] = []
+    for label in range(len(train.classes)):
+        own, shares = best_constant(
+            [[line for line, kind in zip(one.lines, one.labels, strict=True) if kind == label] for one in truths],
+            chamfer_distances,
+            _LINE,
+            rng,
+        )
+        lines, scores, labels = lines + own, scores + shares.tolist(), labels + [label] * len(own)
+    constant = VectorMap(lines, np.array(labels, np.int64), np.array(scores))
+    score = VectorMapScore(val.classes)
+    for frame in val.frames:
+        score.add(frame.token, val.map_of(frame), constant)
+    return score.compute(), internimage.evaluate(data, model, part="val").compute()
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("task", choices=("topology", "online_map"))
+    parser.add_argument("data", type=Path)
+    parser.add_argument("--model", type=Path, required=True)
+    parser.add_argument("--seed", type=int, default=0)
+    options = parser.parse_args()
+    measure = {"topology": topology, "online_map": online_map}[options.task]
+    constant, network = measure(options.data, options.model, np.random.default_rng(options.seed))
+    ratios = {name: network[name] / value for name, value in constant.items() if value and name != "frames"}
+    row = {"task": options.task, "constant": constant, "network": network, "ratios": ratios}
+    print(json.dumps({**row, "machine": asdict(describe_machine(torch.device("cpu")))}))
+
+
+if __name__ == "__main__":
+    main()
