@@ -17,7 +17,6 @@ from __future__ import annotations
 import argparse
 import json
 from collections.abc import Callable, Sequence
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -160,7 +159,7 @@ def main() -> None:
     constant, network = measure(options.data, options.model, np.random.default_rng(options.seed))
     ratios = {name: network[name] / value for name, value in constant.items() if value and name != "frames"}
     row = {"task": options.task, "constant": constant, "network": network, "ratios": ratios}
-    print(json.dumps({**row, "machine": asdict(describe_machine(torch.device("cpu")))}))
+    print(json.dumps({**row, "machine": str(describe_machine(torch.device("cpu")))}))
 
 
 if __name__ == "__main__":

@@ -12,7 +12,6 @@ from __future__ import annotations
 import argparse
 import json
 import time
-from dataclasses import asdict
 from typing import Any
 
 import numpy as np
@@ -136,7 +135,7 @@ def main() -> None:
                 "ols_seconds": seconds,
                 "graphs": options.graphs,
                 **numbers,
-                "machine": asdict(describe_machine(torch.device("cpu"))),
+                "machine": str(describe_machine(torch.device("cpu"))),
             }
         )
     )
