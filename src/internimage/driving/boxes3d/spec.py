@@ -36,9 +36,9 @@ _OF_MOMENTS = "bevformer_v2"  # the architecture that sees several moments toget
 
 
 def _defaults(amount: Amount) -> tuple[TrainingConfig, DriveAugmentation]:
-    from internimage.driving.boxes3d.defaults import default_settings
+    from internimage.driving.sequences.defaults import default_settings
 
-    return default_settings(amount)
+    return default_settings(amount, DriveAugmentation(queue=4), updates=1_600, batch_size=8, queue=2, evaluations=10)
 
 
 def _resized(augmentation: DriveAugmentation, size: int) -> DriveAugmentation:

@@ -27,9 +27,9 @@ if TYPE_CHECKING:
 
 
 def _defaults(amount: Amount) -> tuple[TrainingConfig, DriveAugmentation]:
-    from internimage.driving.online_map.defaults import default_settings
+    from internimage.driving.sequences.defaults import default_settings
 
-    return default_settings(amount)
+    return default_settings(amount, DriveAugmentation(queue=1), updates=3_000, batch_size=4)
 
 
 def _resized(augmentation: DriveAugmentation, size: int) -> DriveAugmentation:

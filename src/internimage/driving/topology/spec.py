@@ -27,9 +27,11 @@ if TYPE_CHECKING:
 
 
 def _defaults(amount: Amount) -> tuple[TrainingConfig, DriveAugmentation]:
-    from internimage.driving.topology.defaults import default_settings
+    from internimage.driving.sequences.defaults import default_settings
 
-    return default_settings(amount)
+    return default_settings(
+        amount, DriveAugmentation(queue=1, grid_mask=False), updates=2_400, batch_size=8, evaluations=3
+    )
 
 
 def _resized(augmentation: DriveAugmentation, size: int) -> DriveAugmentation:
