@@ -6,9 +6,9 @@
 Multiply-additions are half of the operations that PyTorch's counter finds in products and convolutions, and those of
 the operators that sample; norms, activations and the like are not counted.  One image: of a classifier as it is
 evaluated; of a detector 800x1280 pixels, with 1,000 RoIs and 100 masks; of a segmenter the crop that it was trained on,
-320x320 where there is none; of a 3D detector a frame of six cameras, with a history; of a model of pictures and words
-the features of a picture.  But for that, nothing is
-computed: the models are on the meta device and have no weights.
+320x320 where there is none; of a BEVFormer a frame of six cameras, with a history; of other networks on frames backbone
+and pyramid of one frame's cameras alone; of a model of pictures and words the features of a picture.  But for that,
+nothing is computed: the models are on the meta device and have no weights.
 
 A written number that is right to 1 in 1,000 stays as it is, so that the file changes where a model does.
 """
@@ -80,6 +80,11 @@ def show(model: Any, recipe: Recipe) -> None:
     """Let a model on the meta device predict one image."""
     if recipe.architecture == "bevformer":
         show_frame(model, recipe)
+        return
+    if recipe.task in ("boxes3d", "occupancy", "topology", "online_map"):
+        fit: Any = recipe.preprocessing
+        sides = (-(-side // recipe.config.stride) * recipe.config.stride for side in (fit.short, fit.long))
+        model.maps(torch.empty(len(recipe.config.cameras), 3, *sides))
         return
     if recipe.architecture == "uniperceiver":  # two experts are mixed into one layer, which costs what a plain one does
         plain: Any = recipe.preprocessing

@@ -135,7 +135,7 @@ class Recipe:
         """Billions of multiply-additions for one image at the preprocessing's size, counted by this project.
 
         For detectors at 800x1280, with 1,000 RoIs and 100 masks, for segmenters at the size of their training crops,
-        for 3D detectors a frame of six cameras.
+        for BEVFormers a frame of six cameras; for other networks on frames backbone and pyramid alone.
         """
         return float(_counted().get(self.name, {}).get("gmacs", 0.0))
 
