@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict, replace
 from typing import Any
 
-from internimage.driving.recipes.common import R50, R101, TRAINING
+from internimage.driving.recipes.common import R50, R101, TRAINING, mean_alone
 from internimage.driving.sequences.settings import DriveAugmentation
 from internimage.driving.voxels.settings import VoxelLosses
 from internimage.images import FitPreprocessing
@@ -16,14 +16,20 @@ _ELSEWHERE = "https://github.com/OpenGVLab/InternImage/tree/master/autonomous_dr
 _ALL_VOXELS = asdict(VoxelLosses(seen_only=False))
 
 
-def _released(name: str, plain: dict[str, Any], published: PublishedScore | None, note: str) -> Recipe:
+def _released(
+    name: str,
+    plain: dict[str, Any],
+    published: PublishedScore | None,
+    note: str,
+    preprocessing: FitPreprocessing | None = None,
+) -> Recipe:
     plain = {"released_can_bus": True, "released_shift": True, "learning": _ALL_VOXELS, **plain}
     return Recipe(
         name,
         "occupancy",
         "occupancy",
         plain,
-        FitPreprocessing(short=900, long=1600),
+        preprocessing or FitPreprocessing(short=900, long=1600),
         labels="occ3d",
         elsewhere=_ELSEWHERE,
         published=published,
@@ -72,11 +78,12 @@ RECIPES: tuple[Recipe, ...] = (
             DriveAugmentation(queue=4),
         ),
     ),
-    _released("occupancy_bevformer_base", {"backbone": R101}, None, "the challenge's baseline"),
+    _released("occupancy_bevformer_base", {"backbone": R101}, None, "the challenge's baseline", mean_alone(900, 1600)),
     _released(
         "occupancy_bevformer_small",
-        {"backbone": R50, "out_levels": (2, 3), "levels": 2, "encoder_layers": 1},
+        {"backbone": replace(R101, depths=R50.depths), "out_levels": (2, 3), "levels": 2, "encoder_layers": 1},
         None,
         "the challenge's baseline, small",
+        mean_alone(900, 1600),
     ),
 )
