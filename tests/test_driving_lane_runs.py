@@ -26,7 +26,7 @@ from internimage.driving.data.openlane import ATTRIBUTES, CAMERAS, annotation_of
 from internimage.driving.data.preparing import read_cameras
 from internimage.driving.geometry.poses import Pose
 from internimage.driving.lanes.curves import curve_points
-from internimage.driving.models.topology import TopologyConfig, TopologyNetwork
+from internimage.driving.models.topology import TopologyNetwork
 from internimage.driving.results.lanes import Predictions
 from internimage.driving.sequences.batch import make_views
 from internimage.driving.sequences.dataset import see
@@ -36,7 +36,7 @@ from internimage.driving.topology.task import lane_targets
 from internimage.driving.world.lane_writing import write_lanes
 from internimage.factory import own_recipe
 from internimage.images import FitPreprocessing
-from internimage.recipes.backbones import S, dense
+from internimage.recipes import get_recipe
 from internimage.settings.data import DataOptions
 from internimage.settings.training import RunConfig, TrainingConfig
 from internimage.training.run import start_run
@@ -156,7 +156,7 @@ def test_the_released_file_fits(shared: Path) -> None:
     """All its keys and shapes, and no other."""
     keys = json.loads((shared / "goldens/driving/manifests/openlane_internimage_s.json").read_text())["keys"]
     with torch.device("meta"):
-        model = TopologyNetwork(TopologyConfig(dense(S)))
+        model = TopologyNetwork(get_recipe("topology_internimage_s").config)
     state = model.state_dict()
     names = from_ours(state, "official", model.config)
     assert {theirs: list(state[ours].shape) for ours, theirs in names.items()} == keys
@@ -291,6 +291,8 @@ def test_other_cameras_are_learnt_from(lanes: Path, tmp_path: Path) -> None:
         sensors = [record["sensor"][name] for name in CAMERAS]
         record["sensor"] = dict(zip(names, sensors, strict=False))
         file.write_text(json.dumps(record))
+    frame = read_parts(data, "val", DataOptions())["val"].frames[0]
+    assert frame.cameras[0].channel == "CAM_FRONT"  # in which elements are checked and drawn
     plain = {"architecture": "topology", "config": dict(own_recipe(SMALL).plain)}
     config = RunConfig(data=str(data), model=plain, size=48, training=LEARNING)
     trainer = start_run(config, tmp_path / "run", Silent(), device="cpu").trainer

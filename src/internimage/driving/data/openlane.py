@@ -15,7 +15,7 @@ import numpy as np
 
 from internimage.data.formats.documents import read_json
 from internimage.data.formats.pictures import check_name
-from internimage.driving.data.frames import Camera, Frame
+from internimage.driving.data.frames import NUSCENES_CAMERAS, Camera, Frame
 from internimage.driving.geometry.lane_graph import LaneGraph
 from internimage.driving.geometry.poses import Array, Pose
 from internimage.errors import DataError, ImageReadError
@@ -142,7 +142,8 @@ def read_frame(root: Path, file: Path, previous: str | None = None) -> tuple[Fra
     except msgspec.ValidationError as error:
         raise DataError(f"{file} is no record of OpenLane-V2: {error}") from error
     cameras = []
-    for name in [*CAMERAS, *sorted(set(record.sensor) - set(CAMERAS))]:
+    known = (*CAMERAS, *NUSCENES_CAMERAS)  # of both subsets, the front camera first
+    for name in [*known, *sorted(set(record.sensor) - set(known))]:
         if (camera := record.sensor.get(name)) is not None:
             cameras.append(_camera(root, file, name, camera, record.timestamp))
     if not cameras:
