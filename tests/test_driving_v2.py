@@ -37,7 +37,7 @@ from internimage.driving.data.frames import Camera, Frame, Frames
 from internimage.driving.geometry.boxes import Boxes, GlobalBoxes
 from internimage.driving.geometry.motion import moved_between
 from internimage.driving.geometry.poses import Pose, quaternion_of
-from internimage.driving.models.bevformer_v2 import BEVFormerV2, BEVFormerV2Config, on_internimage, released
+from internimage.driving.models.bevformer_v2 import BEVFormerV2, BEVFormerV2Config
 from internimage.driving.names.bevformer_v2 import PERSPECTIVE
 from internimage.driving.perspective.assignment import assign
 from internimage.driving.perspective.decoding import CameraBoxes, decoded, rotations, stacked, towards
@@ -47,7 +47,7 @@ from internimage.driving.perspective.losses import bent, perspective_losses
 from internimage.driving.perspective.settings import PerspectiveConfig, ViewSelection
 from internimage.driving.perspective.targets import NO_ATTRIBUTE, CameraTargets, camera_targets, empty_targets
 from internimage.errors import ConfigError, DataError, InputSizeError
-from internimage.recipes.backbones import B, dense
+from internimage.recipes import get_recipe
 from internimage.settings.plain import from_plain
 
 # as the released code calls what we call otherwise
@@ -1014,7 +1014,7 @@ def test_tensors_are_the_released_files_(name: str) -> None:
     if name == "t1_base":
         keys["pts_bbox_head.query_embedding.weight"] = [900, 512]
     with torch.device("meta"):
-        model = BEVFormerV2(released(int(name[1]), groups=1 if name == "t1_base" else 11))
+        model = BEVFormerV2(get_recipe(f"bevformer_v2_{name}").config)
     state = model.state_dict()
     names = from_ours(state, "official", model.config)
     found = {
@@ -1035,7 +1035,7 @@ def test_names_in_the_repository_are_those_of_the_manifests(shared: Path) -> Non
 
 def test_networks_on_internimage() -> None:
     """Every tensor has a name in the other layout as well; a configuration is plain data."""
-    config = on_internimage(dense(B))
+    config = get_recipe("bevformer_v2_internimage_b").config
     assert from_plain(BEVFormerV2Config, json.loads(json.dumps(asdict(config)))) == config
     with torch.device("meta"):
         model = BEVFormerV2(config)

@@ -66,6 +66,7 @@ class MomentsTask(BoxTask):
     """Boxes in space from several cameras at several moments, and from single pictures."""
 
     dataset = MomentsDataset
+    takes_scene = True
 
     @classmethod
     def fit(cls, model: Any, train: Frames, *, anew: bool) -> None:

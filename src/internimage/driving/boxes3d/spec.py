@@ -18,7 +18,7 @@ from internimage.driving.results.scenes import recordings, videos
 from internimage.driving.results.submission import NuScenesWriter
 from internimage.driving.results.submission_reading import is_submission
 from internimage.driving.sequences.reading import EXPECTED, estimate, frame_sources, read_parts, recognise
-from internimage.driving.sequences.settings import DriveAugmentation
+from internimage.driving.sequences.settings import DriveAugmentation, same_whatever_size
 from internimage.images import FitPreprocessing
 from internimage.settings.data import DataOptions
 from internimage.settings.training import RunConfig, TrainingConfig
@@ -39,10 +39,6 @@ def _defaults(amount: Amount) -> tuple[TrainingConfig, DriveAugmentation]:
     from internimage.driving.sequences.defaults import default_settings
 
     return default_settings(amount, DriveAugmentation(queue=4), updates=1_600, batch_size=8, queue=2, evaluations=10)
-
-
-def _resized(augmentation: DriveAugmentation, size: int) -> DriveAugmentation:
-    return augmentation  # nothing of it is in pixels
 
 
 def _read_parts(root: Path, wanted: str | None, options: DataOptions) -> Mapping[str, Frames]:
@@ -131,7 +127,7 @@ SPEC = TaskSpec(
     read_parts=_read_parts,
     estimate=estimate,
     defaults=_defaults,
-    resized=_resized,
+    resized=same_whatever_size,
     prepare=_prepare,
     pipeline=_pipeline,
     report=_report,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
-from typing import overload
+from typing import Self, overload
 
 import numpy as np
 
@@ -264,3 +264,22 @@ class Frames(Part):
         named = sorted(zip(self.classes, self.counts(), strict=True), key=lambda row: -row[1])
         boxes = shortened([f"{name} {count}" for name, count in named])
         return ", ".join([counted(len(self.scenes), "scene"), counted(len(self), "frame"), *boxes])
+
+
+@dataclass(frozen=True)
+class ListedFrames(Frames):
+    """Frames whose classes are the list of a set; what each shows is not known without much work."""
+
+    def with_classes(self, classes: tuple[str, ...]) -> Self:
+        if classes != self.classes:
+            raise DataError(
+                f"{self.name} has the classes of {self.format}, {', '.join(self.classes)}; the model's are "
+                f"{', '.join(classes)}"
+            )
+        return self
+
+    def labels_of(self, entry: Frame) -> frozenset[int]:
+        return frozenset()
+
+    def used(self) -> None:  # type: ignore[override]
+        return None

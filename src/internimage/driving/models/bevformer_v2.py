@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -27,8 +27,6 @@ from internimage.driving.perspective.losses import perspective_losses
 from internimage.driving.perspective.settings import PerspectiveConfig
 from internimage.driving.perspective.targets import CameraTargets
 from internimage.errors import ConfigError, InputSizeError
-
-_SKY = 260 / 900  # of nuScenes' pictures
 
 RELEASED_CLASSES = tuple(sorted(NUSCENES_CLASSES))
 """In the order of the released networks' outputs, and of the head's first sizes."""
@@ -306,22 +304,3 @@ class BEVFormerV2(BoxModel):
 def _of(maps: Sequence[Tensor], there: Tensor) -> list[Tensor]:
     """Maps of the pictures that there are."""
     return list(maps) if bool(there.all()) else [one[there] for one in maps]
-
-
-def released(moments: int, *, groups: int = 11) -> BEVFormerV2Config:
-    """One of the released networks on a ResNet-50: of 1, 2 or 8 moments; t1-base has one group.
-
-    Their authors state NDS and mAP of nuScenes after 24 epochs: t1-base 42.6 and 35.1, t1 45.3 and 38.1, t2 51.8 and
-    42.0, t8 55.3 and 46.0.
-    """
-    backbone = ResNetConfig(style="caffe", bgr=True)
-    return BEVFormerV2Config(backbone, groups=groups, above=_SKY, **_moments(moments))
-
-
-def on_internimage(backbone: InternImageConfig, moments: int = 8, *, proposals: int = 100) -> BEVFormerV2Config:
-    """As published on InternImage, with proposals; nobody has released such weights."""
-    return BEVFormerV2Config(backbone, proposals=proposals, above=_SKY, **_moments(moments))
-
-
-def _moments(count: int) -> dict[str, Any]:
-    return {"frames": tuple(range(1 - count, 1)), "fusion_width": 512 if count > 1 else None}

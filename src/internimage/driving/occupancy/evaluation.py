@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,10 +17,9 @@ from internimage.driving.drawing.space_sheet import draw_space_frame
 from internimage.driving.metrics.occupancy import OccupancyScore
 from internimage.driving.occupancy.reading import SpaceFrames
 from internimage.driving.results.space import FoundSpace
-from internimage.errors import DataError
+from internimage.driving.sequences.report import FrameReport, check_classes, finite
 from internimage.metrics.classes import percent
 from internimage.settings.views import ReportOptions
-from internimage.writing import json_text, save_picture, write_text
 
 if TYPE_CHECKING:
     from internimage.contracts import Pipeline
@@ -42,20 +40,16 @@ class _Kept(NamedTuple):
 
 
 @dataclass
-class SpaceReport:
+class SpaceReport(FrameReport):
     """Occ3D's score of a network, over the voxels that a camera sees, as the challenge measures.
 
     Attributes:
         data: what it is measured on; frames are drawn from it.
         metric: the results of all frames.
-        unreadable: files left out.
-        left_out: what else of the data was not measured, a line for each reason.
     """
 
     data: SpaceFrames
     metric: OccupancyScore
-    unreadable: list[str] = field(default_factory=list)
-    left_out: list[str] = field(default_factory=list)
     _worst: list[_Kept] = field(default_factory=list)
 
     @classmethod
@@ -70,9 +64,7 @@ class SpaceReport:
         Raises:
             DataError: the model has other classes.
         """
-        if pipeline.classes != len(data.classes) or (pipeline.labels or data.classes) != data.classes:
-            named = ", ".join(pipeline.labels or ()) or f"{pipeline.classes} classes"
-            raise DataError(f"{data.name} has voxels of {', '.join(data.classes)}; the model's are {named}")
+        check_classes(pipeline, data)
         return cls(data, OccupancyScore(data.classes, distance))
 
     def add(self, result: FoundSpace, sample: EvaluationSample) -> None:
@@ -120,8 +112,8 @@ class SpaceReport:
     def to_dict(self) -> dict[str, Any]:
         """Plain data for JSON; null for what a class does not have."""
         return {
-            **_finite(self.compute()),
-            "per_class": {name: _finite(row) for name, row in self.per_class().items()},
+            **finite(self.compute()),
+            "per_class": {name: finite(row) for name, row in self.per_class().items()},
             "worst": [{"frame": one.token, "miou": one.miou} for one in self._worst],
             "unreadable": self.unreadable,
             "left_out": self.left_out,
@@ -145,18 +137,9 @@ class SpaceReport:
         lines += [f"left out: {name}" for name in self.unreadable] + self.left_out
         return "\n".join(lines)
 
-    def save(self, folder: str | os.PathLike[str]) -> list[Path]:
-        """Write metrics.json, table.txt and worst.png, the frames with the least mean over their classes."""
-        folder = Path(folder).expanduser()
-        metrics, table, worst = (folder / name for name in ("metrics.json", "table.txt", "worst.png"))
-        write_text(metrics, json_text(self.to_dict(), indent=2) + "\n")
-        write_text(table, self.table() + "\n")
+    def worst_sheet(self) -> Image.Image | None:
         if not self._worst:
-            return [metrics, table]
-        save_picture(self._sheet(), worst)
-        return [metrics, table, worst]
-
-    def _sheet(self) -> Image.Image:
+            return None
         pictures: list[tuple[Image.Image, list[tuple[str, Colour]]]] = []
         for one in self._worst:
             frame = self.data.frames[self.data.numbers[one.token]]
@@ -185,7 +168,3 @@ def measure_folder(data: SpaceFrames, folder: Path, options: ReportOptions) -> S
 def is_submission(path: Path) -> bool:
     """Whether a path is a folder of ``.npz`` files."""
     return path.is_dir() and next(path.glob("*.npz"), None) is not None
-
-
-def _finite(numbers: dict[str, float]) -> dict[str, float | None]:
-    return {name: value if value == value else None for name, value in numbers.items()}

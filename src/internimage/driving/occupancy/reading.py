@@ -9,7 +9,7 @@ from pathlib import Path
 
 from internimage.data.left_out import LeftOut
 from internimage.data.samples import Measured
-from internimage.driving.data.frames import Frame, Frames
+from internimage.driving.data.frames import Frame, Frames, ListedFrames
 from internimage.driving.data.occ3d import CLASSES, FOLDER, Space, label_file, read_space
 from internimage.driving.data.occ3d import recognise as has_labels
 from internimage.driving.sequences import reading
@@ -21,7 +21,7 @@ EXPECTED = "nuScenes' tables (v1.0-trainval/sample.json and others, with samples
 
 
 @dataclass(frozen=True)
-class SpaceFrames(Frames):
+class SpaceFrames(ListedFrames):
     """Frames of drives whose space is labelled; classes are Occ3D's.
 
     Attributes:
@@ -41,19 +41,6 @@ class SpaceFrames(Frames):
     def measured(self, entry: Frame, size: tuple[int, int]) -> Measured:
         """The labels of its voxels."""
         return Measured(self.space_of(entry))
-
-    def with_classes(self, classes: tuple[str, ...]) -> SpaceFrames:
-        if classes != self.classes:
-            raise DataError(
-                f"{self.name} has voxels of Occ3D's {len(self.classes)} classes; the model's are {', '.join(classes)}"
-            )
-        return self
-
-    def labels_of(self, entry: Frame) -> frozenset[int]:
-        return frozenset()  # what a million voxels show is not known without much work
-
-    def used(self) -> None:  # type: ignore[override]
-        return None
 
     def summary(self) -> str:
         """``32 scenes, 128 frames with labels of voxels``."""

@@ -14,7 +14,7 @@ from internimage.driving.occupancy.evaluation import NEAR, SpaceReport, is_submi
 from internimage.driving.occupancy.reading import EXPECTED, SpaceFrames, read_parts, recognise
 from internimage.driving.results.space import FoundSpace, Occ3DWriter
 from internimage.driving.sequences.reading import estimate, frame_sources
-from internimage.driving.sequences.settings import DriveAugmentation
+from internimage.driving.sequences.settings import DriveAugmentation, same_whatever_size
 from internimage.images import FitPreprocessing
 from internimage.settings.training import RunConfig, TrainingConfig
 from internimage.settings.views import DisplayOptions, PredictionOptions, ReportOptions
@@ -30,10 +30,6 @@ def _defaults(amount: Amount) -> tuple[TrainingConfig, DriveAugmentation]:
     from internimage.driving.sequences.defaults import default_settings
 
     return default_settings(amount, DriveAugmentation(queue=4), updates=2_300, batch_size=4)
-
-
-def _resized(augmentation: DriveAugmentation, size: int) -> DriveAugmentation:
-    return augmentation  # nothing of it is in pixels
 
 
 def _prepare(config: RunConfig, recipe: Recipe, splits: Splits[Any]) -> Prepared:
@@ -101,7 +97,7 @@ SPEC = TaskSpec(
     read_parts=read_parts,
     estimate=estimate,
     defaults=_defaults,
-    resized=_resized,
+    resized=same_whatever_size,
     prepare=_prepare,
     pipeline=_pipeline,
     report=_report,

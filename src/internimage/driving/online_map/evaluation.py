@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,10 +19,9 @@ from internimage.driving.metrics.polylines import THRESHOLDS, VectorMapScore
 from internimage.driving.online_map.reading import MapFrames
 from internimage.driving.results.geojson import read_geojson
 from internimage.driving.results.maps import FoundMap
-from internimage.errors import DataError
+from internimage.driving.sequences.report import FrameReport, check_classes, finite
 from internimage.metrics.classes import percent
 from internimage.settings.views import ReportOptions
-from internimage.writing import json_text, save_picture, write_text
 
 if TYPE_CHECKING:
     from internimage.contracts import Pipeline
@@ -34,20 +32,16 @@ _DRAWN = 0.3  # score of what the sheet shows
 
 
 @dataclass
-class MapReport:
+class MapReport(FrameReport):
     """Chamfer average precision of a network.
 
     Attributes:
         data: what it is measured on; frames are drawn from it.
         metric: the results of all frames.
-        unreadable: files left out.
-        left_out: what else of the data was not measured, a line for each reason.
     """
 
     data: MapFrames
     metric: VectorMapScore
-    unreadable: list[str] = field(default_factory=list)
-    left_out: list[str] = field(default_factory=list)
     _frames: dict[str, tuple[VectorMap, VectorMap]] = field(default_factory=dict)
 
     @classmethod
@@ -57,9 +51,7 @@ class MapReport:
         Raises:
             DataError: the model has other classes.
         """
-        if pipeline.classes != len(data.classes) or (pipeline.labels or data.classes) != data.classes:
-            named = ", ".join(pipeline.labels or ()) or f"{pipeline.classes} classes"
-            raise DataError(f"{data.name} has {', '.join(data.classes)}; the model's classes are {named}")
+        check_classes(pipeline, data)
         return cls(data, VectorMapScore(data.classes))
 
     def add(self, result: FoundMap, sample: EvaluationSample) -> None:
@@ -85,7 +77,7 @@ class MapReport:
     def to_dict(self) -> dict[str, Any]:
         """Plain data for JSON; null where there is no true line."""
         return {
-            **{name: value if value == value else None for name, value in self.compute().items()},
+            **finite(self.compute()),
             "per_class": {
                 name: {f"{threshold:g} m": value for threshold, value in row.items()}
                 for name, row in self.metric.precisions().items()
@@ -109,29 +101,20 @@ class MapReport:
         lines += [f"left out: {name}" for name in self.unreadable] + self.left_out
         return "\n".join(lines)
 
-    def save(self, folder: str | os.PathLike[str]) -> list[Path]:
-        """Write metrics.json, table.txt and worst.png, the frames with the least score of their own."""
-        folder = Path(folder).expanduser()
-        metrics, table, worst = (folder / name for name in ("metrics.json", "table.txt", "worst.png"))
-        write_text(metrics, json_text(self.to_dict(), indent=2) + "\n")
-        write_text(table, self.table() + "\n")
-        if not self._frames:
-            return [metrics, table]
-        save_picture(self._sheet(), worst)
-        return [metrics, table, worst]
-
     def _worst(self) -> list[tuple[str, float]]:
         each = []
-        for token, (truth, found) in self._frames.items():
+        for token, frame in self.metric.state().items():
             alone = VectorMapScore(self.data.classes)
-            alone.add(token, truth, found)
+            alone.merge([{token: frame}])
             if (value := alone.compute()["map"]) == value:
                 each.append((token, value))
         return sorted(each, key=lambda one: (one[1], one[0]))[:_WORST]
 
-    def _sheet(self) -> Image.Image:
+    def worst_sheet(self) -> Image.Image | None:
+        if not (worst := self._worst()):
+            return None
         pictures: list[tuple[Image.Image, list[tuple[str, Colour]]]] = []
-        for token, value in self._worst():
+        for token, value in worst:
             frame = self.data.frames[self.data.numbers[token]]
             truth, found = self._frames[token]
             shown = np.flatnonzero(found.scores >= _DRAWN).tolist()

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from internimage.data.samples import Measured
 from internimage.driving.data import nuscenes
-from internimage.driving.data.frames import Frame, Frames
+from internimage.driving.data.frames import Frame, Frames, ListedFrames
 from internimage.driving.data.nuscenes_map import EXPANSION, map_file, read_nuscenes_map
 from internimage.driving.geometry.road_map import RoadMap
 from internimage.driving.geometry.vector_map import CLASSES, VectorMap
@@ -24,7 +24,7 @@ EXPECTED = (
 
 
 @dataclass(frozen=True)
-class MapFrames(Frames):
+class MapFrames(ListedFrames):
     """Frames of drives in places whose maps are there; classes are those of lines.
 
     Attributes:
@@ -47,17 +47,6 @@ class MapFrames(Frames):
     def measured(self, entry: Frame, size: tuple[int, int]) -> Measured:
         """Its lines."""
         return Measured(self.map_of(entry))
-
-    def with_classes(self, classes: tuple[str, ...]) -> MapFrames:
-        if classes != self.classes:
-            raise DataError(f"{self.name} has {', '.join(self.classes)}; the model's classes are {', '.join(classes)}")
-        return self
-
-    def labels_of(self, entry: Frame) -> frozenset[int]:
-        return frozenset()
-
-    def used(self) -> None:  # type: ignore[override]
-        return None
 
     def summary(self) -> str:
         """``32 scenes in 2 places, 128 frames``."""

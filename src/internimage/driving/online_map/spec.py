@@ -14,7 +14,7 @@ from internimage.driving.online_map.evaluation import MapReport, is_submission, 
 from internimage.driving.online_map.reading import EXPECTED, MapFrames, read_parts, recognise
 from internimage.driving.results.maps import FoundMap, GeoJSONWriter, length
 from internimage.driving.sequences.reading import estimate, frame_sources
-from internimage.driving.sequences.settings import DriveAugmentation
+from internimage.driving.sequences.settings import DriveAugmentation, same_whatever_size
 from internimage.images import FitPreprocessing
 from internimage.settings.training import RunConfig, TrainingConfig
 from internimage.settings.views import DisplayOptions, PredictionOptions, ReportOptions
@@ -30,10 +30,6 @@ def _defaults(amount: Amount) -> tuple[TrainingConfig, DriveAugmentation]:
     from internimage.driving.sequences.defaults import default_settings
 
     return default_settings(amount, DriveAugmentation(queue=1), updates=3_000, batch_size=4)
-
-
-def _resized(augmentation: DriveAugmentation, size: int) -> DriveAugmentation:
-    return augmentation  # nothing of it is in pixels
 
 
 def _prepare(config: RunConfig, recipe: Recipe, splits: Splits[Any]) -> Prepared:
@@ -102,7 +98,7 @@ SPEC = TaskSpec(
     read_parts=read_parts,
     estimate=estimate,
     defaults=_defaults,
-    resized=_resized,
+    resized=same_whatever_size,
     prepare=_prepare,
     pipeline=_pipeline,
     report=_report,

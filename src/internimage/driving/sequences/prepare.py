@@ -10,6 +10,7 @@ import torch
 
 from internimage.contracts import Prepared
 from internimage.data.splits import Splits
+from internimage.driving.augmentation.settings import SceneAugmentation
 from internimage.driving.data.frames import NUSCENES_CAMERAS, Frames
 from internimage.driving.sequences.settings import DriveAugmentation
 from internimage.driving.sequences.task import SequenceTask
@@ -31,6 +32,10 @@ def prepare_sequences(kind: type[SequenceTask], config: RunConfig, recipe: Recip
     augmentation, seed = config.augmentation, config.training.seed
     if not isinstance(augmentation, DriveAugmentation):
         raise ConfigError(f"{config.model} finds {kind.noun}; its augmentation is a {DriveAugmentation.__name__}")
+    if augmentation.scene != SceneAugmentation() and not kind.takes_scene:
+        raise ConfigError(
+            f"{augmentation.scene}: pictures and ground are shown in other ways to a BEVFormer v2 alone; leave it out"
+        )
     if config.linear_probe:
         raise ConfigError("a linear probe is for classifiers; --freeze 4 fixes a backbone")
     if config.channels not in (None, 3):

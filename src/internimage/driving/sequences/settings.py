@@ -31,3 +31,8 @@ class DriveAugmentation:
     def __post_init__(self) -> None:
         if self.queue < 1:
             raise ConfigError(f"queue is {self.queue}; expected 1 frame or more")
+
+
+def same_whatever_size(augmentation: DriveAugmentation, size: int) -> DriveAugmentation:
+    """The settings for images of another size: nothing of them is in pixels."""
+    return augmentation

@@ -36,6 +36,8 @@ class SequenceTask(ABC):
     """What is found, for messages."""
     ragged = True
     dataset: ClassVar[type[SequenceDataset]] = SequenceDataset
+    takes_scene: ClassVar[bool] = False
+    """Whether pictures and ground are shown in other ways."""
 
     def __init__(self, config: Any, val: Frames, augmentation: DriveAugmentation) -> None:
         self.config, self.val, self.augmentation = config, val, augmentation

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,11 +18,11 @@ from internimage.driving.drawing.lane_sheet import draw_lane_frame
 from internimage.driving.geometry.lane_graph import LaneGraph
 from internimage.driving.metrics.openlane.score import LANE_THRESHOLDS, OpenLaneScore, Version
 from internimage.driving.results.lanes import FoundLanes, Predictions
+from internimage.driving.sequences.report import FrameReport, check_classes, finite
 from internimage.driving.topology.reading import LaneFrames
 from internimage.errors import DataError
 from internimage.metrics.classes import percent
 from internimage.settings.views import ReportOptions
-from internimage.writing import json_text, save_picture, write_text
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -40,21 +39,16 @@ _DRAWN = 0.3  # score of what the sheet shows
 
 
 @dataclass
-class LaneReport:
+class LaneReport(FrameReport):
     """OpenLane-V2's score of a network.
 
     Attributes:
         data: what it is measured on; frames are drawn from it.
         scores: by version of the metric.
-        unreadable: files left out.
-        left_out: what else of the data was not measured, a line for each reason.
     """
 
     data: LaneFrames
     scores: dict[Version, OpenLaneScore]
-    unreadable: list[str] = field(default_factory=list)
-    left_out: list[str] = field(default_factory=list)
-    _frames: dict[str, tuple[LaneGraph, LaneGraph]] = field(default_factory=dict)
 
     @classmethod
     def on(cls, pipeline: Pipeline, data: LaneFrames, *, versions: Sequence[Version] = VERSIONS) -> LaneReport:
@@ -63,9 +57,7 @@ class LaneReport:
         Raises:
             DataError: the model has other classes than the data's attributes.
         """
-        if pipeline.classes != len(data.classes) or (pipeline.labels or data.classes) != data.classes:
-            named = ", ".join(pipeline.labels or ()) or f"{pipeline.classes} classes"
-            raise DataError(f"{data.name} has traffic elements of {', '.join(data.classes)}; the model's are {named}")
+        check_classes(pipeline, data)
         return cls.empty(data, versions)
 
     @classmethod
@@ -81,15 +73,13 @@ class LaneReport:
         """Count what is true of a frame and what was found."""
         for score in self.scores.values():
             score.add(token, truth, found)
-        self._frames[token] = truth, found
 
     def state(self) -> Any:
-        return {version: score.state() for version, score in self.scores.items()}, self._frames
+        return {version: score.state() for version, score in self.scores.items()}
 
     def merge(self, states: Sequence[Any]) -> None:
         for version, score in self.scores.items():
-            score.merge([state[0][version] for state in states])
-        self._frames = {token: graphs for state in states for token, graphs in state[1].items()}
+            score.merge([state[version] for state in states])
 
     def compute(self) -> dict[str, float]:
         """ "ols", "det_l", "det_t", "top_ll", "top_lt" of version 2.1, the same of 1.0 as "ols_1.0" and so on, and
@@ -99,14 +89,14 @@ class LaneReport:
             found = score.compute()
             end = "" if version == VERSIONS[0] else f"_{version}"
             numbers |= {f"{name}{end}": found[name] for name in _PARTS}
-        return {**numbers, "frames": float(len(self._frames))}
+        return {**numbers, "frames": float(len(self.scores[VERSIONS[0]].state()))}
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data for JSON."""
         score = self.scores[VERSIONS[0]]
         lanes = dict(zip((f"{one:g} m" for one in LANE_THRESHOLDS), score.lane_precisions(), strict=True))
         return {
-            **{name: value if value == value else None for name, value in self.compute().items()},
+            **finite(self.compute()),
             "lane_ap": lanes,
             "element_ap": score.element_precisions(),
             "worst": [{"frame": token, "ols": ols} for token, ols in self._worst()],
@@ -132,30 +122,22 @@ class LaneReport:
         lines += [f"left out: {name}" for name in self.unreadable] + self.left_out
         return "\n".join(lines)
 
-    def save(self, folder: str | os.PathLike[str]) -> list[Path]:
-        """Write metrics.json, table.txt and worst.png, the frames with the least score of their own."""
-        folder = Path(folder).expanduser()
-        metrics, table, worst = (folder / name for name in ("metrics.json", "table.txt", "worst.png"))
-        write_text(metrics, json_text(self.to_dict(), indent=2) + "\n")
-        write_text(table, self.table() + "\n")
-        if not self._frames:
-            return [metrics, table]
-        save_picture(self._sheet(), worst)
-        return [metrics, table, worst]
-
     def _worst(self) -> list[tuple[str, float]]:
         each = []
-        for token, (truth, found) in self._frames.items():
+        for token, frame in self.scores[VERSIONS[0]].state().items():
             alone = OpenLaneScore(self.data.classes)
-            alone.add(token, truth, found)
+            alone.merge([{token: frame}])
             each.append((token, alone.compute()["ols"]))
         return sorted(each, key=lambda one: (one[1], one[0]))[:_WORST]
 
-    def _sheet(self) -> Image.Image:
+    def worst_sheet(self) -> Image.Image | None:
+        if not (worst := self._worst()):
+            return None
         pictures: list[tuple[Image.Image, list[tuple[str, Colour]]]] = []
-        for token, ols in self._worst():
+        for token, ols in worst:
             frame = self.data.frames[self.data.numbers[token]]
-            truth, found = self._frames[token]
+            kept = self.scores[VERSIONS[0]].state()[token]
+            truth, found = kept.truth, kept.found
             lanes, elements = (np.flatnonzero(scores >= _DRAWN) for scores in (found.scores, found.element_scores))
             front = frame.cameras[0].channel
             picture = draw_lane_frame(frame, found.order(lanes, elements), self.data.classes, front, truth=truth)

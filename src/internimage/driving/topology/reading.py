@@ -11,9 +11,9 @@ from typing import overload
 
 from internimage.data.formats.documents import read_json
 from internimage.data.left_out import BadEntries, LeftOut
-from internimage.data.samples import ImageFile, Measured
+from internimage.data.samples import Measured
 from internimage.driving.data import openlane
-from internimage.driving.data.frames import Frame, Frames, FrameSource
+from internimage.driving.data.frames import Frame, FrameSource, ListedFrames
 from internimage.driving.geometry.lane_graph import LaneGraph
 from internimage.errors import ConfigError, DataError
 from internimage.images import ImageSource
@@ -55,7 +55,7 @@ class Records(Sequence[Frame]):
 
 
 @dataclass(frozen=True)
-class LaneFrames(Frames):
+class LaneFrames(ListedFrames):
     """Frames with what is true of lanes and traffic elements; classes are what these may say.
 
     Attributes:
@@ -76,10 +76,6 @@ class LaneFrames(Frames):
         for number, file in enumerate(self.records):
             starts.setdefault(openlane.segment_of(file), number)
         return starts
-
-    @property
-    def files(self) -> Sequence[ImageFile]:
-        return self.records
 
     def graph_of(self, entry: Frame) -> LaneGraph:
         """What is true of a frame.
@@ -107,17 +103,6 @@ class LaneFrames(Frames):
     def chosen(self, numbers: Sequence[int], name: str) -> LaneFrames:
         records = tuple(self.records[number] for number in numbers)
         return replace(self, name=name, records=records, frames=Records(self.root, records))
-
-    def with_classes(self, classes: tuple[str, ...]) -> LaneFrames:
-        if classes != self.classes:
-            raise DataError(f"{self.name} has OpenLane-V2's attributes; the model's classes are {', '.join(classes)}")
-        return self
-
-    def labels_of(self, entry: Frame) -> frozenset[int]:
-        return frozenset()
-
-    def used(self) -> None:  # type: ignore[override]
-        return None
 
     def summary(self) -> str:
         """``32 scenes, 128 frames``."""

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from internimage.contracts import Amount, Findings, OtherResults, Pipeline, Prepared, Report, TaskSpec
 from internimage.driving.data.openlane import recognise
 from internimage.driving.results.lanes import FoundLanes, OpenLaneWriter
-from internimage.driving.sequences.settings import DriveAugmentation
+from internimage.driving.sequences.settings import DriveAugmentation, same_whatever_size
 from internimage.driving.topology.evaluation import LaneReport, is_submission, measure_folder
 from internimage.driving.topology.reading import EXPECTED, LaneFrames, estimate, frame_sources, read_parts
 from internimage.images import FitPreprocessing
@@ -32,10 +32,6 @@ def _defaults(amount: Amount) -> tuple[TrainingConfig, DriveAugmentation]:
     return default_settings(
         amount, DriveAugmentation(queue=1, grid_mask=False), updates=2_400, batch_size=8, evaluations=3
     )
-
-
-def _resized(augmentation: DriveAugmentation, size: int) -> DriveAugmentation:
-    return augmentation  # nothing of it is in pixels
 
 
 def _prepare(config: RunConfig, recipe: Recipe, splits: Splits[Any]) -> Prepared:
@@ -106,7 +102,7 @@ SPEC = TaskSpec(
     read_parts=read_parts,
     estimate=estimate,
     defaults=_defaults,
-    resized=_resized,
+    resized=same_whatever_size,
     prepare=_prepare,
     pipeline=_pipeline,
     report=_report,
