@@ -95,7 +95,7 @@ def show(model: Any, recipe: Recipe) -> None:
     if recipe.task == "segmentation":
         crop = recipe.training.augmentation.crop if recipe.training else CROP
         model(torch.empty(1, 3, *crop), coarse=True)
-    elif recipe.task == "classification":
+    elif recipe.task in ("classification", "pretraining"):
         preprocessing: Any = recipe.preprocessing
         model(torch.empty(1, 3, preprocessing.crop, preprocessing.crop))
     elif recipe.architecture == "dino":

@@ -52,6 +52,9 @@ class ArchitectureEntry:
 _CORE = ("classification", "detection", "segmentation")
 _DRIVING = ("occupancy", "online_map", "topology", "boxes3d")
 _DESCRIBING = TaskEntry("internimage.multimodal.describing.spec:SPEC", ("internimage.multimodal.recipes:RECIPES",))
+_PRETRAINING = TaskEntry(
+    "internimage.multimodal.pretraining.spec:SPEC", ("internimage.multimodal.recipes:PRETRAINING",)
+)
 TASKS: dict[str, TaskEntry] = {
     **{
         name: TaskEntry(f"internimage.tasks.{name}.spec:SPEC", (f"internimage.recipes.{name}:RECIPES",))
@@ -62,6 +65,7 @@ TASKS: dict[str, TaskEntry] = {
         for name in _DRIVING
     },
     "describing": _DESCRIBING,
+    "pretraining": _PRETRAINING,
 }
 
 # Drawn worlds by name, for first steps: a function of a folder, and of how much of what is drawn.
@@ -142,6 +146,11 @@ ARCHITECTURES: dict[str, ArchitectureEntry] = {
         "internimage.multimodal.models.uniperceiver:UniPerceiver",
         "internimage.multimodal.names.uniperceiver:NAMES",
         "internimage.multimodal.backends.ours:OwnDescriber",
+    ),
+    "m3i": ArchitectureEntry(
+        "pretraining",
+        "internimage.multimodal.models.m3i_config:M3IConfig",
+        "internimage.multimodal.models.m3i:M3I",
     ),
     "internimage": ArchitectureEntry(
         None,

@@ -87,6 +87,9 @@ class Model(nn.Module):
         """Named losses, to be added up."""
         raise NotImplementedError
 
+    def after_update(self, share: float) -> None:
+        """What a model does itself after each update of its weights, when ``share`` of the run is done; nothing."""
+
     def reset_classifier(self, num_classes: int) -> None:
         """Start anew what depends on the classes, for another number of them; everything else stays."""
         raise NotImplementedError

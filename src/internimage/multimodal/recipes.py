@@ -67,3 +67,32 @@ RECIPES: tuple[Recipe, ...] = (
     _released("uniperceiver_moe_base", {"experts": 8}, None, "eight experts in every second layer, two at work"),
     _released("uniperceiver_moe_large", {**_LARGE, "experts": 8}, None, "as uniperceiver_moe_base"),
 )
+
+# M3I (Su et al., CVPR 2023); nothing was released
+PRETRAINING: tuple[Recipe, ...] = (
+    Recipe(
+        "m3i_internimage_atto",
+        "pretraining",
+        "m3i",
+        {
+            "backbone": ATTO,
+            "width": 128,
+            "layers": 2,
+            "heads": 4,
+            "feed_forward": 512,
+            "shared": 128,
+            "text_width": 64,
+            "text_layers": 2,
+        },
+        Preprocessing(128, 128),
+        note="ours, for CPUs and quick training; its backbone is internimage_atto's",
+    ),
+    Recipe(
+        "m3i_internimage_t",
+        "pretraining",
+        "m3i",
+        {"backbone": T},
+        Preprocessing(224, 224),
+        note="InternImage-T's backbone, pre-trained on one's own pictures; no weights were published",
+    ),
+)

@@ -244,6 +244,7 @@ class Trainer:
         state.update += 1
         if self.distribution.step():
             state.skipped_in_a_row = 0
+            self.model.after_update(state.update / self.schedule.updates)
             if self.average:
                 self.average.update()
             return

@@ -87,7 +87,7 @@ def read_shards(name: str, shards: Sequence[Path]) -> LabelledImages:
     if not images:
         raise DataError(f"{name} holds no samples; expected KEY.jpg with KEY.cls or KEY.json in each tar")
     listing = shards[0].with_name(CLASSES_FILE)
-    classes, numbers = _number(labels, listing, lambda index: str(images[index]))
+    classes, numbers = number_labels(labels, listing, lambda index: str(images[index]))
     return LabelledImages(name, classes, tuple(map(LabelledImage, images, numbers)), "WebDataset shards")
 
 
@@ -105,7 +105,9 @@ def _read_mapped(archive: Path, members: dict[str, ArchiveMember], listing: Path
         labels.append(label.strip())
     if not images:
         raise DataError(f"{listing} is empty; expected lines of MEMBER, a tab and a class number")
-    classes, numbers = _number(labels, archive.with_name(CLASSES_FILE), lambda index: f"{listing} line {index + 1}")
+    classes, numbers = number_labels(
+        labels, archive.with_name(CLASSES_FILE), lambda index: f"{listing} line {index + 1}"
+    )
     return LabelledImages(str(archive), classes, tuple(map(LabelledImage, images, numbers)), "a zip archive with a map")
 
 
@@ -174,7 +176,7 @@ def _read_shard(shard: Path) -> Iterator[tuple[ArchiveMember, str]]:
         label = files.get(".cls", files.get(".json"))
         if len(found) != 1 or label is None:
             raise DataError(f"{shard}/{key} has the files {' '.join(files)}; expected one image and .cls or .json")
-        yield files[found[0]], _read_label(label)
+        yield files[found[0]], read_label(label)
 
 
 def _index_tar(shard: Path) -> Iterator[ArchiveMember]:
@@ -200,7 +202,12 @@ def _index_tar(shard: Path) -> Iterator[ArchiveMember]:
         raise DataError(f"{shard} is damaged or cut off at byte {tar.offset}; expected another file or the end mark")
 
 
-def _read_label(member: ArchiveMember) -> str:
+def read_label(member: ArchiveMember) -> str:
+    """The class, a number or a name, that a ``.cls`` or ``.json`` of a sample says.
+
+    Raises:
+        DataError: it says none.
+    """
     wanted = "a number or a name" if member.name.lower().endswith(".cls") else 'an object with "label" or "cls"'
     try:
         if member.size > _MOST_LABEL_BYTES:
@@ -217,13 +224,18 @@ def _read_label(member: ArchiveMember) -> str:
     return text
 
 
-def _number(labels: Sequence[str], listing: Path, where: Callable[[int], str]) -> tuple[tuple[str, ...], Iterator[int]]:
+def number_labels(
+    labels: Sequence[str], listing: Path, where: Callable[[int], str]
+) -> tuple[tuple[str, ...], Iterator[int]]:
     """Names of the classes and the number of each label.
 
     Args:
         labels: class numbers, or names.
         listing: file of the names, if it exists.
         where: from the index of a label to where it stands, for messages.
+
+    Raises:
+        DataError: labels are of both kinds, or not among the names.
     """
     names = read_names(listing) if listing.is_file() else None
     wordy = next((index for index, label in enumerate(labels) if not _is_number(label)), None)

@@ -43,7 +43,7 @@ def has_masks(root: Path) -> bool:
 
 def estimate(root: Path, most: int) -> int:
     """How many images there are to train on, if all shards are like the first."""
-    parts = _parts(root)
+    parts = shard_parts(root)
     shards = parts.get("train", parts.get("all", []))
     count = sum(1 for _ in read_samples(shards[0], lambda suffix: suffix == ".json")) if shards else 0
     return min(most, count * len(shards))
@@ -55,7 +55,7 @@ def read_parts(root: Path, wanted: str | None = None, options: DataOptions | Non
     Raises:
         DataError: a shard is damaged, or samples contradict the format.
     """
-    parts = _parts(root)
+    parts = shard_parts(root)
     listing = next((path for path in _listings(root, parts) if path.is_file()), None)
     names = None if listing is None else read_names(listing)
     gathered = {}
@@ -76,7 +76,7 @@ def mask_pairs(root: Path) -> dict[str, list[tuple[ArchiveMember, ArchiveMember]
         DataError: a shard is damaged, or a sample has no mask or several.
     """
     pairs: dict[str, list[tuple[ArchiveMember, ArchiveMember]]] = {}
-    for name, shards in _parts(root).items():
+    for name, shards in shard_parts(root).items():
         for shard in shards:
             for key, files in read_samples(shard, lambda suffix: suffix.endswith(IMAGE_SUFFIXES)):
                 mask = _mask(files)
@@ -90,8 +90,12 @@ def mask_pairs(root: Path) -> dict[str, list[tuple[ArchiveMember, ArchiveMember]
     return pairs
 
 
-def _parts(root: Path) -> dict[str, list[Path]]:
-    """Shards by parts, "all" where they are not divided."""
+def shard_parts(root: Path) -> dict[str, list[Path]]:
+    """Shards by parts, "all" where they are not divided.
+
+    Raises:
+        DataError: shards are compressed.
+    """
     if root.is_file():
         return {"all": [root]} if root.suffix.lower() == ".tar" else {}
     if not root.is_dir():
@@ -118,7 +122,7 @@ def _listings(root: Path, parts: Mapping[str, Sequence[Path]]) -> Iterator[Path]
 def _first(root: Path) -> dict[str, ArchiveMember]:
     """The first sample that there is, by what follows its key."""
     try:
-        shards = next(iter(_parts(root).values()), [])
+        shards = next(iter(shard_parts(root).values()), [])
     except DataError:  # compressed, which those say that read shards
         return {}
     return first_sample(shards[0]) if shards else {}

@@ -19,7 +19,7 @@ from internimage.errors import ConfigError, InputSizeError
 from internimage.models.model import Model
 from internimage.multimodal.models.config import UniPerceiverConfig
 from internimage.multimodal.sequences.beams import Decoding, Written, write
-from internimage.multimodal.sequences.embeddings import START_STD, PictureEmbedding, TextEmbedding
+from internimage.multimodal.sequences.embeddings import PictureEmbedding, TextEmbedding
 from internimage.multimodal.sequences.encoder import Encoder, Prefix
 from internimage.multimodal.sequences.kinds import (
     CAPTION_PICTURE,
@@ -106,14 +106,9 @@ class UniPerceiver(Model):
         """Know these of CLIP's words too, from now on; they start anew.  A model of all words knows them already."""
         if self.config.vocabulary is None:
             return
-        before, vocabulary = self.vocabulary, Vocabulary([*self.vocabulary.ids, *ids])
-        table = self.text.words.weight.detach()
-        words = nn.Embedding(len(vocabulary), self.config.width).to(table)
-        nn.init.normal_(words.weight, std=START_STD)
-        places = [vocabulary.ids.index(one) for one in before.ids]
-        with torch.no_grad():
-            words.weight[places] = table
-        self.text.words, self.vocabulary = words, vocabulary
+        vocabulary = Vocabulary([*self.vocabulary.ids, *ids])
+        self.text.take_words(self.vocabulary.ids, vocabulary.ids)
+        self.vocabulary = vocabulary
         self.config = replace(self.config, vocabulary=vocabulary.ids)
 
     def layer_prefixes(self) -> list[tuple[str, ...]]:

@@ -5,6 +5,8 @@ Zhu et al., "Uni-Perceiver", CVPR 2022, section 3.1; the released code where the
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -24,11 +26,21 @@ def fixed_positions(height: int, width: int, channels: int, scale: float, device
         scale: of rows and columns, which are counted from 0.
         device: of the result.
     """
-    quarter = channels // 4
-    frequency = _WAVES ** (-torch.arange(quarter, dtype=torch.float64, device=device) / quarter)
     axes = [torch.arange(side, dtype=torch.float64, device=device) * scale for side in (height, width)]
-    rows, columns = (one.flatten()[:, None] * frequency for one in torch.meshgrid(*axes, indexing="ij"))
-    return torch.cat([rows.sin(), rows.cos(), columns.sin(), columns.cos()], dim=1).float()
+    return waves(torch.stack(torch.meshgrid(*axes, indexing="ij"), dim=-1).flatten(0, 1), channels)
+
+
+def waves(places: Tensor, channels: int) -> Tensor:
+    """Sines of the row, cosines of the row, then of the column: (..., 2) of any places to (..., channels) float32.
+
+    Args:
+        places: row and column.
+        channels: a multiple of 4.
+    """
+    quarter = channels // 4
+    frequency = _WAVES ** (-torch.arange(quarter, dtype=torch.float64, device=places.device) / quarter)
+    rows, columns = (places.double()[..., one, None] * frequency for one in (0, 1))
+    return torch.cat([rows.sin(), rows.cos(), columns.sin(), columns.cos()], dim=-1).float()
 
 
 class TextEmbedding(nn.Module):
@@ -51,6 +63,16 @@ class TextEmbedding(nn.Module):
     def forward(self, rows: Tensor, positions: Tensor) -> Tensor:
         """Rows (N, L) of the table at positions (L,) to (N, L, C)."""
         return self.words(rows) + self.positions(positions) + self.types.weight[0]
+
+    def take_words(self, known: Sequence[int], wanted: Sequence[int]) -> None:
+        """Have rows for ``wanted`` ids from now on, those that were ``known`` go on, others start anew."""
+        table = self.words.weight.detach()
+        words = nn.Embedding(len(wanted), table.shape[1]).to(table)
+        nn.init.normal_(words.weight, std=START_STD)
+        rows = {one: row for row, one in enumerate(wanted)}
+        with torch.no_grad():
+            words.weight[[rows[one] for one in known]] = table
+        self.words = words
 
     def counted(self, length: int) -> Tensor:
         """Positions 0, 1, ... of a text of so many tokens: (length,) int64.

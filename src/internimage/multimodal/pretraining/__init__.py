@@ -1,0 +1,1 @@
+"""Backbones that learn from labels, texts and the pictures themselves, before any task."""
