@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import internimage as ii
-from helpers import classifiers, detectors, driving, perceivers, segmenters
+from helpers import classifiers, detectors, driving, perceivers, pretraining, segmenters
 from helpers.small_recipes import RELEASED
 from internimage.checkpoints.hub import HubFile, PackagedModel
 from internimage.images import FitPreprocessing
@@ -23,23 +23,23 @@ CONFIGS = {
     "topology": driving.SMALL_LANES,
     "online_map": driving.SMALL_MAP,
     "uniperceiver": perceivers.SMALL,
+    "m3i": pretraining.WHOLE,
     **{name.removeprefix("small_"): config for name, config in segmenters.CONFIGS.items()},
 }
 
 
 def stand_in(recipe: Recipe) -> Recipe:
     config: Any = replace(CONFIGS[recipe.architecture], num_classes=recipe.config.num_classes)
-    preprocessing = (
-        recipe.preprocessing if recipe.task in ("classification", "describing") else FitPreprocessing(64, 96)
-    )
+    square = recipe.task in ("classification", "describing", "pretraining")
+    preprocessing = recipe.preprocessing if square else FitPreprocessing(64, 96)
     return replace(recipe, plain=dataclasses.asdict(config), preprocessing=preprocessing)
 
 
 STAND_INS = {name: stand_in(one) for name, one in RELEASED.items() if not isinstance(one.weights, PackagedModel)}
 _DRIVING = ("occupancy", "topology", "online_map", "boxes3d")
-CLASSIFICATION, DETECTION, SEGMENTATION, OCCUPANCY, TOPOLOGY, ONLINE_MAP, BOXES3D, DESCRIBING = (
+CLASSIFICATION, DETECTION, SEGMENTATION, OCCUPANCY, TOPOLOGY, ONLINE_MAP, BOXES3D, DESCRIBING, PRETRAINING = (
     tuple(one for one in STAND_INS.values() if one.task == task)
-    for task in ("classification", "detection", "segmentation", *_DRIVING, "describing")
+    for task in ("classification", "detection", "segmentation", *_DRIVING, "describing", "pretraining")
 )
 
 

@@ -18,6 +18,8 @@ from internimage.recipes import Recipe, get_recipe, list_models
 from internimage.registry import ARCHITECTURES, architecture_of, resolve
 from internimage.settings.training import RunConfig
 
+_BACKBONE = "backbone."
+
 SAVED_STATE = "the saved state"
 """As the initial weights of a run that goes on: those of its state are put into the model later."""
 
@@ -134,6 +136,20 @@ def _from_release(init: str, recipe: Recipe, num_classes: int) -> Any:
             f"{error}. If {file.name} holds a model of another kind, whose backbone is wanted, give the file the "
             "name of its release or convert it: internimage convert"
         ) from error
+
+
+def what_is_taken(init: str, model: Model) -> str:
+    """What of a model folder of another kind a model begins with, for people; empty for other weights."""
+    folder = folder_of(init)
+    if folder is None or read_description(folder).architecture == architecture_of(type(model)):
+        return ""
+    given = set(open_checkpoint(folder).specs)
+    taken = {name for name in given if name.startswith(_BACKBONE)}
+    own = [name for name in model.state_dict() if name.startswith(_BACKBONE)]
+    anew = sum(name not in given for name in own) if len(model.backbone.backbones()) == 1 else 0
+    text = f"the backbone of a {read_description(folder).architecture}, {len(taken)} tensors"
+    text += f" ({anew} of the backbone's own start anew)" if anew else ""
+    return f"{text}; {len(given) - len(taken)} others left out, what stands on it starts anew"
 
 
 def folder_of(init: str) -> Path | None:

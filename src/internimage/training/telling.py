@@ -9,8 +9,10 @@ import torch
 from internimage.data.checking import pages_notes, pixel_notes
 from internimage.data.splits import describe, left_out_lines
 from internimage.factory import recipe_of
+from internimage.models.model import Model
 from internimage.recipes import get_recipe, list_models, packaged_models
 from internimage.settings.training import FEW, RunConfig, TrainingConfig, too_high
+from internimage.training.initial import what_is_taken
 from internimage.writing import counted
 
 if TYPE_CHECKING:
@@ -68,18 +70,19 @@ def _about_the_model(started: Started) -> list[str]:
     lines = [f"{name}: {size}, on {place}"]
     if started.resumed:
         return lines
-    lines.append(f"weights: {_weights(config)}")
+    lines.append(f"weights: {_weights(config, trainer.model)}")
     if config.init == "scratch" and len(started.prepared.splits.train) < FEW:
         lines += _better_start(recipe_of(config.model).task)
     return lines
 
 
-def _weights(config: RunConfig) -> str:
+def _weights(config: RunConfig, model: Model) -> str:
     if config.init == "scratch":
         return "random, from scratch"
     if config.init == "pretrained":
         return f"those released for {config.model}"
-    return str(config.init)
+    taken = what_is_taken(config.init, model)
+    return f"{config.init}{f': {taken}' * bool(taken)}"
 
 
 def _better_start(task: str) -> list[str]:

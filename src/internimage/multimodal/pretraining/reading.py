@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 
 from internimage.data import recognition
-from internimage.data.formats.archives import CLASSES_FILE, first_sample, number_labels, read_label, read_samples
+from internimage.data.formats import shards
+from internimage.data.formats.archives import CLASSES_FILE, number_labels, read_label, read_samples
 from internimage.data.formats.parts import part_folders
 from internimage.data.formats.pictures import pictures_below
-from internimage.data.formats.shards import shard_parts
 from internimage.data.left_out import LeftOut
 from internimage.data.samples import LabelledImages, Part
 from internimage.errors import ConfigError, DataError
@@ -64,8 +65,8 @@ def estimate(root: Path) -> int:
     try:
         taken = next(iter(_ways(root)), None)
         if taken == "shards":
-            shards = _training(shard_parts(root))
-            return min(_MOST, len(shards) * sum(1 for _ in read_samples(shards[0], IMAGE_SUFFIXES.__contains__)))
+            packed = _training(shards.shard_parts(root))
+            return min(_MOST, len(packed) * sum(1 for _ in read_samples(packed[0], IMAGE_SUFFIXES.__contains__)))
         if taken == "captions":
             return words.estimate(root)
         return recognition.estimate(root) if taken in ("labels", "files") else len(_training(_folders(root)))
@@ -86,12 +87,11 @@ def _ways(root: Path) -> dict[str, Read]:
 
 
 def _has_shards(root: Path) -> bool:
+    """Whether there are shards of pictures without objects and masks."""
     try:
-        shards = next(iter(shard_parts(root).values()), [])
+        return bool(shards.shard_parts(root)) and not shards.recognise(root) and not shards.has_masks(root)
     except DataError:
         return False
-    sample = first_sample(shards[0]) if shards else {}
-    return sum(suffix in IMAGE_SUFFIXES for suffix in sample) == 1
 
 
 def _training(parts: Mapping[str, list[Path]]) -> list[Path]:
@@ -99,25 +99,24 @@ def _training(parts: Mapping[str, list[Path]]) -> list[Path]:
 
 
 def _read_shards(root: Path, wanted: str | None, options: DataOptions) -> Parts:
-    every = shard_parts(root)
-    chosen = {name: shards for name, shards in every.items() if name == wanted} or every
+    every = shards.shard_parts(root)
+    chosen = {name: packed for name, packed in every.items() if name == wanted} or every
     return {name: _shards(f"{root} ({name})" if name != "all" else str(root), one) for name, one in chosen.items()}
 
 
-def _shards(name: str, shards: list[Path]) -> Sights:
+def _shards(name: str, packed: list[Path]) -> Sights:
     """The samples of a part's shards, of which some may have no class or no text."""
     found: list[tuple[ArchiveMember, str | None, tuple[str, ...]]] = []
     bare: list[str] = []
-    for shard in shards:
-        for key, files in read_samples(shard, lambda suffix: suffix in (*IMAGE_SUFFIXES, ".cls", ".txt")):
+    for shard in packed:
+        for key, files in read_samples(shard, lambda suffix: suffix in (*IMAGE_SUFFIXES, ".cls", ".json", ".txt")):
             pictures = [suffix for suffix in files if suffix in IMAGE_SUFFIXES]
             if len(pictures) > 1:
                 raise DataError(f"{shard}/{key} has the files {' '.join(files)}; expected one picture of each name")
             if not pictures:
                 bare.append(f"{shard.name}/{key}")
                 continue
-            label = read_label(files[".cls"]) if ".cls" in files else None
-            found.append((files[pictures[0]], label, _text(files[".txt"]) if ".txt" in files else ()))
+            found.append((files[pictures[0]], _label(files), _text(files[".txt"]) if ".txt" in files else ()))
     if not found:
         raise DataError(
             f"{name} holds no pictures; expected KEY.jpg in each tar, with KEY.cls and KEY.txt if there are"
@@ -126,11 +125,23 @@ def _shards(name: str, shards: list[Path]) -> Sights:
     classes: tuple[str, ...] = ()
     numbers: Iterator[int] = iter(())
     if told:
-        listing = shards[0].with_name(CLASSES_FILE)
+        listing = packed[0].with_name(CLASSES_FILE)
         classes, numbers = number_labels([label for _, label in told], listing, lambda place: str(told[place][0]))
     sights = tuple(Sight(member, None if label is None else next(numbers), text) for member, label, text in found)
     left_out = LeftOut("no picture", "files", tuple(bare[:_NAMED]), len(bare), len(bare) + len(found))
     return Sights(name, sights, classes, "WebDataset shards", (left_out,) if bare else ())
+
+
+def _label(files: Mapping[str, ArchiveMember]) -> str | None:
+    """What .cls says, or .json where it says a class; metadata of other kinds are no class."""
+    if ".cls" in files or ".json" not in files:
+        return read_label(files[".cls"]) if ".cls" in files else None
+    try:
+        content = json.loads(files[".json"].read_bytes())
+    except (OSError, ValueError, RecursionError) as error:
+        raise DataError(f"{files['.json']} is not readable JSON: {error}") from error
+    has_class = isinstance(content, dict) and ("label" in content or "cls" in content)
+    return read_label(files[".json"]) if has_class else None
 
 
 def _text(member: ArchiveMember) -> tuple[str, ...]:
