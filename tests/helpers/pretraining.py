@@ -28,13 +28,32 @@ SMALL = M3IConfig(
 )
 WHOLE = replace(SMALL, backbone=detectors.SMALL, vocabulary=(), num_classes=0, texts=False)  # the detectors' backbone
 SIDE, ROOM = 32, 16
-DENSE = ("intra", "inter")
+NAMES = ("intra", "inter", "labels", "texts", "spread")
 
 
 def clouds(count: int, seed: int = 0) -> Tensor:
     """Smooth pictures in three colours, larger than a view: (count, 3, 48, 48)."""
     noise = torch.randn(count, 3, 6, 6, generator=torch.Generator().manual_seed(seed))
     return F.interpolate(noise, size=(SIDE + ROOM,) * 2, mode="bicubic")
+
+
+TEXT = (300, 301, 49407)
+
+
+def told(targets: ViewTargets) -> ViewTargets:
+    """Six pictures with labels and texts, of which two are equal; some lack the one or the other."""
+    return replace(
+        targets,
+        labels=torch.tensor([0, 1, 2, -1, 1, -1]),
+        texts=[TEXT, None, (302, 49407), None, TEXT, None],
+        text_keys=torch.tensor([1, 0, 2, 0, 1, 0]),
+    )
+
+
+def views_of(count: int, cell: int, asked: tuple[str, ...] = NAMES) -> tuple[Tensor, ViewTargets]:
+    """Views of so many pictures, always the same."""
+    torch.manual_seed(0)
+    return views(clouds(count), cell, asked)
 
 
 def views(pictures: Tensor, cell: int, asked: tuple[str, ...]) -> tuple[Tensor, ViewTargets]:
