@@ -38,6 +38,7 @@ from internimage.multimodal.models.m3i import M3I
 from internimage.multimodal.pretraining.reading import read_parts
 from internimage.multimodal.pretraining.settings import ViewsAugmentation
 from internimage.multimodal.pretraining.views import Crop, TwoViews, placement
+from internimage.multimodal.world.scene import Scene, scene
 from internimage.recipes import get_recipe
 from internimage.settings.data import DataOptions
 from internimage.settings.training import RunConfig, TrainingConfig
@@ -417,3 +418,42 @@ def test_runs_that_cannot_be(changes: dict[str, Any], message: str, photos: Path
     settings = {"size": 64, "training": QUICK, **changes}
     with pytest.raises(InternImageError, match=message):
         ii.train(photos, model=WHOLE, output=tmp_path / "run", reporter=Silent(), **settings)
+
+
+def told_apart(model: Any, scenes: list[Scene]) -> float:
+    """Shapes and colours that ridge regression on the backbone's means tells, of the second half from the first."""
+    prepare = Preprocessing(64, 64)
+    images = torch.stack([prepare(Image.fromarray(one.picture)) for one in scenes])
+    with torch.no_grad():
+        features = torch.cat([model.eval().backbone(some)[-1].mean((2, 3)) for some in images.split(50)]).double()
+    half = len(scenes) // 2
+    known = (features - features[:half].mean(0)) / features[:half].std(0)
+    known = torch.cat([known, known.new_ones(len(known), 1)], dim=1)
+    shares = []
+    for names in ([one.objects[0].shape for one in scenes], [one.objects[0].colour for one in scenes]):
+        labels = torch.tensor([sorted(set(names)).index(name) for name in names])
+        wanted = F.one_hot(labels[:half]).double()
+        weight = torch.linalg.solve(known[:half].T @ known[:half] + torch.eye(known.shape[1]), known[:half].T @ wanted)
+        shares.append(float(((known[half:] @ weight).argmax(1) == labels[half:]).double().mean()))
+    return sum(shares) / 2
+
+
+@pytest.mark.full
+def test_what_is_learnt_tells_shapes_and_colours_apart(tmp_path: Path) -> None:
+    """On the drawn world of one shape each, with captions: linear probes after M3I and of what it began with."""
+    scenes = [scene(0, index, without=("pair", "count", "light", "sign")) for index in range(800)]
+    for number, one in enumerate(scenes[:400]):
+        Image.fromarray(one.picture).save(tmp_path / f"{number}.png")
+    lines = [
+        json.dumps({"file": f"{number}.png", "captions": [one.caption]}) for number, one in enumerate(scenes[:400])
+    ]
+    (tmp_path / "pictures.jsonl").write_text("\n".join(lines))
+    backbone = replace(
+        SMALL.backbone, depths=(1, 1, 1), groups=(1, 2, 4), norm_layer="batch", mask_softmax=False, random_filters=True
+    )
+    config = replace(WHOLE, backbone=backbone, width=64, feed_forward=128, shared=32, text_width=32, momentum=0.99)
+    training = replace(QUICK, epochs=16, batch_size=32, warmup_epochs=1, evaluate_every=16)
+    run = ii.train(tmp_path, model=config, size=64, training=training, output=tmp_path / "run", reporter=Silent())
+    torch.manual_seed(0)
+    before, after = told_apart(M3I(config), scenes), told_apart(ii.load_model(run.final), scenes)
+    assert after > before + 0.1
