@@ -199,7 +199,7 @@ def test_what_a_picture_lacks_is_dropped() -> None:
     of_labels, of_words = [], []
     for row in range(6):
         for picture, seen in ((row, visible[row]), (int(targets.partners[row]), ~visible[row])):
-            shown = model.compared(tokens[row, seen].mean(0, keepdim=True))[0]
+            shown = F.normalize(model.project(tokens[row, seen].mean(0)), dim=-1)
             if picture in (0, 1, 2, 4):
                 of_labels.append(F.cross_entropy(classes @ shown / 0.07, targets.labels[picture]))
             if picture in (0, 4):  # the other one's equal text is no mistake, the third one's is
@@ -264,6 +264,27 @@ def test_features_collapse_without_what_keeps_them_apart() -> None:
     assert deviations[1] > 0.5
 
 
+@pytest.mark.parametrize("how", ["checkpointing", "bf16"])
+def test_memory_may_be_saved(how: str) -> None:
+    """Recomputing changes nothing, half the precision little."""
+    model = small().eval()
+    images, targets = batch(model)
+    expected = model.losses(images, targets)
+    model.train()
+    model.set_gradient_checkpointing(how == "checkpointing")
+    with torch.autocast("cpu", torch.bfloat16, enabled=how == "bf16"):
+        found = model.losses(images, targets)
+    for name, loss in expected.items():
+        torch.testing.assert_close(found[name], loss, rtol=0 if how == "checkpointing" else 0.03, atol=1e-6)
+    gradients = []
+    for losses in (expected, found):
+        model.zero_grad()
+        torch.stack(list(losses.values())).sum().backward()
+        gradients.append(torch.cat([one.grad.flatten() for one in model.parameters() if one.grad is not None]))
+    off = (gradients[1] - gradients[0]).norm() / gradients[0].norm()
+    assert off < (1e-5 if how == "checkpointing" else 0.1)
+
+
 def test_neighbours_vote() -> None:
     """Against all distances; two clusters are told apart, labels without meaning are not."""
     draw = np.random.default_rng(0)
@@ -320,6 +341,8 @@ def test_a_run_learns_is_measured_and_tells_what_it_learns(photos: Path, trained
     result = ii.Predictor(run.final)(photos / "red" / "0.png")
     assert result.nearest is not None
     assert result.nearest[1] in COLOURS
+    two = ii.Predictor(run.final, batch_size=2)([photos / "blue" / "0.png", photos / "red" / "0.png"])
+    assert two[1].intra == pytest.approx(result.intra, rel=1e-4)  # whatever lies in the batch
     again = ii.train(photos, model=WHOLE, size=64, training=QUICK, output=photos.parent / "again", reporter=Silent())
     assert again.history == run.history
 
@@ -385,6 +408,8 @@ def test_shards_say_what_they_say(photos: Path, tmp_path: Path) -> None:
     )
     assert run.history[-1]["image_to_text_r1"] == 1  # of one
     assert run.history[-1]["score"] == 1  # no class is known of it, so the last weights are kept
+    more = ii.resume(run.folder, epochs=3, reporter=Silent())
+    assert [row["epoch"] for row in more.history] == [1, 2, 3]
 
 
 @pytest.mark.parametrize(

@@ -59,11 +59,42 @@ class ViewTargets:
     text_keys: Tensor | None = None
 
 
-class M3I(Model):
-    """Backbone, its moving average, two decoders, and what pictures are compared with.
+@dataclass(frozen=True)
+class Shown:
+    """How pictures are hidden and seen again to be measured.
 
-    ``forward`` gives a picture's scores of the classes, cosines (N, num_classes).
+    Attributes:
+        second: (N, C, H, W), what inputs show elsewhere.
+        cells, others, placement: see :class:`ViewTargets`; both views are predicted of the same pictures.
     """
+
+    second: Tensor
+    cells: Tensor
+    others: Tensor
+    placement: Tensor
+
+
+@dataclass(frozen=True)
+class M3IOutputs:
+    """What a model makes of whole pictures.
+
+    Attributes:
+        features: (N, C), the mean over the backbone's last map.
+        scores: (N, num_classes), cosines.
+        compared: (N, shared), of length 1.
+        errors: (N, 2), of hidden cells and of the other view; None where they were not shown.
+        texts: (T, shared), of length 1; None without texts.
+    """
+
+    features: Tensor
+    scores: Tensor
+    compared: Tensor
+    errors: Tensor | None = None
+    texts: Tensor | None = None
+
+
+class M3I(Model):
+    """Backbone, its moving average, two decoders, and what pictures are compared with."""
 
     config: M3IConfig
     backbone: Backbone
@@ -149,19 +180,15 @@ class M3I(Model):
 
     # Features
 
-    def forward(self, images: Tensor) -> Tensor:
-        """Cosines of pictures (N, C, H, W) and classes, (N, num_classes)."""
-        return self.class_scores(tokens_of(self.backbone(images)[-1]).mean(1))
-
-    def class_scores(self, features: Tensor) -> Tensor:
-        """Cosines of mean tokens (N, C) and classes, (N, num_classes)."""
-        if self.classes is None:
-            return features.new_zeros(len(features), 0)
-        return self.compared(features) @ F.normalize(self.classes.weight, dim=-1).T
-
-    def compared(self, features: Tensor) -> Tensor:
-        """Mean tokens (N, C) as they are compared with classes and texts: (N, shared), of length 1."""
-        return F.normalize(self.project(features), dim=-1)
+    def forward(self, images: Tensor, shown: Shown | None = None, texts: Sequence[Ids] = ()) -> M3IOutputs:
+        """What it makes of pictures (N, C, H, W) and of texts, and how well it predicts what is hidden of them."""
+        features = tokens_of(self.backbone(images)[-1]).mean(1)
+        compared = F.normalize(self.project(features), dim=-1)
+        scores = compared.new_zeros(len(images), 0)
+        if self.classes is not None:
+            scores = compared @ F.normalize(self.classes.weight, dim=-1).T
+        errors = None if shown is None else self._errors(images, shown)
+        return M3IOutputs(features, scores, compared, errors, self.encode_texts(texts) if texts else None)
 
     def encode_texts(self, texts: Sequence[Ids]) -> Tensor:
         """R texts, CLIP's ids with the end token, to features (R, shared) of length 1.
@@ -174,20 +201,13 @@ class M3I(Model):
             raise ConfigError("this model has not learnt from texts; train it on pictures with captions")
         return F.normalize(self.text_project(self.texts(texts)), dim=-1)
 
-    @torch.no_grad()
-    def errors(self, images: Tensor, second: Tensor, cells: Tensor, others: Tensor, placement: Tensor) -> Tensor:
-        """What "intra" and "inter" are for each picture alone: (N, 2).
-
-        Args:
-            images, second: (N, C, H, W), mixed where ``cells`` (N, h, w) says; of the first ones both are predicted.
-            others, placement: see :class:`ViewTargets`, of the first ones.
-        """
-        tokens, visible = self._mixed(images, second, cells)
+    def _errors(self, images: Tensor, shown: Shown) -> Tensor:
+        tokens, visible = self._mixed(images, shown.second, shown.cells)
         grid = self._grid(images)
         filled = self.intra.fill(tokens, visible, grid).float()
         own = dense_errors(filled, tokens_of(self.averaged(images)[-1]).float()) * ~visible
-        moved = self.inter.transfer(tokens, visible, grid, other_places(placement, *grid)).float()
-        other = dense_errors(moved, tokens_of(self.averaged(others)[-1]).float())
+        moved = self.inter.transfer(tokens, visible, grid, other_places(shown.placement, *grid)).float()
+        other = dense_errors(moved, tokens_of(self.averaged(shown.others)[-1]).float())
         return torch.stack([own.sum(1) / (~visible).sum(1), other.mean(1)], dim=1)
 
     # Losses

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import partial
-from typing import Any
 
-import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -15,12 +13,11 @@ from internimage.errors import ConfigError
 from internimage.images import ImageSource, Preprocessing
 from internimage.inference.blame import finite
 from internimage.inference.views import preparation
-from internimage.multimodal.information.mixing import tokens_of
-from internimage.multimodal.models.m3i import M3I
+from internimage.multimodal.models.m3i import M3I, Shown
 from internimage.multimodal.pretraining.pictures import Sight
 from internimage.multimodal.results.pretrained import PretrainedPicture
 from internimage.settings.views import PredictionOptions, refuse_for_detectors
-from internimage.text.clip import ClipTokenizer
+from internimage.text.clip import END, ClipTokenizer
 
 _MARGIN = 8  # the other view of evaluation leaves out an eighth at each side
 
@@ -50,18 +47,26 @@ class ViewsPipeline:
     ) -> list[PretrainedPicture]:
         weight = next(self.model.parameters())
         images = torch.stack(list(prepared)).to(weight.device, weight.dtype)
-        features = tokens_of(finite(self.model, partial(self.model.backbone, images))[-1]).mean(1)
-        scores = self.model.class_scores(features).float().cpu().numpy()
-        errors = self._errors(images).float().tolist()
-        shared = self.model.compared(features).float().cpu().numpy()
-        pooled = features.float().cpu().numpy()
         texts = [self._texts(one) for one in known]
-        return [
-            PretrainedPicture(source, pooled[row], own, other, scores[row], self.labels or (), shared[row], text)
-            for row, (source, text, (own, other)) in enumerate(zip(sources, texts, errors, strict=True))
-        ]
+        # one pass whatever there is, because processes that share a model wait for each other in it
+        asked = [*(text for one in texts for text in one), (END,)] if self.tokenizer is not None else []
+        out = finite(self.model, partial(self.model, images, self._shown(images), asked))
+        features, scores, compared = (one.float().cpu().numpy() for one in (out.features, out.scores, out.compared))
+        assert out.errors is not None
+        said = None if out.texts is None else out.texts.float().cpu().numpy()
+        results, place = [], 0
+        errors = out.errors.float().tolist()
+        for row, (source, text, (hidden, other)) in enumerate(zip(sources, texts, errors, strict=True)):
+            own = None if said is None or not text else said[place : place + len(text)]
+            place += len(text)
+            results.append(
+                PretrainedPicture(
+                    source, features[row], hidden, other, scores[row], self.labels or (), compared[row], own
+                )
+            )
+        return results
 
-    def _errors(self, images: Tensor) -> Tensor:
+    def _shown(self, images: Tensor) -> Shown:
         count, _, height, width = images.shape
         cell, margin = self.model.cell, width // _MARGIN
         rows, columns = height // cell, width // cell
@@ -71,11 +76,10 @@ class ViewsPipeline:
         others = F.interpolate(middle, (height, width), mode="bilinear", align_corners=False)
         step = 1 - 2 * margin / width
         place = torch.tensor([rows * margin / width, columns * margin / width, step, step], device=images.device)
-        return self.model.errors(images, images.flip(2, 3), cells, others, place.expand(count, 4))
+        return Shown(images.flip(2, 3), cells, others, place.expand(count, 4))
 
-    def _texts(self, known: Sight | None) -> np.ndarray[Any, Any] | None:
-        if known is None or not known.texts or self.tokenizer is None:
-            return None
+    def _texts(self, known: Sight | None) -> list[list[int]]:
+        if known is None or self.tokenizer is None:
+            return []
         ids = [self.tokenizer.encode(text, self.model.config.longest) for text in known.texts]
-        found = self.model.encode_texts([[one for one in text if one in self.words] for text in ids])
-        return found.float().cpu().numpy()  # type: ignore[no-any-return]
+        return [[one for one in text if one in self.words] for text in ids]
