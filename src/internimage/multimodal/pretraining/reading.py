@@ -69,7 +69,9 @@ def estimate(root: Path) -> int:
             return min(_MOST, len(packed) * sum(1 for _ in read_samples(packed[0], IMAGE_SUFFIXES.__contains__)))
         if taken == "captions":
             return words.estimate(root)
-        return recognition.estimate(root) if taken in ("labels", "files") else len(_training(_folders(root)))
+        if taken == "labels" or recognition.has_kind(root, "objects", "masks"):
+            return recognition.estimate(root)
+        return len(_training(_folders(root)))
     except (OSError, DataError):
         return 0
 
@@ -78,11 +80,10 @@ def _ways(root: Path) -> dict[str, Read]:
     """How a folder can be read, what says most first."""
     if not root.exists():
         return {}
+    found = None if _has_shards(root) else recognition.find_format(root)
     there = {"shards": _has_shards(root), "captions": words.reads(root)}
-    found = recognition.find_format(root) if not there["shards"] else None
     there["labels"] = found is not None and found.kind == "labels"
-    there["files"] = found is not None and not there["labels"]
-    there["pictures"] = root.is_dir() and bool(pictures_below(root, most=1)) and not there["files"]
+    there["pictures"] = found is not None if root.is_file() else bool(pictures_below(root, most=1))
     return {name: _WAYS[name] for name, one in there.items() if one}
 
 
@@ -170,8 +171,8 @@ def _read_labels(root: Path, wanted: str | None, options: DataOptions) -> Parts:
     }
 
 
-def _read_files(root: Path, wanted: str | None, options: DataOptions) -> Parts:
-    """The pictures of data for detectors and segmenters."""
+def _read_annotated(root: Path, wanted: str | None, options: DataOptions) -> Parts:
+    """The pictures of data for detectors and segmenters, without their masks."""
     kind, parts = recognition.read_kinds(root, wanted, options, "objects", "masks")
     note = f"{kind} are not learnt here, the pictures are"
     return {
@@ -181,6 +182,8 @@ def _read_files(root: Path, wanted: str | None, options: DataOptions) -> Parts:
 
 
 def _read_pictures(root: Path, wanted: str | None, options: DataOptions) -> Parts:
+    if recognition.has_kind(root, "objects", "masks"):
+        return _read_annotated(root, wanted, options)
     found = {name: files for name, files in _folders(root).items() if files}
     parts = {name: files for name, files in found.items() if name == wanted} or found
     return {
@@ -205,6 +208,5 @@ _WAYS: Mapping[str, Read] = {
     "shards": _read_shards,
     "captions": _read_captions,
     "labels": _read_labels,
-    "files": _read_files,
     "pictures": _read_pictures,
 }
