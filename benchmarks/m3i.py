@@ -28,6 +28,7 @@ from clothing import AUGMENTATION, SIZE, TRAINING
 import internimage
 from internimage.machine import describe_machine
 from internimage.multimodal.pretraining.settings import ViewsAugmentation
+from internimage.recipes import get_recipe
 from internimage.settings.training import TrainingConfig
 
 MODEL, PRETRAINED = "internimage_atto", "m3i_internimage_atto"
@@ -93,10 +94,11 @@ def measured(arm: str, seed: int, shards: Path, options: argparse.Namespace) -> 
     init, spent = "scratch", 0.0
     result: dict[str, Any] = {"arm": arm, "seed": seed}
     if augmentation is not None:
+        model = replace(get_recipe(PRETRAINED).config, momentum=options.momentum)
 
         def pretrain(config: TrainingConfig, to: Path) -> internimage.Run:
             return internimage.train(
-                shards, model=PRETRAINED, size=SIZE, training=config, augmentation=augmentation, output=to, device="cpu"
+                shards, model=model, size=SIZE, training=config, augmentation=augmentation, output=to, device="cpu"
             )
 
         run, spent = filling(pretrain, replace(M3I, seed=seed), options.share * total, folder / "m3i")
@@ -146,6 +148,7 @@ def main() -> None:
     parser.add_argument("data", type=Path, help="the folder with clothing/ and coco_mini/")
     parser.add_argument("--minutes", type=float, default=20, help="of each row and seed, in all")
     parser.add_argument("--share", type=float, default=0.5, help="of the time that M3I has")
+    parser.add_argument("--momentum", type=float, default=0.996, help="of the average that is the target, at first")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0])
     parser.add_argument("--arms", nargs="+", choices=list(ARMS), default=list(ARMS))
     parser.add_argument("--output", type=Path, required=True, help="a folder that does not exist, outside of the data")

@@ -213,26 +213,6 @@ def test_what_a_picture_lacks_is_dropped() -> None:
         assert model.losses(images, nothing)[name].item() == 0
 
 
-@pytest.mark.full
-def test_two_processes_are_one(tmp_path: Path) -> None:
-    """Losses, gradients and the moving average of DDP and FSDP2, with different numbers of labels and texts on each."""
-    path = (Path(__file__).parent, *filter(None, [os.environ.get("PYTHONPATH")]))
-    launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
-    done = subprocess.run(
-        [*launcher, "-m", "helpers.pretraining_worker", str(tmp_path / "report.json")],
-        capture_output=True,
-        text=True,
-        env={**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join(map(str, path))},
-    )
-    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-6000:]
-    for found in json.loads((tmp_path / "report.json").read_text()).values():
-        for ours, one in found["losses"].values():
-            assert ours == pytest.approx(one, rel=1e-5)
-        assert found["names"] == []
-        assert found["gradient"] < 1e-4
-        assert found["average"] < 1e-6
-
-
 def features_of(model: M3I, pictures: Tensor) -> Tensor:
     with torch.no_grad():
         return model.eval().backbone(pictures[..., :32, :32])[-1].mean((2, 3))
@@ -380,28 +360,60 @@ def test_a_classifier_goes_on_from_it(photos: Path, trained: tuple[ii.Run, list[
     assert any(line.startswith(f"weights: {trained[0].best}: the backbone of a m3i") for line in told.lines)
 
 
-def test_shards_say_what_they_say(photos: Path, tmp_path: Path) -> None:
+def shards(photos: Path, folder: Path) -> Path:
     """Of four pictures in turn one has class and text, one a class, one a text, one nothing; a key has no picture."""
     files: dict[str, bytes] = {"alone.txt": b"nothing to see"}
     for number, (name, path) in enumerate(pictures(photos)):
         files[f"{number}.png"] = path.read_bytes()
-        if number % 4 < 2:
-            files[f"{number}.cls" if number % 4 else f"{number}.json"] = (
-                name.encode() if number % 4 else json.dumps({"label": name}).encode()
-            )
+        if number % 4 == 0:
+            files[f"{number}.json"] = json.dumps({"label": name}).encode()
+        elif number % 4 == 1:
+            files[f"{number}.cls"] = name.encode()
         elif number % 4 == 3:
             files[f"{number}.json"] = json.dumps({"width": 3}).encode()
         if number % 2 == 0:
             files[f"{number}.txt"] = f"a {name}\npicture".encode()
-    pack_tar(tmp_path / "train-0.tar", files)
-    pack_tar(tmp_path / "val-0.tar", {"x.png": files["0.png"], "x.txt": b"a blue picture"})
-    parts = read_parts(tmp_path, None, DataOptions())
+    data = folder / "shards"
+    data.mkdir()
+    pack_tar(data / "train-0.tar", files)
+    pack_tar(data / "val-0.tar", {"x.png": files["0.png"], "x.txt": b"a blue picture"})
+    return data
+
+
+@pytest.mark.full
+def test_two_processes_are_one(photos: Path, tmp_path: Path) -> None:
+    """Losses, gradients and the moving average of DDP and FSDP2, with other numbers of labels and texts on each;
+    and whole runs of both, in bfloat16 and recomputing blocks, are the same."""
+    path = (Path(__file__).parent, *filter(None, [os.environ.get("PYTHONPATH")]))
+    launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+    done = subprocess.run(
+        [*launcher, "-m", "helpers.pretraining_worker", str(tmp_path / "report.json"), str(shards(photos, tmp_path))],
+        capture_output=True,
+        text=True,
+        env={**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join(map(str, path))},
+    )
+    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-6000:]
+    report = json.loads((tmp_path / "report.json").read_text())
+    for found in report.values():
+        for ours, one in found["losses"].values():
+            assert ours == pytest.approx(one, rel=1e-5)
+        assert found["names"] == []
+        assert found["gradient"] < 1e-4
+        assert found["average"] < 1e-6
+    for copied, sharded in zip(report["ddp"]["history"], report["fsdp"]["history"], strict=True):
+        assert copied == pytest.approx(sharded, rel=1e-4)
+        assert copied["image_to_text_r10"] == 1
+
+
+def test_shards_say_what_they_say(photos: Path, tmp_path: Path) -> None:
+    data = shards(photos, tmp_path)
+    parts = read_parts(data, None, DataOptions())
     train = parts["train"]
     assert (len(train), train.labelled, train.described, train.classes) == (16, 8, 8, ("blue", "red"))
     assert [str(one) for one in train.left_out] == ["1 of 17 files left out: no picture (train-0.tar/alone)"]
     assert {one.texts for one in train.entries} == {(), ("a blue picture",), ("a red picture",)}
     told = Told()
-    run = ii.train(tmp_path, model=WHOLE, size=64, training=QUICK, output=tmp_path / "run", reporter=told)
+    run = ii.train(data, model=WHOLE, size=64, training=QUICK, output=tmp_path / "run", reporter=told)
     assert (
         "learns labels (of 8 of 16 pictures, dropped for the others), texts (of 8 of 16 pictures, dropped for the "
         "others), intra, inter" in told.lines

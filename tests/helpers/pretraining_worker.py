@@ -10,7 +10,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from helpers.pretraining import SMALL, told, views_of
+import internimage as ii
+from helpers.pretraining import SMALL, WHOLE, told, views_of
+from helpers.training import Silent
 from internimage.multimodal.models.m3i import M3I, ViewTargets
 from internimage.settings.training import TrainingConfig
 from internimage.training.distributed import distribute
@@ -18,6 +20,16 @@ from internimage.training.processes import leave_processes, make_accelerator
 
 CONFIG = TrainingConfig(clip_norm=0.0)
 EACH = 3
+RUN = TrainingConfig(
+    track="none",
+    epochs=2,
+    batch_size=4,
+    workers=0,
+    lr=2e-3,
+    drop_path=0.0,
+    precision="bf16",
+    gradient_checkpointing=True,
+)
 
 
 def part(targets: ViewTargets, rank: int) -> ViewTargets:
@@ -39,7 +51,7 @@ def off(found: Tensor, expected: Tensor) -> float:
     return float((found - expected).abs().max() / expected.abs().max().clamp(min=1e-2))
 
 
-def main(target: Path) -> None:
+def main(target: Path, data: Path) -> None:
     torch.set_num_threads(1)
     torch.manual_seed(0)
     start = M3I(SMALL).train()
@@ -73,10 +85,14 @@ def main(target: Path) -> None:
             "average": max(off(average[name], one) for name, one in alone.averaged.state_dict().items()),
         }
         del together, model
+        config = replace(RUN, strategy=strategy)
+        output = target.parent / strategy
+        run = ii.train(data, model=WHOLE, size=64, training=config, output=output, device="cpu", reporter=Silent())
+        report[strategy]["history"] = run.history
     if accelerator.is_main_process:
         target.write_text(json.dumps(report))
     leave_processes()
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]))
+    main(Path(sys.argv[1]), Path(sys.argv[2]))
