@@ -244,6 +244,15 @@ def test_features_collapse_without_what_keeps_them_apart() -> None:
     assert deviations[1] > 0.5
 
 
+def test_other_channels_and_other_classes() -> None:
+    model = small()
+    model.take_channels(4)
+    model.reset_classifier(7)
+    assert model.averaged.config.in_channels == model.config.backbone.in_channels == 4
+    assert not any(one.requires_grad for one in model.averaged.parameters())
+    assert model.eval()(torch.zeros(2, 4, 32, 32)).scores.shape == (2, 7)
+
+
 @pytest.mark.parametrize("how", ["checkpointing", "bf16"])
 def test_memory_may_be_saved(how: str) -> None:
     """Recomputing changes nothing, half the precision little."""

@@ -137,6 +137,7 @@ class M3I(Model):
         """Take images of so many channels from now on, the moving average too."""
         if channels != self.config.backbone.in_channels:
             self.averaged.take_channels(channels)
+            self.averaged.requires_grad_(False)  # the new convolution too
         super().take_channels(channels)
 
     def take_words(self, ids: Iterable[int]) -> None:

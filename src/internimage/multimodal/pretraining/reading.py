@@ -80,11 +80,18 @@ def _ways(root: Path) -> dict[str, Read]:
     """How a folder can be read, what says most first."""
     if not root.exists():
         return {}
-    found = None if _has_shards(root) else recognition.find_format(root)
+    found = None if _has_shards(root) else _format(root)
     there = {"shards": _has_shards(root), "captions": words.reads(root)}
     there["labels"] = found is not None and found.kind == "labels"
     there["pictures"] = found is not None if root.is_file() else bool(pictures_below(root, most=1))
     return {name: _WAYS[name] for name, one in there.items() if one}
+
+
+def _format(root: Path) -> recognition.Format | None:
+    try:
+        return recognition.find_format(root)
+    except DataError:  # what is refused as data of any task has pictures all the same
+        return None
 
 
 def _has_shards(root: Path) -> bool:
@@ -182,7 +189,8 @@ def _read_annotated(root: Path, wanted: str | None, options: DataOptions) -> Par
 
 
 def _read_pictures(root: Path, wanted: str | None, options: DataOptions) -> Parts:
-    if recognition.has_kind(root, "objects", "masks"):
+    other = _format(root)
+    if other is not None and other.kind != "labels":
         return _read_annotated(root, wanted, options)
     found = {name: files for name, files in _folders(root).items() if files}
     parts = {name: files for name, files in found.items() if name == wanted} or found
