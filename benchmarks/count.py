@@ -98,7 +98,7 @@ def show(model: Any, recipe: Recipe) -> None:
     elif recipe.task in ("classification", "pretraining"):
         preprocessing: Any = recipe.preprocessing
         model(torch.empty(1, 3, preprocessing.crop, preprocessing.crop))
-    elif recipe.architecture == "dino":
+    elif recipe.architecture in ("dino", "mask_dino"):
         model(torch.empty(1, 3, *DETECTION_SIZE), [DETECTION_SIZE], torch.ones(1, 4))
     else:  # how many objects are found depends on the weights, so the heads are shown as many as are counted
         model.rpn(model.neck(model.backbone(torch.empty(1, 3, *DETECTION_SIZE))))

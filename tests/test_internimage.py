@@ -307,7 +307,7 @@ def test_costs_in_recipes(name: str) -> None:
             share = 0.25 if whole else 0.5 if recipe.config.window else 1.0
         elif isinstance(recipe.preprocessing, Preprocessing):
             model(torch.empty(1, 3, *2 * [recipe.preprocessing.crop]))
-        elif recipe.architecture == "dino":
+        elif recipe.architecture in ("dino", "mask_dino"):
             model(torch.empty(1, 3, 800, 1280), [(800, 1280)], torch.ones(1, 4))
         else:
             model.rpn(model.neck(model.backbone(torch.empty(1, 3, 800, 1280))))

@@ -108,6 +108,9 @@ ARCHITECTURES: dict[str, ArchitectureEntry] = {
     "mask_rcnn": _entry("detection", "mask_rcnn", "MaskRCNN"),
     "cascade_rcnn": _entry("detection", "cascade_rcnn", "CascadeRCNN"),
     "dino": _entry("detection", "dino", "DINO"),
+    "mask_dino": ArchitectureEntry(
+        "detection", "internimage.models.mask_dino:MaskDINOConfig", "internimage.models.mask_dino:MaskDINO"
+    ),
     "upernet": _entry("segmentation", "upernet", "UperNet"),
     "segformer": _entry("segmentation", "segformer", "SegFormer"),
     "mask2former": _entry("segmentation", "mask2former", "Mask2Former"),

@@ -17,6 +17,7 @@ from internimage.backbones.config import InternImageConfig
 from internimage.checkpoints.layouts import to_ours
 from internimage.models.cascade_rcnn import CascadeRCNN, CascadeRCNNConfig
 from internimage.models.dino import DINOConfig
+from internimage.models.mask_dino import MaskDINOConfig
 from internimage.models.mask_rcnn import MaskRCNN, MaskRCNNConfig
 from internimage.recipes import get_recipe
 from internimage.registry import ARCHITECTURES, resolve
@@ -101,6 +102,20 @@ def reference(shared: Path, golden: str, stem: str, model: Any) -> tuple[Any, An
 SMALL_DINO = DINOConfig(
     SMALL, num_classes=3, channels=64, queries=20, encoder_layers=1, decoder_layers=2, width=32, denoising=6
 )
+SMALL_MASK_DINO = MaskDINOConfig(
+    SMALL,
+    num_classes=3,
+    channels=64,
+    queries=20,
+    encoder_layers=1,
+    decoder_layers=2,
+    width=32,
+    denoising=6,
+    encoder_width=32,
+    mask_width=32,
+    mask_points=256,
+    mask_size=28,
+)
 SMALL_COMPOSITE = replace(SMALL_DINO, composite=CompositeConfig(), parts=2)
 FILES = {
     "dino_4scale_internimage_t_1x_coco_layer_wise_lr": "dino_4scale_internimage_t_1x_coco",
@@ -133,5 +148,6 @@ CONFIGS = {
     "small_cascade": (SMALL_CASCADE, "cascade_internimage_l_fpn_1x_coco"),
     "small_crowd": (SMALL_CROWD, "cascade_internimage_l_fpn_1x_coco"),
     "small_dino": (SMALL_DINO, "dino_4scale_internimage_t_1x_coco"),
+    "small_mask_dino": (SMALL_MASK_DINO, "mask_dino_internimage_t"),
     "small_composite": (SMALL_COMPOSITE, "dino_4scale_internimage_t_1x_coco"),
 }

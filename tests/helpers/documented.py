@@ -17,6 +17,7 @@ CONFIGS = {
     "mask_rcnn": detectors.SMALL_MASK,
     "cascade_rcnn": detectors.SMALL_CASCADE,
     "dino": detectors.SMALL_DINO,
+    "mask_dino": detectors.SMALL_MASK_DINO,
     "bevformer": driving.SMALL,
     "bevformer_v2": driving.SMALL_MOMENTS,
     "occupancy": driving.SMALL_SPACE,

@@ -21,6 +21,7 @@ ARCHITECTURES = {
     "mask_rcnn",
     "cascade_rcnn",
     "dino",
+    "mask_dino",
     "upernet",
     "segformer",
     "mask2former",

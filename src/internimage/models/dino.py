@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -12,13 +12,13 @@ from torch import Tensor, nn
 from internimage.backbones.composite import Backbone, CompositeBackbone, CompositeConfig, build_backbone
 from internimage.backbones.config import InternImageConfig
 from internimage.errors import ConfigError
-from internimage.layers.attention import DeformableDecoderLayer, DeformableEncoderLayer, padded_sine_position_embedding
+from internimage.layers.attention import DeformableDecoderLayer
 from internimage.layers.boxes import clip, cxcywh_to_xyxy, xyxy_to_cxcywh
-from internimage.layers.convolution import ConvNorm, group_norm
 from internimage.layers.finite import check_finite
 from internimage.layers.queries.denoising import NoisyObjects, noisy_objects
 from internimage.layers.queries.hungarian import match_images
 from internimage.layers.queries.losses import mean_over_processes, set_box_losses
+from internimage.layers.queries.pixels import LEVELS, ChannelMapper, Encoder, Pixels
 from internimage.layers.queries.refinement import (
     box_embedding,
     box_regressor,
@@ -28,13 +28,10 @@ from internimage.layers.queries.refinement import (
     reference_points,
     refine_boxes,
 )
-from internimage.layers.queries.two_stage import best_pixels, may_propose, pixel_boxes, take, valid_pixels
+from internimage.layers.queries.two_stage import best_pixels, may_propose, take, valid_pixels
 from internimage.models.model import Model, ReleasedOptimizer
 from internimage.structures.detection import DetectionConfig, DetectionTarget, RawDetections
 
-_LEVELS = 4
-_POSITION_BASE = 20.0
-_FIRST_SIZE = 0.05  # of the boxes that the finest level's pixels propose, as a share of the image
 _ASSISTANT_WEIGHT = 0.5  # of the losses on all but the last branch of a composite backbone
 
 
@@ -86,76 +83,38 @@ class DINOConfig:
         return self.channels // 32
 
 
-class ChannelMapper(nn.Module):
-    """Maps (N, C_i, H_i, W_i), fine to coarse, to as many of equal width, and one more of half the coarsest's size."""
-
-    def __init__(self, in_channels: Sequence[int], channels: int) -> None:
-        super().__init__()
-        self.lateral = nn.ModuleList(ConvNorm(width, channels, 1, norm=group_norm, relu=False) for width in in_channels)
-        self.coarser = ConvNorm(in_channels[-1], channels, 3, norm=group_norm, stride=2, relu=False)
-
-    def forward(self, maps: Sequence[Tensor]) -> list[Tensor]:
-        same = [project(one) for project, one in zip(self.lateral, maps, strict=True)]
-        return [*same, self.coarser(maps[-1])]
-
-
-class Pixels(NamedTuple):
-    """Pixels of all levels, one level after the other.
+class Found(NamedTuple):
+    """Predictions of the encoder or a decoder layer, or of several layers together.
 
     Attributes:
-        values: (N, S, C).
-        boxes: (N, S, 4) cxcywh around each, of a size that doubles from level to level; float32, relative to the image
-            without its padding.
-        padding: (N, S) bool, true outside the images.
-        shares: (N, L, 2) how much of each level's width and height the images fill.
-        shapes: (height, width) of each level.
-    """
-
-    values: Tensor
-    boxes: Tensor
-    padding: Tensor
-    shares: Tensor
-    shapes: list[tuple[int, int]]
-
-
-class Boxes(NamedTuple):
-    """Predictions of the encoder or a decoder layer: class logits (N, Q, K) and boxes (N, Q, 4), float32.
-
-    Boxes are cxcywh, relative to the image without its padding.
+        logits: (N, Q, K) of classes.
+        boxes: (N, Q, 4) cxcywh, float32, relative to the image without its padding.
+        queries: (N, Q, C) what they were read from: the queries after a layer, normed; the proposing pixels' features.
     """
 
     logits: Tensor
     boxes: Tensor
+    queries: Tensor
 
 
-class Encoder(nn.Module):
-    """Deformable attention over four maps."""
+class Truth(NamedTuple):
+    """The objects of a batch, as sets of boxes learn them.
 
-    def __init__(self, config: DINOConfig) -> None:
-        super().__init__()
-        self.level_embedding = nn.Parameter(torch.randn(_LEVELS, config.channels))
-        self.layers = nn.ModuleList(
-            DeformableEncoderLayer(config.channels, config.heads, _LEVELS, config.width, config.parts)
-            for _ in range(config.encoder_layers)
-        )
+    Attributes:
+        labels, boxes: of each image (G,) and (G, 4), cxcywh as shares of the image.
+        extents: (N, 4) width, height, width, height of each image in pixels.
+    """
 
-    def forward(self, maps: Sequence[Tensor], filled: Sequence[tuple[Tensor, Tensor]]) -> Pixels:
-        """Maps (N, C, H_i, W_i), and which rows (N, H_i) and columns (N, W_i) of them the images fill."""
-        positions, boxes = [], []
-        for level, (one, (rows, columns)) in enumerate(zip(maps, filled, strict=True)):
-            embedding = padded_sine_position_embedding(rows, columns, one.shape[1], _POSITION_BASE)
-            positions.append((embedding + self.level_embedding[level, :, None, None]).flatten(2))
-            boxes.append(pixel_boxes(rows, columns, _FIRST_SIZE * 2**level))
-        values = torch.cat([one.flatten(2) for one in maps], dim=2).transpose(1, 2)
-        position = torch.cat(positions, dim=2).transpose(1, 2).to(values.dtype)
-        padding = torch.cat([~(rows[:, :, None] & columns[:, None]).flatten(1) for rows, columns in filled], dim=1)
-        shares = [torch.stack([columns.float().mean(1), rows.float().mean(1)], dim=1) for rows, columns in filled]
-        shapes = [(one.shape[2], one.shape[3]) for one in maps]
-        pixels = Pixels(values, torch.cat(boxes, dim=1), padding, torch.stack(shares, dim=1), shapes)
-        reference = pixels.boxes[:, :, None, :2] * pixels.shares[:, None]
-        for layer in self.layers:
-            values = layer(values, position, reference, shapes, padding)
-        return pixels._replace(values=values)
+    labels: list[Tensor]
+    boxes: list[Tensor]
+    extents: Tensor
+
+    @classmethod
+    def of(cls, targets: Sequence[DetectionTarget], sizes: Sequence[tuple[int, int]], like: Tensor) -> Truth:
+        """From targets in pixels of images of these ``sizes``; ``like`` is on their device."""
+        extents = like.new_tensor([(width, height, width, height) for height, width in sizes])
+        boxes = [xyxy_to_cxcywh(truth.boxes / one) for truth, one in zip(targets, extents, strict=True)]
+        return cls([truth.labels for truth in targets], boxes, extents)
 
 
 class DINO(Model):
@@ -167,7 +126,13 @@ class DINO(Model):
 
     class_tensors = ("classifiers.#.*", "label_embedding.*")
     released_optimizer = ReleasedOptimizer(by_layer=True, spared_by_name=True, at_stem_rate=r"encoder\.level_embedding")
-    has_masks = False
+    levels: ClassVar[tuple[int, ...]] = (1, 2, 3)  # of the backbone's maps, those that are looked at
+    learns_content: ClassVar[bool] = True  # of the queries; their boxes are always the pixels'
+
+    @property
+    def has_masks(self) -> bool:
+        """Whether it predicts masks beside boxes."""
+        return False
 
     @classmethod
     def build_backbone(cls, config: DINOConfig, out_indices: Sequence[int] = (0, 1, 2, 3)) -> Backbone:
@@ -181,27 +146,32 @@ class DINO(Model):
         super().__init__()
         self.config = config
         channels, steps = config.channels, config.decoder_layers
-        self.backbone = self.build_backbone(config, (1, 2, 3))
-        self.neck = ChannelMapper(self.backbone.feature_channels, channels)
-        self.encoder = Encoder(config)
+        self.backbone = self.build_backbone(config, self.levels)
+        self.neck = ChannelMapper(self.backbone.feature_channels[-3:], channels)
+        self.encoder = self._build_encoder()
         self.layers = nn.ModuleList(
-            DeformableDecoderLayer(channels, config.heads, _LEVELS, config.width, config.parts) for _ in range(steps)
+            DeformableDecoderLayer(channels, config.heads, LEVELS, config.width, config.parts) for _ in range(steps)
         )
         self.box_position = mlp(2 * channels, channels, channels)
         self.norm = nn.LayerNorm(channels)
         self.proposal = nn.Linear(channels, channels)
         self.proposal_norm = nn.LayerNorm(channels)
-        self.query_embedding = nn.Embedding(config.queries, channels)
+        if self.learns_content:
+            self.query_embedding = nn.Embedding(config.queries, channels)
         self.classifiers = nn.ModuleList(focal_classifier(channels, config.num_classes) for _ in range(steps + 1))
         self.regressors = nn.ModuleList(box_regressor(channels) for _ in range(steps + 1))
         self.label_embedding = nn.Embedding(config.num_classes, channels)
+
+    def _build_encoder(self) -> Encoder:
+        config = self.config
+        return Encoder(config.channels, config.heads, config.encoder_layers, config.width, config.parts)
 
     def shardable(self) -> list[nn.Module]:
         """Blocks of the backbone, layers of encoder and decoder."""
         return [*super().shardable(), *self.encoder.layers, *self.layers]
 
     def reset_classifier(self, num_classes: int) -> None:
-        channels, count, like = self.config.channels, len(self.classifiers), self.query_embedding.weight
+        channels, count, like = self.config.channels, len(self.classifiers), self.norm.weight
         self.classifiers = nn.ModuleList(focal_classifier(channels, num_classes) for _ in range(count)).to(like)
         self.label_embedding = nn.Embedding(num_classes, channels).to(like)
         self.config = replace(self.config, num_classes=num_classes)
@@ -215,11 +185,11 @@ class DINO(Model):
 
     def encode(self, maps: Sequence[Tensor], sizes: Sequence[tuple[int, int]], extent: Sequence[int]) -> Pixels:
         """The backbone's maps through neck and encoder; ``sizes`` are those of the images in a batch of ``extent``."""
-        maps = self.neck(maps)
+        maps = self.neck(maps[-3:])
         result: Pixels = self.encoder(maps, valid_pixels(sizes, extent, maps))
         return result
 
-    def propose(self, pixels: Pixels, chosen: Tensor | None = None) -> Boxes:
+    def propose(self, pixels: Pixels, chosen: Tensor | None = None) -> Found:
         """Proposals of the pixels with the highest scores, best first, or of the pixels ``chosen`` (N, Q).
 
         Pixels in the padding or near an edge of the image count as zeros, and their boxes are infinitely large, as in
@@ -232,39 +202,45 @@ class DINO(Model):
         if chosen is None:
             chosen = best_pixels(logits, self.config.queries)
         logits, features, start = (take(chosen, one) for one in (logits, features, start))
-        return Boxes(logits, (self.regressors[-1](features).float() + start).sigmoid())
+        return Found(logits, (self.regressors[-1](features).float() + start).sigmoid(), features)
 
-    def decode(self, pixels: Pixels, boxes: Tensor) -> Boxes:
-        """Predictions of the last layer, from proposed boxes (N, Q, 4)."""
-        queries = self._queries(boxes)
+    def decode(self, pixels: Pixels, boxes: Tensor, content: Tensor | None = None) -> Found:
+        """Predictions of the last layer, from proposed boxes (N, Q, 4).
+
+        ``content`` (N, Q, C) is what the queries are at first; the learnt ones if there is none.
+        """
+        queries = self._queries(boxes) if content is None else content
         *earlier, last = range(len(self.layers))
         for number in earlier:
             queries = self._layer(number, queries, boxes, pixels)
-            boxes = self._refined(number, queries, boxes)
+            boxes = self._refined(number, queries, boxes).detach()
         queries = self.norm(self._layer(last, queries, boxes, pixels))
-        return Boxes(self.classifiers[last](queries), self._refined(last, queries, boxes))
+        return Found(self.classifiers[last](queries), self._refined(last, queries, boxes), queries)
 
-    def decode_all(self, pixels: Pixels, boxes: Tensor, noise: NoisyObjects | None) -> Boxes:
-        """Predictions of all layers, noisy objects first: logits (L, N, D + Q, K) and boxes (L, N, D + Q, 4).
+    def decode_all(
+        self, pixels: Pixels, boxes: Tensor, noise: NoisyObjects | None, content: Tensor | None = None
+    ) -> Found:
+        """Predictions of all layers as :meth:`decode` has them of one, noisy objects first: (L, N, D + Q, ...).
 
         Gradients of a layer's boxes also reach the layer before it ("look forward twice", section 3.5).
         """
-        queries, attention_mask = self._queries(boxes), None
+        queries, attention_mask = self._queries(boxes) if content is None else content, None
         if noise is not None:
             known = self.label_embedding(noise.labels.clamp(min=0)) * (noise.labels >= 0)[..., None]
             queries = torch.cat([known.to(queries.dtype), queries], dim=1)
             boxes = torch.cat([inverse_sigmoid(noise.boxes).sigmoid(), boxes], dim=1)
             attention_mask = noise.attention_mask[None]
-        all_logits, all_boxes = [], []
+        all_logits, all_boxes, all_queries = [], [], []
         before = boxes
         for number in range(len(self.layers)):
             queries = self._layer(number, queries, boxes, pixels, attention_mask)
             normed = self.norm(queries)
+            all_queries.append(normed)
             all_logits.append(self.classifiers[number](normed))
             all_boxes.append(self._refined(number, normed, before))
             before = self._refined(number, queries, boxes)
             boxes = before.detach()
-        return Boxes(torch.stack(all_logits), torch.stack(all_boxes))
+        return Found(torch.stack(all_logits), torch.stack(all_boxes), torch.stack(all_queries))
 
     def _queries(self, boxes: Tensor) -> Tensor:
         return self.query_embedding.weight[: boxes.shape[1]].expand(len(boxes), -1, -1)
@@ -284,6 +260,12 @@ class DINO(Model):
 
     def postprocess(self, logits: Tensor, boxes: Tensor, size: tuple[int, int], scale: Tensor) -> RawDetections:
         """The best pairs of a query and a class of one image."""
+        return self._best(logits, boxes, size, scale)[0]
+
+    def _best(
+        self, logits: Tensor, boxes: Tensor, size: tuple[int, int], scale: Tensor
+    ) -> tuple[RawDetections, Tensor]:
+        """What is reported, and of which query each is."""
         check_finite(logits)
         config, classes = self.config.detections, logits.shape[1]
         scores, index = logits.float().sigmoid().flatten().topk(min(config.keep, logits.numel()))
@@ -293,7 +275,7 @@ class DINO(Model):
         found = cxcywh_to_xyxy(boxes[index // classes]) * torch.tensor(
             [width, height, width, height], dtype=boxes.dtype, device=boxes.device
         )
-        return RawDetections(clip(found, size) / scale, scores, index % classes, None)
+        return RawDetections(clip(found, size) / scale, scores, index % classes, None), index // classes
 
     def losses(  # type: ignore[override]
         self, images: Tensor, sizes: Sequence[tuple[int, int]], targets: Sequence[DetectionTarget]
@@ -321,28 +303,45 @@ class DINO(Model):
         """:meth:`losses`, from the maps of a backbone; ``sizes`` are those of the images in a batch of ``extent``."""
         pixels = self.encode(maps, sizes, extent)
         proposals = self.propose(pixels)
-        count, classes = proposals.boxes.shape[1], self.config.num_classes
-        extents = proposals.boxes.new_tensor([(width, height, width, height) for height, width in sizes])
-        labels = [truth.labels for truth in targets]
-        true = [xyxy_to_cxcywh(truth.boxes / one) for truth, one in zip(targets, extents, strict=True)]
-        noise = noisy_objects(labels, true, classes, count, self.config.denoising)
+        truth = Truth.of(targets, sizes, proposals.boxes)
+        noise = self._noise(truth, proposals.boxes.shape[1])
         layers = self.decode_all(pixels, proposals.boxes.detach(), noise)
-        noisy = layers.boxes.shape[2] - count
-        found = Boxes(*(torch.cat([a[None], b[:, :, noisy:]]) for a, b in zip(proposals, layers, strict=True)))
-        matched = match_images(*found, labels, true, extents)
-        all_labels, all_boxes = torch.cat(labels), torch.cat(true)
-        losses = set_box_losses(*found, matched, all_labels, all_boxes, extents)
-        names = ["proposal", *(f"layer{number}" for number in range(1, len(self.layers) + 1))]
+        found, denoised = self._joined(proposals, layers)
+        matched = match_images(found.logits, found.boxes, truth.labels, truth.boxes, truth.extents)
+        return self._set_losses(found, denoised, matched, noise, truth)
+
+    def _noise(self, truth: Truth, queries: int) -> NoisyObjects | None:
+        return noisy_objects(truth.labels, truth.boxes, self.config.num_classes, queries, self.config.denoising)
+
+    def _joined(self, proposals: Found, layers: Found) -> tuple[Found, Found]:
+        """Proposals and own queries of all layers (1 + L, N, Q, ...), and the noisy objects (L, N, D, ...)."""
+        noisy = layers.boxes.shape[2] - proposals.boxes.shape[1]
+        pairs = list(zip(proposals, layers, strict=True))
+        return Found(*(torch.cat([a[None], b[:, :, noisy:]]) for a, b in pairs)), Found(
+            *(b[:, :, :noisy] for _, b in pairs)
+        )
+
+    def _set_losses(
+        self, found: Found, denoised: Found, matched: Tensor, noise: NoisyObjects | None, truth: Truth
+    ) -> dict[str, Tensor]:
+        """Losses of classes and boxes, by names; ``matched`` (1 + L, N, Q) says which object a query learns."""
+        all_labels, all_boxes = torch.cat(truth.labels), torch.cat(truth.boxes)
+        losses = set_box_losses(found.logits, found.boxes, matched, all_labels, all_boxes, truth.extents)
         if noise is None:  # the same losses on every process, and a gradient for every parameter
             zeros = (self.label_embedding.weight.sum() * 0.0).expand(len(self.layers))
-            losses_of_noise: tuple[Tensor, ...] = (zeros, zeros, zeros)
-            mean_over_processes(extents.new_zeros(()))
+            of_noise: tuple[Tensor, ...] = (zeros, zeros, zeros)
+            mean_over_processes(truth.extents.new_zeros(()))
         else:
-            denoised = Boxes(layers.logits[:, :, :noisy], layers.boxes[:, :, :noisy])
             wanted = noise.objects.expand(len(self.layers), -1, -1)
-            losses_of_noise = set_box_losses(*denoised, wanted, all_labels, all_boxes, extents)
-        results: dict[str, Tensor] = {}  # clones, because FSDP2 warns of views
-        for kind, own, of_noise in zip(("class", "box", "overlap"), losses, losses_of_noise, strict=True):
-            results |= {f"{name}_{kind}": loss.clone() for name, loss in zip(names, own, strict=True)}
-            results |= {f"noise_{name}_{kind}": loss.clone() for name, loss in zip(names[1:], of_noise, strict=True)}
-        return results
+            of_noise = set_box_losses(denoised.logits, denoised.boxes, wanted, all_labels, all_boxes, truth.extents)
+        return named(("class", "box", "overlap"), losses, of_noise)
+
+
+def named(kinds: Sequence[str], losses: Sequence[Tensor], of_noise: Sequence[Tensor]) -> dict[str, Tensor]:
+    """Losses by names: of each kind those of proposals and layers (1 + L,), and of noisy objects in layers (L,)."""
+    results: dict[str, Tensor] = {}  # clones, because FSDP2 warns of views
+    for kind, own, noisy in zip(kinds, losses, of_noise, strict=True):
+        places = ["proposal", *(f"layer{number}" for number in range(1, len(own)))]
+        results |= {f"{place}_{kind}": loss.clone() for place, loss in zip(places, own, strict=True)}
+        results |= {f"noise_{place}_{kind}": loss.clone() for place, loss in zip(places[1:], noisy, strict=True)}
+    return results

@@ -23,6 +23,7 @@ from internimage.layers.attention import (
 from internimage.layers.convolution import ConvNorm, group_norm
 from internimage.layers.queries.hungarian import match_masks
 from internimage.layers.queries.losses import mask_losses, mean_over_processes
+from internimage.layers.queries.masks import pixel_map, pixel_map_layers
 from internimage.layers.segmentation import resize
 from internimage.models.model import Model, ReleasedOptimizer
 from internimage.settings.views import Window
@@ -88,9 +89,7 @@ class PixelDecoder(nn.Module):
             )
             for _ in range(config.encoder_layers)
         )
-        self.lateral = ConvNorm(finest, channels, 1, norm=group_norm, relu=False)
-        self.output = ConvNorm(channels, channels, 3, norm=group_norm)
-        self.masks = nn.Conv2d(channels, channels, 1)
+        self.lateral, self.output, self.masks = pixel_map_layers(finest, channels, channels)
 
     def forward(self, maps: Sequence[Tensor]) -> tuple[Tensor, list[Tensor]]:
         """The map (N, C, H / 4, W / 4) that masks are read from, and the three of stride 32, 16, 8."""
@@ -108,9 +107,7 @@ class PixelDecoder(nn.Module):
             pixels = layer(pixels, embedding, reference, shapes)
         parts = pixels.split([height * width for height, width in shapes], dim=1)
         memories = [part.transpose(1, 2).unflatten(2, shape) for part, shape in zip(parts, shapes, strict=True)]
-        fine = self.lateral(finest)
-        fine = self.output(fine + resize(memories[-1], fine.shape[2:]))
-        return self.masks(fine), memories
+        return pixel_map(self.lateral, self.output, self.masks, finest, memories[-1]), memories
 
 
 class DecoderLayer(nn.Module):
@@ -236,7 +233,9 @@ class Mask2Former(Model):
                 wanted[index, rows] = each[columns]
                 matched.append(found[index, rows])
                 true.append(mask[columns])
-            pixels, dice = mask_losses(torch.cat(matched).float(), torch.cat(true), total)
+            everything = torch.cat(true)
+            numbers = torch.arange(len(everything), device=everything.device)
+            pixels, dice = mask_losses(torch.cat(matched).float(), everything, numbers, total)
             entropy = F.cross_entropy(logits.float().flatten(0, 1), wanted.flatten(), weight=weight)
             results[f"class{number}"] = _CLASS_WEIGHT * entropy
             results[f"pixels{number}"] = _PIXEL_WEIGHT * pixels

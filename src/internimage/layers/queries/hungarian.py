@@ -5,15 +5,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from internimage.errors import MissingExtraError
 from internimage.layers.boxes import cxcywh_to_xyxy
 from internimage.layers.queries import points as sampling
 from internimage.layers.queries.losses import FOCAL_ALPHA, FOCAL_GAMMA
+from internimage.layers.queries.masks import mask_costs
 
-_CLASS_COST, _PIXEL_COST, _DICE_COST = 2.0, 5.0, 5.0
+_CLASS_COST = 2.0
 _BOX_COST, _OVERLAP_COST = 5.0, 2.0
 _TINY = 1e-12
 _PROHIBITIVE = 1e8  # cost of a pair with a prediction that is not finite
@@ -51,15 +51,18 @@ def match_masks(logits: Tensor, masks: Tensor, labels: Tensor, truth: Tensor) ->
     found = sampling.sample_points(masks.float(), points.expand(len(masks), -1, -1))
     wanted = sampling.sample_points(truth.to(found.dtype), points.expand(len(truth), -1, -1))
     cost = -_CLASS_COST * logits.float().softmax(-1)[:, labels]
-    missed, seen = F.softplus(-found), F.softplus(found)
-    cost = cost + _PIXEL_COST * (missed @ wanted.T + seen @ (1 - wanted).T) / sampling.POINTS
-    probability = found.sigmoid()
-    both = 2 * probability @ wanted.T + 1
-    cost = cost + _DICE_COST * (1 - both / (probability.sum(1)[:, None] + wanted.sum(1) + 1))
-    return hungarian(cost)
+    return hungarian(cost + mask_costs(found, wanted))
 
 
-def match_boxes(logits: Tensor, boxes: Tensor, labels: Tensor, truth: Tensor, extent: Tensor) -> Tensor:
+def match_boxes(
+    logits: Tensor,
+    boxes: Tensor,
+    labels: Tensor,
+    truth: Tensor,
+    extent: Tensor,
+    more: Tensor | None = None,
+    class_cost: float = _CLASS_COST,
+) -> Tensor:
     """The object that each query of each layer learns: (L, Q) int64, -1 for none.
 
     Args:
@@ -68,6 +71,8 @@ def match_boxes(logits: Tensor, boxes: Tensor, labels: Tensor, truth: Tensor, ex
         labels: (G,) classes of the objects of the image.
         truth: (G, 4) their boxes, likewise.
         extent: (4,) width, height, width, height of the image in pixels.
+        more: (L, Q, G) what else each pair costs; None for nothing.
+        class_cost: weight of the focal loss.
 
     Zhang et al., DINO (2023), with the costs of Deformable DETR: focal loss, distance, generalised overlap.
     """
@@ -81,9 +86,10 @@ def match_boxes(logits: Tensor, boxes: Tensor, labels: Tensor, truth: Tensor, ex
     chance = logits.float().flatten(0, 1).sigmoid()[:, labels]
     hit = -(chance + _TINY).log() * FOCAL_ALPHA * (1 - chance) ** FOCAL_GAMMA
     miss = -(1 - chance + _TINY).log() * (1 - FOCAL_ALPHA) * chance**FOCAL_GAMMA
-    cost = _CLASS_COST * (hit - miss) + _BOX_COST * torch.cdist(found, truth, p=1)
+    cost = class_cost * (hit - miss) + _BOX_COST * torch.cdist(found, truth, p=1)
     cost = cost - _OVERLAP_COST * generalized_box_iou(cxcywh_to_xyxy(found) * extent, cxcywh_to_xyxy(truth) * extent)
-    for layer, costs in enumerate(cost.unflatten(0, (layers, queries)).cpu()):
+    cost = cost.unflatten(0, (layers, queries))
+    for layer, costs in enumerate((cost if more is None else cost + more).cpu()):
         rows, columns = hungarian(costs)
         result[layer, rows.to(result.device)] = columns.to(result.device)
     return result
@@ -91,16 +97,23 @@ def match_boxes(logits: Tensor, boxes: Tensor, labels: Tensor, truth: Tensor, ex
 
 @torch.no_grad()
 def match_images(
-    logits: Tensor, boxes: Tensor, labels: Sequence[Tensor], truth: Sequence[Tensor], extents: Tensor
+    logits: Tensor,
+    boxes: Tensor,
+    labels: Sequence[Tensor],
+    truth: Sequence[Tensor],
+    extents: Tensor,
+    more: Sequence[Tensor] | None = None,
+    class_cost: float = _CLASS_COST,
 ) -> Tensor:
     """:func:`match_boxes` of each image: (L, N, Q) index into the objects of all images together, -1 for none.
 
     ``logits`` (L, N, Q, K), ``boxes`` (L, N, Q, 4); for each image a tensor of ``labels`` and ``truth``, and a row of
-    ``extents``.
+    ``extents``, and if there is ``more`` that pairs cost, (L, Q, G).
     """
     objects, start = [], 0
     for image, (label, box) in enumerate(zip(labels, truth, strict=True)):
-        learnt = match_boxes(logits[:, image], boxes[:, image], label, box, extents[image])
+        rest = None if more is None else more[image]
+        learnt = match_boxes(logits[:, image], boxes[:, image], label, box, extents[image], rest, class_cost)
         objects.append(torch.where(learnt >= 0, learnt + start, -1))
         start += len(label)
     return torch.stack(objects, dim=1)

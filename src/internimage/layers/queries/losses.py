@@ -21,19 +21,35 @@ def mean_over_processes(count: Tensor) -> Tensor:
     return count / torch.distributed.get_world_size()
 
 
-def mask_losses(masks: Tensor, truth: Tensor, count: Tensor) -> tuple[Tensor, Tensor]:
-    """Cross-entropy and dice loss of matched masks (G, H, W), logits, with the true ones (G, H', W').
+def learnt_objects(objects: Tensor) -> Tensor:
+    """How many objects a layer learns, at least 1, as the mean over all processes.
 
-    Three quarters of the points are those where the masks are least certain.  ``count`` is the number of objects that
-    the sums are divided by.
+    ``objects`` (L, ...) says which each query learns, -1 for none; as many in each layer.
+    """
+    return mean_over_processes((objects >= 0).sum(dtype=torch.float32) / len(objects)).clamp(min=1)
+
+
+def mask_losses(
+    masks: Tensor, truth: Tensor, objects: Tensor, count: Tensor, points: int = sampling.POINTS
+) -> tuple[Tensor, Tensor]:
+    """Cross-entropy and dice loss of matched masks with the true ones, in random points.
+
+    Three quarters of the points are those where the masks are least certain.
+
+    Args:
+        masks: (K, H, W) logits, float32.
+        truth: (G, H', W') bool, masks of objects.
+        objects: (K,) which of them each mask learns.
+        count: number of objects that the sums are divided by.
+        points: in each mask.
     """
     if not len(masks):
         return masks.sum(), masks.sum()
     with torch.no_grad():
-        points = sampling.uncertain_points(masks)
-        wanted = sampling.sample_points(truth.to(masks.dtype), points)
-    found = sampling.sample_points(masks, points)
-    pixels = F.binary_cross_entropy_with_logits(found, wanted, reduction="sum") / (sampling.POINTS * count)
+        places = sampling.uncertain_points(masks, points)
+        wanted = sampling.sample_bitmaps(truth, objects, places)
+    found = sampling.sample_points(masks, places)
+    pixels = F.binary_cross_entropy_with_logits(found, wanted, reduction="sum") / (points * count)
     probability = found.sigmoid()
     both = 2 * (probability * wanted).sum(1) + 1
     dice = (1 - both / (probability.sum(1) + wanted.sum(1) + 1)).sum() / count
@@ -59,7 +75,7 @@ def set_box_losses(
 
     layer, image, query = (objects >= 0).nonzero(as_tuple=True)
     learnt = objects[layer, image, query]
-    count = mean_over_processes(logits.new_tensor(len(learnt) / len(logits), dtype=torch.float32)).clamp(min=1)
+    count = learnt_objects(objects)
     wanted = torch.zeros_like(logits, dtype=torch.float32)
     wanted[layer, image, query, labels[learnt]] = 1.0
     focal = sigmoid_focal_loss(logits.float(), wanted, FOCAL_ALPHA, FOCAL_GAMMA).sum((1, 2, 3))

@@ -22,11 +22,35 @@ def sample_points(maps: Tensor, points: Tensor) -> Tensor:
     return sampled[:, 0, 0]
 
 
-def uncertain_points(masks: Tensor) -> Tensor:
+def sample_maps(maps: Tensor, points: Tensor) -> Tensor:
+    """As :func:`sample_points`, of maps (N, C, H, W) at the same points (P, 2) of all: (N, C, P)."""
+    places = (2 * points - 1).to(maps.dtype).expand(len(maps), 1, -1, -1)
+    return F.grid_sample(maps, places, align_corners=False)[:, :, 0]
+
+
+def sample_bitmaps(bitmaps: Tensor, which: Tensor, points: Tensor) -> Tensor:
+    """As :func:`sample_points`, of bitmaps (G, H, W), bool: values (K, P) float32 of those at ``which`` (K,).
+
+    Nothing is copied but what is looked at: as float32, the masks of one crowded photo take a gigabyte.
+    """
+    height, width = bitmaps.shape[1:]
+    x, y = (points.float() * points.new_tensor([width, height], dtype=torch.float32) - 0.5).unbind(-1)
+    left, top = x.floor(), y.floor()
+    flat, start = bitmaps.flatten(), which[:, None] * (height * width)
+    total = torch.zeros_like(x)
+    for column, across in ((left, 1 - (x - left)), (left + 1, x - left)):
+        for row, down in ((top, 1 - (y - top)), (top + 1, y - top)):
+            inside = (column >= 0) & (column < width) & (row >= 0) & (row < height)
+            place = start + (row.clamp(0, height - 1) * width + column.clamp(0, width - 1)).long()
+            total += across * down * (flat[place] & inside)
+    return total
+
+
+def uncertain_points(masks: Tensor, count: int = POINTS) -> Tensor:
     """Points (G, P, 2), three quarters of them where masks (G, H, W), logits, are least certain."""
-    candidates = random_points((len(masks), POINTS * _OVERSAMPLING), masks.device)
+    candidates = random_points((len(masks), count * _OVERSAMPLING), masks.device)
     certainty = sample_points(masks, candidates).abs()
-    hard = int(_HARD * POINTS)
+    hard = int(_HARD * count)
     chosen = certainty.topk(hard, largest=False).indices
     picked = candidates.gather(1, chosen[..., None].expand(-1, -1, 2))
-    return torch.cat([picked, random_points((len(masks), POINTS - hard), masks.device)], dim=1)
+    return torch.cat([picked, random_points((len(masks), count - hard), masks.device)], dim=1)

@@ -17,7 +17,7 @@ def default_settings(amount: Amount) -> tuple[TrainingConfig, DetectionAugmentat
 
     From 100,000 images on they are the published ones of T: the schedule of 36 epochs, or of 12 for DINO.
     """
-    queries = amount.architecture == "dino"
+    queries = amount.architecture in ("dino", "mask_dino")
     published = get_training_recipe(
         "dino_4scale_internimage_t_1x_coco" if queries else "mask_rcnn_internimage_t_fpn_3x_coco"
     )
