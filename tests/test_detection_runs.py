@@ -70,7 +70,11 @@ def prepare(data: Path, folder: Path, model: str = "small_mask", **changes: Any)
 
 
 @pytest.mark.parametrize(
-    "name", ["small_dino", *(pytest.param(name, marks=pytest.mark.full) for name in ("small_mask", "small_crowd"))]
+    "name",
+    [
+        "small_mask_dino",
+        *(pytest.param(name, marks=pytest.mark.full) for name in ("small_dino", "small_mask", "small_crowd")),
+    ],
 )
 def test_a_run_ends_in_a_folder_that_predicts_and_is_measured(
     name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
@@ -81,7 +85,7 @@ def test_a_run_ends_in_a_folder_that_predicts_and_is_measured(
     plain = DetectionAugmentation((64,), 160, flip=0)
     trainer = prepare(data, tmp_path / "run", name, training=learning, augmentation=plain, size=64)
     row = trainer.fit()
-    assert ("mask_ap" in row) == (name == "small_mask")
+    assert ("mask_ap" in row) == ("mask" in name)
     model = ii.load_model(tmp_path / "run" / "final")
     assert model.description is not None
     assert model.description.labels == tuple(COLOURS)  # type: ignore[union-attr]
@@ -173,10 +177,10 @@ def test_what_a_detector_starts_from(tmp_path: Path) -> None:
         prepare(data, tmp_path / "fourth", linear_probe=True, init=str(tmp_path / "detector"))
 
 
-@pytest.mark.parametrize("name", ["small_mask", "small_dino", "small_crowd"])
+@pytest.mark.parametrize("name", ["small_mask", "small_dino", "small_mask_dino", "small_crowd"])
 def test_classes_of_the_same_name_go_on(name: str, tmp_path: Path) -> None:
     """From Objects365's "Person" to COCO's "person": class, box and mask of it, and what is no object."""
-    data = paint(tmp_path / "data", masks=name == "small_mask")
+    data = paint(tmp_path / "data", masks="mask" in name)
     before: Any = ii.create_model(name)
     names = ("green", "Red ", "grey")[: before.config.num_classes]
     if name == "small_crowd":

@@ -16,6 +16,7 @@ from helpers.detectors import (
     SMALL,
     SMALL_COMPOSITE,
     SMALL_DINO,
+    SMALL_MASK_DINO,
     build,
     read,
     reference,
@@ -39,14 +40,17 @@ from internimage.layers.queries.refinement import inverse_sigmoid
 from internimage.models import dino as module
 from internimage.models.dino import DINO, DINOConfig
 from internimage.recipes import get_recipe
+from internimage.registry import ARCHITECTURES, architecture_of, resolve
 from internimage.structures.detection import DetectionConfig, DetectionTarget
 
-CONFIGS = pytest.mark.parametrize("config", [SMALL_DINO, SMALL_COMPOSITE], ids=["plain", "composite"])
+CONFIGS = pytest.mark.parametrize(
+    "config", [SMALL_DINO, SMALL_COMPOSITE, SMALL_MASK_DINO], ids=["plain", "composite", "masks"]
+)
 
 
 def tiny(config: DINOConfig) -> DINO:
     torch.manual_seed(0)
-    model = DINO(config)
+    model: DINO = resolve(ARCHITECTURES[architecture_of(type(config))].model)(config)
     for name, parameter in model.named_parameters():
         if "classifiers" in name or "feed_scale" in name or "regressors" in name:
             torch.nn.init.normal_(parameter, std=0.2)
@@ -98,12 +102,14 @@ def test_half_precision_moves_boxes_little(config: DINOConfig) -> None:
         assert pixels.boxes.dtype == torch.float32
         if chosen is None:
             chosen = model.classifiers[-1](pixels.values).amax(-1).topk(20).indices
-        results.append(model.decode(pixels, model.propose(pixels, chosen).boxes).boxes)
+        proposals = model.propose(pixels, chosen)
+        content = None if model.learns_content else proposals.queries
+        results.append(model.decode(pixels, proposals.boxes, content).boxes)
         assert results[-1].dtype == torch.float32
     assert (results[0] - results[1]).abs().max() < 0.02
     (found,) = model(images[:1].bfloat16(), [(96, 160)], torch.ones(1, 4))
     assert found.scores.dtype == found.boxes.dtype == torch.float32
-    losses = model.losses(images.bfloat16(), [(96, 160)] * 2, [truth(2, (96, 160), masks=False)] * 2)
+    losses = model.losses(images.bfloat16(), [(96, 160)] * 2, [truth(2, (96, 160))] * 2)
     assert torch.stack(list(losses.values())).isfinite().all()
 
 
@@ -123,10 +129,10 @@ def test_inference_compiles_to_one_graph() -> None:
 def test_every_parameter_learns_from_any_image(config: DINOConfig, classes: int, counts: tuple[int, int]) -> None:
     """Finite losses, the same ones, and a gradient everywhere: without objects, with more of them than queries."""
     model = tiny(replace(config, num_classes=classes)).train()
-    targets = [truth(count, (96, 128), masks=False) for count in counts]
+    targets = [truth(count, (96, 128)) for count in counts]
     targets = [replace(one, labels=one.labels % classes) for one in targets]
     losses = model.losses(torch.randn(2, 3, 96, 128), [(96, 128), (64, 90)], targets)
-    assert len(losses) == 3 * (1 + 2 * 2) * (1 if config.composite is None else 2)
+    assert len(losses) == (5 if model.has_masks else 3) * (1 + 2 * 2) * (1 if config.composite is None else 2)
     total = torch.stack(list(losses.values())).sum()
     assert total.isfinite()
     total.backward()

@@ -51,6 +51,7 @@ SMALL: dict[str, Any] = {
     "cascade": detectors.SMALL_CASCADE,
     "mask": detectors.SMALL_MASK,
     "dino": detectors.SMALL_DINO,
+    "mask_dino": detectors.SMALL_MASK_DINO,
     "composite": detectors.SMALL_COMPOSITE,
     **{name.removeprefix("small_"): config for name, config in segmenters.CONFIGS.items()},
     "segformer": replace(segmenters.CONFIGS["small_segformer"], window=None),
@@ -218,7 +219,7 @@ def test_files_are_measured_like_their_model(exported: Made, tmp_path: Path) -> 
 NO_PADDING = ((512, 320), (256, 160))
 FRAMES: dict[str, tuple[tuple[int, int], ...]] = {  # pictures that have no other padding in a frame than alone
     "tiny classifier": NO_PADDING,
-    **dict.fromkeys(("cascade", "mask", "dino", "composite"), (*NO_PADDING, (227, 131), (229, 160))),
+    **dict.fromkeys(("cascade", "mask", "dino", "mask_dino", "composite"), (*NO_PADDING, (227, 131), (229, 160))),
     **dict.fromkeys(("upernet", "segformer", "mask2former"), NO_PADDING),
     "segformer in windows": (*NO_PADDING, (200, 150)),
 }

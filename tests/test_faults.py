@@ -379,7 +379,9 @@ def test_a_forked_process_answers() -> None:
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 7
 
 
-@pytest.mark.parametrize("name", ["small", "small_mask", "small_cascade", "small_dino", "small_upernet"])
+@pytest.mark.parametrize(
+    "name", ["small", "small_mask", "small_cascade", "small_dino", "small_mask_dino", "small_upernet"]
+)
 def test_numbers_that_are_not_finite_are_blamed_on_a_layer(name: str) -> None:
     """Weights when a predictor is made, outputs when it predicts; a network that gives NaN never gives a result."""
     model: Any = ii.create_model(name)

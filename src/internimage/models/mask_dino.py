@@ -15,12 +15,12 @@ from torch import Tensor
 
 from internimage.errors import ConfigError
 from internimage.layers.boxes import xyxy_to_cxcywh
+from internimage.layers.queries import points as sampling
 from internimage.layers.queries.denoising import NoisyObjects
 from internimage.layers.queries.hungarian import match_images
 from internimage.layers.queries.losses import learnt_objects, mask_losses, mean_over_processes
 from internimage.layers.queries.masks import PixelMap, mask_boxes, mask_costs, masks_in_boxes
 from internimage.layers.queries.pixels import Encoder, Pixels
-from internimage.layers.queries.points import POINTS, random_points, sample_bitmaps, sample_maps
 from internimage.layers.queries.refinement import mlp
 from internimage.layers.queries.two_stage import valid_pixels
 from internimage.models.dino import DINO, DINOConfig, Found, Truth, named
@@ -48,7 +48,7 @@ class MaskDINOConfig(DINOConfig):
     detections: DetectionConfig = field(default_factory=lambda: DetectionConfig(0.0, 0.7, 100))
     encoder_width: int = 1024
     mask_width: int | None = 256
-    mask_points: int = POINTS
+    mask_points: int = sampling.POINTS
     mask_size: int = 112
     boxes_of_masks: bool = True
 
@@ -152,7 +152,7 @@ class MaskDINO(DINO):
             if fine is not None:
                 masks = masks_of(self._embedded(last.queries[image, query]), fine[image])
                 height, width = images.shape[2:]
-                extent = scale.new_tensor([width, height, width, height])
+                extent = torch.tensor([width, height, width, height], device=scale.device)  # also in exported graphs
                 soft = masks_in_boxes(masks.float(), found.boxes * scale / extent, self.config.mask_size).sigmoid()
                 found = replace(found, masks=soft)
             results.append(found)
@@ -201,10 +201,10 @@ class MaskDINO(DINO):
     ) -> tuple[dict[str, Tensor], Found, Tensor, Tensor | None]:
         """Losses; what is found by the pixels and after each layer; which object is learnt there; the masks' map."""
         pixels = self.encode(maps, sizes, extent)
-        fine, proposals = self._fine(maps, pixels), self.propose(pixels)
+        fine, proposals = self.mask_map(maps, pixels), self.propose(pixels)
         truth = Truth.of(targets, sizes, proposals.boxes)
         noise = self._noise(truth, proposals.boxes.shape[1])
-        start = self._start(proposals, fine, sizes, extent)
+        start = self.start_boxes(proposals, fine, sizes, extent)
         layers = self.decode_all(pixels, start, noise, proposals.queries.detach())
         found, denoised = self._joined(proposals._replace(queries=self.norm(proposals.queries)), layers)
         masked = None if fine is None else _Masked(fine, _bitmaps(targets), self.config.mask_points)
@@ -227,11 +227,12 @@ class MaskDINO(DINO):
     ) -> tuple[Found, Tensor | None]:
         """What the last layer finds, and the map that masks are read from."""
         pixels = self.encode(maps, sizes, extent)
-        fine, proposals = self._fine(maps, pixels), self.propose(pixels)
-        start = self._start(proposals, fine, sizes, extent)
+        fine, proposals = self.mask_map(maps, pixels), self.propose(pixels)
+        start = self.start_boxes(proposals, fine, sizes, extent)
         return self.decode(pixels, start, proposals.queries.detach()), fine
 
-    def _fine(self, maps: Sequence[Tensor], pixels: Pixels) -> Tensor | None:
+    def mask_map(self, maps: Sequence[Tensor], pixels: Pixels) -> Tensor | None:
+        """The map (N, mask_width, H / 4, W / 4) whose products with queries are masks; None without masks."""
         if self.pixel_map is None:
             return None
         fine: Tensor = self.pixel_map(maps[0], pixels.finest)
@@ -248,7 +249,7 @@ class MaskDINO(DINO):
         return Proposals(found.queries, found.boxes, found.logits, masks)
 
     @torch.no_grad()
-    def _start(
+    def start_boxes(
         self, proposals: Found, fine: Tensor | None, sizes: Sequence[tuple[int, int]], extent: Sequence[int]
     ) -> Tensor:
         """Boxes (N, Q, 4) that the queries begin with: around the masks that the pixels propose, where these show any
@@ -259,9 +260,10 @@ class MaskDINO(DINO):
         rows, columns = valid_pixels(sizes, extent, [fine])[0]
         masks = masks_of(self._embedded(self.norm(proposals.queries)), fine)
         around = mask_boxes((masks > 0) & rows[:, None, :, None] & columns[:, None, None])
-        height, width = (whole / part for whole, part in zip(extent, fine.shape[2:], strict=True))
-        shares = [(width / size[1], height / size[0], width / size[1], height / size[0]) for size in sizes]
-        boxes = (around * proposals.boxes.new_tensor(shares)[:, None]).clamp(max=1)
+        height, width = (whole // part for whole, part in zip(extent, fine.shape[2:], strict=True))
+        pixel = torch.tensor([width, height, width, height], device=fine.device)
+        extents = torch.tensor([(width, height, width, height) for height, width in sizes], device=fine.device)
+        boxes = (around * (pixel / extents)[:, None]).clamp(max=1)
         return torch.where(around[..., 2:].amax(-1, keepdim=True) > 0, xyxy_to_cxcywh(boxes), proposals.boxes)
 
 
@@ -294,10 +296,10 @@ class _Masked:
 
         The map is sampled in place of the masks: that is the same, and less by far.
         """
-        places = random_points((1, self.points), self.fine.device)
-        sampled, embedded = sample_maps(self.fine.float(), places[0]), embedded.float()
+        places = sampling.random_points((1, self.points), self.fine.device)
+        sampled, embedded = sampling.sample_maps(self.fine.float(), places[0]), embedded.float()
         numbers = torch.arange(len(self.bitmaps), device=places.device)
-        wanted = sample_bitmaps(self.bitmaps, numbers, places.expand(len(numbers), -1, -1)).split(list(counts))
+        wanted = sampling.sample_bitmaps(self.bitmaps, numbers, places.expand(len(numbers), -1, -1)).split(list(counts))
         return [
             torch.stack([mask_costs(one @ values, true) for one in embedded[:, image]])
             for image, (values, true) in enumerate(zip(sampled, wanted, strict=True))
