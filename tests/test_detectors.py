@@ -28,6 +28,7 @@ from internimage.tasks.detection.batch import stack
 from internimage.tasks.detection.pipeline import DetectionPipeline, decode, detect, merge
 
 NAMES = tuple(CONFIGS)
+RELEASED = tuple(name for name in NAMES if name != "small_mask_dino")  # nobody else has files of that
 pytestmark = pytest.mark.usefixtures("small_recipes")
 
 
@@ -53,7 +54,7 @@ def agree(found: Detections, expected: Detections) -> None:
         np.testing.assert_allclose(found.soft_masks[good], expected.soft_masks[nearest[good]], atol=1e-3)
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", RELEASED)
 def test_a_released_file_gives_the_same_objects(name: str, tmp_path: Path) -> None:
     """From the file, from a folder of ours, and from a file written back; every tensor the same."""
     path, model = released(name, tmp_path / "x.pth")
@@ -97,7 +98,7 @@ def test_the_weights_of_training_beside_their_average_are_left_alone(tmp_path: P
         ii.create_model("small_mask", checkpoint=path)
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", RELEASED)
 def test_new_classes_start_anew_and_the_rest_stays(name: str, tmp_path: Path) -> None:
     path, model = released(name, tmp_path / "x.pth")
     with pytest.warns(UserWarning, match=r"x\.pth has \d classes, the model 7: the classifier starts anew"):
