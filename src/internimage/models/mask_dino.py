@@ -37,7 +37,7 @@ class MaskDINOConfig(DINOConfig):
         width: of the two linear layers in the decoder's layers.
         encoder_width: the same of the encoder's.
         mask_width: of the map that masks are read from; None for boxes alone.
-        mask_points: points of a mask that are compared in training.
+        mask_points: points of a mask that are compared in training; no more than its pixels.
         mask_size: sides of an object's mask within its box, in results.
         boxes_of_masks: whether queries start with the boxes of the masks that their pixels propose, instead of the
             boxes that these propose.
@@ -288,7 +288,8 @@ class _Masked:
     """
 
     def __init__(self, fine: Tensor, bitmaps: Tensor, points: int) -> None:
-        self.fine, self.bitmaps, self.points = fine, bitmaps, points
+        self.fine, self.bitmaps = fine, bitmaps
+        self.points = min(points, fine[0, 0].numel())  # more say nothing more, and most masks are of noisy objects
 
     @torch.no_grad()
     def costs(self, embedded: Tensor, counts: Sequence[int]) -> list[Tensor]:

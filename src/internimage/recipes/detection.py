@@ -207,6 +207,7 @@ RECIPES: tuple[Recipe, ...] = (
             "encoder_layers": 3,
             "decoder_layers": 3,
             "width": 512,
+            "denoising": 40,
             "encoder_width": 512,
             "mask_width": 128,
             "mask_points": 2_048,
