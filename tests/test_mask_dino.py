@@ -16,7 +16,7 @@ from torchvision.ops import generalized_box_iou, roi_align
 
 import internimage as ii
 from internimage.data.objects import ObjectAnnotation, ObjectImage, ObjectImages
-from internimage.errors import ConfigError
+from internimage.errors import ConfigError, DataError
 from internimage.images import FitPreprocessing
 from internimage.layers.boxes import cxcywh_to_xyxy, xyxy_to_cxcywh
 from internimage.layers.queries import points as sampling
@@ -284,11 +284,13 @@ def test_queries_start_with_features_that_they_do_not_teach() -> None:
 
 
 def test_without_masks_it_finds_boxes() -> None:
-    model = tiny()
+    model, bare = tiny(), [replace(one, masks=None) for one in objects()]
+    with pytest.raises(DataError, match="2 of 2 images have no masks to learn from"):
+        model.losses(images(), SIZES, bare)
     model.remove_masks()
     assert not model.has_masks
     assert model.config.mask_width is None
-    losses = model.losses(images(), SIZES, [replace(one, masks=None) for one in objects()])
+    losses = model.losses(images(), SIZES, bare)
     assert not [name for name in losses if name.endswith(("pixels", "dice"))]
     assert model(images(), SIZES, torch.ones(2, 4))[0].masks is None
     assert model.proposals_on(model.backbone(images()), SIZES, EXTENT).masks is None

@@ -13,7 +13,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from internimage.errors import ConfigError
+from internimage.errors import ConfigError, DataError
 from internimage.layers.boxes import xyxy_to_cxcywh
 from internimage.layers.queries import points as sampling
 from internimage.layers.queries.denoising import NoisyObjects
@@ -179,6 +179,9 @@ class MaskDINO(DINO):
         Each of proposals, layers, and noisy objects in each layer has losses of class, box and overlap, and with masks
         of pixels and dice.  ``sizes`` are those of the images in a batch of ``extent``; ``targets`` are in its pixels,
         with masks as large as it is if the model has any.
+
+        Raises:
+            DataError: the model has masks, the targets have not.
         """
         losses, found, objects, fine = self._learn(maps, sizes, extent, targets)
         return Learnt(losses, self._proposals(Found(*(one[-1] for one in found)), fine), objects[-1])
@@ -274,7 +277,11 @@ def masks_of(embedded: Tensor, fine: Tensor) -> Tensor:
 
 def _bitmaps(targets: Sequence[DetectionTarget]) -> Tensor:
     masks = [truth.masks for truth in targets if truth.masks is not None]
-    assert len(masks) == len(targets), "a model with masks learns from objects with masks"
+    if len(masks) < len(targets):
+        raise DataError(
+            f"{len(targets) - len(masks)} of {len(targets)} images have no masks to learn from; let the model go on "
+            "with boxes alone (remove_masks), or leave these images out"
+        )
     return torch.cat(masks)
 
 

@@ -36,7 +36,7 @@ class RawDetections:
         boxes: (K, 4) x1, y1, x2, y2 in pixels of the original image.
         scores: (K,).
         labels: (K,) int64.
-        masks: (K, 28, 28) probabilities within each box; None for models without masks.
+        masks: (K, M, M) probabilities within each box; None for models without masks.
     """
 
     boxes: Tensor
