@@ -126,6 +126,17 @@ def test_words_and_search_run_as_shown(tmp_path: Path, monkeypatch: pytest.Monke
 
 
 @pytest.mark.full
+@pytest.mark.usefixtures("one_thread")
+def test_a_backbone_is_taught_and_taken_as_shown(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    write_shapes(tmp_path / "shapes", pictures=16, val_pictures=4, test_pictures=4)
+    paint("classification", tmp_path / "photos")
+    (lines,) = [text for _, text in blocks(ROOT / "docs" / "multimodal.md", "bash") if "m3i" in text]
+    for line in lines.splitlines():
+        assert run([*shlex.split(line, comments=True)[1:], "--epochs", "1"]) == 0, line
+
+
+@pytest.mark.full
 def test_the_site_is_built_without_a_warning() -> None:
     """By the page's one command, in its environment; the API has what docstrings say and no role as it was typed."""
     done = subprocess.run(["make", "docs"], cwd=ROOT, capture_output=True, text=True)

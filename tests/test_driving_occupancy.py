@@ -156,20 +156,27 @@ def test_lovasz_is_one_minus_the_overlap_of_hard_answers() -> None:
 
 
 def test_rare_classes_count_as_much_as_they_are_told_to() -> None:
-    """By hand: with power 1 every class has the same share of the loss; the mean weight is 1."""
+    """By hand: with power 1 every class has the same share of the loss, the mean weight is 1, and what is best to say
+    without looking stays how frequent each is."""
     logits = torch.zeros(1, 2, 2, 2, 2)
     labels = torch.tensor([0] * 6 + [1] * 2, dtype=torch.uint8).view(1, 2, 2, 2)
     targets, shares = VoxelTargets(labels, torch.ones_like(labels, dtype=torch.bool)), torch.tensor([0.75, 0.25])
     logits[..., 1] = torch.tensor([0.3, -1.0, 0.7, 2.0]).view(2, 2, 1)
-    plain = torch.nn.functional.cross_entropy(logits.flatten(0, 3), labels.flatten().long(), reduction="none")
+    shifted = logits.flatten(0, 3) + torch.tensor([2 / 3, 2.0]).log()
+    plain = torch.nn.functional.cross_entropy(shifted, labels.flatten().long(), reduction="none")
     means = [plain[labels.flatten() == one].mean() for one in (0, 1)]
     found = learnt(logits, targets, VoxelLosses(balance=1.0), shares)["class"]
     assert float(found) == pytest.approx(float(sum(means)) / 2, rel=1e-6)
+    blind = shares.log().requires_grad_()
+    learnt(blind.expand(1, 2, 2, 2, 2), targets, VoxelLosses(balance=0.5), shares)["class"].backward()
+    assert blind.grad is not None
+    assert blind.grad.abs().max() < 1e-6
     with pytest.raises(ConfigError, match="needs the shares"):
         learnt(logits, targets, VoxelLosses(balance=1.0))
     unknown = targets.labels.clone()
     unknown[0, 0, 0, 0] = 255  # nobody knows what it is: the mean of the others
     others = learnt(logits, VoxelTargets(unknown, targets.seen), VoxelLosses(seen_only=False))["class"]
+    plain = torch.nn.functional.cross_entropy(logits.flatten(0, 3), labels.flatten().long(), reduction="none")
     assert float(others) == pytest.approx(float(plain[1:].mean()), rel=1e-6)
     nothing = learnt(logits, VoxelTargets(labels, targets.seen & False), VoxelLosses(lovasz=1.0))
     assert {name: float(loss) for name, loss in nothing.items()} == {"class": 0, "lovasz": 0}

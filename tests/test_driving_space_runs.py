@@ -7,24 +7,28 @@ import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pytest
 import torch
 from helpers.commands import run
+from helpers.driving import BACKBONE
 from helpers.driving import SMALL_SPACE as SMALL
 from helpers.training import Silent
 from PIL import Image
 
 import internimage as ii
+from internimage.driving.bev.grid import BEVGrid
 from internimage.driving.data.occ3d import CLASSES, VoxelGrid, label_file, read_space, submission_bytes
 from internimage.driving.metrics.occupancy import OccupancyScore
+from internimage.driving.models.occupancy import OccupancyConfig, OccupancyNetwork
 from internimage.driving.occupancy.reading import read_parts
-from internimage.driving.occupancy.task import class_shares
+from internimage.driving.occupancy.task import SpaceTask, class_shares
 from internimage.driving.sequences.batch import make_views
 from internimage.driving.sequences.dataset import see
 from internimage.driving.sequences.settings import DriveAugmentation
+from internimage.driving.voxels.settings import VoxelLosses
 from internimage.driving.world.rig import NUSCENES_RIG
 from internimage.driving.world.writing import VERSION, write_world
 from internimage.factory import own_recipe
@@ -135,10 +139,15 @@ def test_history_moves_along_x_and_the_released_one_along_y(roads: Path) -> None
         assert abs(float(shift[1 - axis])) < 0.1 * driven
 
 
-def test_chosen_voxels_have_the_logits_of_all(roads: Path, trained: Path) -> None:
-    decoder = ii.Predictor(trained, device="cpu").model.decoder
+@pytest.mark.parametrize(("kind", "finer"), [("volume", 1), ("plane", 1), ("plane", 3), ("plane", 4)])
+def test_chosen_voxels_have_the_logits_of_all(kind: Literal["volume", "plane"], finer: int) -> None:
     torch.manual_seed(0)
-    cells, chosen = torch.randn(2, 400, 16), torch.rand(2, 200, 200, 16) < 0.001
+    grid = BEVGrid(5, 7, (0.0, 0.0, 0.0, 28.0, 20.0, 16.0), 4)
+    config = OccupancyConfig(BACKBONE, channels=16, grid=grid, heads=2, points=4, decoder=kind, finer=finer)
+    decoder = OccupancyNetwork(config).decoder.eval()
+    for place in decoder.parameters():  # of biases and the last layer too
+        torch.nn.init.normal_(place, std=0.3)
+    cells, chosen = torch.randn(2, 35, 16), torch.rand(2, 7 * finer, 5 * finer, 16) < 0.2
     with torch.no_grad():
         whole = decoder(cells).flatten(0, 3)
         logits, places = decoder.chosen(cells, chosen, torch.arange(chosen.numel()).view(chosen.shape))
@@ -148,9 +157,22 @@ def test_chosen_voxels_have_the_logits_of_all(roads: Path, trained: Path) -> Non
 
 def test_shares_of_classes_are_those_of_the_voxels(roads: Path) -> None:
     part = read_parts(roads, "train", DataOptions())["train"]
-    whole = np.concatenate([part.space_of(frame).labels.ravel() for frame in part.frames])
-    expected = np.bincount(whole, minlength=18) / len(whole)
-    assert class_shares(part, seen_only=False).tolist() == pytest.approx(expected.tolist(), abs=1e-7)
+    whole = np.stack([part.space_of(frame).labels for frame in part.frames])
+    expected = np.stack([np.bincount(whole[..., z].ravel(), minlength=18) for z in range(16)]) / whole.size
+    assert np.abs(class_shares(part, seen_only=False).numpy() - expected).max() < 1e-7
+
+
+@pytest.mark.parametrize("kind", ["volume", "plane"])
+def test_a_network_begins_with_how_frequent_classes_are(kind: Literal["volume", "plane"], roads: Path) -> None:
+    part = read_parts(roads, "train", DataOptions())["train"]
+    model = OccupancyNetwork(replace(SMALL, decoder=kind, finer=1, heights=16, learning=VoxelLosses()))
+    SpaceTask.fit(model, part, anew=True)
+    torch.nn.init.zeros_(model.decoder.classifier[2].weight)
+    found = model.decoder(torch.randn(1, 400, 16)).softmax(-1)[0, 3, 5]  # (heights, classes)
+    shares = class_shares(part, seen_only=True)
+    shares = shares / shares.sum(1, keepdim=True).clamp(min=1e-12)
+    shares = (shares if kind == "plane" else shares.mean(0, keepdim=True)).clamp(min=1e-4)
+    torch.testing.assert_close(found, (shares / shares.sum(1, keepdim=True)).expand_as(found), rtol=1e-2, atol=1e-3)
 
 
 def broken(root: Path, write: Callable[[Path], Any], copy: Path) -> Path:

@@ -45,8 +45,8 @@ SMALL = BEVFormerConfig(
 )
 SMALL_SPACE = OccupancyConfig(
     InternImageConfig(channels=8, depths=(1, 1), groups=(1, 2)), out_levels=(1,), levels=1, channels=16,
-    grid=BEVGrid(20, 20, EXTENT, 4), heads=2, points=4, width=16, encoder_layers=1, voxel_channels=4, finer=10,
-    dropout=0.0, learning=VoxelLosses(balance=0.5, lovasz=1.0, most=100),
+    grid=BEVGrid(20, 20, EXTENT, 4), heads=2, points=4, width=16, encoder_layers=1, voxel_channels=4,
+    decoder="plane", finer=10, dropout=0.0, learning=VoxelLosses(balance=0.5, lovasz=1.0, most=100),
 )  # fmt: skip
 SMALL_LANES = TopologyConfig(
     InternImageConfig(channels=8, depths=(1, 1), groups=(1, 2)), out_levels=(0, 1), levels=2, channels=16,

@@ -20,6 +20,7 @@ from internimage.driving.data.occ3d import VoxelGrid
 from internimage.driving.models.bev import BEVModel, Standing, check_bev
 from internimage.driving.voxels.decoder import VoxelDecoder
 from internimage.driving.voxels.losses import drawn, voxel_losses
+from internimage.driving.voxels.plane import PlaneDecoder
 from internimage.driving.voxels.settings import VoxelLosses
 from internimage.errors import ConfigError
 
@@ -38,7 +39,8 @@ class OccupancyConfig(Standing):
             :class:`internimage.driving.models.bevformer.BEVFormerConfig`.
         grid: cells on the ground, in the vehicle's frame.
         heights: voxels above a cell; they divide the channels.
-        finer: voxels along each side of a cell.
+        decoder: "volume", as released, has convolutions in space; "plane" has them on the ground alone.
+        finer: voxels along each side of a cell; 1 with "volume".
         voxel_channels: width of what stands on the encoder.
         released_shift: what the released model was trained with: attention in time takes the present for as far away as
             the past, and both for ahead along y, where this grid's x is ahead.
@@ -58,6 +60,7 @@ class OccupancyConfig(Standing):
     width: int = 512
     encoder_layers: int = 4
     heights: int = 16
+    decoder: Literal["volume", "plane"] = "volume"
     finer: int = 1
     voxel_channels: int = 32
     dropout: float = 0.1
@@ -68,8 +71,12 @@ class OccupancyConfig(Standing):
 
     def __post_init__(self) -> None:
         check_bev(self, "num_classes", "heights", "finer", "voxel_channels")
-        if self.channels % self.heights:
+        if self.decoder not in ("volume", "plane"):
+            raise ConfigError(f"decoder is {self.decoder!r}; expected volume or plane")
+        if self.decoder == "volume" and self.channels % self.heights:
             raise ConfigError(f"channels is {self.channels}; expected a multiple of the {self.heights} heights")
+        if self.decoder == "volume" and self.finer != 1:
+            raise ConfigError(f"finer is {self.finer}; expected 1 with the decoder volume, or the decoder plane")
 
     @property
     def in_vehicle(self) -> bool:
@@ -120,13 +127,11 @@ class OccupancyNetwork(BEVModel):
 
     def __init__(self, config: OccupancyConfig) -> None:
         super().__init__(config)
-        self.decoder = VoxelDecoder(
-            config.grid, config.channels, config.heights, config.voxel_channels, config.num_classes, config.finer
-        )
+        sizes = (config.grid, config.channels, config.heights, config.voxel_channels, config.num_classes)
+        self.decoder = VoxelDecoder(*sizes) if config.decoder == "volume" else PlaneDecoder(*sizes, config.finer)
 
     def reset_classifier(self, num_classes: int) -> None:
-        like = self.encoder.cells.weight
-        self.decoder.classifier[2] = self.decoder.last(num_classes).to(like)
+        self.decoder.reset_classifier(num_classes)
         self.config = replace(self.config, num_classes=num_classes)
 
     def forward(self, views: Views, history: Tensor | None = None) -> tuple[Tensor, Tensor]:

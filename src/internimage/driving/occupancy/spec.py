@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 def _defaults(amount: Amount) -> tuple[TrainingConfig, DriveAugmentation]:
     from internimage.driving.sequences.defaults import default_settings
 
-    return default_settings(amount, DriveAugmentation(queue=4), updates=2_300, batch_size=4)
+    return default_settings(amount, DriveAugmentation(queue=4), updates=3_000, batch_size=2)
 
 
 def _prepare(config: RunConfig, recipe: Recipe, splits: Splits[Any]) -> Prepared:

@@ -18,7 +18,7 @@ from internimage.driving.occupancy.reading import SpaceFrames
 from internimage.driving.sequences.task import SequenceTask
 from internimage.errors import ConfigError
 
-_COUNTED = 400  # frames by which the shares of classes are known well enough
+_COUNTED = 200  # frames by which the shares of classes are known well enough
 
 
 class SpaceTask(SequenceTask):
@@ -42,10 +42,18 @@ class SpaceTask(SequenceTask):
             )
         return partial(voxel_targets, root=data.root)
 
+    @classmethod
+    def fit(cls, model: Any, train: Frames, *, anew: bool) -> None:
+        """Begin with how frequent classes are at each height: most of space is free."""
+        if anew:
+            assert isinstance(train, SpaceFrames)
+            shares = class_shares(train, seen_only=model.config.learning.seen_only)
+            model.decoder.begin_with(shares / shares.sum(1, keepdim=True).clamp(min=1e-12))
+
     def prepare(self, train: Frames) -> None:
         if self.config.learning.balance:
             assert isinstance(train, SpaceFrames)
-            self.shares = class_shares(train, seen_only=self.config.learning.seen_only)
+            self.shares = class_shares(train, seen_only=self.config.learning.seen_only).sum(0)
 
     def further(self, device: torch.device) -> tuple[Tensor | None]:
         return (self.shares.to(device),) if self.config.learning.balance else (None,)
@@ -64,10 +72,13 @@ def voxel_targets(frame: Frame, root: Any) -> VoxelTargets:
 
 
 def class_shares(data: SpaceFrames, *, seen_only: bool) -> Tensor:
-    """(classes,) shares of the voxels, by at most 400 frames evenly over the data."""
-    counts = np.zeros(UNKNOWN + 1, np.int64)
+    """(heights, classes) shares of the voxels, by at most 200 frames evenly over the data."""
+    heights = VoxelGrid().shape[2]
+    counts = np.zeros(heights * (UNKNOWN + 1), np.int64)
+    at = np.arange(heights) * (UNKNOWN + 1)
     for place in np.unique(np.linspace(0, len(data) - 1, _COUNTED).round().astype(int)).tolist():
         space = data.space_of(data.frames[place])
-        counts += np.bincount(space.labels[space.camera] if seen_only else space.labels.ravel(), minlength=len(counts))
-    known = counts[: len(CLASSES)]
+        numbers = space.labels + at  # the last axis is the height
+        counts += np.bincount(numbers[space.camera] if seen_only else numbers.ravel(), minlength=len(counts))
+    known = counts.reshape(heights, -1)[:, : len(CLASSES)]
     return torch.from_numpy(known / max(1, known.sum())).float()

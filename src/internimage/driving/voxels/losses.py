@@ -57,10 +57,13 @@ def voxel_losses(
     if settings.balance and shares is None:
         raise ConfigError("balance needs the shares of the classes among the voxels of the data")
     logits, counts = logits.float(), standing[labels]
-    each = F.cross_entropy(logits, labels, reduction="none") * counts
     if settings.balance and shares is not None:
         weights = shares.clamp(min=1e-6) ** -settings.balance
-        each = each * (weights / (shares * weights).sum())[labels]  # a mean of 1 over the voxels of the data
+        weights = weights / (shares * weights).sum()  # a mean of 1 over the voxels of the data
+        # shifted, so that what is learnt stays each class's probability, whatever it weighs
+        each = F.cross_entropy(logits + weights.log(), labels, reduction="none") * weights[labels] * counts
+    else:
+        each = F.cross_entropy(logits, labels, reduction="none") * counts
     losses = {"class": each.sum() / counts.sum().clamp(min=1)}
     if settings.lovasz:
         losses["lovasz"] = settings.lovasz * lovasz_softmax(logits.softmax(-1), labels, counts)
