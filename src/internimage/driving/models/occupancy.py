@@ -38,7 +38,7 @@ class OccupancyConfig(Standing):
         out_levels, levels, cameras, channels, heads, points, width, encoder_layers, dropout, released_can_bus: see
             :class:`internimage.driving.models.bevformer.BEVFormerConfig`.
         grid: cells on the ground, in the vehicle's frame.
-        heights: voxels above a cell; they divide the channels.
+        heights: voxels above a cell; with "volume" they divide the channels.
         decoder: "volume", as released, has convolutions in space; "plane" has them on the ground alone.
         finer: voxels along each side of a cell; 1 with "volume".
         voxel_channels: width of what stands on the encoder.

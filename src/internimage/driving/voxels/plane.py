@@ -11,18 +11,7 @@ from torch import Tensor, nn
 
 from internimage.driving.bev.grid import BEVGrid
 from internimage.driving.voxels.decoder import LEAST_SHARE
-
-
-class _Convolution(nn.Module):
-    """3x3, batch norm, ReLU."""
-
-    def __init__(self, channels: int, out_channels: int) -> None:
-        super().__init__()
-        self.conv = nn.Conv2d(channels, out_channels, 3, padding=1, bias=False)
-        self.norm = nn.BatchNorm2d(out_channels)
-
-    def forward(self, plane: Tensor) -> Tensor:
-        return F.relu(self.norm(self.conv(plane)))
+from internimage.layers.convolution import ConvNorm
 
 
 class PlaneDecoder(nn.Module):
@@ -43,10 +32,10 @@ class PlaneDecoder(nn.Module):
         super().__init__()
         halved = finer % 2 == 0
         self.shape, self.heights, self.finer = (grid.height, grid.width), heights, finer // (1 + halved)
-        self.convolutions = nn.Sequential(_Convolution(channels, channels if halved else width))
+        self.convolutions = nn.Sequential(ConvNorm(channels, channels if halved else width, 3))
         if halved:
             self.convolutions.append(nn.Upsample(scale_factor=2, mode="bilinear"))
-            self.convolutions.append(_Convolution(channels, width))
+            self.convolutions.append(ConvNorm(channels, width, 3))
         self.classifier = nn.Sequential(nn.Linear(width, 2 * width), nn.GELU(), self._last(2 * width, classes))
 
     def _last(self, width: int, classes: int) -> nn.Linear:
