@@ -26,6 +26,7 @@ from internimage.multimodal.describing.settings import WordsAugmentation
 from internimage.multimodal.models.uniperceiver import UniPerceiver
 from internimage.multimodal.results.words import PictureWords
 from internimage.multimodal.search.encoders.encoder import load_encoder
+from internimage.multimodal.sequences.vocabulary import Vocabulary
 from internimage.multimodal.world.writing import write_shapes
 from internimage.settings.training import TrainingConfig
 from internimage.text.clip import SPE, ClipTokenizer
@@ -60,7 +61,7 @@ def data_of(folder: Path, *words: Described) -> Pairs:
 def learnt_from(data: Pairs, augmentation: WordsAugmentation) -> WordDataset:
     words = {one for entry in data.entries for text in entry.captions for one in TOKENIZER.encode(text)}
     words |= {one for entry in data.entries for question in entry.questions for one in TOKENIZER.encode(question.text)}
-    return WordDataset(data, Preprocessing(32, 32), augmentation, sorted(words), known_answers(data))
+    return WordDataset(data, Preprocessing(32, 32), augmentation, Vocabulary(sorted(words)), known_answers(data))
 
 
 def test_mirrored_pictures_have_mirrored_words(tmp_path: Path) -> None:

@@ -141,6 +141,22 @@ class Task(Protocol):
 
 
 @dataclass(frozen=True)
+class Balance:
+    """The tasks of a run, of which each update learns one.
+
+    Attributes:
+        shares: of the updates, those of each task.
+        task_of: the number of a batch's task.
+    """
+
+    shares: Sequence[float]
+    task_of: Callable[[Any], int]
+
+
+ONE_TASK = Balance((1.0,), lambda batch: 0)
+
+
+@dataclass(frozen=True)
 class Prepared:
     """A run, ready to train.
 
@@ -150,6 +166,9 @@ class Prepared:
         val: the validation part.
         splits: the parts that were found.
         notes: what a person should know before it starts, a line each.
+        order: which training samples an epoch takes, as many as the training part has entries, see
+            :class:`internimage.data.sampling.orders.Order`; None for the settings' sampling.
+        balance: of the tasks that it learns.
     """
 
     task: Task
@@ -158,6 +177,8 @@ class Prepared:
     val: Part
     splits: Splits[Any]
     notes: tuple[str, ...] = ()
+    order: Any = None
+    balance: Balance = ONE_TASK
 
 
 @dataclass(frozen=True)

@@ -66,6 +66,9 @@ TASKS: dict[str, TaskEntry] = {
     },
     "describing": _DESCRIBING,
     "pretraining": _PRETRAINING,
+    "generalist": TaskEntry(
+        "internimage.multimodal.generalist.spec:SPEC", ("internimage.multimodal.recipes:GENERALISTS",)
+    ),
 }
 
 # Drawn worlds by name, for first steps: a function of a folder, and of how much of what is drawn.
@@ -149,6 +152,12 @@ ARCHITECTURES: dict[str, ArchitectureEntry] = {
         "internimage.multimodal.models.uniperceiver:UniPerceiver",
         "internimage.multimodal.names.uniperceiver:NAMES",
         "internimage.multimodal.backends.ours:OwnDescriber",
+    ),
+    "uniperceiver_v2": ArchitectureEntry(
+        "generalist",
+        "internimage.multimodal.models.v2_config:UniPerceiverV2Config",
+        "internimage.multimodal.models.uniperceiver_v2:UniPerceiverV2",
+        describer="internimage.multimodal.backends.ours:OwnDescriber",
     ),
     "m3i": ArchitectureEntry(
         "pretraining",

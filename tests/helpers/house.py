@@ -10,12 +10,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 # files that may ask: the networks themselves, and each task, be it in a wing
-_WINGS = r"driving/(sequences|boxes3d|occupancy|topology|online_map)/|multimodal/(describing|pretraining)/"
+_WINGS = r"driving/(sequences|boxes3d|occupancy|topology|online_map)/|multimodal/(describing|pretraining|generalist)/"
 ASKED_IN = re.compile(rf"((driving|multimodal)/)?models/|backbones/|tasks/\w+/|{_WINGS}")
 KINDS_OF = re.compile(rf"((driving|multimodal)/)?(models|results)/|backbones/|tasks/|{_WINGS}")
 NAMES_OF = re.compile(r"\w*(Config|Augmentation|Preprocessing|Options|Window)$")
 TASKS = {"classification", "detection", "segmentation", "boxes3d", "occupancy", "topology", "online_map"}
-TASKS |= {"describing", "pretraining"}
+TASKS |= {"describing", "pretraining", "generalist"}
 ARCHITECTURES = {
     "image_classifier",
     "mask_rcnn",

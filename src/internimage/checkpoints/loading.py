@@ -242,6 +242,10 @@ def assign(
         model.load_state_dict(state, strict=False, assign=True)
         if not is_finite(state.values()):
             odd += [name for name in batch if not is_finite([state[selected[name]]])]
+    for module in model.modules():  # buffers that are computed, not saved
+        for name, buffer in module.named_buffers(recurse=False):
+            if not buffer.is_meta and buffer.device != device:
+                setattr(module, name, buffer.to(device))
     if odd:
         names = f"{', '.join(odd[:_LISTED])}{', ...' if len(odd) > _LISTED else ''}"
         warnings.warn(

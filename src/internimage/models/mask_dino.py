@@ -13,6 +13,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
+from internimage.backbones.composite import Backbone
 from internimage.errors import ConfigError, DataError
 from internimage.layers.boxes import xyxy_to_cxcywh
 from internimage.layers.queries import points as sampling
@@ -130,6 +131,12 @@ class MaskDINO(DINO):
     def _build_encoder(self) -> Encoder:
         config = self.config
         return Encoder(config.channels, config.heads, config.encoder_layers, config.encoder_width, config.parts)
+
+    def give_backbone(self) -> Backbone:
+        """The backbone, which is somebody else's from now on: maps are given then (:meth:`learn_on`)."""
+        backbone = self.backbone
+        self.backbone = None  # type: ignore[assignment]
+        return backbone
 
     @property
     def has_masks(self) -> bool:

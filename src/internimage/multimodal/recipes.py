@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
-from internimage.images import Preprocessing
+from internimage.images import FitPreprocessing, Preprocessing
 from internimage.recipes.backbones import ATTO, T
 from internimage.recipes.recipe import PublishedScore, Recipe
 
@@ -66,6 +66,50 @@ RECIPES: tuple[Recipe, ...] = (
     # Uni-Perceiver-MoE (Zhu et al., NeurIPS 2022)
     _released("uniperceiver_moe_base", {"experts": 8}, None, "eight experts in every second layer, two at work"),
     _released("uniperceiver_moe_large", {**_LARGE, "experts": 8}, None, "as uniperceiver_moe_base"),
+)
+
+# Uni-Perceiver v2 (Li et al., CVPR 2023); nothing was released
+GENERALISTS: tuple[Recipe, ...] = (
+    Recipe(
+        "uniperceiver_v2_internimage_atto",
+        "generalist",
+        "uniperceiver_v2",
+        {
+            "backbone": replace(ATTO, channels=16, depths=(2, 2, 1, 1), groups=(2, 4, 8, 8)),
+            "proposals": {
+                "channels": 32,
+                "queries": 20,
+                "encoder_layers": 1,
+                "decoder_layers": 2,
+                "width": 64,
+                "encoder_width": 64,
+                "denoising": 20,
+                "mask_width": 32,
+                "mask_points": 512,
+                "kept": 12,
+            },
+            "text": {"width": 80, "layers": 2, "heads": 4, "feed_forward": 160, "longest": 64},
+            "width": 80,
+            "layers": 3,
+            "heads": 4,
+            "feed_forward": 240,
+            "experts": 4,
+            "layer_scale": None,
+            "side": 64,
+            "vocabulary": (),
+            "detections": 12,
+        },
+        FitPreprocessing(64, 64),
+        note="ours, for CPUs and quick training",
+    ),
+    Recipe(
+        "uniperceiver_v2_internimage_t",
+        "generalist",
+        "uniperceiver_v2",
+        {"backbone": T},
+        FitPreprocessing(),
+        note="the paper's sizes on InternImage-T; no weights were published",
+    ),
 )
 
 # M3I (Su et al., CVPR 2023); nothing was released

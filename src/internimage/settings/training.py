@@ -33,6 +33,8 @@ class TrainingConfig:
         repeat: how often an epoch takes all of that.
         batch_size: images per process and batch; ``accumulate`` batches make an update.
         accumulate: batches per update; their gradients are added up.
+        optimizer: "adamw"; or "task-balanced" for models that learn one of several tasks a step: AdamW with gradients
+            of length 1, which count the more the rarer their task is.
         lr: peak learning rate of AdamW.
         lr_batch_size: images per update that ``lr`` is given for; for another number it is scaled linearly (Goyal et
             al., 2017). 0 for no scaling.
@@ -77,6 +79,7 @@ class TrainingConfig:
     repeat: int = 1
     batch_size: int = 32
     accumulate: int = 1
+    optimizer: Literal["adamw", "task-balanced"] = "adamw"
     lr: float = 1e-3
     lr_batch_size: int = 0
     weight_decay: float = 0.05

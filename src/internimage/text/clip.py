@@ -103,6 +103,15 @@ class ClipTokenizer:
         text = "".join(self._words[number] for number in known if number < START).replace(_WORD_END, " ")
         return bytes(self._bytes.get(letter, 32) for letter in text).decode("utf-8", errors="replace").strip()
 
+    def words(self, ids: Sequence[int]) -> list[list[int]]:
+        """Places of the pieces of each word of a text."""
+        words: list[list[int]] = [[]]
+        for place, one in enumerate(ids):
+            words[-1].append(place)
+            if self.ends_word(one):
+                words.append([])
+        return [word for word in words if word]
+
     def ends_word(self, number: int) -> bool:
         """Whether a token is the last of a word."""
         return number >= START or self._words[number].endswith(_WORD_END)

@@ -7,8 +7,9 @@ is taken for it.
 
 from __future__ import annotations
 
+import json
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
@@ -30,6 +31,7 @@ class TextTower(nn.Module):
     Args:
         model: of ``transformers``, without a head.
         tokenizer: that belongs to it.
+        causal: where that is known; None to try.
 
     Attributes:
         width: channels of the features.
@@ -42,7 +44,9 @@ class TextTower(nn.Module):
         ConfigError: the model takes more than words, or its tokeniser has no such tokens.
     """
 
-    def __init__(self, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> None:
+    def __init__(
+        self, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, *, causal: bool | None = None
+    ) -> None:
         super().__init__()
         self.model = model
         self.tokenizer = tokenizer
@@ -59,7 +63,7 @@ class TextTower(nn.Module):
             raise ConfigError(f"the tokeniser of {self.kind} ends no text: it has neither sep_token nor eos_token")
         self.mask_id, self.end_id = mask, end
         self._pad = _first_of(tokenizer.pad_token_id, end)
-        self.causal = self._is_causal()
+        self.causal = self._is_causal() if causal is None else causal
 
     @property
     def kind(self) -> str:
@@ -88,6 +92,67 @@ class TextTower(nn.Module):
         except Exception as error:  # transformers raises about any type there is
             raise refused(name, error, "a text model") from error
         return cls(model.eval(), tokenizer)
+
+    @classmethod
+    def anew(
+        cls, size: int, tokenizer: Any, *, width: int, layers: int, heads: int, feed_forward: int, longest: int
+    ) -> Self:
+        """A RoBERTa with random weights.
+
+        Args:
+            size: of its vocabulary.
+            tokenizer: anything that tells the special tokens.
+            width, layers, heads, feed_forward, longest: of the network; ``longest`` tokens of a text.
+
+        Raises:
+            MissingExtraError: transformers is not installed.
+        """
+        transformers = _transformers()
+        pad = int(tokenizer.pad_token_id)
+        config = transformers.RobertaConfig(
+            vocab_size=size,
+            hidden_size=width,
+            num_hidden_layers=layers,
+            num_attention_heads=heads,
+            intermediate_size=feed_forward,
+            max_position_embeddings=longest + pad + 1,
+            pad_token_id=pad,
+            type_vocab_size=1,
+            hidden_dropout_prob=0.0,
+            attention_probs_dropout_prob=0.0,
+        )
+        model = transformers.RobertaModel(config, add_pooling_layer=False)
+        return cls(model.eval(), tokenizer, causal=False)
+
+    def description(self) -> str:
+        """The network's configuration and the tokeniser as JSON: everything but the weights.
+
+        Raises:
+            ConfigError: the tokeniser is none of the fast ones, which alone can be written down.
+        """
+        if not self.tokenizer.is_fast:
+            raise ConfigError(f"the tokeniser of {self.kind} is not a fast one; expected one with a tokenizer.json")
+        special = {name: str(token) for name, token in self.tokenizer.special_tokens_map.items()}
+        content = {"config": self.model.config.to_dict(), "tokenizer": json.loads(self.tokenizer.backend_tokenizer.to_str()), "special": special}
+        return json.dumps(content, sort_keys=True)
+
+    @classmethod
+    def described(cls, description: str) -> Self:
+        """A tower of :meth:`description`, with random weights.
+
+        Raises:
+            MissingExtraError: transformers is not installed.
+            CheckpointReadError: it is no such description.
+        """
+        transformers = _transformers()
+        try:
+            content = json.loads(description)
+            settings = dict(content["config"])
+            config = transformers.AutoConfig.for_model(settings.pop("model_type"), **settings)
+            model = transformers.AutoModel.from_config(config, trust_remote_code=False)
+        except Exception as error:  # transformers raises about any type there is
+            raise refused("the description of a text tower", error, "a text model") from error
+        return cls(model.eval(), described_tokenizer(content))
 
     @classmethod
     def tiny(cls, words: Sequence[str], *, width: int = 64, layers: int = 2) -> Self:
@@ -222,6 +287,16 @@ class TextTower(nn.Module):
             ) from error
         self.model.train(training)
         return bool(torch.equal(one, other))
+
+
+def described_tokenizer(content: Mapping[str, Any]) -> PreTrainedTokenizerBase:
+    """The tokeniser of a tower's description, read from JSON."""
+    from tokenizers import Tokenizer
+    from transformers import PreTrainedTokenizerFast
+
+    backend = Tokenizer.from_str(json.dumps(content["tokenizer"]))
+    tokenizer: PreTrainedTokenizerBase = PreTrainedTokenizerFast(tokenizer_object=backend, **content["special"])
+    return tokenizer
 
 
 def caption_table(words: int) -> Tensor:

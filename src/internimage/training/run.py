@@ -362,13 +362,23 @@ def _prepare(
     if began:  # the state has the weights; those that the run started from may be gone
         effective = replace(effective, init=SAVED_STATE, size=None)
     prepared = spec.prepare(effective, recipe, splits)
-    task, model = prepared.task, prepared.model
+    task, model, order = prepared.task, prepared.model, prepared.order or order
     if began:
         model.description = began
     pipeline = task.pipeline(model)
     val = EvaluationDataset(prepared.val, pipeline.prepare, config.on_corrupt, pipeline.read)
     leave_out_unreadable(val)
     trainer = Trainer(
-        task, model, prepared.train, val, training, folder, reporter, device=device, order=order, change=change
+        task,
+        model,
+        prepared.train,
+        val,
+        training,
+        folder,
+        reporter,
+        device=device,
+        order=order,
+        change=change,
+        balance=prepared.balance,
     )
     return Started(config, folder, trainer, prepared, resumed, spec.model_noun, classes)

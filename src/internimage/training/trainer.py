@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.utils.data import Dataset
 
 from internimage.checkpoints.folder import BEST_FOLDER
-from internimage.contracts import Task
+from internimage.contracts import ONE_TASK, Balance, Task
 from internimage.data.dataset import batches, end_workers
 from internimage.data.samples import EvaluationSample
 from internimage.data.sampling.orders import EachOnce, Order
@@ -33,7 +33,7 @@ from internimage.training.evaluation import evaluate, out_of_patience
 from internimage.training.interruption import Interruption, told_of_killed_readers, told_of_lost_processes
 from internimage.training.loaders import make_loaders
 from internimage.training.optimiser.ema import MovingAverage
-from internimage.training.optimiser.groups import parameter_groups, parameter_rules
+from internimage.training.optimiser.making import make_optimizer
 from internimage.training.optimiser.schedule import make_schedule
 from internimage.training.processes import make_accelerator
 from internimage.training.reporting import Clock, Moment, Reporter
@@ -60,6 +60,7 @@ class Trainer:
         device: "auto" for a GPU if there is one, or "cpu".
         order: which training images an epoch takes; None for each once.
         change: of a run that goes on, maybe with another number of processes; ``config`` is then what is in effect now.
+        balance: of the tasks that it learns.
         save: writes the model that is kept into a folder, given its weights; replace it for a module that is not one
             of ours.
     """
@@ -77,9 +78,10 @@ class Trainer:
         device: str = "auto",
         order: Order | None = None,
         change: Change | None = None,
+        balance: Balance = ONE_TASK,
         save: Callable[[nn.Module, Path, Mapping[str, Tensor]], object] = save_model,
     ) -> None:
-        self.task = task
+        self.task, self.balance = task, balance
         self.config = config
         self.folder = folder
         self.reporter = reporter
@@ -91,8 +93,9 @@ class Trainer:
         rank, world = self.accelerator.process_index, self.accelerator.num_processes
         self.processes = Processes(rank, world, config.strategy, self._all)
         self.change = change
-        self.order = order or EachOnce(len(train_data))  # type: ignore[arg-type]
-        self.division = change.now if change else divide(self.order.length, config, world)
+        order = order or EachOnce(len(train_data))  # type: ignore[arg-type]
+        self.division = change.now if change else divide(order.length, config, world)
+        self.order = order.for_updates(self.division.images_an_update)
         pinned = self.accelerator.device.type == "cuda"
         loaders = make_loaders(
             task, train_data, val_data, config, self.division, order=self.order, rank=rank, pin_memory=pinned
@@ -179,16 +182,9 @@ class Trainer:
         }
 
     def _optimizer(self, model: Model) -> torch.optim.Optimizer:
-        config = self.config
-        rules = parameter_rules(
-            model,
-            weight_decay=config.weight_decay,
-            layer_decay=config.layer_decay,
-            deformable_lr_scale=config.deformable_lr_scale,
-            backbone_lr_scale=config.backbone_lr_scale,
-            as_published=config.published_groups,
-        )
-        return torch.optim.AdamW(parameter_groups(model, rules, self.lr), betas=config.betas)  # type: ignore[arg-type]
+        made = make_optimizer(model, self.config, self.lr, self.balance.shares)
+        self.balanced = made if self.config.optimizer == "task-balanced" else None
+        return made
 
     def _train_epoch(self, epoch: Iterator[Any]) -> None:
         state, config = self.progress, self.config
@@ -242,6 +238,8 @@ class Trainer:
         """One update, after the backward pass of ``losses`` of ``batch``."""
         state = self.progress
         state.update += 1
+        if self.balanced is not None:
+            self.balanced.task = self.balance.task_of(batch)  # type: ignore[attr-defined]
         if self.distribution.step():
             state.skipped_in_a_row = 0
             self.model.after_update(state.update / self.schedule.updates)

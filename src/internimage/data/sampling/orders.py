@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from math import ceil, sqrt
-from typing import Protocol
+from typing import Protocol, Self
 
 import torch
 from torch import Tensor
@@ -33,13 +33,23 @@ class Order(Protocol):
     def draw(self, generator: torch.Generator) -> Tensor:
         """(length,) int64: numbers of images, one after the other, in an order that the generator decides."""
 
+    def for_updates(self, images: int) -> Order:
+        """The same for a run whose updates take so many images, one after the other."""
+
     @property
     def told(self) -> str | None:
         """What is not as usual, for people."""
 
 
+class _AnyUpdates:
+    """An order that does not depend on what an update takes."""
+
+    def for_updates(self, images: int) -> Self:
+        return self
+
+
 @dataclass(frozen=True)
-class EachOnce:
+class EachOnce(_AnyUpdates):
     """All images of a set, each once."""
 
     length: int
@@ -53,7 +63,7 @@ class EachOnce:
 
 
 @dataclass(frozen=True)
-class Repeated:
+class Repeated(_AnyUpdates):
     """Each image so many times.
 
     Attributes:
@@ -74,7 +84,7 @@ class Repeated:
 
 
 @dataclass(frozen=True)
-class ByClass:
+class ByClass(_AnyUpdates):
     """Class-aware sampling (Shen et al., 2016): every class as often as every other.
 
     The classes in random order, again and again, each time in a new one; of a class each time its next image, all of
@@ -91,15 +101,15 @@ class ByClass:
     told: str | None = None
 
     def draw(self, generator: torch.Generator) -> Tensor:
-        classes = _cycles(torch.arange(len(self.images)), self.length, generator)
+        classes = cycles(torch.arange(len(self.images)), self.length, generator)
         order = torch.empty(self.length, dtype=torch.int64)
         places = classes.argsort(stable=True).split(torch.bincount(classes, minlength=len(self.images)).tolist())
         for images, where in zip(self.images, places, strict=True):
-            order[where] = _cycles(images, len(where), generator)
+            order[where] = cycles(images, len(where), generator)
         return order
 
 
-def _cycles(numbers: Tensor, length: int, generator: torch.Generator) -> Tensor:
+def cycles(numbers: Tensor, length: int, generator: torch.Generator) -> Tensor:
     """(length,): all of the numbers in random order, then all in another one, and so on."""
     rounds = [numbers[torch.randperm(len(numbers), generator=generator)] for _ in range(ceil(length / len(numbers)))]
     return torch.cat([numbers[:0], *rounds])[:length]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -85,6 +85,7 @@ def write_world(
     frames: int = 4,
     width: int = 400,
     cameras: int = 6,
+    focal: float = 1.0,
     progress: Callable[[int, int], None] | None = None,
 ) -> WorldSummary:
     """Draw scenes into a new or empty folder, tables last: where the work is interrupted, there is no data set.
@@ -95,6 +96,7 @@ def write_world(
         frames: of each scene, every half second, at most 21.
         width: of the pictures in pixels; the height is 9/16 of it.
         cameras: how many of the six, in the order of the released models.
+        focal: of the usual focal lengths of all cameras.
         progress: is told how many scenes of how many are done.
 
     Returns:
@@ -107,7 +109,10 @@ def write_world(
     """
     check_wishes(scenes, frames, width, cameras)
     root = empty_folder(root)
-    views = [View(camera, width / camera.size[0]) for camera in NUSCENES_RIG[:cameras]]
+    if not focal > 0:
+        raise ConfigError(f"focal is {focal}; expected more than 0")
+    rig = [replace(camera, focal=camera.focal * focal) for camera in NUSCENES_RIG[:cameras]]
+    views = [View(camera, width / camera.size[0]) for camera in rig]
     tables, space = Tables(), SpaceOf(views, VoxelGrid())
     tables.begin(views)
     seeds = [seed for part in scenes.values() for seed in part]

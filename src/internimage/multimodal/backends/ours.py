@@ -14,7 +14,7 @@ from internimage.inference.predictor import load_for_inference
 from internimage.multimodal.backends.describing import Told, check_question
 from internimage.multimodal.describing.dataset import LONGEST_QUESTION
 from internimage.multimodal.describing.pipeline import WordsPipeline
-from internimage.multimodal.models.uniperceiver import UniPerceiver
+from internimage.multimodal.models.words import WordModel
 from internimage.multimodal.sequences.beams import Decoding
 from internimage.settings.decoding import DecodingOptions
 
@@ -25,7 +25,7 @@ _OTHERS = 4  # answers that are told besides the best
 
 
 class OwnDescriber:
-    """A :class:`internimage.multimodal.models.uniperceiver.UniPerceiver`, see
+    """A :class:`internimage.multimodal.models.words.WordModel`, see
     :class:`internimage.multimodal.backends.describing.Describer`.
 
     A caption's score is the mean log-probability of its tokens, the end included; an answer's its log-probability.
@@ -40,7 +40,7 @@ class OwnDescriber:
     def __init__(self, name: str, *, device: str = "auto", dtype: str = "float32") -> None:
         self.name = name
         model: Any = load_for_inference(name, None, None, device, getattr(torch, dtype))
-        self.model: UniPerceiver = model
+        self.model: WordModel = model.for_words()
         self.pipeline = WordsPipeline(self.model)
 
     @torch.inference_mode()

@@ -16,9 +16,10 @@ from internimage.images import ImageSource, Preprocessing
 from internimage.multimodal.data.pairs import Described, Pairs, Question
 from internimage.multimodal.describing.answers import shares
 from internimage.multimodal.describing.settings import WordsAugmentation
+from internimage.multimodal.sequences.vocabulary import Vocabulary
 from internimage.settings.classification import ClassificationAugmentation
 from internimage.tasks.classification.augmentation import training_transform
-from internimage.text.clip import END, SPE, ClipTokenizer
+from internimage.text.clip import ClipTokenizer
 
 LONGEST_CAPTION, LONGEST_QUESTION = 50, 22  # ids, with the end token
 _HIDDEN = 0.15  # share of words to guess
@@ -52,9 +53,10 @@ class WordDataset(PictureDataset[Described, WordSample]):
         data: the pictures.
         preprocessing: of pictures.
         augmentation: see there.
-        words: ids that the model knows.
+        words: that the model knows.
         answers: that it chooses among.
         seed, on_corrupt: see :class:`PictureDataset`.
+        tokenizer: of the model.
     """
 
     def __init__(
@@ -62,17 +64,20 @@ class WordDataset(PictureDataset[Described, WordSample]):
         data: Pairs,
         preprocessing: Preprocessing,
         augmentation: WordsAugmentation,
-        words: Sequence[int],
+        words: Vocabulary,
         answers: Sequence[str],
         seed: int = 0,
         on_corrupt: OnCorrupt = "error",
+        *,
+        tokenizer: Any = None,
     ) -> None:
         super().__init__(data.name, data.entries, seed, on_corrupt, preprocessing.read)
         self.augmentation = augmentation
-        self.words = [one for one in words if one < END]
-        self.known = frozenset(words)
+        self.spe = words.special.spe
+        self.words = [one for one in words.ids if one not in (words.special.end, self.spe)]
+        self.known = frozenset(words.ids)
         self.numbers = {answer: number for number, answer in enumerate(answers)}
-        self.tokenizer = ClipTokenizer()
+        self.tokenizer = tokenizer or ClipTokenizer()
         scale = augmentation.min_scale
         plain = ClassificationAugmentation(min_scale=scale, flip=0, rand_augment=0, colour_jitter=0, erasing=0)
         self.transform: Any = preprocessing if scale == 1 else training_transform(plain, preprocessing)
@@ -108,19 +113,14 @@ class WordDataset(PictureDataset[Described, WordSample]):
 
     def _masked(self, ids: list[int]) -> tuple[list[int], list[int | None]]:
         """Whole words are hidden; one at least."""
-        words: list[list[int]] = [[]]
-        for place, one in enumerate(ids[:-1]):
-            words[-1].append(place)
-            if self.tokenizer.ends_word(one):
-                words.append([])
-        words = [word for word in words if word]
+        words = self.tokenizer.words(ids[:-1])
         chosen = [word for word in words if torch.rand(()) < _HIDDEN] or words[: bool(words)]
         text, hidden = list(ids), [None] * len(ids)  # type: list[int], list[int | None]
         for word in chosen:
             draw = float(torch.rand(()))
             for place in word:
                 hidden[place] = ids[place]
-                text[place] = SPE if draw < _AS_SPE else self._other() if draw < _AS_OTHER else ids[place]
+                text[place] = self.spe if draw < _AS_SPE else self._other() if draw < _AS_OTHER else ids[place]
         return text, hidden
 
     def _other(self) -> int:

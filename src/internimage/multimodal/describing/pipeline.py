@@ -16,12 +16,11 @@ from internimage.inference.blame import finite
 from internimage.inference.views import preparation
 from internimage.multimodal.data.pairs import Described
 from internimage.multimodal.describing.dataset import LONGEST_CAPTION, LONGEST_QUESTION
-from internimage.multimodal.models.uniperceiver import UniPerceiver
+from internimage.multimodal.models.words import WordModel
 from internimage.multimodal.results.words import PictureWords
 from internimage.multimodal.sequences.beams import Decoding
 from internimage.multimodal.sequences.kinds import CAPTION_PICTURE, WORD
 from internimage.settings.views import PredictionOptions, refuse_for_detectors
-from internimage.text.clip import ClipTokenizer
 
 _AT_ONCE = 256  # texts or questions that are read together
 
@@ -37,7 +36,7 @@ class WordsPipeline:
 
     def __init__(
         self,
-        model: UniPerceiver,
+        model: WordModel,
         options: PredictionOptions = PredictionOptions(),  # noqa: B008
         decoding: Decoding | None = None,
     ) -> None:
@@ -50,7 +49,7 @@ class WordsPipeline:
         self.decoding = decoding or Decoding(beams=1, steps=min(LONGEST_CAPTION, model.config.longest))
         self.labels: tuple[str, ...] | None = model.config.answers
         self.classes = len(model.config.answers)
-        self.tokenizer = ClipTokenizer()
+        self.tokenizer = model.tokenizer
         self._targets: tuple[int, Tensor | None, Tensor | None] | None = None
 
     @torch.inference_mode()

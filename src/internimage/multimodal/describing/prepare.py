@@ -49,9 +49,7 @@ def prepare(config: RunConfig, recipe: Recipe, splits: Splits[Pairs]) -> Prepare
     model.freeze(config.freeze)
     preprocessing = model.description.preprocessing
     assert isinstance(preprocessing, Preprocessing)
-    train = WordDataset(
-        splits.train, preprocessing, augmentation, model.vocabulary.ids, answers, seed, config.on_corrupt
-    )
+    train = WordDataset(splits.train, preprocessing, augmentation, model.vocabulary, answers, seed, config.on_corrupt)
     notes = [f"learns {', '.join(learnt)}; {counted(len(model.vocabulary), 'piece')} of words"]
     if before > 2 and len(model.vocabulary) > before:
         notes[0] += f", {len(model.vocabulary) - before} of them new"

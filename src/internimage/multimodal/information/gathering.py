@@ -43,6 +43,21 @@ def gathered(x: Tensor) -> Tensor:
     return result
 
 
+def gathered_texts(texts: list[list[int]], rows: list[int]) -> tuple[list[list[int]], list[int]]:
+    """Texts, and numbers of the pictures that they belong to, of all processes, in the order of :func:`gathered`.
+
+    Pictures of different processes get different numbers.
+    """
+    world = place_among_processes()[1]
+    if world == 1:
+        return texts, rows
+    parts: list[Any] = [None] * world
+    dist.all_gather_object(parts, (texts, rows))
+    apart = 1 + max(number for _, own in parts for number in own)
+    numbers = [number + rank * apart for rank, (_, own) in enumerate(parts) for number in own]
+    return [text for own, _ in parts for text in own], numbers
+
+
 def shared_mean(values: Tensor, counted: Tensor | None = None) -> Tensor:
     """The mean of all processes' values where ``counted``, of the same shape; of all if None; 0 of none.
 

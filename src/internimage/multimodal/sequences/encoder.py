@@ -51,14 +51,18 @@ class EncoderLayer(nn.Module):
         width: of the feed-forward part.
         experts: of each linear layer; 0 for plain ones.
         scale: initial scale of both branches; None for no scale.
+        attention: whether the linear layers of the attention have experts too.
     """
 
-    def __init__(self, channels: int, heads: int, width: int, experts: int, scale: float | None) -> None:
+    def __init__(
+        self, channels: int, heads: int, width: int, experts: int, scale: float | None, *, attention: bool = True
+    ) -> None:
         super().__init__()
         self.heads = heads
         self.norm1 = nn.LayerNorm(channels)
-        self.qkv = linear_layer(channels, 3 * channels, experts, channels)
-        self.output = linear_layer(channels, channels, experts, channels)
+        mixed = experts if attention else 0
+        self.qkv = linear_layer(channels, 3 * channels, mixed, channels)
+        self.output = linear_layer(channels, channels, mixed, channels)
         self.norm2 = nn.LayerNorm(channels)
         self.linear1 = linear_layer(channels, width, experts, channels)
         self.linear2 = linear_layer(width, channels, experts, channels)
@@ -106,20 +110,38 @@ class EncoderLayer(nn.Module):
 
 
 class Encoder(nn.Module):
-    """Layers, every second one from the first on conditional where there are experts.
+    """Layers, conditional where there are experts.
 
     Args:
         layers: how many.
         channels, heads, width, experts, scale: see :class:`EncoderLayer`.
+        feed_forward_alone: experts are in the feed-forward parts of all layers, as in Uni-Perceiver v2; otherwise in
+            all linear layers of every second layer from the first on, as in Uni-Perceiver-MoE.
     """
 
     def __init__(
-        self, layers: int, channels: int, heads: int, width: int, experts: int = 0, scale: float | None = None
+        self,
+        layers: int,
+        channels: int,
+        heads: int,
+        width: int,
+        experts: int = 0,
+        scale: float | None = None,
+        *,
+        feed_forward_alone: bool = False,
     ) -> None:
         super().__init__()
         self.gradient_checkpointing = False
         self.layers = nn.ModuleList(
-            EncoderLayer(channels, heads, width, 0 if number % 2 else experts, scale) for number in range(layers)
+            EncoderLayer(
+                channels,
+                heads,
+                width,
+                experts if feed_forward_alone or not number % 2 else 0,
+                scale,
+                attention=not feed_forward_alone,
+            )
+            for number in range(layers)
         )
         for module in self.modules():
             if isinstance(module, nn.Linear):

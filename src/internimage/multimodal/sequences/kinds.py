@@ -34,5 +34,9 @@ TEXT = Kind("01010100")
 """Masked words, text to be classified."""
 WORD = Kind("11010110")
 """The vocabulary, and answers to questions, as targets."""
+DETECTION = Kind("10111000")
+"""A picture whose objects are to be named: ours, as the two below."""
+OBJECT_NAME = Kind("10110110")
+"""Names of objects, as targets."""
 QUESTION = Kind("11011000", "11010100")
-"""A picture and a question: ours, nobody released such a model."""
+"""A picture and a question: nobody released such a model."""

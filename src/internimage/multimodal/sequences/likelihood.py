@@ -6,16 +6,18 @@ Zhu et al., "Uni-Perceiver", CVPR 2022, section 3.1, equation 1.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Literal, TypeAlias
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-Task: TypeAlias = Literal["img_cls", "video_cls", "text_mlm", "caption", "retrieve", "downstream"]
-"""Tasks that have a temperature, as released files call them; "downstream" is that of questions."""
+Task: TypeAlias = Literal["img_cls", "video_cls", "text_mlm", "caption", "retrieve", "downstream", "objects"]
+"""Tasks that have a temperature, as released files call them; "downstream" is that of questions; released files know
+no objects."""
 
-_USED: tuple[str, ...] = ("img_cls", "video_cls", "text_mlm", "caption", "retrieve", "downstream")
+TASKS: tuple[str, ...] = ("img_cls", "video_cls", "text_mlm", "caption", "retrieve", "downstream")
 _UNUSED = ("text_caption", "mlm", "tqa_mlm", "tqa_caption", "tqa_retrieve")  # in released files
 _START = math.log(1 / 0.07)
 _STEEPEST = 100.0
@@ -27,13 +29,14 @@ class Likelihood(nn.Module):
     Args:
         channels: width of both.
         released: whether there are also the temperatures of released files that nothing uses.
+        tasks: that have a temperature.
     """
 
-    def __init__(self, channels: int, *, released: bool) -> None:
+    def __init__(self, channels: int, *, released: bool = False, tasks: Sequence[str] = TASKS) -> None:
         super().__init__()
         self.norm = nn.LayerNorm(channels)
         self.project = nn.Linear(channels, channels)
-        names = (*_USED, *_UNUSED) if released else _USED
+        names = (*tasks, *_UNUSED) if released else tasks
         self.scales = nn.ParameterDict({name: nn.Parameter(torch.tensor(_START)) for name in names})
 
     def features(self, outputs: Tensor) -> Tensor:

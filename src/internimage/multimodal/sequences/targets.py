@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from internimage.multimodal.sequences.vocabulary import Ids
+from internimage.structures.detection import DetectionTarget
 
 
 @dataclass(frozen=True)
@@ -73,6 +74,21 @@ class MaskedTexts:
 
     texts: Sequence[Ids]
     words: Sequence[Sequence[int | None]]
+
+
+@dataclass(frozen=True)
+class NamedObjects:
+    """Objects with names.
+
+    Attributes:
+        names: a text for each class of objects.
+        sizes: (height, width) of each picture without the padding of the batch.
+        truth: the objects of each picture, with masks; labels are numbers of ``names``.
+    """
+
+    names: Sequence[Ids]
+    sizes: Sequence[tuple[int, int]]
+    truth: Sequence[DetectionTarget]
 
 
 @dataclass(frozen=True)

@@ -1,8 +1,9 @@
-"""Which of CLIP's words a model knows, and texts as rows of its table."""
+"""Which words a model knows, of CLIP's or of a text tower's, and texts as rows of its table."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence, Set
+from collections.abc import Iterable, Iterator, Sequence, Set
+from dataclasses import dataclass
 from typing import TypeAlias
 
 import torch
@@ -10,9 +11,28 @@ from torch import Tensor
 
 from internimage.errors import ConfigError, DataError, MissingExtraError
 from internimage.text.clip import END, SIZE, SPE, START, ClipTokenizer
+from internimage.writing import counted
 
 Ids: TypeAlias = Sequence[int]
 """A text as :meth:`internimage.text.clip.ClipTokenizer.encode` gives it; it ends with the end token."""
+
+
+@dataclass(frozen=True)
+class Special:
+    """How a tokeniser counts its tokens.
+
+    Attributes:
+        size: how many ids there are.
+        end: the id that ends a text.
+        spe: the id that stands for a word that is to be found.
+    """
+
+    size: int = SIZE
+    end: int = END
+    spe: int = SPE
+
+
+CLIP = Special()
 
 _NAMED = 5
 
@@ -21,22 +41,30 @@ class Vocabulary:
     """The words of a model.
 
     Attributes:
-        ids: CLIP's ids, row by row of the table of words.
+        ids: the tokeniser's, row by row of the table of words.
+        special: of the tokeniser.
         end, spe: rows of the end token and of the one in front of a sequence, which every model knows.
     """
 
-    def __init__(self, ids: Sequence[int] | None = None) -> None:
+    def __init__(self, ids: Sequence[int] | None = None, special: Special = CLIP) -> None:
         """Those of all words if None.
 
         Raises:
-            ConfigError: CLIP has no such id.
+            ConfigError: the tokeniser has no such id.
         """
-        wrong = [one for one in ids or () if not 0 <= one < SIZE]
+        wrong = [one for one in ids or () if not 0 <= one < special.size]
         if wrong:
-            raise ConfigError(f"vocabulary has {wrong[0]}; expected ids of CLIP's words, 0 to {SIZE - 1}")
-        self.ids = tuple(range(SIZE)) if ids is None else tuple(sorted({*ids, END, SPE}))
+            whose = "CLIP's words" if special == CLIP else "the text tower's words"
+            raise ConfigError(f"vocabulary has {wrong[0]}; expected ids of {whose}, 0 to {special.size - 1}")
+        self.special = special
+        end, spe = special.end, special.spe
+        self.ids = tuple(range(special.size)) if ids is None else tuple(sorted({*ids, end, spe}))
         self._rows = None if ids is None else {one: row for row, one in enumerate(self.ids)}
-        self.end, self.spe = (END, SPE) if self._rows is None else (self._rows[END], self._rows[SPE])
+        self.end, self.spe = (end, spe) if self._rows is None else (self._rows[end], self._rows[spe])
+
+    def with_more(self, ids: Iterable[int]) -> Vocabulary:
+        """These words too; one of all words knows them already."""
+        return self if self._rows is None else Vocabulary([*self.ids, *ids], self.special)
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -51,10 +79,11 @@ class Vocabulary:
             raise DataError("a text is empty; expected ids that end with the end token")
         known = self._rows
         every = {one for text in texts for one in text}
-        unknown = {one for one in every if not (0 <= one < SIZE if known is None else one in known)}
+        unknown = {one for one in every if not (0 <= one < self.special.size if known is None else one in known)}
         if unknown:
+            named = _named(texts, unknown) if self.special == CLIP else f"{counted(len(unknown), 'word')}"
             raise DataError(
-                f"this model does not know {_named(texts, unknown)}; it knows {len(self.ids):,} pieces of words, "
+                f"this model does not know {named}; it knows {len(self.ids):,} pieces of words, "
                 "expected others, or a model of more words"
             )
         return [list(text) if known is None else [known[one] for one in text] for text in texts]

@@ -11,8 +11,9 @@ from torch import Tensor
 from internimage.multimodal.sequences.encoder import Encoder, Memory
 from internimage.multimodal.sequences.kinds import CAPTION_TEXT
 
-Embed: TypeAlias = Callable[[Tensor, int], Tensor]
-"""Rows (R, L) of the table of words, the first of them at a position, to (R, L, C)."""
+Embed: TypeAlias = Callable[[Tensor], Tensor]
+"""Rows (R, T) of the table of words to tokens (R, 2, C): the last word, and the place of the next one; of no words the
+place alone."""
 
 
 class CaptionWriter:
@@ -23,40 +24,35 @@ class CaptionWriter:
 
     Args:
         encoder: of the model, plain or conditional.
-        embed: of the model.
+        embed: see :data:`Embed`.
         score: outputs (R, C) to logits (R, V).
         pictures: the memory of N pictures.
-        spe: the row that stands for a place.
     """
 
-    def __init__(
-        self, encoder: Encoder, embed: Embed, score: Callable[[Tensor], Tensor], pictures: Memory, spe: int
-    ) -> None:
+    def __init__(self, encoder: Encoder, embed: Embed, score: Callable[[Tensor], Tensor], pictures: Memory) -> None:
         self._encoder = encoder
         self._embed = embed
         self._score = score
         self._pictures = pictures
-        self._spe = spe
         self._words: Memory = []
-        self._count = 0
+        keys, _ = pictures[0]
+        self._written = torch.zeros(len(keys), 0, dtype=torch.int64, device=keys.device)
 
     def __call__(self, words: Tensor | None, rows: Tensor | None) -> Tensor:
         keys, _ = self._pictures[0]
         if words is None or rows is None:
-            place = torch.full((len(keys), 1), self._spe, device=keys.device)
-            outputs, _ = self._encoder(self._embed(place, 0), CAPTION_TEXT, memory=[self._pictures])
+            outputs, _ = self._encoder(self._embed(self._written), CAPTION_TEXT, memory=[self._pictures])
             return self._score(outputs[:, 0])
         if len(rows) != len(keys):  # several sentences for each picture from now on
             self._pictures = _taken(self._pictures, rows)
-        pair = torch.stack([words, torch.full_like(words, self._spe)], dim=1)
+        self._written = torch.cat([self._written[rows], words[:, None]], dim=1)
         before = [self._pictures] + ([_taken(self._words, rows)] if self._words else [])
-        seen = torch.ones(2, keys.shape[2] + self._count + 2, dtype=torch.bool, device=keys.device)
+        seen = torch.ones(2, keys.shape[2] + self._written.shape[1] + 1, dtype=torch.bool, device=keys.device)
         outputs, own = self._encoder(
-            self._embed(pair, self._count), CAPTION_TEXT, seen=seen.tril(seen.shape[1] - 2), memory=before
+            self._embed(self._written), CAPTION_TEXT, seen=seen.tril(seen.shape[1] - 2), memory=before
         )
         word = [(keys[:, :, :1], values[:, :, :1]) for keys, values in own]
         self._words = _joined(before[1], word) if self._words else word
-        self._count += 1
         return self._score(outputs[:, 1])
 
 

@@ -24,7 +24,7 @@ from internimage.multimodal.search.encoders.encoder import WITH_WORDS, Array, En
 if TYPE_CHECKING:
     from PIL import Image
 
-    from internimage.multimodal.models.uniperceiver import UniPerceiver
+    from internimage.multimodal.models.words import WordModel
 
 
 def load_ours(name: str, device: str) -> Encoder:
@@ -83,20 +83,21 @@ class PooledEncoder:
 
 
 class WordsEncoder:
-    """A :class:`internimage.multimodal.models.uniperceiver.UniPerceiver` that has learnt to compare.
+    """A :class:`internimage.multimodal.models.words.WordModel` that has learnt to compare.
 
     Raises:
         ConfigError: it has not.
     """
 
-    def __init__(self, name: str, model: UniPerceiver) -> None:
+    def __init__(self, name: str, model: WordModel) -> None:
         if "pairs" not in model.config.learnt:
             raise ConfigError(
                 f"{name} has learnt {', '.join(model.config.learnt)}, not to compare pictures and captions; expected "
                 "a model that learnt from captions"
             )
         self.name, self.weights, self.width = name, fingerprint(model), model.config.width
-        self._model, self._pipeline = model.eval(), WordsPipeline(model)
+        self._model = model.for_words().eval()
+        self._pipeline = WordsPipeline(self._model)
         self._place = next(model.parameters()).device
 
     @torch.inference_mode()

@@ -1,0 +1,177 @@
+"""What boxes of single pictures are worth to BEVFormer v2, and how well they know depth through other lenses.
+
+    internimage data world some/ --scenes 128 --val-scenes 16
+    python benchmarks/driving_hybrid.py some/ --updates 640 --seeds 0 1
+
+Two networks alike but for their queries: "hybrid" has 100 learnt ones and 20 that begin where boxes of single pictures
+stand, "learnt" has 120 learnt ones.  Both are measured on the scenes that were set aside after every epoch.  Prints a
+JSON line a run, then the share of the updates after which the hybrid one had the other's best mAP.
+
+Depth: boxes of the perspective head are matched with the true ones that a picture shows (same class, IoU of the
+outlines at least a half), on the scenes that were set aside as they are, and drawn again through lenses of
+``--focal`` times the focal length.  "unscaled" is the same prediction without the focal length's part in it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+import tempfile
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torchvision.ops import box_iou
+
+import internimage
+from internimage.contracts import task_spec
+from internimage.driving.boxes3d.moments import cameras_of, see_moments, views_of
+from internimage.driving.perspective.detection import view_boxes
+from internimage.driving.perspective.targets import camera_targets
+from internimage.driving.sequences.settings import DriveAugmentation
+from internimage.driving.world.writing import write_world
+from internimage.machine import describe_machine
+from internimage.recipes import get_recipe
+from internimage.settings.data import DataOptions
+from internimage.settings.training import TrainingConfig
+
+MODEL = "bevformer_v2_internimage_atto"
+ARMS = {"hybrid": (100, 20), "learnt": (120, 0)}  # learnt queries, proposals
+_OVERLAP = 0.5
+_LOWEST = 0.05  # score of boxes that are looked at
+
+
+def learn(options: argparse.Namespace, arm: str, seed: int) -> dict[str, Any]:
+    """Train one network."""
+    start = time.monotonic()
+    queries, proposals = ARMS[arm]
+    run = internimage.train(
+        options.data,
+        model=replace(get_recipe(MODEL).config, queries=queries, proposals=proposals),
+        size=options.size,
+        device="cpu",
+        output=options.output / f"{arm}-{seed}",
+        training=TrainingConfig(
+            updates=options.updates,
+            batch_size=options.batch_size,
+            lr=2e-3,
+            weight_decay=0.01,
+            warmup_updates=options.updates // 20,
+            deformable_lr_scale=1.0,
+            drop_path=0.0,
+            clip_norm=10.0,
+            ema_decay=0.99,
+            seed=seed,
+            track="none",
+        ),
+        augmentation=DriveAugmentation(queue=1, skip=False, photometric=False, grid_mask=False),
+    )
+    return {
+        "arm": arm,
+        "seed": seed,
+        "map": [row["map"] for row in run.history],
+        "nds": [row["nds"] for row in run.history],
+        "updates": options.updates,
+        "minutes": (time.monotonic() - start) / 60,
+        "machine": str(describe_machine(torch.device("cpu"))),
+    }
+
+
+def share_needed(hybrid: list[float], learnt: list[float]) -> float | None:
+    """The share of the updates after which ``hybrid`` has the best number of ``learnt``, between epochs in a line."""
+    goal, before = max(learnt), 0.0
+    for epoch, value in enumerate(hybrid):
+        if value >= goal:
+            return (epoch + (goal - before) / max(value - before, 1e-12)) / len(hybrid)
+        before = value
+    return None
+
+
+def pairs(model: Any, data: Path) -> Iterator[tuple[int, float, float, float]]:
+    """Of each true box that was found: its camera's number, true and predicted depth in metres, and the factor that the
+    focal length has in the prediction."""
+    config = model.config
+    part = task_spec("boxes3d").read_parts(data, "val", DataOptions())["val"]
+    for frame in part.frames:
+        seen = see_moments(frame, partial(part.near, frame), config, model.description.preprocessing)
+        views, cameras = views_of([seen], config), cameras_of([seen], config.cameras)
+        with torch.inference_mode():
+            maps = model.perspective(model.maps(views[config.frames.index(0)].images.flatten(0, 1)))
+            found = view_boxes(maps, torch.linalg.inv(cameras.intrinsics[0].double()).float(), config.head)
+        there = {camera.channel: camera for camera in frame.cameras}
+        for number, (channel, boxes) in enumerate(zip(config.cameras, found, strict=True)):
+            truth = camera_targets(frame, there[channel], seen.framing(there[channel]))
+            focal = float(truth.intrinsic[0, 0]) if len(truth.labels) else 0.0
+            for true, depth in matched(truth, boxes):
+                yield number, true, depth, focal / config.perspective.focal_length
+
+
+def matched(truth: Any, boxes: Any) -> Iterator[tuple[float, float]]:
+    """True depth and that of the best box of the same class which overlaps enough."""
+    if not len(boxes) or not len(truth.labels):
+        return
+    overlaps = box_iou(truth.sides, boxes.boxes)
+    overlaps[(truth.labels[:, None] != boxes.labels) | (boxes.scores_3d < _LOWEST)] = 0.0
+    for row, one in enumerate(overlaps):
+        fits = (one >= _OVERLAP).nonzero().flatten()
+        if len(fits):
+            best = fits[boxes.scores_3d[fits].argmax()]
+            yield float(truth.positions[row, 2]), float(boxes.space.depths[best])
+
+
+def depth_errors(model: Any, data: Path) -> dict[str, Any]:
+    """Median of |depth - true| / true, of the cameras of the rig by their focal length."""
+    rows = np.array(list(pairs(model, data)))
+    if not len(rows):
+        return {"found": 0}
+    rear = rows[:, 0] == model.config.cameras.index("CAM_BACK")
+    results: dict[str, Any] = {"found": len(rows)}
+    for name, which in (("rear", rear), ("others", ~rear)):
+        true, depth, factor = rows[which, 1:].T
+        usual = float(np.median(rows[~rear, 3]))
+        results[name] = {
+            "median": float(np.median(abs(depth - true) / true)),
+            "bias": float(np.median(depth / true)),
+            "bias unscaled": float(np.median(depth / factor * usual / true)),
+        }
+    return results
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("data", type=Path)
+    parser.add_argument("--updates", type=int, default=640)
+    parser.add_argument("--batch-size", type=int, default=4)
+    parser.add_argument("--size", type=int, default=63)
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1])
+    parser.add_argument("--focal", type=float, nargs="*", default=[1.4], help="of the usual focal lengths")
+    parser.add_argument("--val-scenes", type=int, default=16, help="that are drawn through such lenses")
+    parser.add_argument("--output", type=Path, default=Path("runs/hybrid"))
+    options = parser.parse_args()
+    shares = []
+    for seed in options.seeds:
+        both = {arm: learn(options, arm, seed) for arm in ARMS}
+        for one in both.values():
+            print(json.dumps(one), flush=True)
+        shares.append(share_needed(both["hybrid"]["map"], both["learnt"]["map"]))
+        print(f"seed {seed}: hybrid needs {shares[-1]} of the updates", flush=True)
+    known = [share for share in shares if share is not None]
+    print(f"{len(known)} of {len(shares)} reach it; median share {statistics.median(known) if known else None}")
+    model: Any = internimage.load_model(options.output / f"hybrid-{options.seeds[0]}" / "best")
+    print(json.dumps({"depth": depth_errors(model, options.data)}))
+    for focal in options.focal:
+        with tempfile.TemporaryDirectory() as folder:
+            seeds = range(100, 100 + options.val_scenes)
+            write_world(Path(folder) / "lens", {"train": [0], "val": seeds}, width=224, focal=focal)
+            print(json.dumps({"focal": focal, "depth": depth_errors(model, Path(folder) / "lens")}))
+
+
+if __name__ == "__main__":
+    main()
