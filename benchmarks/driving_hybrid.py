@@ -27,7 +27,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
 from torchvision.ops import box_iou
 
 import internimage

@@ -26,7 +26,7 @@ from internimage.multimodal.describing.settings import WordsAugmentation
 from internimage.multimodal.models.uniperceiver import UniPerceiver
 from internimage.multimodal.results.words import PictureWords
 from internimage.multimodal.search.encoders.encoder import load_encoder
-from internimage.multimodal.sequences.vocabulary import Vocabulary
+from internimage.multimodal.words.vocabulary import Vocabulary
 from internimage.multimodal.world.writing import write_shapes
 from internimage.settings.training import TrainingConfig
 from internimage.text.clip import SPE, ClipTokenizer

@@ -23,7 +23,6 @@ from internimage.multimodal.models.config import UniPerceiverConfig
 from internimage.multimodal.models.uniperceiver import UniPerceiver
 from internimage.multimodal.names.uniperceiver import COPIES, from_deepspeed
 from internimage.multimodal.recipes import RECIPES
-from internimage.multimodal.sequences.beams import Decoding, write
 from internimage.multimodal.sequences.encoder import Encoder
 from internimage.multimodal.sequences.experts import ExpertLinear
 from internimage.multimodal.sequences.kinds import CAPTION_TEXT, NAME, QUESTION
@@ -31,6 +30,7 @@ from internimage.multimodal.sequences.losses import alike, named_loss, pair_loss
 from internimage.multimodal.sequences.patches import PatchConfig
 from internimage.multimodal.sequences.sight import caption_mask, caption_table
 from internimage.multimodal.sequences.targets import MaskedTexts, NamedPictures, Questions, Sentences, WordTargets
+from internimage.multimodal.words.beams import Decoding, write
 from internimage.settings.plain import from_plain
 from internimage.text.clip import END, SPE, ClipTokenizer
 

@@ -14,12 +14,12 @@ from internimage.checkpoints.layouts import from_ours, layout_of, to_ours
 from internimage.multimodal.models.uniperceiver import UniPerceiver
 from internimage.multimodal.names.uniperceiver import COPIES
 from internimage.multimodal.recipes import RECIPES
-from internimage.multimodal.sequences.beams import Decoding, write
 from internimage.multimodal.sequences.embeddings import fixed_positions
 from internimage.multimodal.sequences.experts import Decision, ExpertLinear
 from internimage.multimodal.sequences.kinds import CAPTION_PICTURE, CAPTION_TEXT, NAME, PICTURE, TEXT, WORD, Kind
 from internimage.multimodal.sequences.losses import named_loss, pair_loss
 from internimage.multimodal.sequences.sight import caption_table
+from internimage.multimodal.words.beams import Decoding, write
 
 pytestmark = pytest.mark.full
 TOLERANCE = {"uniperceiver": 1e-9, "uniperceiver_moe": 2e-5}  # the released gates are in float32

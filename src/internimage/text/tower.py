@@ -133,7 +133,11 @@ class TextTower(nn.Module):
         if not self.tokenizer.is_fast:
             raise ConfigError(f"the tokeniser of {self.kind} is not a fast one; expected one with a tokenizer.json")
         special = {name: str(token) for name, token in self.tokenizer.special_tokens_map.items()}
-        content = {"config": self.model.config.to_dict(), "tokenizer": json.loads(self.tokenizer.backend_tokenizer.to_str()), "special": special}
+        content = {
+            "config": self.model.config.to_dict(),
+            "tokenizer": json.loads(self.tokenizer.backend_tokenizer.to_str()),
+            "special": special,
+        }
         return json.dumps(content, sort_keys=True)
 
     @classmethod

@@ -15,7 +15,7 @@ from internimage.multimodal.backends.describing import Told, check_question
 from internimage.multimodal.describing.dataset import LONGEST_QUESTION
 from internimage.multimodal.describing.pipeline import WordsPipeline
 from internimage.multimodal.models.words import WordModel
-from internimage.multimodal.sequences.beams import Decoding
+from internimage.multimodal.words.beams import Decoding
 from internimage.settings.decoding import DecodingOptions
 
 if TYPE_CHECKING:

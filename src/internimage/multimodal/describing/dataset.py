@@ -16,7 +16,7 @@ from internimage.images import ImageSource, Preprocessing
 from internimage.multimodal.data.pairs import Described, Pairs, Question
 from internimage.multimodal.describing.answers import shares
 from internimage.multimodal.describing.settings import WordsAugmentation
-from internimage.multimodal.sequences.vocabulary import Vocabulary
+from internimage.multimodal.words.vocabulary import Vocabulary
 from internimage.settings.classification import ClassificationAugmentation
 from internimage.tasks.classification.augmentation import training_transform
 from internimage.text.clip import ClipTokenizer

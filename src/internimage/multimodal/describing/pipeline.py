@@ -18,8 +18,8 @@ from internimage.multimodal.data.pairs import Described
 from internimage.multimodal.describing.dataset import LONGEST_CAPTION, LONGEST_QUESTION
 from internimage.multimodal.models.words import WordModel
 from internimage.multimodal.results.words import PictureWords
-from internimage.multimodal.sequences.beams import Decoding
 from internimage.multimodal.sequences.kinds import CAPTION_PICTURE, WORD
+from internimage.multimodal.words.beams import Decoding
 from internimage.settings.views import PredictionOptions, refuse_for_detectors
 
 _AT_ONCE = 256  # texts or questions that are read together

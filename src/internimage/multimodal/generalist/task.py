@@ -18,7 +18,7 @@ from internimage.multimodal.generalist.evaluation import GeneralistReport
 from internimage.multimodal.generalist.lessons import Lesson
 from internimage.multimodal.generalist.pipeline import GeneralistPipeline
 from internimage.multimodal.sequences.targets import NamedObjects, NamedPictures, WordTargets
-from internimage.multimodal.sequences.vocabulary import Ids
+from internimage.multimodal.words.vocabulary import Ids
 from internimage.tasks.detection.task import DetectionTask
 
 if TYPE_CHECKING:

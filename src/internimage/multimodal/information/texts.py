@@ -12,7 +12,7 @@ from internimage.multimodal.sequences.embeddings import TextEmbedding
 from internimage.multimodal.sequences.encoder import Encoder
 from internimage.multimodal.sequences.kinds import TEXT
 from internimage.multimodal.sequences.sight import sees
-from internimage.multimodal.sequences.vocabulary import Ids, Vocabulary
+from internimage.multimodal.words.vocabulary import Ids, Vocabulary
 
 
 class TextEncoder(nn.Module):

@@ -26,7 +26,7 @@ from internimage.multimodal.information.mixing import mix, other_places, tokens_
 from internimage.multimodal.information.texts import TextEncoder
 from internimage.multimodal.models.m3i_config import M3IConfig
 from internimage.multimodal.sequences.embeddings import START_STD
-from internimage.multimodal.sequences.vocabulary import Ids, Vocabulary
+from internimage.multimodal.words.vocabulary import Ids, Vocabulary
 from internimage.text.clip import END
 from internimage.training.distributed import local_tensors
 

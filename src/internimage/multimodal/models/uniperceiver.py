@@ -20,7 +20,7 @@ from internimage.multimodal.sequences.embeddings import PictureEmbedding, TextEm
 from internimage.multimodal.sequences.encoder import Encoder
 from internimage.multimodal.sequences.likelihood import Likelihood
 from internimage.multimodal.sequences.patches import PatchConfig, Patches
-from internimage.multimodal.sequences.vocabulary import Vocabulary
+from internimage.multimodal.words.vocabulary import Vocabulary
 
 
 class UniPerceiver(WordModel):

@@ -31,8 +31,8 @@ from internimage.multimodal.sequences.kinds import DETECTION, OBJECT_NAME
 from internimage.multimodal.sequences.likelihood import TASKS, Likelihood
 from internimage.multimodal.sequences.regions import GlobalTokens, RegionTokens
 from internimage.multimodal.sequences.targets import NamedObjects, WordTargets
-from internimage.multimodal.sequences.texts import TowerText, TowerTokenizer, special_tokens
-from internimage.multimodal.sequences.vocabulary import Ids, Vocabulary
+from internimage.multimodal.words.towers import TowerText, TowerTokenizer, special_tokens
+from internimage.multimodal.words.vocabulary import Ids, Vocabulary
 from internimage.structures.detection import RawDetections
 from internimage.text.clip import ClipTokenizer
 from internimage.text.tower import TextTower

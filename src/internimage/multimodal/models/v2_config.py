@@ -10,7 +10,7 @@ from internimage.layers.queries import points as sampling
 from internimage.models.mask_dino import MaskDINOConfig
 from internimage.multimodal.models.config import LEARNT as WORDS
 from internimage.multimodal.sequences.experts import TOP
-from internimage.multimodal.sequences.texts import TowerConfig
+from internimage.multimodal.words.towers import TowerConfig
 
 LEARNT = (*WORDS, "objects")
 

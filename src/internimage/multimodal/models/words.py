@@ -17,7 +17,6 @@ from torch import Tensor, nn
 from internimage.errors import ConfigError, InputSizeError
 from internimage.models.model import Model
 from internimage.multimodal.information.gathering import gathered, gathered_texts
-from internimage.multimodal.sequences.beams import Decoding, Written, write
 from internimage.multimodal.sequences.encoder import Encoder, Prefix
 from internimage.multimodal.sequences.kinds import (
     CAPTION_PICTURE,
@@ -33,8 +32,9 @@ from internimage.multimodal.sequences.likelihood import Likelihood
 from internimage.multimodal.sequences.losses import alike, named_loss, pair_loss
 from internimage.multimodal.sequences.sight import caption_mask, sees
 from internimage.multimodal.sequences.targets import MaskedTexts, NamedPictures, Questions, Sentences, WordTargets
-from internimage.multimodal.sequences.vocabulary import Ids, Vocabulary
-from internimage.multimodal.sequences.writer import CaptionWriter
+from internimage.multimodal.words.beams import Decoding, Written, write
+from internimage.multimodal.words.vocabulary import Ids, Vocabulary
+from internimage.multimodal.words.writer import CaptionWriter
 from internimage.text.clip import ClipTokenizer
 
 _AT_ONCE = 4096  # words of the vocabulary that are encoded together
@@ -194,7 +194,7 @@ class WordModel(Model):
         return Written(ids[written.words], written.log_probabilities, written.scores)
 
     def writer(self, prefix: Prefix, vocabulary: Tensor) -> CaptionWriter:
-        """What :func:`internimage.multimodal.sequences.beams.write` calls; words are rows of ``vocabulary``."""
+        """What :func:`internimage.multimodal.words.beams.write` calls; words are rows of ``vocabulary``."""
         encoder = self.encoder.merged(CAPTION_TEXT) if self.config.experts else self.encoder
 
         def score(outputs: Tensor) -> Tensor:

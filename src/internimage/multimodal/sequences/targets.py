@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from internimage.multimodal.sequences.vocabulary import Ids
+from internimage.multimodal.words.vocabulary import Ids
 from internimage.structures.detection import DetectionTarget
 
 

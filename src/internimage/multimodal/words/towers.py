@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from internimage.errors import ConfigError
 from internimage.multimodal.sequences.embeddings import START_STD
 from internimage.multimodal.sequences.sight import caption_table, sees
-from internimage.multimodal.sequences.vocabulary import CLIP, Special, Vocabulary
+from internimage.multimodal.words.vocabulary import CLIP, Special, Vocabulary
 from internimage.text.tower import TextTower, described_tokenizer
 
 _BEGIN = ("Ġ", "▁")  # how byte-level BPE and SentencePiece mark the first piece of a word

@@ -17,7 +17,7 @@ place alone."""
 
 
 class CaptionWriter:
-    """:data:`internimage.multimodal.sequences.beams.Advance` of an encoder.
+    """:data:`internimage.multimodal.words.beams.Advance` of an encoder.
 
     A call encodes the last word and, behind it, the place of the next one.  Training sees the same: a word looks at
     the picture and the words up to it, a place at the picture, the words before it and itself.
