@@ -137,6 +137,19 @@ def test_a_backbone_is_taught_and_taken_as_shown(tmp_path: Path, monkeypatch: py
 
 
 @pytest.mark.full
+@pytest.mark.usefixtures("one_thread")
+def test_one_model_does_everything_as_shown(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (lines,) = [text for _, text in blocks(ROOT / "docs" / "multimodal.md", "bash") if "uniperceiver_v2" in text]
+    fewer = {"data": "--pictures 48 --val-pictures 8 --test-pictures 8", "train": "--epochs 1 --workers 0"}
+    for line in lines.splitlines():
+        own = shlex.split(line, comments=True)[1:]
+        assert run([*own, *fewer.get(own[0], "").split()]) == 0, line
+    for name in ("seen/000001.predicted.png", "things-report/metrics.json", "things-report/words/captions.png"):
+        assert (tmp_path / name).stat().st_size, name
+
+
+@pytest.mark.full
 def test_the_site_is_built_without_a_warning() -> None:
     """By the page's one command, in its environment; the API has what docstrings say and no role as it was typed."""
     done = subprocess.run(["make", "docs"], cwd=ROOT, capture_output=True, text=True)

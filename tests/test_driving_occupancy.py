@@ -17,7 +17,7 @@ from internimage.driving.bev.inputs import VoxelTargets
 from internimage.driving.data.occ3d import CLASSES, VoxelGrid, read_space, space_bytes, submission_bytes
 from internimage.driving.drawing.space import draw_space, draw_space_above
 from internimage.driving.models.occupancy import OccupancyConfig, OccupancyNetwork
-from internimage.driving.voxels.losses import drawn, lovasz_softmax, voxel_losses
+from internimage.driving.voxels.losses import VoxelMemory, drawn, lovasz_softmax, voxel_losses
 from internimage.driving.voxels.settings import VoxelLosses
 from internimage.driving.world.painting import View
 from internimage.driving.world.rig import NUSCENES_RIG
@@ -153,6 +153,32 @@ def test_lovasz_is_one_minus_the_overlap_of_hard_answers() -> None:
     ]
     hard = torch.nn.functional.one_hot(found, 4).float()
     assert float(lovasz_softmax(hard, labels)) == pytest.approx(1 - sum(overlaps) / 3, abs=1e-6)
+
+
+def test_lovasz_with_a_memory_is_what_all_frames_lose() -> None:
+    """Hard answers again: the loss is by how much the overlap of all voxels falls below that of these found rightly;
+    and what is found of a class that is not there costs something."""
+    generator = torch.Generator().manual_seed(1)
+    labels, found = (torch.randint(0, 3, (400,), generator=generator) for _ in range(2))
+    counts = torch.randint(1, 4, (400,), generator=generator).float()
+    memory, hard = VoxelMemory(4, 5.0), torch.nn.functional.one_hot(found, 4).float()
+    memory.add(hard, labels, counts)
+    hits = torch.tensor([float(counts[(labels == one) & (found == one)].sum()) for one in range(4)])
+    unions = torch.tensor([float(counts[(labels == one) | (found == one)].sum()) for one in range(4)])
+    torch.testing.assert_close(memory.totals, torch.stack([hits, unions], 1))
+    memory.add(hard.roll(1, 1), labels, counts)
+    before = memory.before()
+    assert not torch.equal(before, 5 * torch.stack([hits, unions], 1))
+    lost = []
+    for one in range(4):
+        if before[one, 1]:
+            true = float(counts[labels == one].sum())
+            best = (before[one, 0] + true) / (before[one, 1] + true)
+            lost.append(float(best - (before[one, 0] + hits[one]) / (before[one, 1] + unions[one])))
+    assert float(lovasz_softmax(hard, labels, counts, before)) == pytest.approx(sum(lost) / len(lost), abs=1e-6)
+    absent = torch.zeros(50, dtype=torch.int64)
+    wrong, right = (torch.nn.functional.one_hot(absent + one, 4).float() for one in (1, 0))
+    assert lovasz_softmax(wrong, absent, None, before) > lovasz_softmax(right, absent, None, before) == 0
 
 
 def test_rare_classes_count_as_much_as_they_are_told_to() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -14,7 +15,14 @@ Norm = Callable[[int], nn.Module]
 
 def group_norm(channels: int) -> nn.Module:
     """GroupNorm of 32 groups."""
-    return nn.GroupNorm(32, channels)
+    return _GroupNorm(32, channels)
+
+
+class _GroupNorm(nn.GroupNorm):
+    """Of one pixel of one picture, too, where a group is one channel: PyTorch's refuses it, though not of two."""
+
+    def forward(self, input: Tensor) -> Tensor:
+        return torch.group_norm(input, self.num_groups, self.weight, self.bias, self.eps)
 
 
 class LayerNorm2d(LayerNorm):

@@ -19,7 +19,7 @@ from internimage.driving.data.frames import NUSCENES_CAMERAS
 from internimage.driving.data.occ3d import VoxelGrid
 from internimage.driving.models.bev import BEVModel, Standing, check_bev
 from internimage.driving.voxels.decoder import VoxelDecoder
-from internimage.driving.voxels.losses import drawn, voxel_losses
+from internimage.driving.voxels.losses import VoxelMemory, drawn, voxel_losses
 from internimage.driving.voxels.plane import PlaneDecoder
 from internimage.driving.voxels.settings import VoxelLosses
 from internimage.errors import ConfigError
@@ -123,16 +123,24 @@ class OccupancyConfig(Standing):
 class OccupancyNetwork(BEVModel):
     """Frames of several cameras to classes of voxels, and what the next frame remembers."""
 
-    class_tensors = ("decoder.classifier.2.*",)
+    class_tensors = ("decoder.classifier.2.*", "memory.totals")
 
     def __init__(self, config: OccupancyConfig) -> None:
         super().__init__(config)
+        self._remember()
         sizes = (config.grid, config.channels, config.heights, config.voxel_channels, config.num_classes)
         self.decoder = VoxelDecoder(*sizes) if config.decoder == "volume" else PlaneDecoder(*sizes, config.finer)
 
     def reset_classifier(self, num_classes: int) -> None:
         self.decoder.reset_classifier(num_classes)
         self.config = replace(self.config, num_classes=num_classes)
+        self._remember()
+
+    def _remember(self) -> None:
+        """An empty memory of what is found, where learning has one."""
+        batches = self.config.learning.memory
+        memory = VoxelMemory(self.config.num_classes, batches) if batches else None
+        self.memory = None if memory is None else memory.to(next(self.backbone.parameters()).device)
 
     def forward(self, views: Views, history: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Logits (N, X, Y, Z, classes), and the grid's features; see :meth:`encode`."""
@@ -152,4 +160,4 @@ class OccupancyNetwork(BEVModel):
         truth, learning = VoxelTargets.stacked(targets), self.config.learning
         voxels, standing = drawn(truth, learning, self.config.num_classes)
         logits, labels = self.decoder.chosen(self.encode_queue(queue), voxels, truth.labels)
-        return voxel_losses(logits, labels, learning, standing, shares)
+        return voxel_losses(logits, labels, learning, standing, shares, self.memory)

@@ -64,7 +64,7 @@ RECIPES: tuple[Recipe, ...] = (
             "voxel_channels": 64,
             "finer": 4,
             "dropout": 0.0,
-            "learning": asdict(VoxelLosses(balance=0.3, lovasz=1.0, most=4_000)),
+            "learning": asdict(VoxelLosses(balance=0.3, lovasz=1.0, most=4_000, memory=4.0)),
         },
         FitPreprocessing(short=126, long=224),  # depth asks for pixels
         labels="occ3d",
