@@ -86,11 +86,11 @@ def show(model: Any, recipe: Recipe) -> None:
         sides = (-(-side // recipe.config.stride) * recipe.config.stride for side in (fit.short, fit.long))
         model.maps(torch.empty(len(recipe.config.cameras), 3, *sides))
         return
-    if recipe.architecture == "uniperceiver":  # two experts are mixed into one layer, which costs what a plain one does
+    if recipe.architecture.startswith("uniperceiver"):  # two experts are mixed into one layer, which costs what a plain one does
         plain: Any = recipe.preprocessing
-        type(model)(replace(recipe.config, experts=0)).eval().requires_grad_(False).encode_pictures(
-            torch.empty(1, 3, plain.crop, plain.crop)
-        )
+        side = recipe.config.side if recipe.architecture == "uniperceiver_v2" else plain.crop
+        network = type(model)(replace(recipe.config, experts=0)).eval().requires_grad_(False)
+        network.encode_pictures(torch.empty(1, 3, side, side))
         return
     if recipe.task == "segmentation":
         crop = recipe.training.augmentation.crop if recipe.training else CROP
