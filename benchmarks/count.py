@@ -86,7 +86,7 @@ def show(model: Any, recipe: Recipe) -> None:
         sides = (-(-side // recipe.config.stride) * recipe.config.stride for side in (fit.short, fit.long))
         model.maps(torch.empty(len(recipe.config.cameras), 3, *sides))
         return
-    if recipe.architecture.startswith("uniperceiver"):  # two experts are mixed into one layer, which costs what a plain one does
+    if recipe.architecture.startswith("uniperceiver"):  # two experts are mixed into one layer, as dear as a plain one
         plain: Any = recipe.preprocessing
         side = recipe.config.side if recipe.architecture == "uniperceiver_v2" else plain.crop
         network = type(model)(replace(recipe.config, experts=0)).eval().requires_grad_(False)

@@ -29,14 +29,14 @@ def find_sets(root: Path) -> Found:
     root = root.expanduser()
     if not root.exists():
         return []
-    here: Found = [(kind, kind, root) for kind in ("words", "objects") if _reads(kind, root)]
+    here: Found = [(kind, kind, root) for kind in KINDS if kind != "names" and _reads(kind, root)]
     if here or not root.is_dir():
         return here
     below = [one for one in sorted(root.iterdir()) if one.is_dir() and not one.name.startswith(".")]
     found: Found = []
     for folder in below:
-        kinds = [kind for kind in ("words", "objects") if _reads(kind, folder)]
-        kinds = kinds or [kind for kind in ("names",) if _reads(kind, folder)]
+        kinds = [kind for kind in KINDS if _reads(kind, folder)]
+        kinds = [kind for kind in kinds if kind != "names"] or kinds  # folders of classes may be parts of others
         found += [(folder.name if len(kinds) == 1 else f"{folder.name}-{kind}", kind, folder) for kind in kinds]
     return found
 

@@ -68,8 +68,9 @@ class GeneralistTask:
             labels = torch.tensor([sample.label for sample in own])
             targets = WordTargets(names=NamedPictures(self.names[lesson.number], labels))
             return Batch(torch.stack([sample.image for sample in own]), targets, number, unreadable)
-        alone = {name: float(name == lesson.task) for name in _WORDS}
-        words = collate_words(own, replace(self.words, **alone), self.answers)
+        captions, pairs, questions, masked = (float(name == lesson.task) for name in _WORDS)
+        alone = replace(self.words, captions=captions, pairs=pairs, questions=questions, masked=masked)
+        words = collate_words(own, alone, self.answers)
         return Batch(words.images, words.targets, number, unreadable)
 
     def losses(self, losses: Callable[..., dict[str, Tensor]], batch: Batch) -> dict[str, Tensor]:

@@ -134,8 +134,8 @@ class UniPerceiverV2(WordModel):
 
     def picture_tokens(self, images: Tensor) -> Tensor:
         """Square images (N, C, H, W), all of one size, to tokens (N, pooled + H W / 32 ** 2 + kept, d)."""
-        maps, extent = self.backbone(images), images.shape[2:]
-        proposals = self.proposer.proposals_on(maps, [tuple(extent)] * len(images), extent)
+        maps, (height, width) = self.backbone(images), images.shape[2:]
+        proposals = self.proposer.proposals_on(maps, [(height, width)] * len(images), (height, width))
         return self._tokens(maps[-1], proposals, proposals.best(self.config.proposals.kept))
 
     def text_tokens(self, rows: Tensor, present: Tensor) -> Tensor:

@@ -73,7 +73,7 @@ class TowerText(nn.Module):
         self.project = nn.Identity() if self.tower.width == channels else nn.Linear(self.tower.width, channels)
         self.token_type = nn.Parameter(torch.randn(channels) * START_STD)
         self.norm = nn.LayerNorm(channels)
-        self.know(vocabulary)
+        self._vocabulary = vocabulary
 
     def know(self, vocabulary: Vocabulary) -> None:
         """Have these words from now on; those of a tower that started anew that it did not know start anew."""
@@ -134,8 +134,7 @@ class TowerTokenizer:
         """The text of ids up to the first end token."""
         end = self.special.end
         known = list(ids)[: list(ids).index(end)] if end in ids else list(ids)
-        text: str = self._tokenizer.decode(known, skip_special_tokens=True)
-        return text
+        return str(self._tokenizer.decode(known, skip_special_tokens=True))
 
     def words(self, ids: Sequence[int]) -> list[list[int]]:
         """Places of the tokens of each word; see :meth:`internimage.text.clip.ClipTokenizer.words`."""
