@@ -7,7 +7,7 @@ from pathlib import Path
 
 from internimage.contracts import TaskSpec, task_spec
 from internimage.errors import ConfigError, DataError, MissingExtraError
-from internimage.multimodal.generalist.data import TASKS, DataSet, Kind, Sets
+from internimage.multimodal.generalist.data import KINDS, TASKS, DataSet, Kind, Sets
 from internimage.settings.data import DataOptions
 
 EXPECTED = (
@@ -38,6 +38,8 @@ def find_sets(root: Path) -> Found:
         kinds = [kind for kind in KINDS if _reads(kind, folder)]
         kinds = [kind for kind in kinds if kind != "names"] or kinds  # folders of classes may be parts of others
         found += [(folder.name if len(kinds) == 1 else f"{folder.name}-{kind}", kind, folder) for kind in kinds]
+    if all(kind == "names" for _, kind, _ in found) and _reads("names", root):
+        return [("names", "names", root)]  # the folders are parts or classes
     return found
 
 
