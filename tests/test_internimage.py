@@ -295,8 +295,8 @@ def test_costs_in_recipes(name: str) -> None:
         ):  # what it computes depends on what cameras see
             assert sum(p.numel() for p in model.parameters()) == recipe.parameters
             return
-        if recipe.task == "describing":  # experts are mixed into one layer; of which two depends on numbers
-            side = recipe.preprocessing.crop
+        if recipe.task in ("describing", "generalist"):  # experts are mixed into one; of which two depends on numbers
+            side = recipe.preprocessing.crop if recipe.task == "describing" else recipe.config.side
             type(model)(dataclasses.replace(recipe.config, experts=0)).eval().requires_grad_(False).encode_pictures(
                 torch.empty(1, 3, side, side)
             )

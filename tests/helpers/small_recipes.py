@@ -3,7 +3,7 @@
 import dataclasses
 from typing import Any
 
-from helpers import classifiers, detectors, driving, perceivers, pretraining, segmenters
+from helpers import classifiers, detectors, driving, generalists, perceivers, pretraining, segmenters
 from internimage.driving.recipes import boxes3d, occupancy, online_map, topology
 from internimage.images import FitPreprocessing, Preprocessing
 from internimage.models.classifier import ClassifierConfig
@@ -12,7 +12,7 @@ from internimage.recipes import Recipe, classification, detection, segmentation
 
 LISTS = (classification, detection, segmentation, occupancy, online_map, topology, boxes3d, describing)
 RELEASED = {one.name: one for recipes in LISTS for one in recipes.RECIPES}
-RELEASED |= {one.name: one for one in describing.PRETRAINING}
+RELEASED |= {one.name: one for one in (*describing.PRETRAINING, *describing.GENERALISTS)}
 
 
 def small(name: str, config: Any, like: str, **changes: Any) -> Recipe:
@@ -76,6 +76,15 @@ BOXES3D = (
 
 DESCRIBING = (
     small("small_perceiver", perceivers.SMALL, "uniperceiver_internimage_atto", preprocessing=Preprocessing(32, 32)),
+)
+
+GENERALIST = (
+    small(
+        "small_generalist",
+        generalists.SMALL,
+        "uniperceiver_v2_internimage_atto",
+        preprocessing=FitPreprocessing(64, 64),
+    ),
 )
 
 PRETRAINING = (
