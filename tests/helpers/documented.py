@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import internimage as ii
-from helpers import classifiers, detectors, driving, perceivers, pretraining, segmenters
+from helpers import classifiers, detectors, driving, generalists, perceivers, pretraining, segmenters
 from helpers.small_recipes import RELEASED
 from internimage.checkpoints.hub import HubFile, PackagedModel
 from internimage.images import FitPreprocessing
@@ -24,6 +24,7 @@ CONFIGS = {
     "topology": driving.SMALL_LANES,
     "online_map": driving.SMALL_MAP,
     "uniperceiver": perceivers.SMALL,
+    "uniperceiver_v2": generalists.SMALL,
     "m3i": pretraining.WHOLE,
     **{name.removeprefix("small_"): config for name, config in segmenters.CONFIGS.items()},
 }
@@ -38,9 +39,21 @@ def stand_in(recipe: Recipe) -> Recipe:
 
 STAND_INS = {name: stand_in(one) for name, one in RELEASED.items() if not isinstance(one.weights, PackagedModel)}
 _DRIVING = ("occupancy", "topology", "online_map", "boxes3d")
-CLASSIFICATION, DETECTION, SEGMENTATION, OCCUPANCY, TOPOLOGY, ONLINE_MAP, BOXES3D, DESCRIBING, PRETRAINING = (
+_WORDS = ("describing", "pretraining", "generalist")
+(
+    CLASSIFICATION,
+    DETECTION,
+    SEGMENTATION,
+    OCCUPANCY,
+    TOPOLOGY,
+    ONLINE_MAP,
+    BOXES3D,
+    DESCRIBING,
+    PRETRAINING,
+    GENERALIST,
+) = (
     tuple(one for one in STAND_INS.values() if one.task == task)
-    for task in ("classification", "detection", "segmentation", *_DRIVING, "describing", "pretraining")
+    for task in ("classification", "detection", "segmentation", *_DRIVING, *_WORDS)
 )
 
 
