@@ -147,7 +147,7 @@ def main() -> None:
     rows = []
     for folder in options.models:
         model: Any = internimage.load_model(folder)
-        pipeline = WordsPipeline(model)
+        pipeline = WordsPipeline(model.for_words())
         measure = (
             of_signs(pipeline, options.pictures)
             if options.signs
