@@ -38,6 +38,7 @@ from internimage.settings.training import TrainingConfig
 from internimage.text.clip import END
 from internimage.text.tower import TextTower
 from internimage.training.optimiser.balanced import TaskBalancedAdamW
+from internimage.training.optimiser.making import make_optimizer
 
 FOLDER = Path(__file__).parent / "data/multimodal"
 CONFIGS = [SMALL, without_experts()]
@@ -121,6 +122,9 @@ def test_one_task_of_plain_gradients_is_adamw_and_empty_steps_are_left_out() -> 
         balanced.step()
     assert balanced.skipped == 2
     assert torch.equal(ours.detach(), before)
+    divided = TrainingConfig(optimizer="task-balanced", strategy="deepspeed-zero2")
+    with pytest.raises(ConfigError, match="needs the length of the whole gradient, which deepspeed-zero2 divides"):
+        make_optimizer(generalist(), divided, 1e-3, [1.0])
     for shares, weights in (([], None), ([0.0], None), ([0.5, 0.5], [1.0])):
         with pytest.raises(ConfigError, match="of tasks are"):
             TaskBalancedAdamW([ours], shares, weights)
@@ -177,7 +181,7 @@ def test_neighbours_do_not_matter(config: UniPerceiverV2Config) -> None:
     seen = torch.cat([torch.ones(4, dtype=torch.bool), ~padding.flatten()])
     near(tokens[0][:, seen], tokens[1][:, seen], 1e-12)
     names = model.object_names(TEXTS[:2])
-    found = model.found(regions, names, sizes, torch.ones(2, 4), (96, 96))
+    found = model.found(regions, names, sizes, torch.ones(2, 4), (96, 96), 10)
     for one, (height, width) in zip(found, sizes, strict=True):
         assert one.boxes[:, 2:].amax(0).tolist() <= [width, height]
         assert (one.scores[:-1] >= one.scores[1:]).all()
@@ -190,7 +194,7 @@ def test_scores_are_objectness_times_the_share_of_a_name() -> None:
     model = generalist()
     regions = model.regions_of(pictures(1), [(64, 64)])
     names = model.object_names(TEXTS)
-    best = model.found(regions, names, [(64, 64)], torch.ones(1, 4), (64, 64))[0]
+    best = model.found(regions, names, [(64, 64)], torch.ones(1, 4), (64, 64), 10)[0]
     shares = (model.likelihood.scale("objects") * regions.features[0] @ names.T).softmax(1)
     scores = (regions.objectness[0].sigmoid()[:, None] * shares).flatten().sort(descending=True).values
     near(best.scores, scores[:10], 1e-6)

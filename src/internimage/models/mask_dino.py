@@ -23,7 +23,7 @@ from internimage.layers.queries.losses import learnt_objects, mask_losses, mean_
 from internimage.layers.queries.masks import PixelMap, mask_boxes, mask_costs, masks_in_boxes
 from internimage.layers.queries.pixels import Encoder, Pixels
 from internimage.layers.queries.refinement import mlp
-from internimage.layers.queries.two_stage import valid_pixels
+from internimage.layers.queries.two_stage import take, valid_pixels
 from internimage.models.dino import DINO, DINOConfig, Found, Truth, named
 from internimage.structures.detection import DetectionConfig, DetectionTarget, RawDetections
 
@@ -83,6 +83,14 @@ class Proposals:
     def objectness(self) -> Tensor:
         """(N, Q), the logit of the likeliest class."""
         return self.logits.amax(-1)
+
+    def chosen(self, which: Tensor) -> Proposals:
+        """What the queries ``which`` (N, K) say."""
+        masks = self.masks
+        if masks is not None:
+            masks = masks.gather(1, which[..., None, None].expand(-1, -1, *masks.shape[2:]))
+        queries, boxes, logits = (take(which, one) for one in (self.queries, self.boxes, self.logits))
+        return Proposals(queries, boxes, logits, masks)
 
     def best(self, count: int, always: Tensor | None = None) -> Tensor:
         """Indices (N, min(count, Q)) of the queries that are most likely objects, best first.

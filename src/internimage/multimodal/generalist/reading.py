@@ -14,7 +14,6 @@ EXPECTED = (
     "a folder with captions or questions, COCO's annotations, or both; or a folder of folders, each with captions or "
     "questions, COCO's annotations or class folders"
 )
-_PARTS = ("train", "val", "test")
 Found = list[tuple[str, Kind, Path]]
 """Of each data set its name, kind and place."""
 

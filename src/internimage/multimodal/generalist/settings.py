@@ -13,7 +13,7 @@ from internimage.settings.training import MANY, TrainingConfig
 
 LEARNT = ("captions", "pairs", "questions", "masked", "names", "objects")
 _SMALL = 64  # pixels
-_UPDATES = 4_500  # of 32 pictures: about what the drawn world of docs/multimodal.md gets in half an hour
+_UPDATES = 4_500  # of 32 pictures; not measured yet
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,7 @@ from internimage.multimodal.generalist.lessons import Lesson
 from internimage.multimodal.generalist.pipeline import GeneralistPipeline
 from internimage.multimodal.sequences.targets import NamedObjects, NamedPictures, WordTargets
 from internimage.multimodal.words.vocabulary import Ids
-from internimage.tasks.detection.task import DetectionTask
+from internimage.tasks.detection.task import collate as collate_objects
 
 if TYPE_CHECKING:
     from internimage.contracts import Pipeline
@@ -60,7 +60,7 @@ class GeneralistTask:
             raise DataError("a batch has samples of several tasks; batches have to divide updates evenly")
         unreadable = tuple(name for sample in own for name in sample.unreadable)
         if lesson.task == "objects":
-            batch = DetectionTask(self.val.sets[0].part, masks=True).collate(own)
+            batch = collate_objects(own)
             assert batch.targets is not None
             targets: NamedObjects | WordTargets = NamedObjects(self.names[lesson.number], batch.sizes, batch.targets)
             return Batch(batch.images, targets, number, unreadable)

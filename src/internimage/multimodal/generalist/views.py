@@ -52,30 +52,24 @@ class _View(nn.Module):
 
 
 class ObjectsView(_View):
-    """As a detector: its classes are the names of the objects that it has learnt.
+    """As a detector: its classes are the names of the objects that it has learnt."""
 
-    Args:
-        model: see there.
-        names: other names to choose among; None for those that it has learnt.
-    """
-
-    def __init__(self, model: UniPerceiverV2, names: Sequence[str] | None = None) -> None:
-        super().__init__(model, model.config.objects if names is None else names, model.object_names)
+    def __init__(self, model: UniPerceiverV2) -> None:
+        super().__init__(model, model.config.objects, model.object_names)
         self.config.detections = DetectionConfig(0.0, 0.7, model.config.detections)
 
     def forward(self, images: Tensor, sizes: Sequence[tuple[int, int]], scales: Tensor) -> list[RawDetections]:
         """See :meth:`internimage.models.mask_rcnn.MaskRCNN.forward`."""
         regions = self.model.regions_of(images, sizes)
-        return self.model.found(regions, self.targets(), sizes, scales, images.shape[2:])
+        keep = self.config.detections.keep
+        return self.model.found(regions, self.targets(), sizes, scales, images.shape[2:], keep)
 
     def keeping(self, objects: int) -> Self:
         """See :meth:`internimage.models.model.Model.keeping`."""
         most = self.model.config.proposals.kept * max(1, self.config.num_classes)
         if not 1 <= objects <= most:
             raise ConfigError(f"{objects} objects an image; expected 1 to {most}")
-        twin, own = copy(self), copy(self.model)
-        own.config = replace(self.model.config, detections=objects)
-        twin._modules = {**self._modules, "model": own}
+        twin = copy(self)
         twin.config = SimpleNamespace(**vars(self.config))
         twin.config.detections = replace(self.config.detections, keep=objects)
         return twin
@@ -87,8 +81,8 @@ class ObjectsView(_View):
 class NamesView(_View):
     """As a classifier of square pictures."""
 
-    def __init__(self, model: UniPerceiverV2, names: Sequence[str] | None = None) -> None:
-        super().__init__(model, model.config.names if names is None else names, model.encode_texts)
+    def __init__(self, model: UniPerceiverV2) -> None:
+        super().__init__(model, model.config.names, model.encode_texts)
 
     def forward(self, images: Tensor) -> Tensor:
         """Images (N, C, H, W) to logits (N, classes)."""

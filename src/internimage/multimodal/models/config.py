@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 from internimage.backbones.config import InternImageConfig
 from internimage.errors import ConfigError
@@ -57,19 +59,28 @@ class UniPerceiverConfig:
         for name in ("width", "layers", "heads", "feed_forward", "longest", "frames"):
             if getattr(self, name) < 1:
                 raise ConfigError(f"{name} is {getattr(self, name)}; expected 1 or more")
-        if self.width % 4 or self.width % self.heads:
-            raise ConfigError(f"width is {self.width}; expected a multiple of 4 and of the {self.heads} heads")
-        if self.experts and self.experts < TOP:
-            raise ConfigError(f"experts is {self.experts}; expected {TOP} or more, or 0 for none")
+        check_sequences(self, LEARNT)
         if not self.span > 0:
             raise ConfigError(f"span is {self.span}; expected more than 0")
         stages = len(self.backbone.depths)
         if self.out_level is not None and not 0 <= self.out_level < stages:
             raise ConfigError(f"out_level is {self.out_level}; expected a stage of the backbone, which has {stages}")
-        if unknown := [one for one in self.learnt if one not in LEARNT]:
-            raise ConfigError(f"learnt has {unknown[0]!r}; expected some of {', '.join(LEARNT)}")
-        if self.num_classes:
-            raise ConfigError(
-                f"num_classes is {self.num_classes}; expected 0, a Uni-Perceiver has no classifier: names of classes "
-                "are words"
-            )
+
+
+def check_sequences(config: Any, learnt: Sequence[str]) -> None:
+    """Look at what all Uni-Perceivers say of their sequences; ``learnt`` is what such a model can do.
+
+    Raises:
+        ConfigError: a number does not fit another, or the model would do what it cannot.
+    """
+    if config.width % 4 or config.width % config.heads:
+        raise ConfigError(f"width is {config.width}; expected a multiple of 4 and of the {config.heads} heads")
+    if config.experts and config.experts < TOP:
+        raise ConfigError(f"experts is {config.experts}; expected {TOP} or more, or 0 for none")
+    if unknown := [one for one in config.learnt if one not in learnt]:
+        raise ConfigError(f"learnt has {unknown[0]!r}; expected some of {', '.join(learnt)}")
+    if config.num_classes:
+        raise ConfigError(
+            f"num_classes is {config.num_classes}; expected 0, a Uni-Perceiver has no classifier: names of classes are "
+            "words"
+        )

@@ -21,7 +21,7 @@ from internimage.errors import DataError
 from internimage.images import Preprocessing
 from internimage.layers.boxes import clip, cxcywh_to_xyxy
 from internimage.layers.queries.masks import masks_in_boxes
-from internimage.layers.queries.two_stage import take, valid_pixels
+from internimage.layers.queries.two_stage import valid_pixels
 from internimage.models.mask_dino import MaskDINO, Proposals
 from internimage.multimodal.models.v2_config import UniPerceiverV2Config
 from internimage.multimodal.models.words import WordModel
@@ -136,7 +136,7 @@ class UniPerceiverV2(WordModel):
         """Square images (N, C, H, W), all of one size, to tokens (N, pooled + H W / 32 ** 2 + kept, d)."""
         maps, (height, width) = self.backbone(images), images.shape[2:]
         proposals = self.proposer.proposals_on(maps, [(height, width)] * len(images), (height, width))
-        return self._tokens(maps[-1], proposals, proposals.best(self.config.proposals.kept))
+        return self._tokens(maps[-1], proposals.chosen(proposals.best(self.config.proposals.kept)))
 
     def text_tokens(self, rows: Tensor, present: Tensor) -> Tensor:
         self._check_length(rows.shape[1])
@@ -153,14 +153,20 @@ class UniPerceiverV2(WordModel):
         """What may be objects in images (N, C, H, W) of these ``sizes`` without their padding."""
         maps, extent = self.backbone(images), images.shape[2:]
         proposals = self.proposer.proposals_on(maps, sizes, extent)
-        return self._regions(maps[-1], proposals, proposals.best(self.config.proposals.kept), sizes, extent)
+        return self._regions(maps[-1], proposals.chosen(proposals.best(self.config.proposals.kept)), sizes, extent)
 
     def object_names(self, names: Sequence[Ids]) -> Tensor:
         """Features (K, d) of names of objects."""
         return self.encode_texts(names, OBJECT_NAME)
 
     def found(
-        self, regions: Regions, names: Tensor, sizes: Sequence[tuple[int, int]], scales: Tensor, extent: Sequence[int]
+        self,
+        regions: Regions,
+        names: Tensor,
+        sizes: Sequence[tuple[int, int]],
+        scales: Tensor,
+        extent: Sequence[int],
+        keep: int,
     ) -> list[RawDetections]:
         """The likeliest objects of each image, see :meth:`internimage.models.mask_rcnn.MaskRCNN.forward`.
 
@@ -170,13 +176,14 @@ class UniPerceiverV2(WordModel):
             regions: see :meth:`regions_of`.
             names: see :meth:`object_names`.
             sizes, scales, extent: of the images.
+            keep: most objects of an image.
         """
         height, width = extent
         results = []
         for image, (size, scale) in enumerate(zip(sizes, scales, strict=True)):
             shares = self.likelihood.logits("objects", regions.features[image], names).float().softmax(1)
             scores = (regions.objectness[image].float().sigmoid()[:, None] * shares).flatten()
-            best, places = scores.topk(min(self.config.detections, len(scores)))
+            best, places = scores.topk(min(keep, len(scores)))
             region, label = places // len(names), places % len(names)
             own = torch.tensor([size[1], size[0], size[1], size[0]], device=scale.device)
             boxes = clip(cxcywh_to_xyxy(regions.boxes[image, region]) * own, size)
@@ -199,7 +206,7 @@ class UniPerceiverV2(WordModel):
         bare = [replace(one, labels=torch.zeros_like(one.labels)) for one in targets.truth]
         learnt = self.proposer.learn_on(maps, targets.sizes, extent, bare)
         chosen = learnt.proposals.best(self.config.proposals.kept, learnt.objects >= 0)
-        regions = self._regions(maps[-1], learnt.proposals, chosen, targets.sizes, extent)
+        regions = self._regions(maps[-1], learnt.proposals.chosen(chosen), targets.sizes, extent)
         objects = learnt.objects.gather(1, chosen)
         labels = torch.cat([one.labels for one in targets.truth])[objects[objects >= 0]]
         names = self.object_names(targets.names)
@@ -209,35 +216,22 @@ class UniPerceiverV2(WordModel):
 
     # Sequences
 
-    def _tokens(self, last: Tensor, proposals: Proposals, chosen: Tensor, present: Tensor | None = None) -> Tensor:
-        """Tokens of the whole, then of the ``chosen`` (N, K) proposals."""
-        if proposals.masks is None:
-            raise DataError("this model has no masks; Uni-Perceiver v2 reads proposals by their outlines too")
-        masks = proposals.masks.gather(1, chosen[..., None, None].expand(-1, -1, *proposals.masks.shape[2:]))
-        regions = self.regions(take(chosen, proposals.queries), take(chosen, proposals.boxes), masks)
+    def _tokens(self, last: Tensor, chosen: Proposals, present: Tensor | None = None) -> Tensor:
+        """Tokens of the whole, then of the chosen proposals."""
+        assert chosen.masks is not None
+        regions = self.regions(chosen.queries, chosen.boxes, chosen.masks)
         return torch.cat([self.whole(last, present), regions], dim=1)
 
     def _regions(
-        self,
-        last: Tensor,
-        proposals: Proposals,
-        chosen: Tensor,
-        sizes: Sequence[tuple[int, int]],
-        extent: Sequence[int],
+        self, last: Tensor, chosen: Proposals, sizes: Sequence[tuple[int, int]], extent: Sequence[int]
     ) -> Regions:
         rows, columns = valid_pixels(sizes, extent, [last])[0]
         cells = (rows[:, :, None] & columns[:, None]).flatten(1)
-        tokens = self._tokens(last, proposals, chosen, cells)
-        present = F.pad(cells, (self.config.pooled, chosen.shape[1]), value=True)
-        outputs = self.picture_states(tokens, DETECTION, present).outputs[:, -chosen.shape[1] :]
-        assert proposals.masks is not None
-        masks = proposals.masks.gather(1, chosen[..., None, None].expand(-1, -1, *proposals.masks.shape[2:]))
-        return Regions(
-            take(chosen, proposals.boxes),
-            proposals.objectness.gather(1, chosen),
-            masks,
-            self.likelihood.features(outputs),
-        )
+        tokens, count = self._tokens(last, chosen, cells), chosen.boxes.shape[1]
+        present = F.pad(cells, (self.config.pooled, count), value=True)
+        outputs = self.picture_states(tokens, DETECTION, present).outputs[:, -count:]
+        assert chosen.masks is not None
+        return Regions(chosen.boxes, chosen.objectness, chosen.masks, self.likelihood.features(outputs))
 
     def _check_length(self, length: int) -> None:
         if length > self.config.longest:

@@ -9,7 +9,7 @@ from internimage.errors import ConfigError
 from internimage.layers.queries import points as sampling
 from internimage.models.mask_dino import MaskDINOConfig
 from internimage.multimodal.models.config import LEARNT as WORDS
-from internimage.multimodal.sequences.experts import TOP
+from internimage.multimodal.models.config import check_sequences
 from internimage.multimodal.words.towers import TowerConfig
 
 LEARNT = (*WORDS, "objects")
@@ -89,19 +89,9 @@ class UniPerceiverV2Config:
         for name in ("width", "layers", "heads", "feed_forward", "longest", "pooled", "side", "detections"):
             if getattr(self, name) < 1:
                 raise ConfigError(f"{name} is {getattr(self, name)}; expected 1 or more")
-        if self.width % 4 or self.width % self.heads:
-            raise ConfigError(f"width is {self.width}; expected a multiple of 4 and of the {self.heads} heads")
-        if self.experts and self.experts < TOP:
-            raise ConfigError(f"experts is {self.experts}; expected {TOP} or more, or 0 for none")
+        check_sequences(self, LEARNT)
         if len(self.backbone.depths) != 4:
             raise ConfigError(f"the backbone has {len(self.backbone.depths)} stages; expected 4, whose maps are needed")
-        if unknown := [one for one in self.learnt if one not in LEARNT]:
-            raise ConfigError(f"learnt has {unknown[0]!r}; expected some of {', '.join(LEARNT)}")
-        if self.num_classes:
-            raise ConfigError(
-                f"num_classes is {self.num_classes}; expected 0, a Uni-Perceiver has no classifier: names of classes "
-                "are words"
-            )
 
     @property
     def mask_dino(self) -> MaskDINOConfig:

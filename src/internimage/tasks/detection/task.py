@@ -36,16 +36,7 @@ class DetectionTask:
         self.masks = masks
 
     def collate(self, samples: Sequence[DetectionSample]) -> Batch:
-        batch = stack(
-            [sample.image for sample in samples],
-            [sample.original for sample in samples],
-            [sample.source for sample in samples],
-        )
-        return replace(
-            batch,
-            targets=tuple(_padded(sample.truth, batch.images) for sample in samples),
-            unreadable=tuple(name for sample in samples for name in sample.unreadable),
-        )
+        return collate(samples)
 
     def losses(self, losses: Callable[..., dict[str, Tensor]], batch: Batch) -> dict[str, Tensor]:
         return losses(batch.images, batch.sizes, batch.targets)
@@ -55,6 +46,20 @@ class DetectionTask:
 
     def report(self, pipeline: Any) -> DetectionReport:
         return DetectionReport.on(pipeline, self.val, masks=self.masks)
+
+
+def collate(samples: Sequence[DetectionSample]) -> Batch:
+    """A batch of samples, with masks as large as its images."""
+    batch = stack(
+        [sample.image for sample in samples],
+        [sample.original for sample in samples],
+        [sample.source for sample in samples],
+    )
+    return replace(
+        batch,
+        targets=tuple(_padded(sample.truth, batch.images) for sample in samples),
+        unreadable=tuple(name for sample in samples for name in sample.unreadable),
+    )
 
 
 def _padded(truth: DetectionTarget, images: Tensor) -> DetectionTarget:
