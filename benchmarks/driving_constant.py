@@ -5,11 +5,12 @@
     internimage data world roads/
     python benchmarks/driving_constant.py online_map roads/ --model runs/map/best
 
-The constant is taken from the training frames: of lines and boxes that are there in any of them, one after the other
-the one that most frames have and none of those before it is near; its score is the share of frames that have one near.
-What belongs together is the mean over the frames that have both.  Prints a JSON line: scores of the constant and of the
-network, and their ratios.  DET_t is also given over the attributes that the measured frames show ("det_t_shown"): the
-official mean counts 100 % for what is neither there nor found, which no prediction can be three times as good as.
+Constants are taken from training frames.  "best": of lines and boxes that are there in any of them, one after the other
+the one that most frames have and none of those before it is near.  "mean": as many as a frame has on average, the
+centres of k-means.  Their scores are the shares of frames that have one near; what belongs together is the mean over
+the frames that have both.  Prints a JSON line: scores of the constants and of the network, and its ratios to them.
+DET_t is also given over the attributes that the measured frames show ("det_t_shown"): the official mean counts 100 %
+for what is neither there nor found, which no prediction can be three times as good as.
 """
 
 from __future__ import annotations
@@ -22,11 +23,12 @@ from typing import Any
 
 import numpy as np
 import torch
+from scipy.cluster.vq import kmeans2
 
 import internimage
 from internimage.driving.data.openlane import as_measured
 from internimage.driving.geometry.lane_graph import LaneGraph
-from internimage.driving.geometry.vector_map import VectorMap
+from internimage.driving.geometry.vector_map import VectorMap, evenly_spaced
 from internimage.driving.metrics.openlane.distances import box_distances, lane_distances
 from internimage.driving.metrics.openlane.matching import NONE, match
 from internimage.driving.metrics.openlane.score import OpenLaneScore
@@ -38,6 +40,8 @@ from internimage.settings.data import DataOptions
 
 CANDIDATES, FRAMES, MOST = 300, 250, 40
 _LANE, _BOX, _LINE = 2.0, 0.75, 1.0  # near: metres of Frechet, one minus the overlap, metres of Chamfer
+
+_POINTS = 20  # of a line in a mean
 
 Distances = Callable[[Sequence[Any], Sequence[Any]], Any]
 
@@ -71,14 +75,37 @@ def best_constant(frames: Sequence[Sequence[Any]], distance: Distances, near: fl
     return [chosen[number] for number in picked], has[:, picked].mean(0)
 
 
-def constant_graph(graphs: Sequence[LaneGraph], rng: Any) -> LaneGraph:
+def mean_constant(frames: Sequence[Sequence[Any]], distance: Distances, near: float, rng: Any) -> tuple[list[Any], Any]:
+    """Centres of as many clusters as a frame has things on average, and the share of frames that has one near each."""
+    every = np.array([_placed(thing) for frame in frames for thing in frame])
+    count = round(len(every) / len(frames)) or min(1, len(every))
+    if not count:
+        return [], np.zeros(0)
+    centres, _ = kmeans2(every.reshape(len(every), -1), count, minit="++", rng=rng)
+    means = list(centres.reshape(count, *every.shape[1:]))
+    has = [(distance(frame, means) < near).any(0) if len(frame) else np.zeros(count) for frame in frames]
+    return means, np.mean(has, axis=0)
+
+
+def _placed(thing: Any) -> Any:
+    """A box or lane as it is; a line of any direction with as many points as all others, from its lesser end."""
+    if np.shape(thing)[-1] != 2:
+        return thing
+    points = evenly_spaced(np.asarray(thing), _POINTS)
+    return points if tuple(points[0]) <= tuple(points[-1]) else points[::-1]
+
+
+CONSTANTS = {"best": best_constant, "mean": mean_constant}
+
+
+def constant_graph(graphs: Sequence[LaneGraph], choose: Any, rng: Any) -> LaneGraph:
     """The constant of lanes, elements of each attribute, and what belongs together."""
-    curves, scores = best_constant([graph.lanes for graph in graphs], lane_distance, _LANE, rng)
+    curves, scores = choose([graph.lanes for graph in graphs], lane_distance, _LANE, rng)
     boxes: list[Any] = []
     shares: list[float] = []
     attributes: list[int] = []
     for attribute in sorted({int(one) for graph in graphs for one in graph.attributes}):
-        own, of_frames = best_constant(
+        own, of_frames = choose(
             [list(graph.elements[graph.attributes == attribute]) for graph in graphs], box_distance, _BOX, rng
         )
         boxes, shares, attributes = boxes + own, shares + of_frames.tolist(), attributes + [attribute] * len(own)
@@ -108,44 +135,55 @@ def sampled(part: Any, rng: Any) -> list[Any]:
     return [part.frames[int(place)] for place in places]
 
 
-def topology(data: Path, model: Path, rng: Any) -> tuple[dict[str, float], dict[str, float]]:
-    """Scores of the constant, and of the network."""
+def topology(data: Path, model: Path, rng: Any) -> dict[str, dict[str, float]]:
+    """Scores of the constants, and of the network."""
     parts = lanes.read_parts(data, None, DataOptions())
     train, val = parts["train"], parts["val"]
-    constant = constant_graph([as_measured(train.graph_of(frame)) for frame in sampled(train, rng)], rng)
-    score = OpenLaneScore(val.classes)
-    for frame in val.frames:
-        score.add(frame.token, as_measured(val.graph_of(frame)), constant)
     report: Any = internimage.evaluate(data, model, part="val")
+    scores = {"network": report.scores["2.1"]}
+    seen = [as_measured(train.graph_of(frame)) for frame in sampled(train, rng)]
+    for name, choose in CONSTANTS.items():
+        scores[name] = OpenLaneScore(val.classes)
+        constant = constant_graph(seen, choose, rng)
+        for frame in val.frames:
+            scores[name].add(frame.token, as_measured(val.graph_of(frame)), constant)
     shown = sorted({int(one) for frame in val.frames for one in val.graph_of(frame).attributes})
-    found = []
-    for one in (score, report.scores["2.1"]):
-        precisions = list(one.element_precisions().values())
-        found.append({**one.compute(), "det_t_shown": float(np.mean([precisions[label] for label in shown]))})
-    return found[0], found[1]
+    found = {}
+    for name, score in scores.items():
+        precisions = list(score.element_precisions().values())
+        found[name] = {**score.compute(), "det_t_shown": float(np.mean([precisions[label] for label in shown]))}
+    return found
 
 
-def online_map(data: Path, model: Path, rng: Any) -> tuple[dict[str, float], dict[str, float]]:
+def online_map(data: Path, model: Path, rng: Any) -> dict[str, dict[str, float]]:
     """The same of maps."""
     parts = maps.read_parts(data, None, DataOptions())
     train, val = parts["train"], parts["val"]
     truths = [train.map_of(frame) for frame in sampled(train, rng)]
+    found = {"network": internimage.evaluate(data, model, part="val").compute()}
+    for name, choose in CONSTANTS.items():
+        constant = constant_map(truths, len(train.classes), choose, rng)
+        score = VectorMapScore(val.classes)
+        for frame in val.frames:
+            score.add(frame.token, val.map_of(frame), constant)
+        found[name] = score.compute()
+    return found
+
+
+def constant_map(truths: Sequence[VectorMap], classes: int, choose: Any, rng: Any) -> VectorMap:
+    """The constant of lines of each class."""
     lines: list[Any] = []
     scores: list[float] = []
     labels: list[int] = []
-    for label in range(len(train.classes)):
-        own, shares = best_constant(
+    for label in range(classes):
+        own, shares = choose(
             [[line for line, kind in zip(one.lines, one.labels, strict=True) if kind == label] for one in truths],
             chamfer_distances,
             _LINE,
             rng,
         )
         lines, scores, labels = lines + own, scores + shares.tolist(), labels + [label] * len(own)
-    constant = VectorMap(lines, np.array(labels, np.int64), np.array(scores))
-    score = VectorMapScore(val.classes)
-    for frame in val.frames:
-        score.add(frame.token, val.map_of(frame), constant)
-    return score.compute(), internimage.evaluate(data, model, part="val").compute()
+    return VectorMap(lines, np.array(labels, np.int64), np.array(scores))
 
 
 def main() -> None:
@@ -156,9 +194,14 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
     measure = {"topology": topology, "online_map": online_map}[options.task]
-    constant, network = measure(options.data, options.model, np.random.default_rng(options.seed))
-    ratios = {name: network[name] / value for name, value in constant.items() if value and name != "frames"}
-    row = {"task": options.task, "constant": constant, "network": network, "ratios": ratios}
+    found = measure(options.data, options.model, np.random.default_rng(options.seed))
+    ratios = {
+        f"to the {kind}": {
+            name: found["network"][name] / value for name, value in found[kind].items() if value and name != "frames"
+        }
+        for kind in CONSTANTS
+    }
+    row = {"task": options.task, **found, "ratios": ratios}
     print(json.dumps({**row, "machine": str(describe_machine(torch.device("cpu")))}))
 
 

@@ -86,6 +86,8 @@ def learn(options: argparse.Namespace, arm: str, seed: int) -> dict[str, Any]:
 def share_needed(hybrid: list[float], learnt: list[float]) -> float | None:
     """The share of the updates after which ``hybrid`` has the best number of ``learnt``, between epochs in a line."""
     goal, before = max(learnt), 0.0
+    if not goal:
+        return None  # neither has learnt anything
     for epoch, value in enumerate(hybrid):
         if value >= goal:
             return (epoch + (goal - before) / max(value - before, 1e-12)) / len(hybrid)

@@ -1,6 +1,7 @@
 """Lanes: curves, and what belongs to what; against the released code and by definition."""
 
 import json
+import math
 from pathlib import Path
 from typing import Any
 
@@ -16,11 +17,11 @@ from internimage.driving.bev.grid import BEVGrid
 from internimage.driving.data import openlane
 from internimage.driving.drawing.lanes import draw_elements, draw_lanes_above
 from internimage.driving.geometry.lane_graph import LaneGraph
-from internimage.driving.lanes.curves import curve_points, fitted
+from internimage.driving.lanes.curves import CONTROLS, curve_points, fitted
 from internimage.driving.lanes.decoder import LaneDecoder
 from internimage.driving.lanes.elements import ElementDecoder
 from internimage.driving.lanes.losses import lane_losses, match_lanes
-from internimage.driving.lanes.relations import RelationHead, related, relation_loss
+from internimage.driving.lanes.relations import LanePlaces, RelationHead, related, relation_loss
 from internimage.driving.metrics.openlane.score import OpenLaneScore
 from internimage.driving.names.bevformer import DECODER, ENCODER
 from internimage.driving.world.lanes import REACH, lane_graph_of
@@ -59,6 +60,31 @@ def test_relations_are_the_released_code_s(name: str, other: str, shared: Path) 
         wanted.append(related(goldens[f"rel.{name}.gt{frame}"], pairs[0], pairs[1], logits[frame]))
     loss = 5 * relation_loss(logits, wanted)
     assert float(loss) == pytest.approx(goldens.meta[f"rel.{name}.loss"], rel=1e-5)
+
+
+def test_a_lane_goes_on_where_the_next_begins_and_nothing_pulls_it_there() -> None:
+    """Logits by the gap between ends and starts in metres, in closed form; the loss by what belongs together."""
+    places = LanePlaces(8)
+    curves = torch.zeros(1, 2, CONTROLS, 3)
+    curves[0, 0, :, 0] = torch.linspace(0, 10, CONTROLS)  # ends at (10, 0, 0)
+    curves[0, 1, :, 0] = torch.linspace(13, 20, CONTROLS)
+    curves[0, 1, :, 1] = 4.0  # begins five metres further on
+    curves.requires_grad_()
+    gaps = torch.tensor([[10.0, 5.0], [math.hypot(20, 4), 7.0]])
+    logits = places.follows(curves)
+    torch.testing.assert_close(logits, (4 - 4 * gaps.log1p())[None])
+    torch.testing.assert_close(
+        places(torch.zeros(1, 2, 8), curves)[0, 0], places.controls(2 * curves[0, 0].flatten() - 1)
+    )
+    wanted = torch.tensor([[0.0, 1.0], [0.0, 0.0]])
+    loss = relation_loss(logits, [wanted], of_pairs=False)
+    chance = logits[0].detach().double().sigmoid()
+    hit, miss = -0.25 * (1 - chance) ** 2 * chance.log(), -0.75 * chance**2 * (1 - chance).log()
+    assert float(loss.detach()) == pytest.approx(float(torch.where(wanted > 0, hit, miss).sum()), rel=1e-5)
+    assert float(relation_loss(logits, [wanted]).detach()) == pytest.approx(float(loss.detach()) / 4, rel=1e-6)
+    loss.backward()
+    assert curves.grad is None
+    assert places.near.grad is not None
 
 
 @pytest.mark.full

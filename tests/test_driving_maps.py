@@ -70,9 +70,12 @@ def score(truth: VectorMap, found: VectorMap) -> dict[str, float]:
 
 
 def test_the_drawn_world_s_map_file_gives_what_the_road_says(tmp_path: Path) -> None:
-    """Read, united, put together and cut with shapely: the same lines as from the road's own numbers."""
+    """Read, united, put together and cut with shapely: the same lines as from the road's own numbers.
+
+    The exact union of the last road's areas fails in GEOS.
+    """
     seen = np.zeros(3, int)
-    for seed in range(12):
+    for seed in (*range(12), 5136):
         scene = make_scene(seed)
         file = map_file(tmp_path, location(seed))
         file.parent.mkdir(parents=True, exist_ok=True)

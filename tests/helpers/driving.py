@@ -52,6 +52,7 @@ SMALL_LANES = TopologyConfig(
     InternImageConfig(channels=8, depths=(1, 1), groups=(1, 2)), out_levels=(0, 1), levels=2, channels=16,
     grid=BEVGrid(6, 12, (-51.2, -25.6, -2.3, 51.2, 25.6, 1.7)), heads=2, points=4, width=16, encoder_layers=1,
     decoder_layers=2, queries=12, element_encoder_layers=1, element_decoder_layers=2, element_queries=6, dropout=0.0,
+    placed=True,
 )  # fmt: skip
 SMALL_MAP = OnlineMapConfig(
     InternImageConfig(channels=8, depths=(1, 1), groups=(1, 2)), out_levels=(0, 1), levels=2, channels=8,

@@ -77,7 +77,7 @@ GENERALISTS: tuple[Recipe, ...] = (
         {
             "backbone": replace(ATTO, channels=16, depths=(2, 2, 1, 1), groups=(2, 4, 8, 8)),
             "proposals": {
-                "channels": 32,
+                "channels": 64,
                 "queries": 20,
                 "encoder_layers": 1,
                 "decoder_layers": 2,
@@ -96,6 +96,7 @@ GENERALISTS: tuple[Recipe, ...] = (
             "experts": 4,
             "layer_scale": None,
             "side": 64,
+            "cells": 1,  # the last map of so small a picture has four cells
             "vocabulary": (),
             "detections": 12,
         },

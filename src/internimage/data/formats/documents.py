@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+import codecs
 import json
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 from xml.etree import ElementTree
+
+import msgspec
 
 from internimage.errors import DataError, MissingExtraError
 
 LARGEST = 2**30  # bytes; what labelling tools export is smaller, and what is larger fills the memory several times
 
+
+T = TypeVar("T")
+
+_MARK = codecs.BOM_UTF8
 
 LARGEST_SET = 2**34
 """Bytes of the annotations of a benchmark set."""
@@ -38,6 +45,26 @@ def read_json(path: Path, *, largest: int = LARGEST) -> Any:
     try:
         return json.loads(_bytes(path, largest))
     except (ValueError, RecursionError) as error:
+        raise DataError(f"{path} is not readable JSON: {error}") from error
+
+
+def decode_json(path: Path, decoder: msgspec.json.Decoder[T], what: str, *, largest: int = LARGEST) -> T:
+    """The content of a JSON file in the form of a decoder's type; what the type does not know is passed over quickly.
+
+    Args:
+        path: of the file.
+        decoder: of the type.
+        what: the file should be, for the message.
+        largest: bytes of the file.
+
+    Raises:
+        DataError: it is not there, too large, no JSON, or of another form.
+    """
+    try:
+        return decoder.decode(_bytes(path, largest).removeprefix(_MARK))
+    except msgspec.ValidationError as error:
+        raise DataError(f"{path} is no {what}: {error}") from error
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise DataError(f"{path} is not readable JSON: {error}") from error
 
 

@@ -205,6 +205,11 @@ class Frames(Part):
         """Names of the drives, in order."""
         return tuple(self._starts)
 
+    @property
+    def channels(self) -> Sequence[tuple[str, ...]]:
+        """Of each frame the names of its cameras; cheaper than to go through the frames where they are read anew."""
+        return [tuple(camera.channel for camera in frame.cameras) for frame in self.frames]
+
     def source(self, entry: Frame) -> FrameSource:
         number = self.numbers[entry.token] - self._starts[entry.scene]
         near = partial(self.near, entry)

@@ -7,13 +7,14 @@ The drives are Argoverse 2's.  What is called a lidar elsewhere is the vehicle h
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
 import msgspec
 import numpy as np
 
-from internimage.data.formats.documents import read_json
+from internimage.data.formats.documents import decode_json
 from internimage.data.formats.pictures import check_name
 from internimage.driving.data.frames import NUSCENES_CAMERAS, Camera, Frame
 from internimage.driving.geometry.lane_graph import LaneGraph
@@ -99,6 +100,22 @@ class _Record(msgspec.Struct):
     annotation: Annotation | None = None
 
 
+class _Picture(msgspec.Struct):
+    image_path: str
+
+
+class _Heading(msgspec.Struct):
+    sensor: dict[str, _Picture]
+
+
+class _Truth(msgspec.Struct):
+    annotation: Annotation | None = None
+
+
+_RECORD, _HEADING, _TRUTH = (msgspec.json.Decoder(kind, strict=False) for kind in (_Record, _Heading, _Truth))
+_WHAT = "record of OpenLane-V2"
+
+
 def recognise(root: Path) -> bool:
     """Whether there is a record of a frame where they are to be."""
     if not root.is_dir():
@@ -137,15 +154,10 @@ def read_frame(root: Path, file: Path, previous: str | None = None) -> tuple[Fra
     Raises:
         DataError: the record is none, contradicts itself, or a picture is not there.
     """
-    try:
-        record = msgspec.convert(read_json(file, largest=_MOST), _Record, strict=False)
-    except msgspec.ValidationError as error:
-        raise DataError(f"{file} is no record of OpenLane-V2: {error}") from error
-    cameras = []
-    known = (*CAMERAS, *NUSCENES_CAMERAS)  # of both subsets, the front camera first
-    for name in [*known, *sorted(set(record.sensor) - set(known))]:
-        if (camera := record.sensor.get(name)) is not None:
-            cameras.append(_camera(root, file, name, camera, record.timestamp))
+    record = decode_json(file, _RECORD, _WHAT, largest=_MOST)
+    cameras = [
+        _camera(root, file, name, record.sensor[name], record.timestamp) for name in _in_order(list(record.sensor))
+    ]
     if not cameras:
         raise DataError(f"{file} has no camera; expected any of {', '.join(CAMERAS)}")
     token = f"{record.segment_id}/{record.timestamp}"
@@ -154,6 +166,26 @@ def read_frame(root: Path, file: Path, previous: str | None = None) -> tuple[Fra
     ego = _pose(record.pose, f"{file}, pose")
     frame = Frame(token, record.segment_id, record.timestamp, ego, Pose.identity(), tuple(cameras), previous=previous)
     return frame, None if record.annotation is None else lane_graph(record.annotation, str(file))
+
+
+def read_pictures(root: Path, file: Path) -> dict[str, Path]:
+    """The picture of each camera that a record names, the front one first; nothing else is looked at.
+
+    Raises:
+        DataError: the record is none.
+    """
+    sensor = decode_json(file, _HEADING, _WHAT, largest=_MOST).sensor
+    return {name: _picture(root, file, sensor[name].image_path) for name in _in_order(list(sensor))}
+
+
+def read_truth(file: Path) -> LaneGraph | None:
+    """What is true of a frame, see :func:`read_frame`.
+
+    Raises:
+        DataError: the record is none, or contradicts itself.
+    """
+    annotation = decode_json(file, _TRUTH, _WHAT, largest=_MOST).annotation
+    return None if annotation is None else lane_graph(annotation, str(file))
 
 
 def lane_graph(annotation: Annotation, where: str) -> LaneGraph:
@@ -221,8 +253,18 @@ def _pose(given: _Extrinsic, where: str) -> Pose:
         raise DataError(f"{where}: {error}") from error
 
 
+def _in_order(names: Sequence[str]) -> list[str]:
+    """Cameras of both subsets, the front one first, then others."""
+    known = (*CAMERAS, *NUSCENES_CAMERAS)
+    return [name for name in known if name in names] + sorted(set(names) - set(known))
+
+
+def _picture(root: Path, file: Path, name: str) -> Path:
+    return root / check_name(str(file), name.lstrip("/"))
+
+
 def _camera(root: Path, file: Path, name: str, given: _Camera, time: int) -> Camera:
-    path = root / check_name(str(file), given.image_path.lstrip("/"))
+    path = _picture(root, file, given.image_path)
     try:
         width, height = picture_size(path)
     except (ImageReadError, OSError) as error:

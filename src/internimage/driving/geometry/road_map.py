@@ -21,6 +21,7 @@ SHORTEST = 0.5
 """Metres of a line, or square metres of a crossing, that are worth keeping of what is cut."""
 
 _SEAM = 0.05  # metres, half of the gap between two areas that is none
+_GRID = 1e-4  # metres, of places where a union of exact ones fails
 _FLAT = 1e-3  # metres from a straight line at which a point is left out
 
 
@@ -122,7 +123,11 @@ def union(shapely: Any, areas: Sequence[tuple[Array, Sequence[Array]]]) -> Any:
         for outline, holes in areas
         if len(outline) > 2
     ]
-    whole = shapely.union_all(shapely.make_valid(shapes))
+    valid = shapely.make_valid(shapes)
+    try:
+        whole = shapely.union_all(valid)
+    except shapely.errors.GEOSException:  # lines that all but touch; on a grid it cannot fail
+        whole = shapely.union_all(valid, grid_size=_GRID)
     wider = shapely.buffer(whole, _SEAM, join_style="mitre")
     return shapely.simplify(shapely.buffer(wider, -_SEAM, join_style="mitre"), _FLAT)
 

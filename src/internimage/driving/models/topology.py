@@ -20,12 +20,13 @@ from internimage.driving.data.openlane import ATTRIBUTES, CAMERAS
 from internimage.driving.lanes.decoder import LaneDecoder
 from internimage.driving.lanes.elements import ElementDecoder
 from internimage.driving.lanes.losses import element_losses, lane_losses, match_elements, match_lanes
-from internimage.driving.lanes.relations import RelationHead, related, relation_loss
+from internimage.driving.lanes.relations import LanePlaces, RelationHead, related, relation_loss
 from internimage.driving.models.bev import BEVModel, Standing, check_bev
 from internimage.errors import ConfigError
 from internimage.layers.queries.refinement import focal_classifier
 
-_RELATION = 5.0  # weight of what belongs together
+_PRIOR = 0.01
+_OF_PAIRS, _OF_RELATIONS = 5.0, 1.5  # weights of what belongs together, see relation_loss
 
 
 @dataclass(frozen=True)
@@ -41,6 +42,8 @@ class TopologyConfig(Standing):
         grid: cells on the ground, in the vehicle's frame.
         decoder_layers, queries: of lanes.
         element_encoder_layers, element_decoder_layers, element_queries: of traffic elements.
+        placed: whether what belongs together is told where lanes are, and its loss divided by what does belong
+            together; the published network knows features alone, and divides by all pairs.
         released: what the released network was trained with and would not be today: values of attention in time go
             through their linear layer twice, the vehicle's place in the city is told in metres, and places in pictures
             are shares of their size without padding.
@@ -65,6 +68,7 @@ class TopologyConfig(Standing):
     element_decoder_layers: int = 6
     element_queries: int = 100
     dropout: float = 0.1
+    placed: bool = False
     released: bool = False
     history: bool = False
 
@@ -137,7 +141,9 @@ class TopologyNetwork(BEVModel):
             config.num_classes,
             dropout,
         )
-        self.lane_lane, self.lane_element = RelationHead(channels), RelationHead(channels)
+        self.lane_lane = RelationHead(channels)
+        self.lane_element = RelationHead(channels, prior=_PRIOR if config.placed else None)
+        self.places = LanePlaces(channels) if config.placed else None
         # of the control points' numbers; every released file has it, and it is one throughout
         self.register_buffer("code_weights", torch.ones(15))
 
@@ -160,7 +166,7 @@ class TopologyNetwork(BEVModel):
     def forward(self, views: Views, history: Tensor | None = None) -> tuple[list[RawLanes], Tensor]:
         """What is found in each of N frames, and the grid's features; see :meth:`encode`."""
         bev, (lane_logits, curves, lanes), (logits, boxes, elements) = self._find(views, history)
-        follows, governs = self.lane_lane(lanes[-1], lanes[-1]), self.lane_element(lanes[-1], elements[-1])
+        follows, governs = self._relations(lanes[-1], curves[-1], elements[-1])
         scores, attributes = logits[-1].sigmoid().max(-1)
         parts = (
             curves[-1],
@@ -194,22 +200,28 @@ class TopologyNetwork(BEVModel):
         kinds = ("class", "box", "overlap")
         for kind, layers in zip(kinds, element_losses(logits, boxes, learnt, targets, sizes), strict=True):
             losses |= {f"element{number}_{kind}": loss.clone() for number, loss in enumerate(layers, 1)}
-        for name, rows, columns, things in (
-            ("lane_lane", lanes[-1], lanes[-1], matched[-1]),
-            ("lane_element", lanes[-1], elements[-1], learnt[-1]),
-        ):
-            pairs = getattr(self, name)(rows, columns)
+        weight = _OF_RELATIONS if self.config.placed else _OF_PAIRS
+        both = self._relations(lanes[-1], curves[-1], elements[-1])
+        for name, pairs, things in zip(("lane_lane", "lane_element"), both, (matched[-1], learnt[-1]), strict=True):
             wanted = [
                 related(getattr(one, name), mine, theirs, like)
                 for one, mine, theirs, like in zip(targets, matched[-1], things, pairs, strict=True)
             ]
-            losses[name] = _RELATION * relation_loss(pairs, wanted)
+            losses[name] = weight * relation_loss(pairs, wanted, of_pairs=not self.config.placed)
         return losses
 
     @property
     def _front(self) -> int:
         front: int = self.config.cameras.index(self.config.front)
         return front
+
+    def _relations(self, lanes: Tensor, curves: Tensor, elements: Tensor) -> tuple[Tensor, Tensor]:
+        """Logits (N, Q, Q) that lanes go on in lanes, and (N, Q, T) that elements govern them."""
+        if self.places is None:
+            return self.lane_lane(lanes, lanes), self.lane_element(lanes, elements)
+        lanes = self.places(lanes, self.config.grid.shares_of(curves))
+        follows = self.lane_lane(lanes, lanes) + self.places.follows(curves)
+        return follows, self.lane_element(lanes, elements)
 
     def _find(
         self, views: Views, history: Tensor | None

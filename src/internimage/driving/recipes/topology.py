@@ -32,6 +32,7 @@ RECIPES: tuple[Recipe, ...] = (
             "element_decoder_layers": 3,
             "element_queries": 20,
             "dropout": 0.0,
+            "placed": True,
         },
         FitPreprocessing(short=120, long=160),
         labels="openlane_v2",

@@ -76,13 +76,15 @@ def _history(model: Any, augmentation: DriveAugmentation) -> tuple[str, ...]:
 
 def _cameras(model: object, splits: Splits[Frames]) -> tuple[str, ...]:
     """Give the model the data's cameras; what to say of them."""
-    seen = Counter(camera.channel for frame in splits.train.frames for camera in frame.cameras)
+    seen = Counter(name for names in splits.train.channels for name in names)
     names = [name for name in NUSCENES_CAMERAS if name in seen] + sorted(set(seen) - set(NUSCENES_CAMERAS))
     before = model.config.cameras  # type: ignore[attr-defined]
     model.take_cameras(tuple(names))  # type: ignore[attr-defined]
-    if blind := sorted({f.scene for f in splits.val.frames if not {one.channel for one in f.cameras} & set(names)}):
+    known = set(names)
+    if blind := [number for number, own in enumerate(splits.val.channels) if known.isdisjoint(own)]:
+        scene = min(splits.val.frames[number].scene for number in blind)
         raise DataError(
-            f"{splits.val.name}: {blind[0]} has none of the cameras of {splits.train.name}: {', '.join(names)}"
+            f"{splits.val.name}: {scene} has none of the cameras of {splits.train.name}: {', '.join(names)}"
         )
     notes = [f"{counted(len(names), 'camera')}: {', '.join(names)}"] if tuple(names) != before else []
     frames = len(splits.train)

@@ -11,7 +11,7 @@ from typing import overload
 
 from internimage.data.formats.documents import read_json
 from internimage.data.left_out import BadEntries, LeftOut
-from internimage.data.samples import Measured
+from internimage.data.samples import ImageFile, Measured
 from internimage.driving.data import openlane
 from internimage.driving.data.frames import Frame, FrameSource, ListedFrames
 from internimage.driving.geometry.lane_graph import LaneGraph
@@ -77,6 +77,19 @@ class LaneFrames(ListedFrames):
             starts.setdefault(openlane.segment_of(file), number)
         return starts
 
+    @cached_property
+    def _pictures(self) -> list[dict[str, Path]]:
+        return [openlane.read_pictures(self.root, file) for file in self.records]
+
+    @property
+    def files(self) -> Sequence[ImageFile]:
+        """Of the first camera of each frame."""
+        return [next(iter(pictures.values())) for pictures in self._pictures if pictures]
+
+    @property
+    def channels(self) -> Sequence[tuple[str, ...]]:
+        return [tuple(pictures) for pictures in self._pictures]
+
     def graph_of(self, entry: Frame) -> LaneGraph:
         """What is true of a frame.
 
@@ -91,7 +104,7 @@ class LaneFrames(ListedFrames):
 
     def annotated(self, entry: Frame) -> LaneGraph | None:
         """The same; None where nobody says."""
-        return openlane.read_frame(self.root, self.records[self.numbers[entry.token]])[1]
+        return openlane.read_truth(self.records[self.numbers[entry.token]])
 
     def measured(self, entry: Frame, size: tuple[int, int]) -> Measured:
         """Its lanes, traffic elements and their pairs."""

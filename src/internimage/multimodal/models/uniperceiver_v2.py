@@ -71,8 +71,8 @@ class UniPerceiverV2(WordModel):
         self.proposer = MaskDINO(config.mask_dino)
         self.backbone = self.proposer.give_backbone()
         channels, width = config.proposals.channels, config.width
-        last = self.backbone.feature_channels[-1]
-        self.whole = GlobalTokens(last, width, config.heads, config.pooled, config.span)
+        seen = self.backbone.feature_channels[config.cells]
+        self.whole = GlobalTokens(seen, width, config.heads, config.pooled, config.span)
         self.regions = RegionTokens(channels, width)
         self.text = TowerText(config.text, self.vocabulary, width, tower)
         self.spe = nn.Parameter(torch.randn(width) * START_STD)
@@ -133,10 +133,11 @@ class UniPerceiverV2(WordModel):
         return self.spe.expand(count, 1, -1)
 
     def picture_tokens(self, images: Tensor) -> Tensor:
-        """Square images (N, C, H, W), all of one size, to tokens (N, pooled + H W / 32 ** 2 + kept, d)."""
+        """Square images (N, C, H, W), all of one size, to tokens (N, pooled + cells of a map + kept, d)."""
         maps, (height, width) = self.backbone(images), images.shape[2:]
         proposals = self.proposer.proposals_on(maps, [(height, width)] * len(images), (height, width))
-        return self._tokens(maps[-1], proposals.chosen(proposals.best(self.config.proposals.kept)))
+        chosen = proposals.chosen(proposals.best(self.config.proposals.kept))
+        return self._tokens(maps[self.config.cells], chosen)
 
     def text_tokens(self, rows: Tensor, present: Tensor) -> Tensor:
         self._check_length(rows.shape[1])
@@ -153,7 +154,8 @@ class UniPerceiverV2(WordModel):
         """What may be objects in images (N, C, H, W) of these ``sizes`` without their padding."""
         maps, extent = self.backbone(images), images.shape[2:]
         proposals = self.proposer.proposals_on(maps, sizes, extent)
-        return self._regions(maps[-1], proposals.chosen(proposals.best(self.config.proposals.kept)), sizes, extent)
+        chosen = proposals.chosen(proposals.best(self.config.proposals.kept))
+        return self._regions(maps[self.config.cells], chosen, sizes, extent)
 
     def object_names(self, names: Sequence[Ids]) -> Tensor:
         """Features (K, d) of names of objects."""
@@ -206,7 +208,7 @@ class UniPerceiverV2(WordModel):
         bare = [replace(one, labels=torch.zeros_like(one.labels)) for one in targets.truth]
         learnt = self.proposer.learn_on(maps, targets.sizes, extent, bare)
         chosen = learnt.proposals.best(self.config.proposals.kept, learnt.objects >= 0)
-        regions = self._regions(maps[-1], learnt.proposals.chosen(chosen), targets.sizes, extent)
+        regions = self._regions(maps[self.config.cells], learnt.proposals.chosen(chosen), targets.sizes, extent)
         objects = learnt.objects.gather(1, chosen)
         labels = torch.cat([one.labels for one in targets.truth])[objects[objects >= 0]]
         names = self.object_names(targets.names)
@@ -216,18 +218,18 @@ class UniPerceiverV2(WordModel):
 
     # Sequences
 
-    def _tokens(self, last: Tensor, chosen: Proposals, present: Tensor | None = None) -> Tensor:
+    def _tokens(self, seen: Tensor, chosen: Proposals, present: Tensor | None = None) -> Tensor:
         """Tokens of the whole, then of the chosen proposals."""
         assert chosen.masks is not None
         regions = self.regions(chosen.queries, chosen.boxes, chosen.masks)
-        return torch.cat([self.whole(last, present), regions], dim=1)
+        return torch.cat([self.whole(seen, present), regions], dim=1)
 
     def _regions(
-        self, last: Tensor, chosen: Proposals, sizes: Sequence[tuple[int, int]], extent: Sequence[int]
+        self, seen: Tensor, chosen: Proposals, sizes: Sequence[tuple[int, int]], extent: Sequence[int]
     ) -> Regions:
-        rows, columns = valid_pixels(sizes, extent, [last])[0]
+        rows, columns = valid_pixels(sizes, extent, [seen])[0]
         cells = (rows[:, :, None] & columns[:, None]).flatten(1)
-        tokens, count = self._tokens(last, chosen, cells), chosen.boxes.shape[1]
+        tokens, count = self._tokens(seen, chosen, cells), chosen.boxes.shape[1]
         present = F.pad(cells, (self.config.pooled, count), value=True)
         outputs = self.picture_states(tokens, DETECTION, present).outputs[:, -count:]
         assert chosen.masks is not None

@@ -54,6 +54,7 @@ class UniPerceiverV2Config:
         experts: in the feed-forward part of each of its layers; 0 for none.
         layer_scale: initial scale of each branch; None for no scale.
         longest: tokens of a text.
+        cells: the map of the backbone, 0 to 3, whose cells become tokens of the whole picture; the paper's is the last.
         pooled: tokens that each sum a picture up.
         span: where the end of a map's longer side is in the waves that say where a cell is.
         side: of the square pictures that are described, searched and classified, in pixels; objects are found in
@@ -75,6 +76,7 @@ class UniPerceiverV2Config:
     experts: int = 8
     layer_scale: float | None = 1e-3
     longest: int = 64
+    cells: int = 3
     pooled: int = 4
     span: float = 10.0
     side: int = 224
@@ -92,6 +94,8 @@ class UniPerceiverV2Config:
         check_sequences(self, LEARNT)
         if len(self.backbone.depths) != 4:
             raise ConfigError(f"the backbone has {len(self.backbone.depths)} stages; expected 4, whose maps are needed")
+        if not 0 <= self.cells < 4:
+            raise ConfigError(f"cells is {self.cells}; expected the number of a map of the backbone, 0 to 3")
 
     @property
     def mask_dino(self) -> MaskDINOConfig:

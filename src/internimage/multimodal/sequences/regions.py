@@ -18,7 +18,7 @@ _MASK_SIDE = 28
 
 
 class GlobalTokens(nn.Module):
-    """The last map, cell by cell, after a few tokens that each sum it up.
+    """A map of the picture, cell by cell, after a few tokens that each sum it up.
 
     Args:
         inputs: channels of the map.
@@ -37,15 +37,15 @@ class GlobalTokens(nn.Module):
         self.pooling = nn.MultiheadAttention(channels, heads, batch_first=True)
         self.token_type = nn.Parameter(torch.randn(channels) * START_STD)
 
-    def forward(self, last: Tensor, present: Tensor | None = None) -> Tensor:
+    def forward(self, seen: Tensor, present: Tensor | None = None) -> Tensor:
         """A map (N, C, H, W) to tokens (N, pooled + H * W, channels).
 
         ``present`` (N, H * W) bool says which cells are of a picture; None for all.
         """
-        height, width = last.shape[2:]
-        cells = self.project(last.flatten(2).transpose(1, 2))
+        height, width = seen.shape[2:]
+        cells = self.project(seen.flatten(2).transpose(1, 2))
         scale = self.span / max(height, width)
-        places = fixed_positions(height, width, cells.shape[2], scale, last.device)
+        places = fixed_positions(height, width, cells.shape[2], scale, seen.device)
         cells = self.norm(cells + places.to(cells))
         queries = self.queries.expand(len(cells), -1, -1)
         padding = None if present is None else ~present

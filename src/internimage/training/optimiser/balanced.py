@@ -73,8 +73,7 @@ class TaskBalancedAdamW(torch.optim.Optimizer):
                 return loss
             scale = self.weights[self.task] / norm
         for group in self.param_groups:
-            for parameter in group["params"]:
-                self._update(parameter, group, scale, share)
+            self._update(group, scale, share)
         return loss
 
     def gradient_norm(self) -> float:
@@ -83,20 +82,33 @@ class TaskBalancedAdamW(torch.optim.Optimizer):
         norm = torch.nn.utils.get_total_norm([one for one in every if one is not None])
         return float(norm.full_tensor() if isinstance(norm, DTensor) else norm)
 
-    def _update(self, parameter: Tensor, group: dict[str, Any], scale: float, share: float) -> None:
-        state = self.state[parameter]
+    def _update(self, group: dict[str, Any], scale: float, share: float) -> None:
+        """All parameters of a group at once: of small ones a loop would take longer than the arithmetic."""
+        parameters, (first, second) = group["params"], group["betas"]
+        if not parameters:
+            return
+        states = [self._state(one) for one in parameters]
+        means, squares = ([state[name] for state in states] for name in ("mean", "square"))
+        torch._foreach_mul_(means, first)
+        torch._foreach_mul_(squares, second)
+        reached = [number for number, one in enumerate(parameters) if one.grad is not None]
+        if reached:
+            gradients = torch._foreach_mul([parameters[number].grad for number in reached], scale)
+            torch._foreach_add_([means[number] for number in reached], gradients, alpha=(1 - first) / share)
+            own = [squares[number] for number in reached]
+            torch._foreach_addcmul_(own, gradients, gradients, value=(1 - second) / share)
+        torch._foreach_mul_(parameters, 1 - group["lr"] * group["weight_decay"])
+        roots = torch._foreach_div(squares, [1 - second ** state["step"] for state in states])
+        torch._foreach_sqrt_(roots)
+        torch._foreach_add_(roots, group["eps"])
+        rates = [-group["lr"] / (1 - first ** state["step"]) for state in states]
+        torch._foreach_addcdiv_(parameters, means, roots, rates)
+
+    def _state(self, parameter: Tensor) -> dict[str, Any]:
+        """Of a parameter, one step later."""
+        state: dict[str, Any] = self.state[parameter]
         if not state:
             state["step"] = 0
             state["mean"], state["square"] = (torch.zeros_like(parameter) for _ in range(2))
         state["step"] += 1
-        (first, second), mean, square = group["betas"], state["mean"], state["square"]
-        mean.mul_(first)
-        square.mul_(second)
-        if parameter.grad is not None:
-            gradient = parameter.grad * scale
-            mean.add_(gradient, alpha=(1 - first) / share)
-            square.addcmul_(gradient, gradient, value=(1 - second) / share)
-        parameter.mul_(1 - group["lr"] * group["weight_decay"])
-        steps = state["step"]
-        root = (square / (1 - second**steps)).sqrt_().add_(group["eps"])
-        parameter.addcdiv_(mean, root, value=-group["lr"] / (1 - first**steps))
+        return state
