@@ -23,7 +23,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from scipy.cluster.vq import kmeans2
+from scipy.cluster.vq import kmeans2  # type: ignore[import-untyped]
 
 import internimage
 from internimage.driving.data.openlane import as_measured

@@ -112,7 +112,9 @@ class _Truth(msgspec.Struct):
     annotation: Annotation | None = None
 
 
-_RECORD, _HEADING, _TRUTH = (msgspec.json.Decoder(kind, strict=False) for kind in (_Record, _Heading, _Truth))
+_RECORD = msgspec.json.Decoder(_Record, strict=False)
+_HEADING = msgspec.json.Decoder(_Heading, strict=False)
+_TRUTH = msgspec.json.Decoder(_Truth, strict=False)
 _WHAT = "record of OpenLane-V2"
 
 

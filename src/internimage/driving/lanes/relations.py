@@ -40,7 +40,7 @@ class RelationHead(nn.Module):
         self.columns = _perceptron(channels, channels, channels, width)
         self.classifier = _perceptron(2 * width, 2 * width, 2 * width, 1)
         if prior is not None:
-            nn.init.constant_(self.classifier[-1].bias, math.log(prior / (1 - prior)))
+            nn.init.constant_(self.classifier[-1].get_parameter("bias"), math.log(prior / (1 - prior)))
 
     def forward(self, rows: Tensor, columns: Tensor) -> Tensor:
         """Logits (N, P, Q) of features (N, P, C) and (N, Q, C)."""
