@@ -303,7 +303,7 @@ def test_a_folder_is_all_that_can_be_learnt_from_it(shapes: Path, tmp_path: Path
         read_parts(shapes, None, DataOptions(reading="coco"))
 
 
-def minute(shapes: Path, folder: Path, **changes: Any) -> Any:
+def minute(shapes: Path, folder: Path, on_corrupt: Any = "error", **changes: Any) -> Any:
     training = TrainingConfig(
         **{
             "epochs": 1,
@@ -324,6 +324,7 @@ def minute(shapes: Path, folder: Path, **changes: Any) -> Any:
         training=training,
         augmentation=GeneralistAugmentation(short_sides=(64,), long=64, flip=0.0),
         output=folder,
+        on_corrupt=on_corrupt,
         reporter=Silent(),
         device="cpu",
     )
@@ -361,6 +362,24 @@ def test_a_trained_model_is_a_folder_that_every_command_takes(shapes: Path, tmp_
     near(torch.from_numpy(vectors[0]), torch.from_numpy(result.words.picture), 1e-5)
     again = minute(shapes, tmp_path / "again")
     assert again.history[-1]["loss"] == row["loss"]  # the same tasks, pictures and words
+
+
+def test_what_stands_in_for_an_unreadable_picture_teaches_the_same(shapes: Path, tmp_path: Path) -> None:
+    """One picture that has a caption is broken; those after it have questions alone."""
+    lines = [json.loads(line) for line in (shapes / "train.jsonl").read_text().splitlines() if "cyan" in line][:5]
+    told = [{**one, "questions": []} if place in (0, 4) else {**one, "captions": []} for place, one in enumerate(lines)]
+    (tmp_path / "some/pictures").mkdir(parents=True)
+    for one in told:
+        (tmp_path / "some" / one["file"]).write_bytes((shapes / one["file"]).read_bytes())
+    (tmp_path / "some" / told[0]["file"]).write_bytes(b"none")
+    text = "".join(json.dumps(one) + "\n" for one in told)
+    for name in ("train", "val"):
+        (tmp_path / f"some/{name}.jsonl").write_text(text if name == "train" else json.dumps(told[4]))
+    with pytest.raises(ConfigError, match="expected --batch-size 2 or more, or --pairs 0"):
+        minute(tmp_path / "some", tmp_path / "run", batch_size=1)
+    run = minute(tmp_path / "some", tmp_path / "run", epochs=4, batch_size=2, on_corrupt="skip")
+    assert run.history[-1]["unreadable"] > 0
+    assert math.isfinite(run.history[-1]["loss"])
 
 
 @pytest.mark.full

@@ -32,7 +32,8 @@ def tell(started: Started, usual: TrainingConfig | None) -> None:
     if config.updates:
         length = f"{trainer.schedule.updates} updates, {trainer.schedule.updates_per_epoch} an epoch"
     sizes = f"{len(splits.train)} training, {len(splits.val)} validation images"
-    reporter.note(f"{len(splits.train.classes)} classes; {sizes}; {length}")
+    classes = len(splits.train.classes)  # none where names of classes are words
+    reporter.note("; ".join([*([f"{classes} classes"] if classes else []), sizes, length]))
     for note in (*([trainer.order.told] if trainer.order.told else []), *started.prepared.notes):
         reporter.note(note)
     description: Any = trainer.model.description

@@ -115,21 +115,19 @@ class LessonDataset(Dataset[Any]):
     """Samples of lessons, one lesson after the other, each with the lesson's number.
 
     Args:
-        lessons: see there.
-        sets: of each data set what makes samples of it.
+        samples: of each lesson what makes samples of the entries that teach it, and of no others: one that cannot be
+            read is stood in for by the next.
     """
 
-    def __init__(self, lessons: Sequence[Lesson], sets: Sequence[Dataset[Any]]) -> None:
-        self.lessons, self.sets = lessons, sets
+    def __init__(self, samples: Sequence[Dataset[Any]]) -> None:
+        self.samples = samples
         self.starts = [0]
-        for lesson in lessons:
-            self.starts.append(self.starts[-1] + len(lesson.places))
+        for one in samples:
+            self.starts.append(self.starts[-1] + len(one))  # type: ignore[arg-type]
 
     def __len__(self) -> int:
         return self.starts[-1]
 
     def __getitem__(self, key: SampleKey) -> tuple[int, Any]:
         lesson = next(number for number, end in enumerate(self.starts[1:]) if key.index < end)
-        one = self.lessons[lesson]
-        place = one.places[key.index - self.starts[lesson]]
-        return lesson, self.sets[one.number][SampleKey(key.epoch, place, key.turn)]
+        return lesson, self.samples[lesson][SampleKey(key.epoch, key.index - self.starts[lesson], key.turn)]

@@ -39,6 +39,10 @@ def prepare(config: RunConfig, recipe: Recipe, splits: Splits[Sets]) -> Prepared
     _refuse(config, train)
     answers = known_answers(_joined(train)) if augmentation.questions else ()
     lessons = make_lessons(train, augmentation, answers)
+    if config.training.batch_size == 1 and any(one.task == "pairs" for one in lessons):
+        raise ConfigError(
+            "pictures of a batch are found among each other; expected --batch-size 2 or more, or --pairs 0"
+        )
     torch.manual_seed(seed)
     model = initial_model(config, recipe, ())
     notes = []
@@ -56,7 +60,8 @@ def prepare(config: RunConfig, recipe: Recipe, splits: Splits[Sets]) -> Prepared
     model.freeze(config.freeze)
     fit = model.description.preprocessing
     square = model.for_words().description.preprocessing
-    sets = [_dataset(one, augmentation, fit, square, (model, answers, seed, config.on_corrupt)) for one in train.sets]
+    others = model, answers, seed, config.on_corrupt
+    samples = [_dataset(_taught(train, one), augmentation, fit, square, others) for one in lessons]
     own = {
         number: [tokenizer.encode(name) for name in one.part.classes]
         for number, one in enumerate(train.sets)
@@ -68,7 +73,7 @@ def prepare(config: RunConfig, recipe: Recipe, splits: Splits[Sets]) -> Prepared
     return Prepared(
         task,
         model,
-        LessonDataset(lessons, sets),
+        LessonDataset(samples),
         splits.val,
         splits,
         (*notes, *_told(lessons, train, model)),
@@ -114,6 +119,15 @@ def _texts(train: Sets) -> Iterable[str]:
     for one in train.sets:
         if one.kind == "words":
             yield from texts_of(one.part)
+
+
+def _taught(train: Sets, lesson: Lesson) -> DataSet:
+    """The set of a lesson with the entries that teach it."""
+    one = train.sets[lesson.number]
+    entries = one.part.entries
+    if len(lesson.places) == len(entries):
+        return one
+    return replace(one, part=one.part.with_entries([entries[place] for place in lesson.places], one.part.name))
 
 
 def _dataset(
