@@ -30,7 +30,7 @@ def _defaults(amount: Amount) -> tuple[TrainingConfig, DriveAugmentation]:
     from internimage.driving.sequences.defaults import default_settings
 
     return default_settings(
-        amount, DriveAugmentation(queue=1, grid_mask=False), updates=2_400, batch_size=8, evaluations=3
+        amount, DriveAugmentation(queue=1, grid_mask=False), updates=4_800, batch_size=4, evaluations=3
     )
 
 
