@@ -8,6 +8,9 @@ stand, "learnt" has 120 learnt ones.  Both see each frame alone, learn at the sa
 measured on the scenes that were set aside after every epoch.  Prints a JSON line a run, then the share of the updates
 after which the hybrid one had the other's best mAP.
 
+Use: how many true boxes have a proposal, and a learnt query's beginning, within two metres; and of the true boxes
+that are found within two metres, how many are found best by a query that began at a proposal.
+
 Depth: boxes of the perspective head are matched with the true ones that a picture shows (same class, IoU of the
 outlines at least a half), on the scenes that were set aside as they are, and drawn again through lenses of
 ``--focal`` times the focal length.  "unscaled" is the same prediction without the focal length's part in it.
@@ -26,7 +29,7 @@ from dataclasses import replace
 from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 import torch
@@ -34,6 +37,7 @@ from torchvision.ops import box_iou
 
 import internimage
 from internimage.contracts import task_spec
+from internimage.driving.bev.code import PLACES
 from internimage.driving.boxes3d.moments import cameras_of, see_moments, views_of
 from internimage.driving.perspective.detection import view_boxes
 from internimage.driving.perspective.targets import camera_targets
@@ -47,6 +51,9 @@ from internimage.settings.training import TrainingConfig
 MODEL = "bevformer_v2_internimage_atto"
 ARMS = {"hybrid": (100, 20), "learnt": (120, 0)}  # learnt queries, proposals
 _OVERLAP = 0.5
+Numbers: TypeAlias = "np.ndarray[Any, np.dtype[np.float64]]"
+
+_NEAR = 2.0  # metres
 _LOWEST = 0.05  # score of boxes that are looked at
 
 
@@ -131,16 +138,54 @@ def matched(truth: Any, boxes: Any) -> Iterator[tuple[float, float]]:
             yield float(truth.positions[row, 2]), float(boxes.space.depths[best])
 
 
-def depth_errors(model: Any, data: Path) -> dict[str, Any]:
-    """Median of |depth - true| / true, of the cameras of the rig by their focal length."""
-    rows = np.array(list(pairs(model, data)))
+def use(model: Any, data: Path) -> dict[str, float]:
+    """What proposals are worth to the decoder."""
+    config, grid = model.config, model.config.grid
+    part = task_spec("boxes3d").read_parts(data, "val", DataOptions())["val"]
+    metres = torch.tensor(grid.sides[:2])
+    rows = []
+    for frame in part.frames:
+        seen = see_moments(frame, partial(part.near, frame), config, model.description.preprocessing)
+        views, cameras = views_of([seen], config), cameras_of([seen], config.cameras)
+        now = views[config.frames.index(0)]
+        with torch.inference_mode():
+            maps = model.shown_maps(now, None)
+            proposed = model.proposed(model.perspective(maps), cameras, now.present)
+            _, _, begins = model.decoder.asked(1, proposed)
+            logits, codes = model.decoder(model.encode_moments(views, maps), proposed, last=True)
+        true, last = (grid.shares_of(one)[:, :2] * metres for one in (centres(frame), codes[-1, 0][:, PLACES]))
+        first = begins[0, :, :2] * metres
+        inside = ((true > 0) & (true < metres)).all(1)
+        own = torch.arange(len(first)) >= config.queries
+        there = torch.cat([torch.ones(config.queries, dtype=torch.bool), proposed.there[0]])
+        for place, label in zip(true[inside], torch.from_numpy(frame.boxes.labels)[inside].tolist(), strict=True):
+            near = ((first - place).norm(dim=1) < _NEAR) & there
+            hit = (last - place).norm(dim=1) < _NEAR
+            score = logits[-1, 0, :, label].masked_fill(~hit, -torch.inf)
+            rows.append(((near & own).any(), (near & ~own).any(), hit.any(), hit.any() and own[score.argmax()]))
+    proposals, learnt, found, by = np.array(rows, float).mean(0)
+    return {"near a proposal": proposals, "near a learnt one": learnt, "found": found, "best by a proposal": by / found}
+
+
+def centres(frame: Any) -> torch.Tensor:
+    """Of the true boxes, (N, 3) metres."""
+    return torch.from_numpy(frame.boxes.centres).float()
+
+
+def depth_errors(rows: Numbers, rear: int, usual: float) -> dict[str, Any]:
+    """Median of |depth - true| / true of pairs, of the cameras of the rig by their focal length.
+
+    Args:
+        rows: see :func:`pairs`.
+        rear: number of the rear camera, whose lens is another one.
+        usual: factor of the focal length of the other cameras where the network learnt.
+    """
     if not len(rows):
         return {"found": 0}
-    rear = rows[:, 0] == model.config.cameras.index("CAM_BACK")
+    behind = rows[:, 0] == rear
     results: dict[str, Any] = {"found": len(rows)}
-    for name, which in (("rear", rear), ("others", ~rear)):
+    for name, which in (("rear", behind), ("others", ~behind)):
         true, depth, factor = rows[which, 1:].T
-        usual = float(np.median(rows[~rear, 3]))
         results[name] = {
             "median": float(np.median(abs(depth - true) / true)),
             "bias": float(np.median(depth / true)),
@@ -171,12 +216,17 @@ def main() -> None:
     known = [share for share in shares if share is not None]
     print(f"{len(known)} of {len(shares)} reach it; median share {statistics.median(known) if known else None}")
     model: Any = internimage.load_model(options.output / f"hybrid-{options.seeds[0]}" / "best")
-    print(json.dumps({"depth": depth_errors(model, options.data)}))
+    print(json.dumps({"use": use(model, options.data)}))
+    rear = model.config.cameras.index("CAM_BACK")
+    rows = np.array(list(pairs(model, options.data))).reshape(-1, 4)
+    usual = float(np.median(rows[rows[:, 0] != rear, 3])) if len(rows) else 1.0
+    print(json.dumps({"depth": depth_errors(rows, rear, usual)}))
     for focal in options.focal:
         with tempfile.TemporaryDirectory() as folder:
             seeds = range(100, 100 + options.val_scenes)
             write_world(Path(folder) / "lens", {"train": [0], "val": seeds}, width=224, focal=focal)
-            print(json.dumps({"focal": focal, "depth": depth_errors(model, Path(folder) / "lens")}))
+            rows = np.array(list(pairs(model, Path(folder) / "lens"))).reshape(-1, 4)
+            print(json.dumps({"focal": focal, "depth": depth_errors(rows, rear, usual)}))
 
 
 if __name__ == "__main__":
