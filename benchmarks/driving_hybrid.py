@@ -51,10 +51,10 @@ from internimage.settings.training import TrainingConfig
 MODEL = "bevformer_v2_internimage_atto"
 ARMS = {"hybrid": (100, 20), "learnt": (120, 0)}  # learnt queries, proposals
 _OVERLAP = 0.5
-Numbers: TypeAlias = "np.ndarray[Any, np.dtype[np.float64]]"
-
 _NEAR = 2.0  # metres
 _LOWEST = 0.05  # score of boxes that are looked at
+
+Numbers: TypeAlias = "np.ndarray[Any, np.dtype[np.float64]]"
 
 
 def learn(options: argparse.Namespace, arm: str, seed: int) -> dict[str, Any]:

@@ -157,11 +157,8 @@ def read_frame(root: Path, file: Path, previous: str | None = None) -> tuple[Fra
         DataError: the record is none, contradicts itself, or a picture is not there.
     """
     record = decode_json(file, _RECORD, _WHAT, largest=_MOST)
-    cameras = [
-        _camera(root, file, name, record.sensor[name], record.timestamp) for name in _in_order(list(record.sensor))
-    ]
-    if not cameras:
-        raise DataError(f"{file} has no camera; expected any of {', '.join(CAMERAS)}")
+    names = _in_order(file, list(record.sensor))
+    cameras = [_camera(root, file, name, record.sensor[name], record.timestamp) for name in names]
     token = f"{record.segment_id}/{record.timestamp}"
     if token != token_of(file):
         raise DataError(f"{file} says that it is of {token}; expected {token_of(file)}, as its path has it")
@@ -174,10 +171,10 @@ def read_pictures(root: Path, file: Path) -> dict[str, Path]:
     """The picture of each camera that a record names, the front one first; nothing else is looked at.
 
     Raises:
-        DataError: the record is none.
+        DataError: the record is none, or has no camera.
     """
     sensor = decode_json(file, _HEADING, _WHAT, largest=_MOST).sensor
-    return {name: _picture(root, file, sensor[name].image_path) for name in _in_order(list(sensor))}
+    return {name: _picture(root, file, sensor[name].image_path) for name in _in_order(file, list(sensor))}
 
 
 def read_truth(file: Path) -> LaneGraph | None:
@@ -255,8 +252,10 @@ def _pose(given: _Extrinsic, where: str) -> Pose:
         raise DataError(f"{where}: {error}") from error
 
 
-def _in_order(names: Sequence[str]) -> list[str]:
+def _in_order(file: Path, names: Sequence[str]) -> list[str]:
     """Cameras of both subsets, the front one first, then others."""
+    if not names:
+        raise DataError(f"{file} has no camera; expected any of {', '.join(CAMERAS)}")
     known = (*CAMERAS, *NUSCENES_CAMERAS)
     return [name for name in known if name in names] + sorted(set(names) - set(known))
 

@@ -84,7 +84,7 @@ class LaneFrames(ListedFrames):
     @property
     def files(self) -> Sequence[ImageFile]:
         """Of the first camera of each frame."""
-        return [next(iter(pictures.values())) for pictures in self._pictures if pictures]
+        return [next(iter(pictures.values())) for pictures in self._pictures]
 
     @property
     def channels(self) -> Sequence[tuple[str, ...]]:
