@@ -30,6 +30,7 @@ from internimage.driving.maps.lines import LineTargets, line_losses, match_lines
 from internimage.driving.maps.perspective import PerspectiveMapping
 from internimage.driving.maps.settings import GeneratorConfig, LineSelection
 from internimage.driving.maps.tokens import LineTokens, edge_weights, line_tokens
+from internimage.driving.metrics.longitudinal import ious
 from internimage.driving.metrics.polylines import VectorMapScore
 from internimage.driving.models.online_map import EXTENT, OnlineMap, OnlineMapConfig
 from internimage.driving.results.geojson import geojson_of, read_geojson, write_geojson
@@ -139,10 +140,12 @@ def test_a_hole_in_a_road_segment_is_a_closed_boundary(tmp_path: Path) -> None:
     assert len(lines) == 3
 
 
-def test_maps_need_shapely(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_what_needs_shapely_says_so(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setitem(sys.modules, "shapely", None)
-    with pytest.raises(MissingExtraError, match=r"road maps need shapely: pip install 'internimage\[driving\]'"):
-        read_nuscenes_map(tmp_path / "map.json")
+    box = np.ones((1, 7))
+    for run in (lambda: read_nuscenes_map(tmp_path / "map.json"), lambda: ious(box, box)):
+        with pytest.raises(MissingExtraError, match=r"need shapely: pip install 'internimage\[driving\]'"):
+            run()
 
 
 def test_drawn_lines_lie_where_the_ground_changes() -> None:

@@ -11,8 +11,9 @@ import msgspec
 import numpy as np
 
 from internimage.data.formats.documents import read_json
+from internimage.driving.geometry.library import geometry_library
 from internimage.driving.geometry.poses import Array
-from internimage.driving.geometry.road_map import RoadMap, geometry_library, merged, outlines, union
+from internimage.driving.geometry.road_map import RoadMap, merged, outlines, union
 from internimage.errors import DataError
 
 _MOST = 2**28  # bytes of a map

@@ -8,14 +8,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from importlib import import_module
 from typing import Any
 
 import numpy as np
 
+from internimage.driving.geometry.library import geometry_library
 from internimage.driving.geometry.poses import Array, Pose
 from internimage.driving.geometry.vector_map import REGION, VectorMap
-from internimage.errors import MissingExtraError
 
 SHORTEST = 0.5
 """Metres of a line, or square metres of a crossing, that are worth keeping of what is cut."""
@@ -23,18 +22,6 @@ SHORTEST = 0.5
 _SEAM = 0.05  # metres, half of the gap between two areas that is none
 _GRID = 1e-4  # metres, of places where a union of exact ones fails
 _FLAT = 1e-3  # metres from a straight line at which a point is left out
-
-
-def geometry_library() -> Any:
-    """Shapely.
-
-    Raises:
-        MissingExtraError: it is not installed.
-    """
-    try:
-        return import_module("shapely")
-    except ImportError as error:
-        raise MissingExtraError("road maps need shapely: pip install 'internimage[driving]'") from error
 
 
 @dataclass(frozen=True, eq=False)

@@ -12,8 +12,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from internimage.driving.geometry.library import geometry_library
 from internimage.driving.geometry.poses import Array
-from internimage.driving.geometry.road_map import geometry_library
 from internimage.driving.geometry.vector_map import VectorMap, is_closed
 from internimage.driving.maps.canvas import Canvas
 

@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from internimage.driving.geometry.boxes import Numbers
+from internimage.driving.geometry.library import geometry_library
 from internimage.driving.geometry.poses import Array
 from internimage.errors import DataError
 
@@ -80,8 +81,7 @@ def tolerant_ious(truth: Array, found: Array, rules: LongitudinalRules = _RULES)
 
 def ious(one: Array, other: Array) -> Array:
     """(...) intersections over unions of boxes (..., 7) and (..., 7) that are upright and turned about z."""
-    import shapely  # type: ignore[import-untyped]
-
+    shapely = geometry_library()
     areas = shapely.area(shapely.intersection(_outline(one), _outline(other)))
     top = np.minimum(one[..., 2] + one[..., 5] / 2, other[..., 2] + other[..., 5] / 2)
     bottom = np.maximum(one[..., 2] - one[..., 5] / 2, other[..., 2] - other[..., 5] / 2)
@@ -92,12 +92,10 @@ def ious(one: Array, other: Array) -> Array:
 
 
 def _outline(boxes: Array) -> Any:
-    import shapely
-
     corners = _CORNERS * boxes[..., None, 3:5]
     cos, sin = np.cos(boxes[..., 6]), np.sin(boxes[..., 6])
     turned = np.einsum("...ij,...kj->...ki", np.stack([cos, -sin, sin, cos], -1).reshape(*cos.shape, 2, 2), corners)
-    return shapely.polygons(turned + boxes[..., None, :2])
+    return geometry_library().polygons(turned + boxes[..., None, :2])
 
 
 class LongitudinalScore:

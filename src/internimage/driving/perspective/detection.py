@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from internimage.driving.bev.grid import BEVGrid
+from internimage.driving.geometry.library import geometry_library
 from internimage.driving.perspective.decoding import TOP, CameraBoxes, cell_places, chosen_boxes, stacked
 from internimage.driving.perspective.head import PerspectiveMaps, cell_rows
 from internimage.driving.perspective.settings import PerspectiveConfig
@@ -155,8 +156,7 @@ def _stacked(parts: Sequence[ViewBoxes]) -> ViewBoxes:
 
 def _apart(outlines: np.ndarray, classes: np.ndarray, overlap: float) -> np.ndarray:
     """Places of polygons (B, 4, 2) that no kept one of their class, before them, covers by more than ``overlap``."""
-    import shapely  # type: ignore[import-untyped]
-
+    shapely = geometry_library()
     polygons = shapely.convex_hull(shapely.multipoints(outlines))
     areas = shapely.area(polygons)
     tree = shapely.STRtree(polygons)
