@@ -153,7 +153,7 @@ def test_steps_aside(way: Callable[[nn.Module, Tensor], Any], stays: set[str]) -
     result: list[Tensor] = []
     with torch.no_grad():
         assert calls(lambda: result.append(way(copy.deepcopy(block), x))) == stays
-        with mock.patch.object(cpu_inference, "_is_plain_inference", return_value=False):
+        with mock.patch.object(cpu_inference, "is_plain_inference", return_value=False):
             expected = way(copy.deepcopy(block), x)
     torch.testing.assert_close(result[0], expected, rtol=1e-5, atol=1e-5)
 

@@ -11,7 +11,7 @@ from torch.utils.checkpoint import checkpoint
 
 from internimage.backbones.config import Activation, NormLayer
 from internimage.errors import ConfigError, InputSizeError
-from internimage.ops import LayerNorm, linear
+from internimage.ops import LayerNorm, conv2d, linear
 
 ACTIVATIONS: dict[Activation, type[nn.Module]] = {"gelu": nn.GELU, "silu": nn.SiLU, "relu": nn.ReLU}
 _LAYER_NORM_EPS = 1e-6
@@ -43,7 +43,7 @@ def norm(kind: NormLayer, channels: int) -> nn.Module:
 
 def convolve(convolution: nn.Conv2d, x: Tensor) -> Tensor:
     """Apply an NCHW convolution to a channels-last map; both permutes are views."""
-    return convolution(x.permute(0, 3, 1, 2)).permute(0, 2, 3, 1)
+    return conv2d(convolution, x.permute(0, 3, 1, 2)).permute(0, 2, 3, 1)
 
 
 def check_images(images: Tensor, channels: int) -> None:

@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
-from internimage.ops import LayerNorm
+from internimage.ops import LayerNorm, conv2d
 
 Norm = Callable[[int], nn.Module]
 
@@ -64,5 +63,4 @@ class ConvNorm(nn.Module):
             nn.init.zeros_(self.conv.bias)
 
     def forward(self, maps: Tensor) -> Tensor:
-        result: Tensor = self.norm(self.conv(maps))
-        return F.relu(result) if self.relu else result
+        return conv2d(self.conv, maps, self.norm, relu=self.relu)

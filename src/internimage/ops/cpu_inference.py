@@ -40,7 +40,7 @@ class LayerNorm(nn.LayerNorm):
     def forward(self, input: Tensor) -> Tensor:
         weight, bias = self.weight, self.bias
         maps = input.dim() == 4 and bias is not None  # without weight there is no bias either
-        if maps and _is_plain_inference(input, weight) and input.shape[3:] == weight.shape:
+        if maps and is_plain_inference(input, weight) and input.shape[3:] == weight.shape:
             result: Tensor = torch.ops.internimage.layer_norm(input, weight, bias, self.eps)
             return result
         return super().forward(input)
@@ -65,8 +65,8 @@ def linear(layer: nn.Linear, x: Tensor, activation: nn.Module | None = None) -> 
     weight = layer.weight
     if (
         type(layer) is nn.Linear
-        and _is_plain(layer)
-        and _is_plain_inference(x, weight)
+        and is_plain(layer)
+        and is_plain_inference(x, weight)
         and x.shape[-1] == weight.shape[1]  # otherwise the layer itself explains what is wrong
         and x.numel() * weight.shape[0] >= _least_multiplications().get(x.dtype, sys.maxsize)
         and torch.backends.mkldnn.enabled
@@ -80,14 +80,14 @@ def linear(layer: nn.Linear, x: Tensor, activation: nn.Module | None = None) -> 
 
 def _fused(activation: nn.Module | None) -> tuple[Any, ...]:
     """What oneDNN does after the product."""
-    if activation is None or not _is_plain(activation):
+    if activation is None or not is_plain(activation):
         return _NOTHING
     if type(activation) is nn.GELU and activation.approximate == "none":
         return _GELU
     return _RELU if type(activation) is nn.ReLU else _NOTHING
 
 
-def _is_plain_inference(x: Tensor, weight: Tensor) -> bool:
+def is_plain_inference(x: Tensor, weight: Tensor) -> bool:
     """Whether these are ordinary CPU tensors of one dtype and nothing watches what is done with them."""
     return (
         not torch.is_grad_enabled()
@@ -103,7 +103,7 @@ def _is_plain_inference(x: Tensor, weight: Tensor) -> bool:
     )
 
 
-def _is_plain(module: nn.Module) -> bool:
+def is_plain(module: nn.Module) -> bool:
     """Whether calling the module runs its class's ``forward`` and nothing else."""
     return not (
         module._forward_hooks

@@ -15,6 +15,7 @@ from internimage.driving.bev.grid import BEVGrid
 from internimage.driving.bev.inputs import Views
 from internimage.driving.bev.projection import project
 from internimage.errors import ConfigError
+from internimage.ops import conv2d
 
 
 class PerspectiveMapping(nn.Module):
@@ -46,7 +47,7 @@ class PerspectiveMapping(nn.Module):
         planes = self.seen(maps, views)
         coordinates = self.coordinates(planes.device).to(planes.dtype).expand(len(planes), -1, -1, -1)
         stacked = torch.cat([planes, coordinates], dim=1).transpose(1, 2).flatten(1, 2)
-        cells: Tensor = self.convolution(stacked.unflatten(-1, (self.grid.height, self.grid.width)))
+        cells = conv2d(self.convolution, stacked.unflatten(-1, (self.grid.height, self.grid.width)))
         return cells.flatten(2).transpose(1, 2)
 
     def points(self, device: torch.device | None = None) -> Tensor:

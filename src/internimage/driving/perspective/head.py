@@ -15,6 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from internimage.driving.perspective.settings import PerspectiveConfig
+from internimage.ops import conv2d
 
 _QUATERNION, _PLANE, _SPACE, _SIDES, _ATTRIBUTES = 4, 2, 3, 4, 3
 _PRIOR = 0.01  # chance of a class at the start
@@ -72,7 +73,7 @@ class LevelConvolution(nn.Module):
         nn.init.kaiming_normal_(self.conv.weight, mode="fan_out", nonlinearity="relu")
 
     def forward(self, maps: Sequence[Tensor]) -> list[Tensor]:
-        return [F.relu(norm(self.conv(one))) for norm, one in zip(self.norms, maps, strict=True)]
+        return [F.relu(norm(conv2d(self.conv, one))) for norm, one in zip(self.norms, maps, strict=True)]
 
 
 class PerspectiveHead(nn.Module):

@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from internimage.layers.convolution import ConvNorm
+from internimage.ops import conv2d
 
 _FINEST_SIZE = 56.0  # pixels: boxes up to twice this size come from the finest map
 
@@ -124,7 +125,8 @@ class MaskHead(nn.Module):
         """Logits (R, K, 28, 28)."""
         x = features
         for convolution in self.convolutions:
-            x = F.relu(convolution(x))
+            assert isinstance(convolution, nn.Conv2d)
+            x = conv2d(convolution, x, relu=True)
         return self.logits(F.relu(self.upsample(x)))
 
 

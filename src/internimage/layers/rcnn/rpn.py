@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from internimage.layers.boxes import decode, encode, nms
 from internimage.layers.rcnn.assigner import IGNORED, assign, sample
+from internimage.ops import conv2d
 from internimage.structures.batching import padded
 from internimage.structures.detection import DetectionTarget
 
@@ -60,7 +61,7 @@ class RPN(nn.Module):
         """Logits (N, 3, H, W) and deltas (N, 12, H, W) of each map."""
         results = []
         for one in maps:
-            hidden = F.relu(self.conv(one))
+            hidden = conv2d(self.conv, one, relu=True)
             results.append((self.objectness(hidden), self.deltas(hidden)))
         return results
 

@@ -9,6 +9,7 @@ implementation runs.  ``INTERNIMAGE_NATIVE=0`` leaves it out, ``INTERNIMAGE_CPU=
 from __future__ import annotations
 
 import ctypes
+import functools
 import os
 from pathlib import Path
 
@@ -17,6 +18,7 @@ import torch
 LIBRARY = Path(__file__).with_name("_kernels.so")
 
 
+@functools.cache
 def load() -> tuple[str | None, str]:
     """Register the kernels with PyTorch; the instruction set in use or None, and why."""
     if os.environ.get("INTERNIMAGE_NATIVE", "1") == "0":

@@ -3,6 +3,7 @@
 // Registered for CPU tensors; Python has checked that shapes fit together.
 
 #include <cstring>
+#include <memory>
 #include <new>
 #include <stdexcept>
 #include <type_traits>
@@ -289,6 +290,47 @@ void layer_norm(StableIValue* stack) {
   stack[0] = output.hand_over();
 }
 
+Tiles tiles(const Tensor& maps) { return {maps.data(), maps.size(0), maps.size(1), maps.size(2), maps.size(3)}; }
+
+int64_t grain(const Tiles& t) { return 4096 / (t.channels + 1) + 1; }
+
+// winograd_transform(input, first, count) -> (36, count, C), of maps (N, H, W, C)
+void winograd_transform(StableIValue* stack) {
+  const Tensor input(stack[0]);
+  const int64_t first = static_cast<int64_t>(stack[1]), count = static_cast<int64_t>(stack[2]);
+  const Tiles t = tiles(input);
+  Tensor output({36, count, t.channels}, input.dtype());
+  float* to = static_cast<float*>(output.data());
+  parallel(count, grain(t), [&](int64_t begin, int64_t end) { kernels().transform(t, to, first, count, begin, end); });
+  stack[0] = output.hand_over();
+}
+
+// winograd_untransform(output, products, bias, relu, first), 36 products of (count, C), into maps (N, H, W, C)
+void winograd_untransform(StableIValue* stack) {
+  const Tensor output(stack[0]);
+  std::vector<const float*> products;
+  std::vector<std::unique_ptr<Tensor>> owned;
+  for (const int64_t handle : as_list(stack[1])) {
+    owned.push_back(std::make_unique<Tensor>(static_cast<StableIValue>(handle)));
+    products.push_back(floats(*owned.back()));
+  }
+  const Tensor bias(stack[2]);
+  const bool relu = as_bool(stack[3]);
+  const int64_t first = static_cast<int64_t>(stack[4]), count = owned.front()->size(0);
+  const Tiles t = tiles(output);
+  parallel(count, grain(t), [&](int64_t begin, int64_t end) {
+    kernels().untransform(t, products.data(), floats(bias), relu, first, begin, end);
+  });
+}
+
+// digest(tensor) -> int, of the bits of a contiguous tensor
+void digest(StableIValue* stack) {
+  const Tensor tensor(stack[0]);
+  int64_t count = 0;
+  check(aoti_torch_get_numel(reinterpret_cast<AtenTensorHandle>(stack[0]), &count));
+  stack[0] = kernels().digest(tensor.data(), count * static_cast<int64_t>(tensor.bytes_each()));
+}
+
 class Registration {
  public:
   Registration() {
@@ -300,9 +342,16 @@ class Registration {
     add<ms_deform_attn, 1, 2, 0>("ms_deform_attn", "internimage::ms_deform_attn_plain");
     add<layer_norm, 3, 0, 0>("layer_norm", "internimage::layer_norm_plain");
     add<ms_deform_attn_backward, 2, 2, 1>("ms_deform_attn_backward", "internimage::ms_deform_attn_backward_plain");
+    check(torch_library_impl(library_, "winograd_transform", alone<winograd_transform>, kBuiltFor));
+    check(torch_library_impl(library_, "winograd_untransform", alone<winograd_untransform>, kBuiltFor));
+    check(torch_library_impl(library_, "digest", alone<digest>, kBuiltFor));
   }
 
  private:
+  template <void (*kernel)(StableIValue*)>
+  static void alone(StableIValue* stack, uint64_t, uint64_t) {
+    kernel(stack);
+  }
   template <void (*kernel)(StableIValue*), int same, int single, int image>
   void add(const char* name, const char* plain) {
     Entry<kernel, same, single, image>::plain = plain;

@@ -49,6 +49,14 @@ struct Normalisation {
   float epsilon;
 };
 
+// Maps, channels last, as tiles of 4 x 4 pixels, image by image and row by row.
+struct Tiles {
+  void* data;
+  int64_t batch, height, width, channels;
+  int64_t down() const { return (height + 3) / 4; }
+  int64_t across() const { return (width + 3) / 4; }
+};
+
 // Gradients of a loss.  grad_image is float and is written for the groups of a block; the others are in the operands' type.
 struct Gradients {
   const void* output;
@@ -68,6 +76,11 @@ struct Kernels {
                           int64_t begin, int64_t end);
   void (*normalise)(Type, const Normalisation&, void* output, int64_t begin, int64_t end);
   void (*convert)(Type, const float* from, void* to, int64_t begin, int64_t end);
+  // Tiles [begin, end) of `count` from `first` on; see winograd.h.
+  void (*transform)(const Tiles&, float* to, int64_t first, int64_t count, int64_t begin, int64_t end);
+  void (*untransform)(const Tiles&, const float* const* products, const float* bias, bool relu, int64_t first,
+                      int64_t begin, int64_t end);
+  uint64_t (*digest)(const void* data, int64_t bytes);
 };
 
 }  // namespace internimage
