@@ -279,6 +279,7 @@ def shapes(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_a_folder_is_all_that_can_be_learnt_from_it(shapes: Path, tmp_path: Path) -> None:
     parts = read_parts(shapes, None, DataOptions())
     assert list(parts) == ["train", "val", "test"]
+    assert len(parts["train"].files) == 96  # though two sets tell of them
     assert [(one.name, one.kind, len(one.part)) for one in parts["train"].sets] == [
         ("words", "words", 96),
         ("objects", "objects", 96),

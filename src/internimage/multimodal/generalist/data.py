@@ -79,6 +79,11 @@ class Sets(Part):
     def entries(self) -> Sequence[Entry]:  # type: ignore[override]
         return [Entry(number, own) for number, one in enumerate(self.sets) for own in one.part.entries]
 
+    @property
+    def files(self) -> Sequence[ImageFile]:
+        """Each once, though several sets may tell of it."""
+        return list(dict.fromkeys(file for one in self.sets for file in one.part.files))
+
     def __len__(self) -> int:
         return sum(len(one.part) for one in self.sets)
 
