@@ -6,8 +6,8 @@
 
 1,000 pictures a row, of a seed that nothing was learnt from: captions right word by word, with their kinds; R@1
 among 100 pictures whose captions all differ (ten times); questions.  Controls: the captions of pictures judged by
-those of others, and captions and answers of blank pictures.  Prints a line a model and the mean.  With ``--signs``
-instead signs at each level: their captions, first letters and numbers of letters.  The world stands for no benchmark.
+those of others, and captions and answers of blank pictures.  Prints a line a model and the mean.  ``--level`` says
+which signs the rows have; with ``--signs`` instead signs at each level: their captions, first letters and numbers of letters.  The world stands for no benchmark.
 """
 
 from __future__ import annotations
@@ -65,11 +65,11 @@ def answered(results: Sequence[PictureWords], scenes: Sequence[Scene]) -> dict[s
     return {"questions": statistics.mean(one for rows in kinds.values() for one in rows), **found}
 
 
-def finding(pipeline: WordsPipeline, split: Any, galleries: int, without: Sequence[Any]) -> dict[str, float]:
+def finding(pipeline: WordsPipeline, split: Any, galleries: int, drawn: dict[str, Any]) -> dict[str, float]:
     """R@1 both ways among 100 pictures, the mean of some galleries."""
     score = RetrievalScore()
     for number in range(galleries):
-        scenes = gallery(SEED + 1 + number, 100, split=split, without=without)
+        scenes = gallery(SEED + 1 + number, 100, split=split, **drawn)
         for place, result in enumerate(said(pipeline, scenes, [one.picture for one in scenes])):
             assert result.picture is not None
             assert result.captions is not None
@@ -78,11 +78,11 @@ def finding(pipeline: WordsPipeline, split: Any, galleries: int, without: Sequen
     return {name: numbers[name] for name in ("image_to_text_r1", "text_to_image_r1")}
 
 
-def measured(pipeline: WordsPipeline, count: int, without: Sequence[Any]) -> dict[str, float]:
-    """All numbers of a model."""
+def measured(pipeline: WordsPipeline, count: int, drawn: dict[str, Any]) -> dict[str, float]:
+    """All numbers of a model; ``drawn`` says without which kinds, and with which signs."""
     numbers: dict[str, float] = {}
     for split in SPLITS:
-        scenes = [scene(SEED, number, split=split, without=without) for number in range(count)]
+        scenes = [scene(SEED, number, split=split, **drawn) for number in range(count)]
         pictures = [one.picture for one in scenes]
         results = said(pipeline, scenes, pictures)
         kinds = sorted({one.kind for one in scenes})
@@ -100,9 +100,7 @@ def measured(pipeline: WordsPipeline, count: int, without: Sequence[Any]) -> dic
             [results[place] for place in held], [scenes[place] for place in held]
         )
         numbers |= {f"{split}: {name}": share for name, share in answered(results, scenes).items()}
-        numbers |= {
-            f"{split}: {name}": share for name, share in finding(pipeline, split, count // 100, without).items()
-        }
+        numbers |= {f"{split}: {name}": share for name, share in finding(pipeline, split, count // 100, drawn).items()}
         numbers |= {f"{split}: {name}": share for name, share in unseeing(pipeline, results, scenes).items()}
     return numbers
 
@@ -142,6 +140,7 @@ def main() -> None:
     parser.add_argument("models", nargs="+", type=Path)
     parser.add_argument("--pictures", type=int, default=1_000)
     parser.add_argument("--without", nargs="*", default=())
+    parser.add_argument("--level", choices=get_args(Signs), default="places", help="signs in the rows")
     parser.add_argument("--signs", action="store_true")
     options = parser.parse_args()
     rows = []
@@ -151,7 +150,7 @@ def main() -> None:
         measure = (
             of_signs(pipeline, options.pictures)
             if options.signs
-            else measured(pipeline, options.pictures, options.without)
+            else measured(pipeline, options.pictures, {"without": options.without, "signs": options.level})
         )
         rows.append(measure)
         print(json.dumps({"model": str(folder), **{name: round(share, 4) for name, share in measure.items()}}))
