@@ -7,7 +7,8 @@
 1,000 pictures a row, of a seed that nothing was learnt from: captions right word by word, with their kinds; R@1
 among 100 pictures whose captions all differ (ten times); questions.  Controls: the captions of pictures judged by
 those of others, and captions and answers of blank pictures.  Prints a line a model and the mean.  ``--level`` says
-which signs the rows have; with ``--signs`` instead signs at each level: their captions, first letters and numbers of letters.  The world stands for no benchmark.
+which signs the rows have; with ``--signs`` there are signs alone, of each level: their captions, first letters and
+numbers of letters.  The world stands for no benchmark.
 """
 
 from __future__ import annotations
