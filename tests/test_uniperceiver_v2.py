@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from helpers.generalists import SMALL, TEXTS, generalist, pictures, truth, without_experts
+from helpers.generalists import SMALL, TEXTS, generalist, pictures, truth, without_experts, write_plain_world
 from helpers.goldens import law_of_weights, near
 from helpers.training import Silent
 from PIL import Image
@@ -363,6 +363,44 @@ def test_a_trained_model_is_a_folder_that_every_command_takes(shapes: Path, tmp_
     near(torch.from_numpy(vectors[0]), torch.from_numpy(result.words.picture), 1e-5)
     again = minute(shapes, tmp_path / "again")
     assert again.history[-1]["loss"] == row["loss"]  # the same tasks, pictures and words
+
+
+@pytest.mark.full
+@pytest.mark.usefixtures("one_thread")
+def test_a_minute_teaches_every_task(tmp_path: Path) -> None:
+    """Three colours, two shapes, ten pictures of each caption: above what chance has by the margins of the table."""
+    training = TrainingConfig(
+        updates=240,
+        batch_size=16,
+        lr=1e-3,
+        warmup_updates=20,
+        clip_norm=1.0,
+        ema_decay=0.95,
+        workers=0,
+        track="none",
+        evaluate_every=100,
+        drop_path=0.0,
+        betas=(0.9, 0.98),
+    )
+    shares = GeneralistAugmentation(
+        captions=0.2, pairs=0.15, names=0.1, questions=0.3, objects=0.3, short_sides=(64,), long=64, flip=0.0
+    )
+    world = write_plain_world(tmp_path / "world")
+    run = ii.train(
+        world, model="uniperceiver_v2_internimage_atto", size=64, training=training, augmentation=shares,
+        output=tmp_path / "run", reporter=Silent(), device="cpu",
+    )  # fmt: skip
+    row = run.history[-1]
+    for name, chance, margin in (
+        ("photos_top1", 1 / 3, 0.5),
+        ("told-words_exact", 1 / 6, 0.6),
+        ("told-words_answers", 5 / 12, 0.35),
+        ("told-words_image_to_text_r10", 1 / 6, 0.6),
+        ("told-words_text_to_image_r10", 1 / 6, 0.6),
+        ("told-objects_box_ap50", 0.0, 0.5),
+        ("told-objects_mask_ap50", 0.0, 0.5),
+    ):
+        assert row[name] >= chance + margin, (name, row[name])
 
 
 def test_what_stands_in_for_an_unreadable_picture_teaches_the_same(shapes: Path, tmp_path: Path) -> None:

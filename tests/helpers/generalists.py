@@ -1,8 +1,12 @@
 """Uni-Perceiver v2 for tests."""
 
+import json
 from dataclasses import replace
+from pathlib import Path
 
+import numpy as np
 import torch
+from PIL import Image, ImageDraw
 from torch import Tensor
 
 from internimage.backbones.config import InternImageConfig
@@ -67,3 +71,51 @@ def truth(*boxes: tuple[int, int, int, int], labels: tuple[int, ...] = (), side:
 
 def without_experts() -> UniPerceiverV2Config:
     return replace(SMALL, experts=0)
+
+
+COLOURS = {"red": (220, 30, 30), "green": (30, 160, 60), "blue": (40, 60, 220)}
+SIDES = {"triangle": 3, "disc": 24}
+
+
+def write_plain_world(folder: Path, train: int = 240, val: int = 60) -> Path:
+    """One large shape a picture, three colours and two shapes: words and boxes in ``told``, colours as classes in
+    ``photos``.
+    """
+    random = np.random.default_rng(0)
+    for part, count in (("train", train), ("val", val)):
+        lines, images, objects = [], [], []
+        for number in range(count):
+            colour = list(COLOURS)[number % 3]
+            shape = list(SIDES)[number // 3 % 2]
+            centre, radius = random.integers(22, 42, 2), int(random.integers(12, 20))
+            angles = np.arange(SIDES[shape]) * 2 * np.pi / SIDES[shape] + np.pi / 4
+            outline = centre + radius * np.stack([np.cos(angles), np.sin(angles)], 1)
+            picture = Image.new("RGB", (64, 64), (240, 238, 230))
+            ImageDraw.Draw(picture).polygon([tuple(point) for point in outline.tolist()], COLOURS[colour])
+            for name in (f"told/{part}-{number}.png", f"photos/{part}/{colour}/{number}.png"):
+                (folder / name).parent.mkdir(parents=True, exist_ok=True)
+                picture.save(folder / name)
+            questions = [
+                {"question": "what color is it", "answers": [colour]},
+                {"question": "what shape is it", "answers": [shape]},
+            ]
+            file = f"{part}-{number}.png"
+            lines.append(json.dumps({"file": file, "captions": [f"a {colour} {shape}"], "questions": questions}))
+            images.append({"id": number, "file_name": file, "width": 64, "height": 64})
+            low, high = outline.min(0), outline.max(0)
+            objects.append(
+                {
+                    "id": number + 1,
+                    "image_id": number,
+                    "category_id": list(SIDES).index(shape) + 1,
+                    "bbox": [*low.tolist(), *(high - low).tolist()],
+                    "area": float(np.prod(high - low)),
+                    "iscrowd": 0,
+                    "segmentation": [outline.flatten().tolist()],
+                }
+            )
+        (folder / "told" / f"{part}.jsonl").write_text("\n".join(lines) + "\n")
+        categories = [{"id": number, "name": name} for number, name in enumerate(SIDES, 1)]
+        content = {"images": images, "annotations": objects, "categories": categories}
+        (folder / "told" / f"boxes_{part}.json").write_text(json.dumps(content))
+    return folder

@@ -13,7 +13,8 @@ from internimage.settings.training import MANY, TrainingConfig
 
 LEARNT = ("captions", "pairs", "questions", "masked", "names", "objects")
 _SMALL = 64  # pixels
-_UPDATES = 4_500  # of 32 pictures; not measured yet
+_UPDATES = 4_800  # of 32 pictures: half an hour of one core for the small model
+_ASKED = 3  # questions of a picture, where a step has no other words of it
 
 
 @dataclass(frozen=True)
@@ -26,8 +27,8 @@ class GeneralistAugmentation:
             guessing words hidden in captions, classes, and objects with boxes and masks.  Several data sets of a task
             share its steps by their pictures.
         label_smoothing, questions_each, mirror, min_scale: of pictures with words, see
-            :class:`internimage.multimodal.describing.settings.WordsAugmentation`; ``min_scale`` of those with a class
-            too.
+            :class:`internimage.multimodal.describing.settings.WordsAugmentation`; 0 for ``questions_each`` is 3;
+            ``min_scale`` of those with a class too.
         flip: probability that a picture with a class or objects is mirrored.
         short_sides, long, photometric: of pictures with objects, see
             :class:`internimage.settings.detection.DetectionAugmentation`.
@@ -65,7 +66,7 @@ class GeneralistAugmentation:
         return WordsAugmentation(
             masked=float(self.masked > 0),
             label_smoothing=self.label_smoothing,
-            questions_each=self.questions_each or 1,
+            questions_each=self.questions_each or _ASKED,
             mirror=self.mirror,
             min_scale=self.min_scale,
         )
@@ -82,20 +83,25 @@ class GeneralistAugmentation:
 
 
 def default_settings(amount: Amount) -> tuple[TrainingConfig, GeneralistAugmentation]:
-    """Settings for an amount of pictures; those for large pictures were not measured here."""
+    """Settings for an amount of pictures.
+
+    Small ones from scratch were learnt better with AdamW and clipped gradients than with the paper's optimiser
+    (docs/multimodal.md); the others' settings are the paper's and were not measured here.
+    """
     scratch, images, small = amount.init == "scratch", max(1, amount.images), amount.size <= _SMALL
+    quick = scratch and small
     epochs = max(1, min(100, round(_UPDATES * 32 / images)))
     training = TrainingConfig(
         epochs=epochs,
-        optimizer="task-balanced",
+        optimizer="adamw" if quick else "task-balanced",
         batch_size=32 if images < MANY else 64,
-        lr=5e-4 if scratch and small else 1e-4,  # 2e-3, which suits each task alone, learnt no captions beside others
+        lr=1e-3 if quick else 1e-4,
         betas=(0.9, 0.98),
         weight_decay=0.05,
         warmup_epochs=epochs / 20,
         backbone_lr_scale=1.0 if scratch else 0.1,
         drop_path=0.0 if small else 0.1,
-        clip_norm=0.0,
+        clip_norm=1.0 if quick else 0.0,
         ema_decay=0.999,
         evaluate_every=max(1, epochs // 3),
     )
