@@ -97,9 +97,9 @@ def build(folder: Path = HERE, target: Target | None = None) -> list[Path]:
         built = []
         for library, source in SOURCES.items():
             torch = target.torch(target, aside) if source == "operators.cpp" else []
-            output = aside / f"{library}{target.suffix}"
-            call([*target.linker, "-shared", *kernels, str(aside / f"{source}.o"), *torch, "-o", str(output)])
-            built.append(_moved(output, folder / output.name))
+            output = f"{library}{target.suffix}"  # without a folder: macOS' linker writes down what it is told
+            call([*target.linker, "-shared", *kernels, str(aside / f"{source}.o"), *torch, "-o", output], aside)
+            built.append(_moved(aside / output, folder / output))
         return built
 
 
@@ -120,9 +120,9 @@ def stub(target: Target, aside: Path) -> list[str]:
     return ["-Wl,--no-as-needed", str(path), "-Wl,--as-needed"]
 
 
-def call(command: list[str]) -> None:
-    """Run a compiler; raises ``CalledProcessError`` with its words."""
-    subprocess.run(command, check=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+def call(command: list[str], folder: Path | None = None) -> None:
+    """Run a compiler, in ``folder``; raises ``CalledProcessError`` with its words."""
+    subprocess.run(command, check=True, cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
 
 
 def _moved(built: Path, output: Path) -> Path:
