@@ -13,6 +13,7 @@ import zipfile
 from pathlib import Path
 
 import cross
+import emulated
 import pytest
 import wheels
 
@@ -145,6 +146,15 @@ def test_without_zig_only_the_pure_wheel_is_written(packers: dict[str, Path], tm
     ]
     assert [tag(path) for path in tmp_path.glob("*.whl")] == ["any"]
     assert len(list(tmp_path.glob("*.tar.gz"))) == 1
+
+
+def test_aarch64_wheel_passes_the_operators_tests_emulated(made: Path, tmp_path: Path) -> None:
+    if reason := emulated.lacking():
+        pytest.skip(reason)
+    (wheel,) = made.glob("*_aarch64.whl")
+    said = emulated.run_tests(wheel, tmp_path)
+    assert said.startswith("aarch64 compiled, portable")
+    assert re.search(r"\d{3} passed", said)
 
 
 def packed_for_here(made: Path) -> Path:
