@@ -5,7 +5,7 @@ UV := $(shell command -v uv 2>/dev/null || echo $(BIN)/uv)
 # Compiled once: where an environment forbids it, each of a dozen processes would compile PyTorch again, for ten seconds.
 export PYTHONDONTWRITEBYTECODE :=
 
-.PHONY: demo test test-full test-official docs lint clean
+.PHONY: demo test test-full test-official wheels docs lint clean
 
 demo: .venv
 	@$(UV) pip install --quiet --python .venv -e .
@@ -30,6 +30,12 @@ test-official:
 	@$(if $(wildcard $(UV)),$(UV),.venv-official/bin/uv) pip install --quiet --python .venv-official --no-deps nuscenes-devkit==1.2.0
 	.venv-official/bin/pytest -m official
 
+# The sdist and wheels for Linux, macOS and Windows, in dist/: compiled by Zig, which comes from the package index, and checked.
+wheels:
+	@test -d .venv-wheels || $(PYTHON) -m venv .venv-wheels
+	@.venv-wheels/bin/python -m pip install --quiet --disable-pip-version-check hatchling==1.33.0 ziglang==0.17.1
+	.venv-wheels/bin/python tools/wheels.py
+
 # The documentation site, in site/; any warning ends it.
 docs:
 	@test -d .venv-docs || $(PYTHON) -m venv .venv-docs
@@ -50,4 +56,4 @@ lint: .venv
 	@test -x "$(UV)" || $(BIN)/python -m pip install --quiet uv
 
 clean:
-	rm -rf .venv .venv-official .venv-docs site .mypy_cache .ruff_cache .pytest_cache
+	rm -rf .venv .venv-official .venv-docs .venv-wheels dist site .mypy_cache .ruff_cache .pytest_cache

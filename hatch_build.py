@@ -3,10 +3,12 @@
 They are two libraries, PyTorch's and ONNX Runtime's.
 
 Without a compiler, or where compiling fails, the package is pure Python and says so in `internimage doctor`.
+INTERNIMAGE_NATIVE=0 asks for that.  Wheels for other machines are packed by tools/wheels.py.
 """
 
 from __future__ import annotations
 
+import os
 import runpy
 import subprocess
 import sys
@@ -21,7 +23,7 @@ BUILD = "src/internimage/ops/native/build.py"
 
 class KernelsBuildHook(BuildHookInterface[Any]):
     def initialize(self, version: str, build_data: dict[str, Any]) -> None:
-        if self.target_name != "wheel":
+        if self.target_name != "wheel" or os.environ.get("INTERNIMAGE_NATIVE") == "0":
             return
         native = runpy.run_path(str(Path(self.root, BUILD)))
         try:

@@ -172,6 +172,21 @@ def resident() -> int:
     return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
 
 
+@pytest.mark.skipif(not implementation("cpu").name.startswith("compiled"), reason="there are no compiled kernels")
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads /proc")
+def test_an_error_arrives_and_keeps_no_memory() -> None:
+    """PyTorch throws it: the kernels have no C++ runtime.  What they asked memory for would be 5 PB."""
+    before = resident()
+    for _ in range(3):
+        image = torch.ones(1, 2048, 2048, 4)  # 64 MiB
+        with pytest.raises(RuntimeError, match="internimage: there is not enough memory"):
+            torch.ops.internimage.winograd_transform(image, 0, 2**43)
+        del image
+    assert resident() - before < 2**26
+    with pytest.raises(RuntimeError, match="internimage: a call of LibTorch's stable interface failed"):
+        torch.ops.internimage.winograd_untransform(torch.ones(1, 4, 4, 4), [torch.ones(1, 4)], torch.ones(4), False, 0)
+
+
 def test_strides_do_not_mislead_who_calls_the_registered_operator() -> None:
     """The public functions make tensors contiguous; this is the way around them."""
     geometry = SamplingGeometry((3, 3), (1, 1), (1, 1), (1, 1), 4, 1.0, False)

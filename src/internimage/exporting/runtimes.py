@@ -25,7 +25,9 @@ METADATA = "internimage"
 PICTURE = "picture"
 """Input of a file that takes pixels: uint8 (H, W, C), RGB."""
 
-OPERATORS = Path(__file__).parents[1] / "ops" / "native" / "_onnx_operators.so"
+OPERATORS = (Path(__file__).parents[1] / "ops" / "native" / "_onnx_operators").with_suffix(
+    ".dll" if sys.platform == "win32" else ".so"
+)
 """The operators of the domain ``internimage`` (DCNv3, DCNv4, MSDeformAttn) for ONNX Runtime, if they were compiled."""
 
 _PROVIDERS = {  # of ONNX Runtime, by device

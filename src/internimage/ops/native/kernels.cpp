@@ -226,37 +226,34 @@ INLINE void softmax_gradient(Table& t, int64_t groups, int64_t points) {
 // The kernel's grid, repeated for as many groups as a table holds: first x, then, `stride` later, y.
 class Taps {
  public:
-  Taps(const Convolution& c, int64_t groups) : stride(round_up(groups * c.points) + kLanes) {
-    data = new float[2 * stride]();
-    for (int64_t i = 0; i < groups * c.points; ++i) {
+  Taps(const Convolution& c, int64_t groups) : stride(round_up(groups * c.points) + kLanes), memory(2 * stride) {
+    data = memory.data();
+    for (int64_t i = 0; memory && i < groups * c.points; ++i) {
       data[i] = c.tap_x[i % c.points];
       data[stride + i] = c.tap_y[i % c.points];
     }
   }
-  ~Taps() { delete[] data; }
-  Taps(const Taps&) = delete;
-  Taps& operator=(const Taps&) = delete;
   int64_t stride;
+  Memory<float> memory;
   float* data;
 };
 
 // Height, width and start of every point's level, repeated like Taps.  Lanes beyond the last point have a size of 1.
 class Levels {
  public:
-  Levels(const Attention& a, int64_t groups) : stride(round_up(groups * a.levels * a.points) + kLanes) {
-    data = new float[3 * stride]();
+  Levels(const Attention& a, int64_t groups)
+      : stride(round_up(groups * a.levels * a.points) + kLanes), memory(3 * stride) {
+    data = memory.data();
     int32_t* shape = reinterpret_cast<int32_t*>(data);
-    for (int64_t i = 0; i < stride; ++i) {
+    for (int64_t i = 0; memory && i < stride; ++i) {
       const int64_t level = i / a.points % a.levels;
       shape[i] = static_cast<int32_t>(a.heights[level]);
       shape[stride + i] = static_cast<int32_t>(a.widths[level]);
       shape[2 * stride + i] = static_cast<int32_t>(a.starts[level]);
     }
   }
-  ~Levels() { delete[] data; }
-  Levels(const Levels&) = delete;
-  Levels& operator=(const Levels&) = delete;
   int64_t stride;
+  Memory<float> memory;
   float* data;
 };
 
@@ -267,6 +264,7 @@ struct ConvolutionPoints {
   const Convolution& problem;
   Taps taps;
   ConvolutionPoints(const Convolution& c, int64_t groups, int64_t) : problem(c), taps(c, groups) {}
+  explicit operator bool() const { return bool(taps.memory); }
   static int64_t points(const Convolution& c) { return c.points; }
   int64_t width() const { return problem.width; }
   INLINE bool fill_table(const ConvolutionPoints& self, Table& t, int64_t n, int64_t q, int64_t g, int64_t groups) {
@@ -290,6 +288,7 @@ struct AttentionPoints {
   Levels levels;
   int64_t heads;
   AttentionPoints(const Attention& a, int64_t groups, int64_t all) : problem(a), levels(a, groups), heads(all) {}
+  explicit operator bool() const { return bool(levels.memory); }
   static int64_t points(const Attention& a) { return a.levels * a.points; }
   int64_t width() const { return 0; }
   INLINE bool fill_table(const AttentionPoints& self, Table& t, int64_t n, int64_t q, int64_t g, int64_t groups) {
@@ -311,11 +310,12 @@ struct AttentionPoints {
 };
 
 template <class T, class Points, class Problem>
-void forward(const Image& image, const Problem& problem, T* output, int64_t begin, int64_t end) {
+bool forward(const Image& image, const Problem& problem, T* output, int64_t begin, int64_t end) {
   const int64_t points = Points::points(problem), channels = image.channels(), queries = problem.queries();
   const int64_t at_once = larger(1, smaller(image.groups, kTablePoints / points));
   const Points place(problem, at_once, image.groups);
   Table t(at_once * points);
+  if (!place || !t) return false;
   for (int64_t index = begin; index < end; ++index) {
     const int64_t n = index / queries, q = index % queries;
     const T* data = static_cast<const T*>(image.data) + n * image.pixels * channels;
@@ -335,16 +335,18 @@ void forward(const Image& image, const Problem& problem, T* output, int64_t begi
       }
     }
   }
+  return true;
 }
 
 template <class T, class Points, class Problem>
-void backward(const Image& image, const Problem& problem, const Gradients& to, int64_t groups_per_block, int64_t begin,
+bool backward(const Image& image, const Problem& problem, const Gradients& to, int64_t groups_per_block, int64_t begin,
               int64_t end) {
   const int64_t points = Points::points(problem), channels = image.channels(), queries = problem.queries();
   const int64_t at_once = larger(1, smaller(groups_per_block, kTablePoints / points));
   const int64_t blocks = (image.groups + groups_per_block - 1) / groups_per_block;
   const Points place(problem, at_once, image.groups);
   Table t(at_once * points);
+  if (!place || !t) return false;
   for (int64_t block = begin; block < end; ++block) {
     const int64_t n = block / blocks, first = block % blocks * groups_per_block;
     const int64_t last = smaller(first + groups_per_block, image.groups);
@@ -374,51 +376,47 @@ void backward(const Image& image, const Problem& problem, const Gradients& to, i
       }
     }
   }
+  return true;
 }
 
 // ---- types -------------------------------------------------------------------------------------------------------
 
 template <class Work>
-void with_type(Type type, const Work& work) {
-  switch (type) {
-    case Type::kFloat32:
-      return work(float{});
-    case Type::kBFloat16:
-      return work(BFloat16{});
-    case Type::kFloat16:
-      return work(Float16{});
-  }
+auto with_type(Type type, const Work& work) {
+  if (type == Type::kBFloat16) return work(BFloat16{});
+  if (type == Type::kFloat16) return work(Float16{});
+  return work(float{});
 }
 
-void convolve(Type type, const Image& image, const Convolution& c, void* output, int64_t begin, int64_t end) {
-  with_type(type, [&](auto number) {
+bool convolve(Type type, const Image& image, const Convolution& c, void* output, int64_t begin, int64_t end) {
+  return with_type(type, [&](auto number) {
     using T = decltype(number);
-    forward<T, ConvolutionPoints<T>>(image, c, static_cast<T*>(output), begin, end);
+    return forward<T, ConvolutionPoints<T>>(image, c, static_cast<T*>(output), begin, end);
   });
 }
 
-void convolve_backward(Type type, const Image& image, const Convolution& c, const Gradients& to, int64_t per_block,
+bool convolve_backward(Type type, const Image& image, const Convolution& c, const Gradients& to, int64_t per_block,
                        int64_t begin, int64_t end) {
-  with_type(type, [&](auto number) {
+  return with_type(type, [&](auto number) {
     using T = decltype(number);
-    backward<T, ConvolutionPoints<T>>(image, c, to, per_block, begin, end);
+    return backward<T, ConvolutionPoints<T>>(image, c, to, per_block, begin, end);
   });
 }
 
-void attend(Type type, const Image& image, const Attention& a, void* output, int64_t begin, int64_t end) {
-  with_type(type, [&](auto number) {
+bool attend(Type type, const Image& image, const Attention& a, void* output, int64_t begin, int64_t end) {
+  return with_type(type, [&](auto number) {
     using T = decltype(number);
-    forward<T, AttentionPoints>(image, a, static_cast<T*>(output), begin, end);
+    return forward<T, AttentionPoints>(image, a, static_cast<T*>(output), begin, end);
   });
 }
 
-void attend_backward(Type type, const Image& image, const Attention& a, const Gradients& to, int64_t per_block,
+bool attend_backward(Type type, const Image& image, const Attention& a, const Gradients& to, int64_t per_block,
                      int64_t begin, int64_t end) {
-  with_type(type, [&](auto number) { backward<decltype(number), AttentionPoints>(image, a, to, per_block, begin, end); });
+  return with_type(type, [&](auto number) { return backward<decltype(number), AttentionPoints>(image, a, to, per_block, begin, end); });
 }
 
-void normalise(Type type, const Normalisation& problem, void* output, int64_t begin, int64_t end) {
-  with_type(type, [&](auto number) { normalise_rows(problem, static_cast<decltype(number)*>(output), begin, end); });
+bool normalise(Type type, const Normalisation& problem, void* output, int64_t begin, int64_t end) {
+  return with_type(type, [&](auto number) { return normalise_rows(problem, static_cast<decltype(number)*>(output), begin, end); });
 }
 
 void convert(Type type, const float* from, void* to, int64_t begin, int64_t end) {

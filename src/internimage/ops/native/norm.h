@@ -1,9 +1,7 @@
 // Layer normalisation of rows of channels.  Part of kernels.cpp.
 #pragma once
 
-#include <cmath>
-#include <vector>
-
+#include "memory.h"
 #include "table.h"
 
 namespace internimage {
@@ -14,10 +12,11 @@ constexpr int64_t kRows = 4;  // in flight at once: a row alone waits for its ow
 // Mean and variance are taken in two passes over rows that lie in the first-level cache: one pass over sums of squares
 // loses all digits where the mean is large.
 template <class T>
-void normalise_rows(const Normalisation& problem, T* output, int64_t begin, int64_t end) {
+bool normalise_rows(const Normalisation& problem, T* output, int64_t begin, int64_t end) {
   const int64_t channels = problem.channels, whole = channels / kLanes * kLanes;
   const int64_t padded = round_up(channels);
-  std::vector<float> weight(padded), bias(padded), copies(kRows * padded);
+  const Memory<float> weight(padded), bias(padded), copies(kRows * padded);
+  if (!weight || !bias || !copies) return false;
   read(static_cast<const T*>(problem.weight), channels, weight.data());
   read(static_cast<const T*>(problem.bias), channels, bias.data());
   const float count = static_cast<float>(channels);
@@ -48,7 +47,7 @@ void normalise_rows(const Normalisation& problem, T* output, int64_t begin, int6
     for (int64_t r = 0; r < rows; ++r) {
       const float* copy = copies.data() + r * padded;
       T* to = output + (first + r) * channels;
-      const Floats scale = splat(1.0f / std::sqrt(variances[r] / count + problem.epsilon));
+      const Floats scale = splat(1.0f / __builtin_sqrtf(variances[r] / count + problem.epsilon));
       for (int64_t c = 0; c < padded; c += kLanes) {
         const Floats unit = (load(copy + c) - means[r]) * scale;
         const Floats y = multiply_add(unit, load(weight.data() + c), load(bias.data() + c));
@@ -60,6 +59,7 @@ void normalise_rows(const Normalisation& problem, T* output, int64_t begin, int6
       }
     }
   }
+  return true;
 }
 
 }  // namespace SIMD_NAMESPACE

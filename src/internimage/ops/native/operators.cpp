@@ -1,93 +1,18 @@
 // The operators as PyTorch calls them: reads tensors, makes the results, runs on PyTorch's threads.
 //
-// Registered for CPU tensors; Python has checked that shapes fit together.
+// Registered for CPU tensors; Python has checked that shapes fit together.  An operator that finds no memory
+// says so to who called it, so that its tensors are released before PyTorch throws.
 
 #include <cstring>
-#include <memory>
-#include <new>
-#include <stdexcept>
 #include <type_traits>
-#include <vector>
 
 #include "calls.h"
-#include "torch_abi.h"
+#include "tensors.h"
 
 namespace internimage {
 namespace {
 
 constexpr uint64_t kBuiltFor = uint64_t{2} << 56 | uint64_t{10} << 48;  // torch 2.10
-
-void check(AOTITorchError error) {
-  if (error) throw std::runtime_error("internimage: a call of LibTorch's stable interface failed");
-}
-
-// A tensor received from PyTorch or made here; released at the end unless handed over.
-class Tensor {
- public:
-  explicit Tensor(StableIValue value) : handle_(reinterpret_cast<AtenTensorHandle>(value)) {}
-  Tensor(const std::vector<int64_t>& sizes, int32_t dtype) {
-    std::vector<int64_t> strides(sizes.size());
-    int64_t stride = 1;
-    for (size_t i = sizes.size(); i-- > 0;) strides[i] = stride, stride *= sizes[i] > 0 ? sizes[i] : 1;
-    check(aoti_torch_empty_strided(static_cast<int64_t>(sizes.size()), sizes.data(), strides.data(), dtype,
-                                   aoti_torch_device_type_cpu(), 0, &handle_));
-  }
-  ~Tensor() {
-    if (handle_) aoti_torch_delete_tensor_object(handle_);
-  }
-  Tensor(const Tensor&) = delete;
-  Tensor& operator=(const Tensor&) = delete;
-
-  void* data() const {
-    void* p = nullptr;
-    check(aoti_torch_get_data_ptr(handle_, &p));
-    return p;
-  }
-  int64_t size(int dimension) const {
-    int64_t* sizes = nullptr;
-    check(aoti_torch_get_sizes(handle_, &sizes));
-    return sizes[dimension];
-  }
-  int32_t dtype() const {
-    int32_t dtype = 0;
-    check(aoti_torch_get_dtype(handle_, &dtype));
-    return dtype;
-  }
-  Type type() const {
-    const int32_t kind = dtype();
-    if (kind == aoti_torch_dtype_bfloat16()) return Type::kBFloat16;
-    return kind == aoti_torch_dtype_float16() ? Type::kFloat16 : Type::kFloat32;
-  }
-  size_t bytes_each() const { return type() == Type::kFloat32 ? 4 : 2; }
-  StableIValue hand_over() {
-    const StableIValue value = reinterpret_cast<StableIValue>(handle_);
-    handle_ = nullptr;
-    return value;
-  }
-
- private:
-  AtenTensorHandle handle_ = nullptr;
-};
-
-std::vector<int64_t> as_list(StableIValue value) {
-  const auto list = reinterpret_cast<StableListHandle>(value);
-  size_t size = 0;
-  check(torch_list_size(list, &size));
-  std::vector<int64_t> items(size);
-  for (size_t i = 0; i < size; ++i) {
-    StableIValue item;
-    check(torch_list_get_item(list, i, &item));
-    items[i] = static_cast<int64_t>(item);
-  }
-  check(torch_delete_list(list));
-  return items;
-}
-double as_double(StableIValue value) {
-  double result;
-  std::memcpy(&result, &value, sizeof result);
-  return result;
-}
-bool as_bool(StableIValue value) { return value & 0xff; }
 
 constexpr auto parallel = [](int64_t count, int64_t grain, const auto& work) {
   using Work = std::remove_reference_t<decltype(work)>;
@@ -105,11 +30,12 @@ int64_t groups_per_block(const Image& image) {
   return groups < 4 && image.groups >= 4 ? 4 : groups;
 }
 
-// Hands over the float32 `sums`, which have the shape `sizes` of `tensor`, in that tensor's dtype.
-StableIValue rounded_like(const Tensor& tensor, Tensor& sums, const std::vector<int64_t>& sizes) {
+// Hands over the float32 `sums`, which have the shape `sizes` of `tensor`, in that tensor's dtype; 0 without memory.
+StableIValue rounded_like(const Tensor& tensor, Tensor& sums, const int64_t (&sizes)[4]) {
   const Type type = tensor.type();
   if (type == Type::kFloat32) return sums.hand_over();
   Tensor rounded(sizes, tensor.dtype());
+  if (!rounded) return 0;
   const float* from = static_cast<const float*>(sums.data());
   void* to = rounded.data();
   int64_t count = 1;
@@ -148,16 +74,22 @@ bool known(const StableIValue* stack, int same, int single, int image) {
   return countable(sizes[1], sizes[2]);
 }
 
-template <void (*kernel)(StableIValue*), int same, int single, int image>
+// An operator leaves its results on the stack, or is false where there is no memory for them.
+using Operator = bool(StableIValue*);
+
+template <Operator* kernel>
+void alone(StableIValue* stack, uint64_t, uint64_t) {
+  if (!kernel(stack)) fail("internimage: there is not enough memory for the operator's results");
+}
+
+template <Operator* kernel, int same, int single, int image>
 struct Entry {
-  static const char* plain;
-  static void call(StableIValue* stack, uint64_t, uint64_t) {
-    if (known(stack, same, single, image)) return kernel(stack);
+  static inline const char* plain = nullptr;
+  static void call(StableIValue* stack, uint64_t inputs, uint64_t outputs) {
+    if (known(stack, same, single, image)) return alone<kernel>(stack, inputs, outputs);
     check(torch_call_dispatcher(plain, "", stack, kBuiltFor));
   }
 };
-template <void (*kernel)(StableIValue*), int same, int single, int image>
-const char* Entry<kernel, same, single, image>::plain = nullptr;
 
 // From the integers and numbers that follow the tensors in both convolutions' schemas.
 Geometry geometry(const StableIValue* v) {
@@ -173,58 +105,68 @@ Maps maps(const Tensor& tensor) {
 Tensor forward(const ConvolutionCall& call, const Tensor& input) {
   const Image& image = call.image;
   Tensor output({image.batch, call.problem.out_height, call.problem.out_width, image.channels()}, input.dtype());
-  call.forward(input.type(), output.data(), parallel);
-  return Tensor(output.hand_over());
+  const bool done = output && call.forward(input.type(), output.data(), parallel);
+  return Tensor(done ? output.hand_over() : 0);
 }
 
 // The gradient of the input; those of offsets and weights are written to `offset` and `weight`.
 Tensor backward(const ConvolutionCall& call, const Tensor& input, const Tensor& grad, void* offset, void* weight) {
   const Image& image = call.image;
-  const std::vector<int64_t> sizes = {input.size(0), input.size(1), input.size(2), input.size(3)};
+  const int64_t sizes[] = {input.size(0), input.size(1), input.size(2), input.size(3)};
   const Type type = input.type();
   Tensor sums(sizes, aoti_torch_dtype_float32());
+  if (!sums || !call.taps) return Tensor();
   const Gradients to = {grad.data(), static_cast<float*>(sums.data()), offset, weight};
   const int64_t per_block = groups_per_block(image), blocks = (image.groups + per_block - 1) / per_block;
-  parallel(image.batch * blocks, 1, [&](int64_t begin, int64_t end) {
-    kernels().convolve_backward(type, image, call.problem, to, per_block, begin, end);
+  const bool done = all_done(parallel, image.batch * blocks, 1, [&](int64_t begin, int64_t end) {
+    return kernels().convolve_backward(type, image, call.problem, to, per_block, begin, end);
   });
-  return Tensor(rounded_like(input, sums, sizes));
+  return Tensor(done ? rounded_like(input, sums, sizes) : 0);
 }
 
 // dcnv3(input, offset, mask, geometry) -> output
-void dcnv3(StableIValue* stack) {
+bool dcnv3(StableIValue* stack) {
   const Tensor input(stack[0]), offset(stack[1]), mask(stack[2]);
   ConvolutionCall call(maps(input), geometry(stack + 3), offset.size(1), offset.size(2));
   call.separate(offset.data(), mask.data());
-  stack[0] = forward(call, input).hand_over();
+  Tensor output = forward(call, input);
+  stack[0] = output.hand_over();
+  return stack[0];
 }
 
 // dcnv3_backward(grad_output, input, offset, mask, geometry) -> (grad_input, grad_offset, grad_mask)
-void dcnv3_backward(StableIValue* stack) {
+bool dcnv3_backward(StableIValue* stack) {
   const Tensor grad(stack[0]), input(stack[1]), offset(stack[2]), mask(stack[3]);
   ConvolutionCall call(maps(input), geometry(stack + 4), offset.size(1), offset.size(2));
   call.separate(offset.data(), mask.data());
   Tensor grad_offset({offset.size(0), offset.size(1), offset.size(2), offset.size(3)}, offset.dtype());
   Tensor grad_mask({mask.size(0), mask.size(1), mask.size(2), mask.size(3)}, mask.dtype());
-  stack[0] = backward(call, input, grad, grad_offset.data(), grad_mask.data()).hand_over();
+  if (!grad_offset || !grad_mask) return false;
+  Tensor grad_input = backward(call, input, grad, grad_offset.data(), grad_mask.data());
+  if (!grad_input) return false;
+  stack[0] = grad_input.hand_over();
   stack[1] = grad_offset.hand_over();
   stack[2] = grad_mask.hand_over();
+  return true;
 }
 
 // dcnv4(input, packed, geometry) -> output
-void dcnv4(StableIValue* stack) {
+bool dcnv4(StableIValue* stack) {
   const Tensor input(stack[0]), packed(stack[1]);
   ConvolutionCall call(maps(input), geometry(stack + 2), packed.size(1), packed.size(2));
   call.packed(packed.data(), packed.size(3), packed.bytes_each());
-  stack[0] = forward(call, input).hand_over();
+  Tensor output = forward(call, input);
+  stack[0] = output.hand_over();
+  return stack[0];
 }
 
 // dcnv4_backward(grad_output, input, packed, geometry) -> (grad_input, grad_packed)
-void dcnv4_backward(StableIValue* stack) {
+bool dcnv4_backward(StableIValue* stack) {
   const Tensor grad(stack[0]), input(stack[1]), packed(stack[2]);
   ConvolutionCall call(maps(input), geometry(stack + 3), packed.size(1), packed.size(2));
   call.packed(packed.data(), packed.size(3), packed.bytes_each());
   Tensor grad_packed({packed.size(0), packed.size(1), packed.size(2), packed.size(3)}, packed.dtype());
+  if (!grad_packed) return false;
   char* data = static_cast<char*>(grad_packed.data());
   const size_t each = packed.bytes_each();
   const int64_t points = call.problem.points, used = 3 * points * call.image.groups, width = packed.size(3);
@@ -233,8 +175,11 @@ void dcnv4_backward(StableIValue* stack) {
       std::memset(data + (row * width + used) * each, 0, (width - used) * each);
     }
   }
-  stack[0] = backward(call, input, grad, data, data + 2 * points * each).hand_over();
+  Tensor grad_input = backward(call, input, grad, data, data + 2 * points * each);
+  if (!grad_input) return false;
+  stack[0] = grad_input.hand_over();
   stack[1] = grad_packed.hand_over();
+  return true;
 }
 
 Image image(const Tensor& value) {
@@ -244,50 +189,61 @@ Image image(const Tensor& value) {
 const float* floats(const Tensor& tensor) { return static_cast<const float*>(tensor.data()); }
 
 // ms_deform_attn(value, location, weight, shapes) -> output
-void ms_deform_attn(StableIValue* stack) {
+bool ms_deform_attn(StableIValue* stack) {
   const Tensor value(stack[0]), location(stack[1]), weight(stack[2]);
-  const AttentionCall call(image(value), as_list(stack[3]), location.size(1), location.size(4), floats(location),
-                           floats(weight));
+  const Shapes shapes{List(stack[3])};
+  if (!shapes.sizes) return false;
+  const AttentionCall call(image(value), shapes.sizes.data(), shapes.levels, location.size(1), location.size(4),
+                           floats(location), floats(weight));
   Tensor output({call.image.batch, call.problem.queries(), call.image.channels()}, value.dtype());
-  call.forward(value.type(), output.data(), parallel);
+  if (!output || !call.forward(value.type(), output.data(), parallel)) return false;
   stack[0] = output.hand_over();
+  return true;
 }
 
 // ms_deform_attn_backward(grad_output, value, location, weight, shapes) -> (grad_value, grad_location, grad_weight)
-void ms_deform_attn_backward(StableIValue* stack) {
+bool ms_deform_attn_backward(StableIValue* stack) {
   const Tensor grad(stack[0]), value(stack[1]), location(stack[2]), weight(stack[3]);
-  const AttentionCall call(image(value), as_list(stack[4]), location.size(1), location.size(4), floats(location),
-                           floats(weight));
+  const Shapes shapes{List(stack[4])};
+  if (!shapes.sizes) return false;
+  const AttentionCall call(image(value), shapes.sizes.data(), shapes.levels, location.size(1), location.size(4),
+                           floats(location), floats(weight));
   const Image& image = call.image;
-  const std::vector<int64_t> sizes = {value.size(0), value.size(1), value.size(2), value.size(3)};
+  const int64_t sizes[] = {value.size(0), value.size(1), value.size(2), value.size(3)};
   const int64_t n = image.batch, q = call.problem.queries(), m = image.groups;
   const int64_t levels = call.problem.levels, points = call.problem.points;
   Tensor grad_location({n, q, m, levels, points, 2}, location.dtype());
   Tensor grad_weight({n, q, m, levels, points}, weight.dtype());
   Tensor sums(sizes, aoti_torch_dtype_float32());
+  if (!call.shapes || !grad_location || !grad_weight || !sums) return false;
   const Gradients to = {grad.data(), static_cast<float*>(sums.data()), grad_location.data(), grad_weight.data()};
   const int64_t per_block = groups_per_block(image), blocks = (m + per_block - 1) / per_block;
   const Type type = value.type();
-  parallel(n * blocks, 1, [&](int64_t begin, int64_t end) {
-    kernels().attend_backward(type, image, call.problem, to, per_block, begin, end);
+  const bool done = all_done(parallel, n * blocks, 1, [&](int64_t begin, int64_t end) {
+    return kernels().attend_backward(type, image, call.problem, to, per_block, begin, end);
   });
+  if (!done || !(stack[0] = rounded_like(value, sums, sizes))) return false;
   stack[1] = grad_location.hand_over();
   stack[2] = grad_weight.hand_over();
-  stack[0] = rounded_like(value, sums, sizes);
+  return true;
 }
 
 // layer_norm(input, weight, bias, epsilon) -> output, for maps (N, H, W, C)
-void layer_norm(StableIValue* stack) {
+bool layer_norm(StableIValue* stack) {
   const Tensor input(stack[0]), weight(stack[1]), bias(stack[2]);
   const int64_t rows = input.size(0) * input.size(1) * input.size(2), channels = input.size(3);
-  const Normalisation problem = {input.data(), weight.data(), bias.data(), channels, static_cast<float>(as_double(stack[3]))};
+  const float epsilon = static_cast<float>(as_double(stack[3]));
+  const Normalisation problem = {input.data(), weight.data(), bias.data(), channels, epsilon};
   Tensor output({input.size(0), input.size(1), input.size(2), channels}, input.dtype());
+  if (!output) return false;
   void* data = output.data();
   const Type type = input.type();
-  parallel(rows, (1 << 15) / (channels + 1) + 1, [&](int64_t begin, int64_t end) {
-    kernels().normalise(type, problem, data, begin, end);
+  const bool done = all_done(parallel, rows, (1 << 15) / (channels + 1) + 1, [&](int64_t begin, int64_t end) {
+    return kernels().normalise(type, problem, data, begin, end);
   });
+  if (!done) return false;
   stack[0] = output.hand_over();
+  return true;
 }
 
 Tiles tiles(const Tensor& maps) { return {maps.data(), maps.size(0), maps.size(1), maps.size(2), maps.size(3)}; }
@@ -295,46 +251,52 @@ Tiles tiles(const Tensor& maps) { return {maps.data(), maps.size(0), maps.size(1
 int64_t grain(const Tiles& t) { return 4096 / (t.channels + 1) + 1; }
 
 // winograd_transform(input, first, count) -> (36, count, C), of maps (N, H, W, C)
-void winograd_transform(StableIValue* stack) {
+bool winograd_transform(StableIValue* stack) {
   const Tensor input(stack[0]);
   const int64_t first = static_cast<int64_t>(stack[1]), count = static_cast<int64_t>(stack[2]);
   const Tiles t = tiles(input);
   Tensor output({36, count, t.channels}, input.dtype());
+  if (!output) return false;
   float* to = static_cast<float*>(output.data());
   parallel(count, grain(t), [&](int64_t begin, int64_t end) { kernels().transform(t, to, first, count, begin, end); });
   stack[0] = output.hand_over();
+  return true;
 }
 
 // winograd_untransform(output, products, bias, relu, first), 36 products of (count, C), into maps (N, H, W, C)
-void winograd_untransform(StableIValue* stack) {
+bool winograd_untransform(StableIValue* stack) {
   const Tensor output(stack[0]);
-  std::vector<const float*> products;
-  std::vector<std::unique_ptr<Tensor>> owned;
-  for (const int64_t handle : as_list(stack[1])) {
-    owned.push_back(std::make_unique<Tensor>(static_cast<StableIValue>(handle)));
-    products.push_back(floats(*owned.back()));
+  constexpr int kProducts = 36;
+  const float* products[kProducts];
+  Tensor owned[kProducts];
+  const List list(stack[1]);
+  for (int i = 0; i < kProducts; ++i) {
+    owned[i].take(list[i]);
+    products[i] = floats(owned[i]);
   }
   const Tensor bias(stack[2]);
   const bool relu = as_bool(stack[3]);
-  const int64_t first = static_cast<int64_t>(stack[4]), count = owned.front()->size(0);
+  const int64_t first = static_cast<int64_t>(stack[4]), count = owned[0].size(0);
   const Tiles t = tiles(output);
   parallel(count, grain(t), [&](int64_t begin, int64_t end) {
-    kernels().untransform(t, products.data(), floats(bias), relu, first, begin, end);
+    kernels().untransform(t, products, floats(bias), relu, first, begin, end);
   });
+  return true;
 }
 
 // digest(tensor) -> int, of the bits of a contiguous tensor
-void digest(StableIValue* stack) {
+bool digest(StableIValue* stack) {
   const Tensor tensor(stack[0]);
   int64_t count = 0;
   check(aoti_torch_get_numel(reinterpret_cast<AtenTensorHandle>(stack[0]), &count));
   stack[0] = kernels().digest(tensor.data(), count * static_cast<int64_t>(tensor.bytes_each()));
+  return true;
 }
 
 class Registration {
  public:
   Registration() {
-    check(aoti_torch_library_init_impl("internimage", "CPU", __FILE__, __LINE__, &library_));
+    check(aoti_torch_library_init_impl("internimage", "CPU", "operators.cpp", 0, &library_));
     add<dcnv3, 3, 0, 0>("dcnv3", "internimage::dcnv3_plain");
     add<dcnv3_backward, 4, 0, 1>("dcnv3_backward", "internimage::dcnv3_backward_plain");
     add<dcnv4, 2, 0, 0>("dcnv4", "internimage::dcnv4_plain");
@@ -348,11 +310,7 @@ class Registration {
   }
 
  private:
-  template <void (*kernel)(StableIValue*)>
-  static void alone(StableIValue* stack, uint64_t, uint64_t) {
-    kernel(stack);
-  }
-  template <void (*kernel)(StableIValue*), int same, int single, int image>
+  template <Operator* kernel, int same, int single, int image>
   void add(const char* name, const char* plain) {
     Entry<kernel, same, single, image>::plain = plain;
     check(torch_library_impl(library_, name, Entry<kernel, same, single, image>::call, kBuiltFor));
@@ -366,6 +324,6 @@ const Registration registration;
 }  // namespace internimage
 
 // Which instruction set runs, for `internimage doctor`.
-extern "C" __attribute__((visibility("default"))) const char* internimage_cpu_kernels() {
+extern "C" EXPORTED const char* internimage_cpu_kernels() {
   return internimage::kernels().name;
 }

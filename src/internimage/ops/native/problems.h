@@ -66,15 +66,16 @@ struct Gradients {
 
 // One instruction set's kernels.  Forward works on output pixels [begin, end) of the whole batch; backward on blocks
 // [begin, end) of (image, `groups_per_block` groups), which share nothing, so that sums have one order; normalise on rows.
+// Those that need memory of their own say false where there is none.
 struct Kernels {
   const char* name;
-  void (*convolve)(Type, const Image&, const Convolution&, void* output, int64_t begin, int64_t end);
-  void (*convolve_backward)(Type, const Image&, const Convolution&, const Gradients&, int64_t groups_per_block,
+  bool (*convolve)(Type, const Image&, const Convolution&, void* output, int64_t begin, int64_t end);
+  bool (*convolve_backward)(Type, const Image&, const Convolution&, const Gradients&, int64_t groups_per_block,
                             int64_t begin, int64_t end);
-  void (*attend)(Type, const Image&, const Attention&, void* output, int64_t begin, int64_t end);
-  void (*attend_backward)(Type, const Image&, const Attention&, const Gradients&, int64_t groups_per_block,
+  bool (*attend)(Type, const Image&, const Attention&, void* output, int64_t begin, int64_t end);
+  bool (*attend_backward)(Type, const Image&, const Attention&, const Gradients&, int64_t groups_per_block,
                           int64_t begin, int64_t end);
-  void (*normalise)(Type, const Normalisation&, void* output, int64_t begin, int64_t end);
+  bool (*normalise)(Type, const Normalisation&, void* output, int64_t begin, int64_t end);
   void (*convert)(Type, const float* from, void* to, int64_t begin, int64_t end);
   // Tiles [begin, end) of `count` from `first` on; see winograd.h.
   void (*transform)(const Tiles&, float* to, int64_t first, int64_t count, int64_t begin, int64_t end);

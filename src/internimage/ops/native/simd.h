@@ -89,6 +89,8 @@ INLINE bool all_true(Ints mask) {
   return _mm512_movepi32_mask((__m512i)mask) == 0xffff;
 #elif defined(__AVX2__)
   return _mm256_movemask_ps((__m256)mask) == 0xff;
+#elif defined(__aarch64__)
+  return vminvq_u32((uint32x4_t)mask) == 0xffffffffu;
 #else
   return mask[0] & mask[1] & mask[2] & mask[3];
 #endif
@@ -155,6 +157,8 @@ INLINE Floats load(const Float16* p) {
   return (Floats)_mm512_cvtph_ps(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(p)));
 #elif defined(__F16C__)
   return (Floats)_mm256_cvtph_ps(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p)));
+#elif defined(__aarch64__)
+  return (Floats)vcvt_f32_f16(vreinterpret_f16_u16(vld1_u16(&p->bits)));
 #else
   Floats v;
   for (int i = 0; i < kLanes; ++i) v[i] = half_to_float(p[i].bits);
@@ -167,6 +171,8 @@ INLINE void store(Float16* p, Floats v) {
   _mm256_storeu_si256(reinterpret_cast<__m256i*>(p), _mm512_cvtps_ph((__m512)v, _MM_FROUND_TO_NEAREST_INT));
 #elif defined(__F16C__)
   _mm_storeu_si128(reinterpret_cast<__m128i*>(p), _mm256_cvtps_ph((__m256)v, _MM_FROUND_TO_NEAREST_INT));
+#elif defined(__aarch64__)  // rounds to nearest, ties to even, as long as nobody has told the processor otherwise
+  vst1_u16(&p->bits, vreinterpret_u16_f16(vcvt_f16_f32((float32x4_t)v)));
 #else
   for (int i = 0; i < kLanes; ++i) p[i].bits = float_to_half(v[i]);
 #endif

@@ -1,6 +1,7 @@
 // The points of a query: where they lie, with which weights, and their softmax.  Part of kernels.cpp.
 #pragma once
 
+#include "memory.h"
 #include "problems.h"
 #include "simd.h"
 
@@ -18,9 +19,8 @@ INLINE int64_t round_up(int64_t count) { return (count + kLanes - 1) / kLanes * 
 // Points of some groups of one query, group after group.
 class Table {
  public:
-  explicit Table(int64_t capacity) : capacity_(round_up(capacity) + kLanes) {
-    memory_ = new float[kArrays * capacity_ + kLanes]();
-    float* p = memory_;
+  explicit Table(int64_t capacity) : capacity_(round_up(capacity) + kLanes), memory_(kArrays * capacity_ + kLanes) {
+    float* p = memory_.data();
     float** const floats[] = {&top_left,   &top_right,  &bottom_left, &bottom_right,
                               &fraction_x, &fraction_y, &weight,      &gradient_weight};
     for (float** array : floats) *array = p, p += capacity_;
@@ -29,9 +29,7 @@ class Table {
     int32_t** const ints[] = {&pixel, &corners, &step};
     for (int32_t** array : ints) *array = reinterpret_cast<int32_t*>(p), p += capacity_;
   }
-  ~Table() { delete[] memory_; }
-  Table(const Table&) = delete;
-  Table& operator=(const Table&) = delete;
+  explicit operator bool() const { return bool(memory_); }
 
   float *top_left, *top_right, *bottom_left, *bottom_right;  // weights of the four pixels
   float *fraction_x, *fraction_y, *weight;
@@ -43,7 +41,7 @@ class Table {
  private:
   static constexpr int64_t kArrays = 8 + 2 + 4 + 3;
   int64_t capacity_;
-  float* memory_;
+  Memory<float> memory_;
 };
 
 // ---- numbers in and out ------------------------------------------------------------------------------------------

@@ -1,6 +1,6 @@
 // The part of LibTorch's stable C interface that the operators use (torch/csrc/stable/c/shim.h and
 // torch/csrc/inductor/aoti_torch/c/shim.h, torch >= 2.10), declared here so that building needs no torch.
-// Every function but the getters of constants returns 0 on success.
+// Every function but the getters of constants and aoti_torch_check returns 0 on success.
 #pragma once
 
 #include <cstddef>
@@ -20,6 +20,9 @@ AOTITorchError aoti_torch_library_init_impl(const char* ns, const char* key, con
 AOTITorchError torch_library_impl(TorchLibraryHandle library, const char* name,
                                   void (*kernel)(StableIValue*, uint64_t inputs, uint64_t outputs),
                                   uint64_t extension_build_version);
+
+// Throws within PyTorch, which C++ exceptions of this library would not be sure to get out of.
+void aoti_torch_check(bool holds, const char* function, const char* file, uint32_t line, const char* message);
 
 AOTITorchError aoti_torch_delete_tensor_object(AtenTensorHandle tensor);
 AOTITorchError aoti_torch_get_data_ptr(AtenTensorHandle tensor, void** data);
