@@ -48,17 +48,12 @@ class FPN(nn.Module):
             inner[level - 1] = finer + F.interpolate(inner[level], size=finer.shape[2:], mode="nearest")
         convolutions = list(self.output)
         same, further = convolutions[: len(inner)], convolutions[len(inner) :]
-        outputs = [_run(layer, one) for layer, one in zip(same, inner, strict=True)]
+        outputs = [conv2d(layer, one) for layer, one in zip(same, inner, strict=True)]
         if self.extra is None:
             return [*outputs, F.max_pool2d(outputs[-1], 1, stride=2)]
         for number, convolution in enumerate(further):
             outputs.append(convolution(F.relu(outputs[-1]) if number else outputs[-1]))
         return outputs
-
-
-def _run(layer: nn.Module, one: Tensor) -> Tensor:
-    result: Tensor = conv2d(layer, one) if isinstance(layer, nn.Conv2d) else layer(one)
-    return result
 
 
 def _convolution(in_channels: int, channels: int, size: int, norm: bool, stride: int = 1) -> nn.Module:

@@ -43,10 +43,10 @@ class _Transformed:
     bias: Tensor
 
 
-_KEPT: WeakKeyDictionary[nn.Conv2d, _Transformed] = WeakKeyDictionary()
+_KEPT: WeakKeyDictionary[nn.Module, _Transformed] = WeakKeyDictionary()
 
 
-def conv2d(layer: nn.Conv2d, x: Tensor, norm: nn.Module | None = None, *, relu: bool = False) -> Tensor:
+def conv2d(layer: nn.Module, x: Tensor, norm: nn.Module | None = None, *, relu: bool = False) -> Tensor:
     """``layer(x)``, then ``norm`` and a ReLU if asked for.
 
     In inference on a CPU in float32 (no gradients, no autocast) a large 3x3 convolution of stride 1 runs by tiles, with
@@ -54,7 +54,7 @@ def conv2d(layer: nn.Conv2d, x: Tensor, norm: nn.Module | None = None, *, relu: 
     :func:`internimage.ops.linear`.  ``INTERNIMAGE_WINOGRAD=0`` leaves it out.
 
     Args:
-        layer: the convolution.
+        layer: the convolution; any other layer is called.
         x: (N, C, H, W), in any memory format.
         norm: the module after it.
         relu: whether a ReLU follows.
@@ -62,12 +62,12 @@ def conv2d(layer: nn.Conv2d, x: Tensor, norm: nn.Module | None = None, *, relu: 
     Returns:
         (N, O, H', W'), by tiles in the memory format channels last.
     """
-    if not _served(layer, x):
+    if type(layer) is not nn.Conv2d or not _served(layer, x):
         _KEPT.pop(layer, None)
         result = layer(x)
         result = result if norm is None else norm(result)
         return F.relu(result) if relu else result
-    folded = norm if isinstance(norm, nn.BatchNorm2d) and _is_fixed(norm) else None
+    folded = norm if type(norm) is nn.BatchNorm2d and _is_fixed(norm) else None
     fused = relu and (norm is None or folded is not None)
     result = _by_tiles(x, _transformed(layer, folded), fused)
     if norm is not None and folded is None:
@@ -78,8 +78,7 @@ def conv2d(layer: nn.Conv2d, x: Tensor, norm: nn.Module | None = None, *, relu: 
 def _served(layer: nn.Conv2d, x: Tensor) -> bool:
     """Whether the convolution is one that tiles are faster for, and nothing watches it."""
     return bool(
-        type(layer) is nn.Conv2d
-        and layer.kernel_size == (3, 3)
+        layer.kernel_size == (3, 3)
         and layer.stride == layer.dilation == layer.padding == (1, 1)
         and (layer.groups, layer.padding_mode) == (1, "zeros")
         and x.dim() == 4
@@ -98,8 +97,7 @@ def _is_fixed(norm: nn.BatchNorm2d) -> bool:
     """Whether a batch norm is one multiplication and one addition a channel."""
     statistics, weights = (norm.running_mean, norm.running_var), (norm.weight, norm.bias)
     return (
-        type(norm) is nn.BatchNorm2d
-        and not norm.training
+        not norm.training
         and is_plain(norm)
         and all(type(one) is Tensor and one.is_cpu and one.dtype == torch.float32 for one in statistics)
         and all(type(one) is nn.Parameter and one.is_cpu and one.dtype == torch.float32 for one in weights)

@@ -125,7 +125,6 @@ class MaskHead(nn.Module):
         """Logits (R, K, 28, 28)."""
         x = features
         for convolution in self.convolutions:
-            assert isinstance(convolution, nn.Conv2d)
             x = conv2d(convolution, x, relu=True)
         return self.logits(F.relu(self.upsample(x)))
 
