@@ -13,7 +13,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from internimage import create_model
 from internimage.ops import LayerNorm, cpu_inference, implementation, linear
 
-FUSED = [dtype for dtype in (torch.float32, torch.bfloat16) if dtype in cpu_inference._least_multiplications()]
+FUSED = [dtype for dtype in (torch.float32, torch.bfloat16) if dtype in cpu_inference.least_multiplications()]
 
 
 def calls(run: Callable[[], Any]) -> set[str]:

@@ -68,7 +68,7 @@ def linear(layer: nn.Linear, x: Tensor, activation: nn.Module | None = None) -> 
         and is_plain(layer)
         and is_plain_inference(x, weight)
         and x.shape[-1] == weight.shape[1]  # otherwise the layer itself explains what is wrong
-        and x.numel() * weight.shape[0] >= _least_multiplications().get(x.dtype, sys.maxsize)
+        and x.numel() * weight.shape[0] >= least_multiplications().get(x.dtype, sys.maxsize)
         and torch.backends.mkldnn.enabled
     ):
         fused = _fused(activation)
@@ -115,7 +115,7 @@ def is_plain(module: nn.Module) -> bool:
 
 
 @functools.cache
-def _least_multiplications() -> dict[torch.dtype, int]:
+def least_multiplications() -> dict[torch.dtype, int]:
     """What oneDNN multiplies at full speed here, and from which size on: a call of it takes 15 microseconds more than
     one of the library that PyTorch uses for float32; in bfloat16 both are oneDNN.
     """

@@ -21,7 +21,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from internimage.ops import native
-from internimage.ops.cpu_inference import is_plain, is_plain_inference
+from internimage.ops.cpu_inference import is_plain, is_plain_inference, least_multiplications
 from internimage.ops.registration import library
 
 _TILES = 512  # at once: what lies between the transforms stays near the cores
@@ -110,8 +110,7 @@ def _is_here() -> bool:
     return (
         os.environ.get("INTERNIMAGE_WINOGRAD", "1") != "0"
         and native.load()[0] is not None
-        and torch.backends.mkldnn.is_available()
-        and hasattr(torch.ops.mkldnn, "_linear_pointwise")
+        and torch.float32 in least_multiplications()
     )
 
 
