@@ -140,7 +140,7 @@ def test_a_backbone_is_taught_and_taken_as_shown(tmp_path: Path, monkeypatch: py
 @pytest.mark.usefixtures("one_thread")
 def test_one_model_does_everything_as_shown(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    (lines,) = [text for _, text in blocks(ROOT / "docs" / "multimodal.md", "bash") if "uniperceiver_v2" in text]
+    lines, *_ = [text for _, text in blocks(ROOT / "docs" / "multimodal.md", "bash") if "uniperceiver_v2" in text]
     fewer = {"data": "--pictures 48 --val-pictures 8 --test-pictures 8", "train": "--epochs 1 --workers 0"}
     for line in lines.splitlines():
         own = shlex.split(line, comments=True)[1:]
