@@ -16,9 +16,11 @@ from torch import Tensor, nn
 
 from internimage import create_model
 from internimage.ops import conv2d, implementation
+from internimage.ops.cpu_inference import least_multiplications
 
 pytestmark = pytest.mark.skipif(
-    not implementation("cpu").name.startswith("compiled"), reason="tiles need the compiled kernels"
+    not (implementation("cpu").name.startswith("compiled") and torch.float32 in least_multiplications()),
+    reason="tiles need the compiled kernels, and oneDNN's product where it was measured",
 )
 
 
