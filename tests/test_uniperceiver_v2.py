@@ -6,7 +6,9 @@ import os
 import subprocess
 import sys
 from collections import Counter
+from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -304,7 +306,13 @@ def test_a_folder_is_all_that_can_be_learnt_from_it(shapes: Path, tmp_path: Path
         read_parts(shapes, None, DataOptions(reading="coco"))
 
 
-def minute(shapes: Path, folder: Path, on_corrupt: Any = "error", **changes: Any) -> Any:
+def minute(
+    shapes: Path,
+    folder: Path,
+    on_corrupt: Any = "error",
+    shares: Mapping[str, float] = MappingProxyType({}),
+    **changes: Any,
+) -> Any:
     training = TrainingConfig(
         **{
             "epochs": 1,
@@ -323,7 +331,7 @@ def minute(shapes: Path, folder: Path, on_corrupt: Any = "error", **changes: Any
         model="uniperceiver_v2_internimage_atto",
         size=64,
         training=training,
-        augmentation=GeneralistAugmentation(short_sides=(64,), long=64, flip=0.0),
+        augmentation=GeneralistAugmentation(short_sides=(64,), long=64, flip=0.0, **shares),
         output=folder,
         on_corrupt=on_corrupt,
         reporter=Silent(),
@@ -369,27 +377,20 @@ def test_a_trained_model_is_a_folder_that_every_command_takes(shapes: Path, tmp_
 @pytest.mark.usefixtures("one_thread")
 def test_a_minute_teaches_every_task(tmp_path: Path) -> None:
     """Three colours, two shapes, ten pictures of each caption: above what chance has by the margins of the table."""
-    training = TrainingConfig(
+    run = minute(
+        write_plain_world(tmp_path / "world"),
+        tmp_path / "run",
+        shares={"captions": 0.2, "pairs": 0.15, "names": 0.1, "questions": 0.3, "objects": 0.3},
         updates=240,
         batch_size=16,
+        optimizer="adamw",
         lr=1e-3,
+        betas=(0.9, 0.98),
         warmup_updates=20,
         clip_norm=1.0,
         ema_decay=0.95,
-        workers=0,
-        track="none",
         evaluate_every=100,
-        drop_path=0.0,
-        betas=(0.9, 0.98),
     )
-    shares = GeneralistAugmentation(
-        captions=0.2, pairs=0.15, names=0.1, questions=0.3, objects=0.3, short_sides=(64,), long=64, flip=0.0
-    )
-    world = write_plain_world(tmp_path / "world")
-    run = ii.train(
-        world, model="uniperceiver_v2_internimage_atto", size=64, training=training, augmentation=shares,
-        output=tmp_path / "run", reporter=Silent(), device="cpu",
-    )  # fmt: skip
     row = run.history[-1]
     for name, chance, margin in (
         ("photos_top1", 1 / 3, 0.5),

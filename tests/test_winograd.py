@@ -124,6 +124,21 @@ def test_what_changes_a_weight_changes_the_next_result(change: Callable[[nn.Conv
     assert not torch.equal(found[0], before)
 
 
+def test_a_weight_is_transformed_once() -> None:
+    """Though maps of a pyramid that are too small for tiles come between; training drops what is kept."""
+    layer, large, small = nn.Conv2d(64, 64, 3, padding=1), torch.randn(1, 64, 40, 40), torch.randn(1, 64, 4, 4)
+    real = torch.ops.mkldnn._reorder_linear_weight
+    with mock.patch.object(torch.ops.mkldnn, "_reorder_linear_weight", side_effect=real) as spy:
+        with torch.inference_mode():
+            for x in (large, small, large):
+                conv2d(layer, x)
+        assert spy.call_count == 36
+        conv2d(layer, large)
+        with torch.inference_mode():
+            conv2d(layer, large)
+        assert spy.call_count == 72
+
+
 def with_gradients(layer: nn.Conv2d, x: Tensor) -> Tensor:
     with torch.inference_mode(False), torch.enable_grad():
         leaf = x.clone().requires_grad_()

@@ -38,7 +38,7 @@ library.define("digest(Tensor tensor) -> int")
 class _Transformed:
     """A kernel in its 36 places, (O, C) each in oneDNN's layout, and a bias (O); ``made_from`` says of what."""
 
-    made_from: tuple[int, ...]
+    made_from: tuple[object, ...]
     places: tuple[Tensor, ...]
     bias: Tensor
 
@@ -63,7 +63,8 @@ def conv2d(layer: nn.Module, x: Tensor, norm: nn.Module | None = None, *, relu: 
         (N, O, H', W'), by tiles in the memory format channels last.
     """
     if type(layer) is not nn.Conv2d or not _served(layer, x):
-        _KEPT.pop(layer, None)
+        if torch.is_grad_enabled():  # in inference the next map may be a larger one
+            _KEPT.pop(layer, None)
         result = layer(x)
         result = result if norm is None else norm(result)
         return F.relu(result) if relu else result
@@ -118,14 +119,20 @@ def _transformed(layer: nn.Conv2d, norm: nn.BatchNorm2d | None) -> _Transformed:
     tensors = [layer.weight, *([] if layer.bias is None else [layer.bias])]
     if norm is not None:
         tensors += [norm.weight, norm.bias, norm.running_mean, norm.running_var]  # type: ignore[list-item]
-    made_from = tuple(int(torch.ops.internimage.digest(one.contiguous())) for one in tensors)
+    made_from = tuple((_digest(one), one.stride()) for one in tensors)
     kept = _KEPT.get(layer)
     if kept is None or kept.made_from != made_from:
         kept = _KEPT[layer] = _transform(layer, norm, made_from)
     return kept
 
 
-def _transform(layer: nn.Conv2d, norm: nn.BatchNorm2d | None, made_from: tuple[int, ...]) -> _Transformed:
+def _digest(tensor: Tensor) -> int:
+    """Of the bits, in the order in which they lie."""
+    dense = tensor.is_contiguous() or tensor.is_contiguous(memory_format=torch.channels_last)
+    return int(torch.ops.internimage.digest(tensor if dense else tensor.contiguous()))
+
+
+def _transform(layer: nn.Conv2d, norm: nn.BatchNorm2d | None, made_from: tuple[object, ...]) -> _Transformed:
     count = layer.out_channels
     scale, bias = torch.ones(count), torch.zeros(count) if layer.bias is None else layer.bias.detach()
     if norm is not None:

@@ -6,6 +6,7 @@
 // tests; near the border each pixel has a bit that says whether it exists, and one that does not is never multiplied,
 // so that an infinity at the edge cannot become NaN outside.
 
+#include "digest.h"
 #include "norm.h"
 #include "table.h"
 #include "winograd.h"
@@ -425,40 +426,6 @@ void convert(Type type, const float* from, void* to, int64_t begin, int64_t end)
   });
 }
 
-void transform(const Tiles& tiles, float* to, int64_t first, int64_t count, int64_t begin, int64_t end) {
-  transform_tiles(tiles, to, first, count, begin, end);
-}
-
-void untransform(const Tiles& tiles, const float* const* products, const float* bias, bool relu, int64_t first,
-                 int64_t begin, int64_t end) {
-  untransform_tiles(tiles, products, bias, relu, first, begin, end);
-}
-
-// A number that is another whenever one word of the data is, and hardly ever the same otherwise.
-uint64_t digest(const void* data, int64_t bytes) {
-  constexpr int64_t kTogether = 4, kStep = kTogether * sizeof(Words);
-  const char* p = static_cast<const char*>(data);
-  Words state[kTogether] = {};
-  const auto mix = [&](const char* from) {
-    for (int64_t i = 0; i < kTogether; ++i) {
-      Words words;
-      std::memcpy(&words, from + i * sizeof words, sizeof words);
-      const Words mixed = (state[i] ^ words) * 0x9e3779b1u;
-      state[i] = mixed << 13 | mixed >> 19;  // a product carries upwards only: signs would never leave their bit
-    }
-  };
-  int64_t at = 0;
-  for (; at + kStep <= bytes; at += kStep) mix(p + at);
-  char last[kStep] = {};
-  std::memcpy(last, p + at, bytes - at);
-  mix(last);
-  uint64_t all = static_cast<uint64_t>(bytes);
-  for (const Words& words : state) {
-    for (int64_t i = 0; i < kLanes; ++i) all = (all ^ words[i]) * 0x9e3779b97f4a7c15u, all ^= all >> 29;
-  }
-  return all;
-}
-
 }  // namespace SIMD_NAMESPACE
 
 extern const Kernels SIMD_KERNELS;
@@ -470,8 +437,8 @@ const Kernels SIMD_KERNELS = {
     SIMD_NAMESPACE::attend_backward,
     SIMD_NAMESPACE::normalise,
     SIMD_NAMESPACE::convert,
-    SIMD_NAMESPACE::transform,
-    SIMD_NAMESPACE::untransform,
+    SIMD_NAMESPACE::transform_tiles,
+    SIMD_NAMESPACE::untransform_tiles,
     SIMD_NAMESPACE::digest,
 };
 
