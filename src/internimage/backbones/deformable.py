@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from internimage.backbones.config import InternImageConfig, Operator
 from internimage.backbones.parts import ACTIVATIONS, convolve, norm
-from internimage.ops import dcnv3, dcnv4, linear
+from internimage.ops import dcnv3, dcnv4, linear, normalise
 from internimage.ops.packing import join_packed
 
 _ROUNDED_TO = 8  # numbers of a packed tensor, as the released kernels want them
@@ -51,7 +51,7 @@ class DCNv3(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         projected = linear(self.input_proj, x)
-        context = self.activation(self.depthwise_norm(convolve(self.depthwise, x)))
+        context = normalise(self.depthwise_norm, convolve(self.depthwise, x), self.activation)
         offset, mask = linear(self.offset, context), linear(self.mask, context)
         if self.packed:
             sampled = dcnv4(

@@ -36,6 +36,7 @@ from internimage.backbones.parts import (
 )
 from internimage.description import ModelDescription
 from internimage.errors import ConfigError
+from internimage.ops import add, normalise
 
 
 class Block(nn.Module):
@@ -68,12 +69,12 @@ class Block(nn.Module):
         res_post_norm: nn.Module | None,
         scale: Tensor | None,
     ) -> Tensor:
-        y = norm(branch(x)) if self.post_norm else branch(norm(x))
-        if res_post_norm is not None:
-            y = res_post_norm(y)
-        if scale is not None:
-            y = scale * y
-        return x + self.drop_path(y)
+        before, after = (None, norm) if self.post_norm else (norm, res_post_norm)
+        y = branch(x if before is None else before(x))
+        if type(self.drop_path) is DropPath and not self.drop_path.drops:
+            return add(x, y, scale, after)
+        y = y if after is None else after(y)
+        return x + self.drop_path(y if scale is None else scale * y)
 
 
 class Stem(nn.Module):
@@ -88,8 +89,9 @@ class Stem(nn.Module):
         self.norm2 = norm(config.norm_layer, channels)
 
     def forward(self, image: Tensor) -> Tensor:
-        x = self.norm1(self.conv1(image.contiguous(memory_format=torch.channels_last)).permute(0, 2, 3, 1))
-        return self.norm2(convolve(self.conv2, self.activation(x)))
+        x = self.conv1(image.contiguous(memory_format=torch.channels_last)).permute(0, 2, 3, 1)
+        x = normalise(self.norm1, x, self.activation)
+        return self.norm2(convolve(self.conv2, x))
 
 
 class Downsample(nn.Module):

@@ -11,7 +11,7 @@ from torch.utils.checkpoint import checkpoint
 
 from internimage.backbones.config import Activation, NormLayer
 from internimage.errors import ConfigError, InputSizeError
-from internimage.ops import LayerNorm, conv2d, linear
+from internimage.ops import LayerNorm, conv2d, two_linear
 
 ACTIVATIONS: dict[Activation, type[nn.Module]] = {"gelu": nn.GELU, "silu": nn.SiLU, "relu": nn.ReLU}
 _LAYER_NORM_EPS = 1e-6
@@ -91,8 +91,13 @@ class DropPath(nn.Module):
         super().__init__()
         self.rate = rate
 
+    @property
+    def drops(self) -> bool:
+        """Whether it changes anything now."""
+        return self.training and self.rate > 0.0
+
     def forward(self, x: Tensor) -> Tensor:
-        if not self.training or self.rate == 0.0:
+        if not self.drops:
             return x
         keep = 1.0 - self.rate
         mask = x.new_empty(x.shape[0], *(1 for _ in x.shape[1:])).bernoulli_(keep)
@@ -109,7 +114,7 @@ class MLP(nn.Module):
         self.fc2 = nn.Linear(hidden, channels, bias=bias)
 
     def forward(self, x: Tensor) -> Tensor:
-        return linear(self.fc2, linear(self.fc1, x, self.activation))
+        return two_linear(self.fc1, self.activation, self.fc2, x)
 
 
 def initialise_linear(layer: nn.Linear, std: float | None) -> None:

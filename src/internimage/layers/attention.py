@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from internimage.ops import linear, ms_deform_attn
+from internimage.ops import linear, ms_deform_attn, two_linear
 
 _BASE = 10_000.0
 _EPSILON = 1e-6
@@ -186,11 +186,12 @@ class DeformableAttention(nn.Module):
         weights = linear(self.attention_weights, query).unflatten(-1, (heads, levels * points))
         weights = (weights.softmax(-1) if self.softmax else weights).unflatten(-1, (levels, points))
         if reference_points.shape[-1] == 2:
-            extent = torch.tensor([(width, height) for height, width in shapes], device=query.device)
-            step = offsets / extent[:, None]
+            exact = torch.promote_types(query.dtype, torch.float32)
+            sizes = [(1 / width, 1 / height) for height, width in shapes]
+            pixel = torch.tensor(sizes, dtype=exact, device=query.device)[:, None]
         else:
-            step = offsets / points * reference_points[:, :, None, :, None, 2:] * 0.5
-        location = reference_points[:, :, None, :, None, :2] + step
+            pixel = reference_points[:, :, None, :, None, 2:] * (0.5 / points)
+        location = torch.addcmul(reference_points[:, :, None, :, None, :2], offsets, pixel)
         return linear(self.output_proj, ms_deform_attn(values, shapes, location, weights))
 
 
@@ -210,8 +211,9 @@ class FeedForward(nn.Module):
         self.linear2 = nn.Linear(width, channels)
 
     def forward(self, x: Tensor) -> Tensor:
-        hidden = dropped(linear(self.linear1, x, self.activation), self.dropout, self.training)
-        return linear(self.linear2, hidden)
+        if self.dropout and self.training:
+            return linear(self.linear2, F.dropout(linear(self.linear1, x, self.activation), self.dropout))
+        return two_linear(self.linear1, self.activation, self.linear2, x)
 
 
 class SplitFeedForward(nn.Module):
@@ -229,7 +231,7 @@ class SplitFeedForward(nn.Module):
         for first, second in zip(self.linear1, self.linear2, strict=True):
             assert isinstance(first, nn.Linear)
             assert isinstance(second, nn.Linear)
-            result = result + linear(second, linear(first, x, self.activation))
+            result = result + two_linear(first, self.activation, second, x)
         return result
 
 

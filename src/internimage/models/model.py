@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from copy import copy
 from dataclasses import dataclass, fields, replace
+from types import MappingProxyType
 from typing import Any, ClassVar, Self
 
 from torch import Tensor, nn
@@ -53,12 +54,14 @@ class Model(nn.Module):
         released_optimizer: see there.
         all_learn: whether every parameter has a gradient in every batch; DistributedDataParallel has to know.
         numbers: parameters without dimensions that are vectors of one while a strategy of training divides them.
+        slower: factors on the learning rate of parameters whose names begin so: parts that learnt before the rest.
     """
 
     config: Any
     backbone: Backbone
     description: ModelDescription | None = None
     numbers: frozenset[str] = frozenset()
+    slower: Mapping[str, float] = MappingProxyType({})
 
     class_tensors: ClassVar[tuple[str, ...]] = ("classifier.*",)
     interleaved: ClassVar[tuple[str, ...]] = ()

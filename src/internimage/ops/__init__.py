@@ -9,10 +9,22 @@ import torch
 from internimage.ops import native, registration, triton_launch
 from internimage.ops.attention import ms_deform_attn
 from internimage.ops.convolution import dcnv3, dcnv4
-from internimage.ops.cpu_inference import LayerNorm, linear
+from internimage.ops.cpu_inference import LayerNorm, add, linear, normalise, two_linear
 from internimage.ops.winograd import conv2d
 
-__all__ = ["Implementation", "LayerNorm", "conv2d", "dcnv3", "dcnv4", "implementation", "linear", "ms_deform_attn"]
+__all__ = [
+    "Implementation",
+    "LayerNorm",
+    "add",
+    "conv2d",
+    "dcnv3",
+    "dcnv4",
+    "implementation",
+    "linear",
+    "ms_deform_attn",
+    "normalise",
+    "two_linear",
+]
 
 _CPU_KERNELS, _CPU_REASON = native.load()
 _GPU_KERNELS, _GPU_REASON = triton_launch.register(registration.library)

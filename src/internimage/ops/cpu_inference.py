@@ -1,8 +1,9 @@
-"""Linear layers and layer normalisation, faster in inference on a CPU; the same numbers to rounding.
+"""Linear layers, layer normalisation and residuals, faster in inference on a CPU; the same numbers to rounding.
 
 Half of the network's time is small linear layers.  PyTorch copies the bias, multiplies, then runs the activation over
 the result; oneDNN, which is part of PyTorch, does all three at once, and its float32 product is faster besides.
-Narrow layer norms in bfloat16 take several times what their memory traffic needs; the compiled kernel does not.
+Narrow layer norms in bfloat16 take several times what their memory traffic needs; the compiled kernel does not, and
+does what follows a norm in the same pass.
 
 Whatever records, casts, traces or transforms a computation (gradients, autocast, compilation, export, FLOP counters,
 sharded or quantised weights) sees PyTorch's ordinary operators instead.
@@ -15,6 +16,7 @@ import sys
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.modules import module as _module
 
@@ -23,27 +25,77 @@ from internimage.ops.registration import library
 _GELU: tuple[Any, ...] = ("gelu", [], "none")  # the exact one, with erf
 _RELU: tuple[Any, ...] = ("relu", [], "")
 _NOTHING: tuple[Any, ...] = ("none", [], "")
+_LARGE = 2**25  # bytes, see two_linear
+_PART = 2**24
 
 
-def _layer_norm(input: Tensor, weight: Tensor, bias: Tensor, eps: float) -> Tensor:
-    return nn.functional.layer_norm(input, weight.shape, weight, bias, eps)
+def _layer_norm(input: Tensor, weight: Tensor, bias: Tensor, eps: float, gelu: bool) -> Tensor:
+    result = F.layer_norm(input, weight.shape, weight, bias, eps)
+    return F.gelu(result) if gelu else result
 
 
-for _name in ("layer_norm", "layer_norm_plain"):
-    library.define(f"{_name}(Tensor input, Tensor weight, Tensor bias, float eps) -> Tensor")
-    library.impl(_name, _layer_norm, "CompositeExplicitAutograd")
+def _layer_norm_add(input: Tensor, residual: Tensor, scale: Tensor, weight: Tensor, bias: Tensor, eps: float) -> Tensor:
+    result = F.layer_norm(input, weight.shape, weight, bias, eps)
+    return residual + (scale * result if len(scale) else result)
+
+
+for _name, _tensors, _numbers, _run in (
+    ("layer_norm", "Tensor input", "float eps, bool gelu", _layer_norm),
+    ("layer_norm_add", "Tensor input, Tensor residual, Tensor scale", "float eps", _layer_norm_add),
+):
+    for _twin in (_name, f"{_name}_plain"):
+        library.define(f"{_twin}({_tensors}, Tensor weight, Tensor bias, {_numbers}) -> Tensor")
+        library.impl(_twin, _run, "CompositeExplicitAutograd")
 
 
 class LayerNorm(nn.LayerNorm):
     """``torch.nn.LayerNorm`` over the channels of maps (N, H, W, C)."""
 
     def forward(self, input: Tensor) -> Tensor:
-        weight, bias = self.weight, self.bias
-        maps = input.dim() == 4 and bias is not None  # without weight there is no bias either
-        if maps and is_plain_inference(input, weight) and input.shape[3:] == weight.shape:
-            result: Tensor = torch.ops.internimage.layer_norm(input, weight, bias, self.eps)
+        if _is_served(self, input):
+            result: Tensor = torch.ops.internimage.layer_norm(input, self.weight, self.bias, self.eps, False)
             return result
         return super().forward(input)
+
+
+def normalise(norm: nn.Module, x: Tensor, activation: nn.Module) -> Tensor:
+    """``activation(norm(x))`` of maps (N, H, W, C), in one pass where :class:`LayerNorm` and the exact GELU meet.
+
+    As in :func:`linear`, modules that anything watches or replaces are called.
+    """
+    if type(norm) is LayerNorm and is_plain(norm) and _fused(activation) is _GELU and _is_served(norm, x):
+        result: Tensor = torch.ops.internimage.layer_norm(x, norm.weight, norm.bias, norm.eps, True)
+        return result
+    result = activation(norm(x))
+    return result
+
+
+def add(x: Tensor, y: Tensor, scale: Tensor | None = None, norm: nn.Module | None = None) -> Tensor:
+    """``x + scale * norm(y)`` of maps (N, H, W, C), in one pass where nothing watches.
+
+    Args:
+        x: the residual.
+        y: what a branch gave, in its shape.
+        scale: (C), of the layer.
+        norm: the module after the branch.
+    """
+    alike = x.dtype == y.dtype and x.shape == y.shape
+    if norm is not None:
+        known = type(norm) is LayerNorm and is_plain(norm) and alike and _is_served(norm, y)
+        if known and (scale is None or is_plain_inference(x, scale)):
+            factor = y.new_empty(0) if scale is None else scale
+            result: Tensor = torch.ops.internimage.layer_norm_add(y, x, factor, norm.weight, norm.bias, norm.eps)
+            return result
+        y = norm(y)
+    if scale is None:
+        return x + y
+    return torch.addcmul(x, scale, y) if alike and is_plain_inference(x, scale) else x + scale * y
+
+
+def _is_served(norm: nn.LayerNorm, x: Tensor) -> bool:
+    """Whether the compiled kernel takes these maps, and nothing watches it."""
+    maps = x.dim() == 4 and norm.bias is not None  # without weight there is no bias either
+    return maps and is_plain_inference(x, norm.weight) and x.shape[3:] == norm.weight.shape
 
 
 def linear(layer: nn.Linear, x: Tensor, activation: nn.Module | None = None) -> Tensor:
@@ -62,20 +114,46 @@ def linear(layer: nn.Linear, x: Tensor, activation: nn.Module | None = None) -> 
         (..., out_features), in the dtype of ``x``.  Against the separate calls float32 differs by rounding; in
         bfloat16 the fused GELU reads the sum before it is rounded.
     """
-    weight = layer.weight
+    if _is_multiplied(layer, x):
+        fused = _fused(activation)
+        result = torch.ops.mkldnn._linear_pointwise(x, layer.weight, layer.bias, *fused)
+        return result if fused is not _NOTHING or activation is None else activation(result)
+    result = layer(x)
+    return result if activation is None else activation(result)
+
+
+def two_linear(first: nn.Linear, activation: nn.Module, second: nn.Linear, x: Tensor) -> Tensor:
+    """``second(activation(first(x)))``, a few thousand rows at a time where what lies between is large.
+
+    Memory of more than 32 MiB comes from the system page by page and goes back there after each call, which takes
+    longer than to write it.  As in :func:`linear`, modules that anything watches or replaces see all rows.
+    """
+    rows = x.shape[:-1].numel()
+    size = rows * first.out_features * x.element_size()
     if (
+        size <= _LARGE
+        or not (_is_multiplied(first, x) and is_plain(second) and type(second) is nn.Linear)
+        or (_fused(activation) is _NOTHING)
+    ):
+        return linear(second, linear(first, x, activation))
+    result = x.new_empty(rows, second.out_features)
+    count = -(-size // _PART)
+    for part, into in zip(x.reshape(rows, -1).tensor_split(count), result.tensor_split(count), strict=True):
+        into.copy_(linear(second, linear(first, part, activation)))
+    return result.view(*x.shape[:-1], -1)
+
+
+def _is_multiplied(layer: nn.Linear, x: Tensor) -> bool:
+    """Whether oneDNN multiplies, and nothing watches it."""
+    weight = layer.weight
+    return bool(
         type(layer) is nn.Linear
         and is_plain(layer)
         and is_plain_inference(x, weight)
         and x.shape[-1] == weight.shape[1]  # otherwise the layer itself explains what is wrong
         and x.numel() * weight.shape[0] >= least_multiplications().get(x.dtype, sys.maxsize)
         and torch.backends.mkldnn.enabled
-    ):
-        fused = _fused(activation)
-        result = torch.ops.mkldnn._linear_pointwise(x, weight, layer.bias, *fused)
-        return result if fused is not _NOTHING or activation is None else activation(result)
-    result = layer(x)
-    return result if activation is None else activation(result)
+    )
 
 
 def _fused(activation: nn.Module | None) -> tuple[Any, ...]:

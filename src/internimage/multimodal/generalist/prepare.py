@@ -45,12 +45,7 @@ def prepare(config: RunConfig, recipe: Recipe, splits: Splits[Sets]) -> Prepared
         )
     torch.manual_seed(seed)
     model = initial_model(config, recipe, ())
-    notes = []
-    if augmentation.text_tower is not None:
-        from internimage.text.tower import TextTower
-
-        model.take_tower(TextTower.load(augmentation.text_tower))
-        notes.append(f"reads with {augmentation.text_tower}, a {model.text.tower.kind}")
+    notes = [] if augmentation.text_tower is None else [_give_tower(model, augmentation)]
     names, objects = _classes(train, "names", lessons), _classes(train, "objects", lessons)
     tokenizer = model.tokenizer
     every = [*_texts(train), *answers, *names, *objects]
@@ -106,6 +101,17 @@ def _joined(train: Sets) -> Any:
 
         return Pairs(train.name, ())
     return replace(parts[0], described=tuple(entry for part in parts for entry in part.entries))
+
+
+def _give_tower(model: Any, augmentation: GeneralistAugmentation) -> str:
+    """Have the model read with a trained tower; what is said of it."""
+    from internimage.text.tower import TextTower
+
+    name, scale = augmentation.text_tower, augmentation.text_tower_lr_scale
+    assert name is not None
+    model.take_tower(TextTower.load(name))
+    model.slower = {"text.tower.": scale}
+    return f"reads with {name}, a {model.text.tower.kind}, which learns at {scale:g} of the rate"
 
 
 def _classes(train: Sets, kind: str, lessons: Sequence[Lesson]) -> tuple[str, ...]:

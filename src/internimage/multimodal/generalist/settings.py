@@ -34,6 +34,7 @@ class GeneralistAugmentation:
             :class:`internimage.settings.detection.DetectionAugmentation`.
         text_tower: folder, or name on the Hugging Face hub, of a trained text encoder to read with, in place of one
             that starts anew.
+        text_tower_lr_scale: factor on the learning rate of a trained text encoder.
     """
 
     captions: float = 0.35
@@ -51,6 +52,7 @@ class GeneralistAugmentation:
     long: int = 1333
     photometric: bool = False
     text_tower: str | None = None
+    text_tower_lr_scale: float = 0.05
 
     def __post_init__(self) -> None:
         for name in LEARNT:
@@ -58,6 +60,8 @@ class GeneralistAugmentation:
                 raise ConfigError(f"{name} is {getattr(self, name)}; expected 0 or more")
         if not any(getattr(self, name) for name in LEARNT):
             raise ConfigError(f"{', '.join(LEARNT)} are all 0: there is nothing to learn")
+        if not self.text_tower_lr_scale > 0:
+            raise ConfigError(f"text_tower_lr_scale is {self.text_tower_lr_scale}; expected a number above 0")
         self.words()
         self.boxes()
 

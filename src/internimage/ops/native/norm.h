@@ -1,4 +1,4 @@
-// Layer normalisation of rows of channels.  Part of kernels.cpp.
+// Layer normalisation of rows of channels, with what follows it.  Part of kernels.cpp.
 #pragma once
 
 #include "memory.h"
@@ -15,10 +15,14 @@ template <class T>
 bool normalise_rows(const Normalisation& problem, T* output, int64_t begin, int64_t end) {
   const int64_t channels = problem.channels, whole = channels / kLanes * kLanes;
   const int64_t padded = round_up(channels);
-  const Memory<float> weight(padded), bias(padded), copies(kRows * padded);
-  if (!weight || !bias || !copies) return false;
+  const Memory<float> weight(padded), bias(padded), factor(padded), copies(kRows * padded);
+  if (!weight || !bias || !factor || !copies) return false;
   read(static_cast<const T*>(problem.weight), channels, weight.data());
   read(static_cast<const T*>(problem.bias), channels, bias.data());
+  if (problem.scale) {
+    read(static_cast<const T*>(problem.scale), channels, factor.data());
+    for (int64_t c = 0; c < channels; ++c) weight.data()[c] *= factor.data()[c], bias.data()[c] *= factor.data()[c];
+  }
   const float count = static_cast<float>(channels);
   for (int64_t first = begin; first < end; first += kRows) {
     const int64_t rows = smaller(kRows, end - first);
@@ -47,10 +51,14 @@ bool normalise_rows(const Normalisation& problem, T* output, int64_t begin, int6
     for (int64_t r = 0; r < rows; ++r) {
       const float* copy = copies.data() + r * padded;
       T* to = output + (first + r) * channels;
+      const T* residual = static_cast<const T*>(problem.residual);
+      if (residual) residual += (first + r) * channels;
       const Floats scale = splat(1.0f / __builtin_sqrtf(variances[r] / count + problem.epsilon));
       for (int64_t c = 0; c < padded; c += kLanes) {
         const Floats unit = (load(copy + c) - means[r]) * scale;
-        const Floats y = multiply_add(unit, load(weight.data() + c), load(bias.data() + c));
+        Floats y = multiply_add(unit, load(weight.data() + c), load(bias.data() + c));
+        if (problem.gelu) y = gelu(y);
+        if (residual) y = y + load_some(residual + c, smaller(kLanes, channels - c));
         if (c < whole) {
           store(to + c, y);
         } else {

@@ -21,11 +21,13 @@ constexpr auto parallel = [](int64_t count, int64_t grain, const auto& work) {
       const_cast<std::remove_const_t<Work>*>(&work)));
 };
 
-// Groups of a backward block: all of an image's if there are many images, so that rows are read whole.  The choice
-// does not change a single bit of the result, as groups share no sums.
+// Groups of a backward block: all of an image's if there are enough images for the threads, so that tables are full and
+// rows are read whole.  The choice does not change a single bit of the result, as groups share no sums.
 int64_t groups_per_block(const Image& image) {
-  constexpr int64_t kBlocks = 64;  // enough for the threads of a large machine
-  const int64_t blocks = image.batch >= kBlocks ? 1 : (kBlocks + image.batch - 1) / (image.batch > 0 ? image.batch : 1);
+  uint32_t threads = 1;
+  check(torch_get_num_threads(&threads));
+  const int64_t wanted = threads > 1 ? int64_t{4} * threads : 1;  // several a thread, which may be unequally fast
+  const int64_t batch = image.batch > 0 ? image.batch : 1, blocks = (wanted + batch - 1) / batch;
   const int64_t groups = (image.groups + blocks - 1) / blocks;
   return groups < 4 && image.groups >= 4 ? 4 : groups;
 }
@@ -228,22 +230,33 @@ bool ms_deform_attn_backward(StableIValue* stack) {
   return true;
 }
 
-// layer_norm(input, weight, bias, epsilon) -> output, for maps (N, H, W, C)
-bool layer_norm(StableIValue* stack) {
-  const Tensor input(stack[0]), weight(stack[1]), bias(stack[2]);
-  const int64_t rows = input.size(0) * input.size(1) * input.size(2), channels = input.size(3);
-  const float epsilon = static_cast<float>(as_double(stack[3]));
-  const Normalisation problem = {input.data(), weight.data(), bias.data(), channels, epsilon};
+// A new map (N, H, W, C) like `input`, normalised; 0 without memory.
+StableIValue normalised(const Tensor& input, const Normalisation& problem) {
+  const int64_t rows = input.size(0) * input.size(1) * input.size(2), channels = problem.channels;
   Tensor output({input.size(0), input.size(1), input.size(2), channels}, input.dtype());
-  if (!output) return false;
+  if (!output) return 0;
   void* data = output.data();
   const Type type = input.type();
   const bool done = all_done(parallel, rows, (1 << 15) / (channels + 1) + 1, [&](int64_t begin, int64_t end) {
     return kernels().normalise(type, problem, data, begin, end);
   });
-  if (!done) return false;
-  stack[0] = output.hand_over();
-  return true;
+  return done ? output.hand_over() : 0;
+}
+
+// layer_norm(input, weight, bias, epsilon, gelu) -> output, for maps (N, H, W, C)
+bool layer_norm(StableIValue* stack) {
+  const Tensor input(stack[0]), weight(stack[1]), bias(stack[2]);
+  const float epsilon = static_cast<float>(as_double(stack[3]));
+  return stack[0] = normalised(input, {input.data(), weight.data(), bias.data(), input.size(3), epsilon,
+                                       as_bool(stack[4]), nullptr, nullptr});
+}
+
+// layer_norm_add(input, residual, scale, weight, bias, epsilon) -> output; a scale of no elements is none
+bool layer_norm_add(StableIValue* stack) {
+  const Tensor input(stack[0]), residual(stack[1]), scale(stack[2]), weight(stack[3]), bias(stack[4]);
+  const float epsilon = static_cast<float>(as_double(stack[5]));
+  return stack[0] = normalised(input, {input.data(), weight.data(), bias.data(), input.size(3), epsilon, false,
+                                       residual.data(), scale.size(0) ? scale.data() : nullptr});
 }
 
 Tiles tiles(const Tensor& maps) { return {maps.data(), maps.size(0), maps.size(1), maps.size(2), maps.size(3)}; }
@@ -303,6 +316,7 @@ class Registration {
     add<dcnv4_backward, 3, 0, 1>("dcnv4_backward", "internimage::dcnv4_backward_plain");
     add<ms_deform_attn, 1, 2, 0>("ms_deform_attn", "internimage::ms_deform_attn_plain");
     add<layer_norm, 3, 0, 0>("layer_norm", "internimage::layer_norm_plain");
+    add<layer_norm_add, 5, 0, 0>("layer_norm_add", "internimage::layer_norm_add_plain");
     add<ms_deform_attn_backward, 2, 2, 1>("ms_deform_attn_backward", "internimage::ms_deform_attn_backward_plain");
     check(torch_library_impl(library_, "winograd_transform", alone<winograd_transform>, kBuiltFor));
     check(torch_library_impl(library_, "winograd_untransform", alone<winograd_untransform>, kBuiltFor));

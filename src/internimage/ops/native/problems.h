@@ -42,11 +42,13 @@ struct Attention {
   int64_t queries() const { return query_count; }
 };
 
-// Layer normalisation of rows of channels.
+// Layer normalisation of rows of channels, and what follows it in the same pass: GELU, or the sum with a residual.
 struct Normalisation {
   const void *input, *weight, *bias;
   int64_t channels;
   float epsilon;
+  bool gelu;
+  const void *residual, *scale;  // null without; output = residual + scale * norm, where there is a scale
 };
 
 // Maps, channels last, as tiles of 4 x 4 pixels, image by image and row by row.

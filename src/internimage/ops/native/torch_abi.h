@@ -49,5 +49,6 @@ AOTITorchError torch_call_dispatcher(const char* name, const char* overload, Sta
 
 AOTITorchError torch_parallel_for(int64_t begin, int64_t end, int64_t grain,
                                   void (*work)(int64_t begin, int64_t end, void* context), void* context);
+AOTITorchError torch_get_num_threads(uint32_t* threads);
 
 }  // extern "C"

@@ -37,7 +37,8 @@ def parameter_rules(
     Weight decay spares vectors (biases, norms, layer scales).  ``layer_decay`` < 1 multiplies the learning rate of
     a layer (:meth:`Model.layer_prefixes`) by ``layer_decay`` for every layer after it; heads keep the full rate.
     ``deformable_lr_scale`` multiplies the rate of offset predictors (with DCNv4 of all that predicts them, weights and
-    the depthwise convolution included) and centre-scale gates, ``backbone_lr_scale`` that of backbones.
+    the depthwise convolution included) and centre-scale gates, ``backbone_lr_scale`` that of backbones, and
+    :attr:`Model.slower` that of what it names.
 
     ``as_published`` follows the released code where it differs, see :mod:`internimage.training.optimiser.published`.
     """
@@ -63,6 +64,8 @@ def parameter_rules(
             scale *= deformable_lr_scale
         if name.startswith("backbone."):
             scale *= backbone_lr_scale
+        for prefix, factor in model.slower.items():
+            scale *= factor if name.startswith(prefix) else 1.0
         rules[name] = ParameterRule(scale, 0.0 if spared else weight_decay)
     return rules
 
