@@ -55,6 +55,8 @@ class GeneralistAugmentation:
     text_tower_lr_scale: float = 0.05
 
     def __post_init__(self) -> None:
+        if self.text_tower is not None:
+            object.__setattr__(self, "text_tower", str(self.text_tower))  # of a path too
         for name in LEARNT:
             if getattr(self, name) < 0:
                 raise ConfigError(f"{name} is {getattr(self, name)}; expected 0 or more")
