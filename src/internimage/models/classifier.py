@@ -69,13 +69,20 @@ class ConvHead(nn.Module):
 
     def __init__(self, channels: int, expansion: float, activation: Activation) -> None:
         super().__init__()
-        self.out_features = int(channels * expansion)
+        self.in_features, self.out_features = channels, int(channels * expansion)
         self.conv = nn.Conv2d(channels, self.out_features, 1, bias=False)
         self.norm = nn.BatchNorm2d(self.out_features)
         self.activation = ACTIVATIONS[activation]()
 
     def forward(self, maps: list[Tensor]) -> Tensor:
-        return self.activation(self.norm(self.conv(maps[-1]))).mean((2, 3))
+        return self.pooled(self.fused(maps))
+
+    def fused(self, maps: list[Tensor]) -> Tensor:
+        """The map that is pooled."""
+        return maps[-1]
+
+    def pooled(self, x: Tensor) -> Tensor:
+        return self.activation(self.norm(self.conv(x))).mean((2, 3))
 
 
 class CrossAttention(nn.Module):
@@ -125,13 +132,17 @@ class AttentionPoolHead(nn.Module):
 
     def __init__(self, channels: int) -> None:
         super().__init__()
-        self.out_features = _POOL_OUT_CHANNELS
+        self.in_features, self.out_features = _POOL_CHANNELS, _POOL_OUT_CHANNELS
         self.coarse = nn.Conv2d(channels, 4 * _POOL_CHANNELS, 1)
         self.fine = nn.Conv2d(channels // 2, _POOL_CHANNELS, 1)
         self.pool = AttentionPool()
         self.norm = layer_norm(_POOL_OUT_CHANNELS)
 
     def forward(self, maps: list[Tensor]) -> Tensor:
+        return self.pooled(self.fused(maps))
+
+    def fused(self, maps: list[Tensor]) -> Tensor:
+        """The map (N, 1024, H / 16, W / 16) that is pooled."""
         fine, coarse = maps[-2], maps[-1]
         if fine.shape[2] != 2 * coarse.shape[2] or fine.shape[3] != 2 * coarse.shape[3]:
             raise InputSizeError(
@@ -139,7 +150,9 @@ class AttentionPoolHead(nn.Module):
                 f"{coarse.shape[2]}x{coarse.shape[3]} (stride 32), the first must be exactly twice the second; use "
                 "image sides that are multiples of 32"
             )
-        x = F.pixel_shuffle(self.coarse(coarse), 2) + self.fine(fine)
+        return F.pixel_shuffle(self.coarse(coarse), 2) + self.fine(fine)
+
+    def pooled(self, x: Tensor) -> Tensor:
         return self.norm(self.pool(x.flatten(2).transpose(1, 2)))
 
 
@@ -246,14 +259,18 @@ class ImageClassifier(Model):
         else:
             maps = self.backbone(images)
             pooled = self.head(maps)
-        logits = self.classifier(pooled)
+        return ClassifierFeatures(maps, pooled, self.scores(pooled, temporal, spatial))
+
+    def scores(self, pooled: Tensor, temporal: Tensor | None = None, spatial: Tensor | None = None) -> Tensor:
+        """Logits of pooled features (N, F), with what a metadata head makes of time and place."""
+        logits: Tensor = self.classifier(pooled)
         if self.metadata_head is not None:
             if temporal is None:
-                temporal = images.new_zeros(images.shape[0], _TEMPORAL_FEATURES)
+                temporal = pooled.new_zeros(pooled.shape[0], _TEMPORAL_FEATURES)
             if spatial is None:
-                spatial = images.new_zeros(images.shape[0], _SPATIAL_FEATURES)
+                spatial = pooled.new_zeros(pooled.shape[0], _SPATIAL_FEATURES)
             logits = logits + self.metadata_head(temporal, spatial)
-        return ClassifierFeatures(maps, pooled, logits)
+        return logits
 
     def vectors(self, images: Tensor) -> dict[str, Tensor]:
         """Vectors "pooled" (N, F), the features that the classifier sees, and "logits" (N, num_classes)."""
