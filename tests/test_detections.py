@@ -6,9 +6,11 @@ from typing import Any
 
 import numpy as np
 import pytest
+import supervision
 from PIL import Image
 
 from internimage.drawing.objects import Object, class_colour, draw_objects
+from internimage.errors import ConfigError
 from internimage.images import ImageSource
 from internimage.images.outlines import outlines
 from internimage.labels import load_labels
@@ -149,3 +151,37 @@ def test_among_many_objects_names_stay_within_their_boxes() -> None:
     assert plates(small) == 40 * plates([Object(small[0].box, "", (200, 0, 0))])
     wide = Object((10, 180, 390, 198), "nucleus", (200, 0, 0))
     assert plates([*small, wide]) > plates(small) + plates([Object(wide.box, "", (200, 0, 0))])
+
+
+@pytest.mark.parametrize("masks", [True, False])
+@pytest.mark.parametrize("count", [3, 0])
+def test_supervision_and_back(masks: bool, count: int) -> None:
+    """Boxes, masks, classes and a tracker's numbers, in another order on the way."""
+    found = detections(**{} if masks else {"soft_masks": None}).part(np.arange(count))
+    theirs = found.to_supervision()
+    assert isinstance(theirs, supervision.Detections)
+    turned = theirs[np.arange(count)[::-1]]
+    turned.tracker_id = np.arange(70, 70 + count)
+    back = Detections.from_supervision(turned, Image.new("RGB", (120, 80)), NAMES)
+    assert np.array_equal(back.boxes, found.boxes)
+    assert np.array_equal(back.scores, found.scores)
+    assert np.array_equal(back.labels, found.labels)
+    assert back.tracks is not None
+    assert back.tracks.tolist() == list(range(69 + count, 69, -1))
+    assert (back.masks is None) == (found.masks is None)
+    assert back.masks is None or np.array_equal(back.masks, found.masks)
+    assert (back.names, back.size) == (NAMES, found.size)
+    assert np.array_equal(back.to_supervision().tracker_id, back.tracks)
+    if count:
+        assert [one["track"] for one in back.filter(0.3).to_dict()["objects"]] == [72, 71]
+        assert Detections.from_supervision(turned, Image.new("RGB", (120, 80))).names == ("cat", "dog", "bird")
+
+
+def test_supervision_without_scores_and_classes() -> None:
+    plain = supervision.Detections(xyxy=np.array([[0, 0, 9, 9], [1, 2, 3, 4]]))
+    found = Detections.from_supervision(plain, np.zeros((20, 10, 3), np.uint8))
+    assert (found.scores.tolist(), found.labels.tolist(), found.names) == ([1, 1], [0, 0], ("class 0",))
+    assert (found.size, found.boxes.dtype, found.tracks) == ((20, 10), np.float32, None)
+    plain.class_id = np.array([0, 5])
+    with pytest.raises(ConfigError, match="class 5; there are 3 names"):
+        Detections.from_supervision(plain, np.zeros((20, 10, 3), np.uint8), NAMES)

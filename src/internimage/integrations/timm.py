@@ -273,7 +273,7 @@ def _register(name: str) -> None:
     register_model(entry)
 
 
-_RECIPES: list[Recipe] = [recipe for place in TASKS["classification"].recipes for recipe in resolve(place)]
-default_cfgs = generate_default_cfgs({recipe.name: _pretrained_config(recipe) for recipe in _RECIPES})
-for _recipe in _RECIPES:
-    _register(_recipe.name)
+_RECIPES: dict[str, Recipe] = {one.name: one for place in TASKS["classification"].recipes for one in resolve(place)}
+default_cfgs = generate_default_cfgs({name: _pretrained_config(recipe) for name, recipe in _RECIPES.items()})
+for _name in _RECIPES:
+    _register(_name)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
@@ -11,8 +11,9 @@ import numpy as np
 from PIL import Image
 
 from internimage.drawing.objects import Object, class_colour, draw_objects
-from internimage.errors import MissingExtraError
-from internimage.images import ImageSource
+from internimage.errors import ConfigError, MissingExtraError
+from internimage.images import ImageInput, ImageSource
+from internimage.images.inputs.listing import list_images
 from internimage.labels import COCO_CATEGORY_IDS, load_labels
 from internimage.results.output import Shape
 from internimage.results.pasting import ObjectMask, paste_in_box, united
@@ -42,6 +43,7 @@ class Detections:
         mask_parts: of objects that were put together from tiles of the picture, what the mask of each is the union of;
             None without masks or without tiles.
         bitmaps: of objects whose masks are pixels to begin with, these; None otherwise.
+        tracks: (K,) int64, the number that a tracker gave each object of a video; None without one.
     """
 
     boxes: np.ndarray[Any, Any]
@@ -53,6 +55,7 @@ class Detections:
     soft_masks: np.ndarray[Any, Any] | None = None
     mask_parts: tuple[MaskParts, ...] | None = None
     bitmaps: tuple[ObjectMask, ...] | None = None
+    tracks: np.ndarray[Any, Any] | None = None
 
     def __len__(self) -> int:
         return len(self.boxes)
@@ -68,10 +71,10 @@ class Detections:
         numbers = np.arange(len(self))[places]
         parts = None if self.mask_parts is None else tuple(self.mask_parts[i] for i in numbers)
         bitmaps = None if self.bitmaps is None else tuple(self.bitmaps[i] for i in numbers)
+        tracks = None if self.tracks is None else self.tracks[places]
         boxes, scores, labels = self.boxes[places], self.scores[places], self.labels[places]
-        return replace(
-            self, boxes=boxes, scores=scores, labels=labels, soft_masks=soft, mask_parts=parts, bitmaps=bitmaps
-        )
+        chosen = replace(self, boxes=boxes, scores=scores, labels=labels, tracks=tracks)
+        return replace(chosen, soft_masks=soft, mask_parts=parts, bitmaps=bitmaps)
 
     @property
     def masks(self) -> np.ndarray[Any, Any] | None:
@@ -133,7 +136,8 @@ class Detections:
     def _drawn(self, index: int, several: bool) -> Object:
         """How an object is drawn."""
         x1, y1, x2, y2 = self.boxes[index].tolist()
-        text = f"{self.name(index)} {self.scores[index]:.0%}"
+        track = "" if self.tracks is None else f" #{self.tracks[index]}"
+        text = f"{self.name(index)}{track} {self.scores[index]:.0%}"
         colour, mask = class_colour(int(self.labels[index]) if several else index), self.object_mask(index)
         if mask is None:
             return Object((x1, y1, x2, y2), text, colour)
@@ -147,6 +151,8 @@ class Detections:
         ]
         for i, entry in enumerate(objects):
             mask = self.object_mask(i)
+            if self.tracks is not None:
+                entry["track"] = int(self.tracks[i])
             if mask is not None:
                 entry["segmentation"] = {"size": list(self.size), "counts": mask.run_lengths()}
         return {"image": self.source.name, "height": self.size[0], "width": self.size[1], "objects": objects}
@@ -196,8 +202,42 @@ class Detections:
             raise MissingExtraError("to_supervision needs its package: pip install 'internimage[labelling]'") from error
         named = np.array([self.name(i) for i in range(len(self))])
         return supervision.Detections(
-            xyxy=self.boxes, mask=self.masks, confidence=self.scores, class_id=self.labels, data={"class_name": named}
+            xyxy=self.boxes,
+            mask=self.masks,
+            confidence=self.scores,
+            class_id=self.labels,
+            tracker_id=self.tracks,
+            data={"class_name": named},
         )
+
+    @classmethod
+    def from_supervision(cls, found: Any, image: ImageInput, names: Sequence[str] | None = None) -> Detections:
+        """The objects of a ``supervision.Detections``, as one of its trackers, slicers or readers of data gives them.
+
+        Args:
+            found: boxes, and as far as it has them masks, scores (otherwise 1), classes (otherwise one), tracks.
+            image: the picture that they are in.
+            names: of all classes; by default those that ``found.data["class_name"]`` tells, "class 7" for others.
+
+        Raises:
+            ConfigError: an object is of a class without a name.
+            ImageReadError: the picture cannot be read.
+        """
+        count = len(found.xyxy)
+        scores = np.ones(count, np.float32) if found.confidence is None else np.asarray(found.confidence, np.float32)
+        labels = np.zeros(count, np.int64) if found.class_id is None else np.asarray(found.class_id, np.int64)
+        if names is None:
+            told = dict(zip(labels.tolist(), map(str, found.data.get("class_name", ())), strict=False))
+            names = [told.get(one, f"class {one}") for one in range(1 + max(labels.tolist(), default=0))]
+        if not all(0 <= one < len(names) for one in labels.tolist()):
+            raise ConfigError(f"an object is of class {int(labels.max())}; there are {len(names)} names")
+        source = list_images(image)[0]
+        width, height = source.show().size
+        masks = None if found.mask is None else tuple(ObjectMask.of(np.asarray(one, bool)) for one in found.mask)
+        tracks = None if found.tracker_id is None else np.asarray(found.tracker_id, np.int64)
+        boxes = np.asarray(found.xyxy, np.float32).reshape(-1, 4)
+        one = cls(boxes, scores, labels, tuple(names), (height, width), source, bitmaps=masks, tracks=tracks)
+        return one.part(np.argsort(-scores, kind="stable"))
 
     def __repr__(self) -> str:
         best = ", ".join(f"{self.name(i)} {self.scores[i]:.1%}" for i in range(min(3, len(self))))
