@@ -200,6 +200,20 @@ def exported(block: nn.Module, x: Tensor) -> Any:
     return program.module()(x)
 
 
+def test_no_size_is_fixed_where_a_block_is_exported() -> None:
+    """Though what is fast depends on sizes."""
+    torch.manual_seed(0)
+    block, sides = (
+        create_model("internimage_s_1k_224").backbone.stages[0].blocks[0].eval(),
+        torch.export.Dim("side", min=4),
+    )
+    dimensions = {"x": {1: sides, 2: sides}}
+    with torch.no_grad():
+        program = torch.export.export(block, (torch.randn(1, 200, 200, 80),), dynamic_shapes=dimensions).module()
+        x = torch.randn(1, 24, 24, 80)
+        torch.testing.assert_close(program(x), block(x), rtol=1e-4, atol=1e-5)
+
+
 def without_onednn(block: nn.Module, x: Tensor) -> Any:
     with torch.backends.mkldnn.flags(enabled=False):
         return block(x)

@@ -186,9 +186,9 @@ class DeformableAttention(nn.Module):
         weights = linear(self.attention_weights, query).unflatten(-1, (heads, levels * points))
         weights = (weights.softmax(-1) if self.softmax else weights).unflatten(-1, (levels, points))
         if reference_points.shape[-1] == 2:
-            exact = torch.promote_types(query.dtype, torch.float32)
-            sizes = [(1 / width, 1 / height) for height, width in shapes]
-            pixel = torch.tensor(sizes, dtype=exact, device=query.device)[:, None]
+            # whole numbers, which exports keep as sizes of the picture
+            extent = torch.tensor([(width, height) for height, width in shapes], device=query.device)
+            pixel = extent[:, None].to(torch.promote_types(query.dtype, torch.float32)).reciprocal()
         else:
             pixel = reference_points[:, :, None, :, None, 2:] * (0.5 / points)
         location = torch.addcmul(reference_points[:, :, None, :, None, :2], offsets, pixel)

@@ -79,9 +79,8 @@ def add(x: Tensor, y: Tensor, scale: Tensor | None = None, norm: nn.Module | Non
         scale: (C), of the layer.
         norm: the module after the branch.
     """
-    alike = x.dtype == y.dtype and x.shape == y.shape
     if norm is not None:
-        known = type(norm) is LayerNorm and is_plain(norm) and alike and _is_served(norm, y)
+        known = type(norm) is LayerNorm and is_plain(norm) and _is_served(norm, y) and _are_alike(x, y)
         if known and (scale is None or is_plain_inference(x, scale)):
             factor = y.new_empty(0) if scale is None else scale
             result: Tensor = torch.ops.internimage.layer_norm_add(y, x, factor, norm.weight, norm.bias, norm.eps)
@@ -89,7 +88,11 @@ def add(x: Tensor, y: Tensor, scale: Tensor | None = None, norm: nn.Module | Non
         y = norm(y)
     if scale is None:
         return x + y
-    return torch.addcmul(x, scale, y) if alike and is_plain_inference(x, scale) else x + scale * y
+    return torch.addcmul(x, scale, y) if is_plain_inference(x, scale) and _are_alike(x, y) else x + scale * y
+
+
+def _are_alike(x: Tensor, y: Tensor) -> bool:
+    return x.dtype == y.dtype and x.shape == y.shape
 
 
 def _is_served(norm: nn.LayerNorm, x: Tensor) -> bool:
@@ -128,14 +131,11 @@ def two_linear(first: nn.Linear, activation: nn.Module, second: nn.Linear, x: Te
     Memory of more than 32 MiB comes from the system page by page and goes back there after each call, which takes
     longer than to write it.  As in :func:`linear`, modules that anything watches or replaces see all rows.
     """
-    rows = x.shape[:-1].numel()
-    size = rows * first.out_features * x.element_size()
-    if (
-        size <= _LARGE
-        or not (_is_multiplied(first, x) and is_plain(second) and type(second) is nn.Linear)
-        or (_fused(activation) is _NOTHING)
-    ):
+    plain = _is_multiplied(first, x) and type(second) is nn.Linear and is_plain(second)
+    size = x.numel() // first.in_features * first.out_features * x.element_size() if plain else 0  # no size of a trace
+    if size <= _LARGE or _fused(activation) is _NOTHING:
         return linear(second, linear(first, x, activation))
+    rows = x.shape[:-1].numel()
     result = x.new_empty(rows, second.out_features)
     count = -(-size // _PART)
     for part, into in zip(x.reshape(rows, -1).tensor_split(count), result.tensor_split(count), strict=True):
