@@ -111,6 +111,13 @@ def test_what_follows_a_norm_against_float64(dtype: torch.dtype, shape: tuple[in
 
 
 @torch.inference_mode()
+def test_a_scale_of_another_shape_is_broadcast() -> None:
+    layer, x, y = LayerNorm(8), torch.randn(1, 2, 2, 8), torch.randn(1, 2, 2, 8)
+    for scale in (nn.Parameter(torch.tensor([2.0])), nn.Parameter(torch.randn(2, 2, 8))):
+        torch.testing.assert_close(add(x, y, scale, layer), x + scale * layer(y))
+
+
+@torch.inference_mode()
 def test_gelu_everywhere() -> None:
     """Of numbers from -12 to 12, and of what is no number."""
     values = torch.cat((torch.linspace(-12, 12, 24_001), torch.tensor([float("nan"), float("inf"), float("-inf")])))

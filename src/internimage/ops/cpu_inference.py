@@ -81,7 +81,7 @@ def add(x: Tensor, y: Tensor, scale: Tensor | None = None, norm: nn.Module | Non
     """
     if norm is not None:
         known = type(norm) is LayerNorm and is_plain(norm) and _is_served(norm, y) and _are_alike(x, y)
-        if known and (scale is None or is_plain_inference(x, scale)):
+        if known and (scale is None or (is_plain_inference(x, scale) and scale.shape == norm.weight.shape)):
             factor = y.new_empty(0) if scale is None else scale
             result: Tensor = torch.ops.internimage.layer_norm_add(y, x, factor, norm.weight, norm.bias, norm.eps)
             return result
