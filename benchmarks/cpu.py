@@ -26,7 +26,12 @@ from internimage.benchmark.models import benchmark_models
 from internimage.machine import describe_machine
 
 CPU = torch.device("cpu")
-AVX2 = {"INTERNIMAGE_CPU": "avx2", "ONEDNN_MAX_CPU_ISA": "AVX2", "ATEN_CPU_CAPABILITY": "avx2"}
+AVX2 = {
+    "INTERNIMAGE_CPU": "avx2",
+    "ONEDNN_MAX_CPU_ISA": "AVX2",
+    "ATEN_CPU_CAPABILITY": "avx2",
+    "MKL_ENABLE_INSTRUCTIONS": "AVX2",  # PyTorch's float32 products, which are the peers'
+}
 INSTRUCTIONS: dict[str, dict[str, str]] = {"all": {}, "AVX2": AVX2}
 OURS, PEER = "internimage_t_1k_224", "convnext_tiny"
 # a ratio to reach, of rows by (row, instructions, threads); of any where there is None
