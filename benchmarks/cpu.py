@@ -71,7 +71,7 @@ def here(threads: int, rounds: int) -> None:
     torch.set_num_threads(threads)
     print(json.dumps({"machine": str(describe_machine(CPU))}), flush=True)
     for name, times in rows(rounds):
-        samples = {variant: timing and timing.samples for variant, timing in times.items()}
+        samples = {variant: timing.samples for variant, timing in times.items()}
         text = {variant: str(timing) for variant, timing in times.items()}
         ours, other = (times[variant].median for variant in list(times)[:2])
         print(json.dumps({"row": name, "ratio": ours / other, "ms": text, "samples": samples}), flush=True)
@@ -102,10 +102,10 @@ def main() -> None:
                     found.append(one)
                     if "row" in one:
                         show(one)
+                    if options.output:
+                        options.output.write_text(json.dumps(found, indent=1) + "\n")
             if process.returncode:
                 raise SystemExit(f"{' '.join(command)} ended with {process.returncode}")
-            if options.output:
-                options.output.write_text(json.dumps(found, indent=1) + "\n")
     print(next(one["machine"] for one in found if "machine" in one))
 
 

@@ -185,3 +185,14 @@ def test_supervision_without_scores_and_classes() -> None:
     plain.class_id = np.array([0, 5])
     with pytest.raises(ConfigError, match="class 5; there are 3 names"):
         Detections.from_supervision(plain, np.zeros((20, 10, 3), np.uint8), NAMES)
+    plain.class_id = np.array([0, -1])
+    with pytest.raises(ConfigError, match="class -1; there are 1 names"):
+        Detections.from_supervision(plain, np.zeros((20, 10, 3), np.uint8))
+
+
+def test_supervision_of_another_picture() -> None:
+    theirs = detections().to_supervision()
+    with pytest.raises(ConfigError, match=r"masks are \(80, 120\), the picture \(height, width\) \(81, 120\)"):
+        Detections.from_supervision(theirs, np.zeros((81, 120, 3), np.uint8), NAMES)
+    with pytest.raises(ConfigError, match="the one picture that the objects are in, not 2"):
+        Detections.from_supervision(theirs, np.zeros((2, 80, 120, 3), np.uint8), NAMES)  # a batch

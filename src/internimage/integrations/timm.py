@@ -231,10 +231,6 @@ def _pretrained_config(recipe: Recipe) -> dict[str, Any]:
         "std": seen.std,
         "first_conv": "backbone.stem.conv1",
         "classifier": "classifier",
-        "license": "mit",
-        "paper_ids": "arXiv:2211.05778",
-        "paper_name": "InternImage: Exploring Large-Scale Vision Foundation Models with Deformable Convolutions",
-        "origin_url": "https://github.com/OpenGVLab/InternImage",
     }
 
 

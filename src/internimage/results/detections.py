@@ -220,7 +220,7 @@ class Detections:
             names: of all classes; by default those that ``found.data["class_name"]`` tells, "class 7" for others.
 
         Raises:
-            ConfigError: an object is of a class without a name.
+            ConfigError: an object is of a class without a name, masks are of another size, or it is not one picture.
             ImageReadError: the picture cannot be read.
         """
         count = len(found.xyxy)
@@ -229,10 +229,15 @@ class Detections:
         if names is None:
             told = dict(zip(labels.tolist(), map(str, found.data.get("class_name", ())), strict=False))
             names = [told.get(one, f"class {one}") for one in range(1 + max(labels.tolist(), default=0))]
-        if not all(0 <= one < len(names) for one in labels.tolist()):
-            raise ConfigError(f"an object is of class {int(labels.max())}; there are {len(names)} names")
-        source = list_images(image)[0]
+        if unnamed := [one for one in labels.tolist() if not 0 <= one < len(names)]:
+            raise ConfigError(f"an object is of class {unnamed[0]}; there are {len(names)} names")
+        sources = list_images(image)
+        if len(sources) != 1:
+            raise ConfigError(f"expected the one picture that the objects are in, not {len(sources)} of them")
+        source = sources[0]
         width, height = source.show().size
+        if found.mask is not None and tuple(found.mask.shape[1:]) != (height, width):
+            raise ConfigError(f"masks are {tuple(found.mask.shape[1:])}, the picture (height, width) {(height, width)}")
         masks = None if found.mask is None else tuple(ObjectMask.of(np.asarray(one, bool)) for one in found.mask)
         tracks = None if found.tracker_id is None else np.asarray(found.tracker_id, np.int64)
         boxes = np.asarray(found.xyxy, np.float32).reshape(-1, 4)
